@@ -1,0 +1,1 @@
+"""What does Feast know? Definitions derived from `stillpoint.features.declarations`, and nothing else."""

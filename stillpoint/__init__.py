@@ -1,0 +1,1 @@
+"""Stillpoint: real-time features and recommendations around Feast."""

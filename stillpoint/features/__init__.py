@@ -1,0 +1,5 @@
+"""Which features are there, and how is each computed?
+
+Declarations, and one pure definition per feature, used alike by the stream, by history, by training and by serving.
+Imports neither Feast nor Spark, and touches no store.
+"""

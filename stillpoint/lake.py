@@ -1,0 +1,270 @@
+"""What has been written to the lake for good, and how is it read?
+
+Parquet files count only when a commit names them. A commit is one create-only JSON object,
+`commits/<writer>/<sequence>.json`: it appears whole or not at all, and a replay of the same work finds it taken. A later
+commit may supersede files (compaction, erasure). Foreign readers use `tables/`, which holds exactly the committed rows of
+closed days.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from stillpoint.errors import AlreadyExists, CorruptData
+from stillpoint.events import CATALOGUE_COLUMNS, EVENT_COLUMNS, QUARANTINE_COLUMNS, TIMESTAMP, USER_COLUMNS
+from stillpoint.features.declarations import VIEWS, DType, Origin, View
+from stillpoint.objects import Objects
+from stillpoint.served import SERVED_COLUMNS
+
+COMPRESSION = "zstd"
+
+
+class CommittedFile(BaseModel):
+    """One Parquet file of one dataset and one UTC date; `path` is its key in the lake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    date: date
+    path: str
+    rows: int = Field(ge=0)
+
+
+class Commit(BaseModel):
+    """The files that one piece of work added, and those that they replace."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    writer: str
+    sequence: int = Field(ge=0)
+    epoch: int = 0
+    at: AwareDatetime
+    files: tuple[CommittedFile, ...] = ()
+    supersedes: tuple[str, ...] = ()
+    properties: dict[str, str | int | float | None] = {}
+
+    @property
+    def key(self) -> str:
+        return commit_key(self.writer, self.sequence)
+
+
+def commit_key(writer: str, sequence: int) -> str:
+    """Return the key of a writer's commit."""
+    return f"commits/{writer}/{sequence:012d}.json"
+
+
+_ARROW = {
+    DType.INT64: pa.int64(),
+    DType.FLOAT64: pa.float64(),
+    DType.BOOL: pa.bool_(),
+    DType.STRING: pa.string(),
+    DType.EMBEDDING: pa.list_(pa.float32()),
+}
+
+
+def feature_columns(view: View) -> pa.Schema:
+    """Return the columns of `features/<view>/`: join key, event and created timestamp, then the features in order."""
+    return pa.schema(
+        [
+            pa.field(view.entity.join_key, pa.string(), nullable=False),
+            pa.field("event_timestamp", TIMESTAMP, nullable=False),
+            pa.field("created_timestamp", TIMESTAMP, nullable=False),
+            *(pa.field(feature.name, _ARROW[feature.dtype]) for feature in view),
+        ]
+    )
+
+
+def feature_dataset(view: View, mapping_version: int | None = None) -> str:
+    """Return the dataset that holds a view's rows; the mapping's is one folder per version."""
+    if view.origin is Origin.MAPPING:
+        if mapping_version is None:
+            raise ValueError(f"view {view.name} is stored per mapping version, and none was given")
+        return f"mappings/{mapping_version}"
+    return f"features/{view.name}"
+
+
+def dataset_columns(dataset: str) -> pa.Schema | None:
+    """Return the declared columns of a dataset, or None for one that is free in form."""
+    fixed = {
+        "events": EVENT_COLUMNS,
+        "quarantine": QUARANTINE_COLUMNS,
+        "users": USER_COLUMNS,
+        "catalogue": CATALOGUE_COLUMNS,
+        "served": SERVED_COLUMNS,
+    }
+    if dataset in fixed:
+        return fixed[dataset]
+    for view in VIEWS:
+        if dataset == f"features/{view.name}" or (view.origin is Origin.MAPPING and dataset.startswith("mappings/")):
+            return feature_columns(view)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class DateRange:
+    """Whole UTC days, both ends included; None is open."""
+
+    first: date | None = None
+    last: date | None = None
+
+    def __contains__(self, day: date) -> bool:
+        return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
+
+
+ALL_DATES = DateRange()
+
+
+class Lake:
+    """The committed contents of the lake. Commits are immutable and kept in memory once read."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
+        self._commits: dict[str, Commit] = {}
+
+    @property
+    def root(self) -> str:
+        return self.objects.root
+
+    def write(self, dataset: str, day: date, name: str, table: pa.Table) -> CommittedFile:
+        """Write one Parquet file and return its entry for a commit. Until committed, nobody reads it.
+
+        `name` must be the work's own (writer, sequence, epoch, part), so that no two pieces of work share a path.
+        """
+        columns = dataset_columns(dataset)
+        if columns is not None:
+            table = table.select(columns.names).cast(columns)
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression=COMPRESSION, coerce_timestamps="us")
+        path = f"{dataset}/date={day.isoformat()}/{name}.parquet"
+        self.objects.put(path, sink.getvalue())
+        return CommittedFile(dataset=dataset, date=day, path=path, rows=table.num_rows)
+
+    def commit(self, commit: Commit) -> bool:
+        """Make the files count, all at once. Return False if this writer's sequence is committed already.
+
+        False means that the same work was done before: its files stand, these are ignored.
+        """
+        data = commit.model_dump_json(indent=1).encode()
+        try:
+            self.objects.create(commit.key, data)
+        except AlreadyExists:
+            stored = self.objects.get(commit.key)
+            if stored != data:
+                return False
+        self._commits[commit.key] = commit
+        return True
+
+    def committed(self, writer: str, sequence: int) -> bool:
+        """Say whether this writer's sequence is committed."""
+        key = commit_key(writer, sequence)
+        return key in self._commits or key in self.objects.list(key)
+
+    def commits(self, writer: str | None = None) -> list[Commit]:
+        """Return all commits, or one writer's, in the order of their keys."""
+        prefix = "commits/" if writer is None else f"commits/{writer}/"
+        keys = list(self.objects.list(prefix))
+        unread = [key for key in keys if key not in self._commits]
+        if unread:
+            with ThreadPoolExecutor(16) as pool:
+                for key, data in zip(unread, pool.map(self.objects.get, unread), strict=True):
+                    try:
+                        self._commits[key] = Commit.model_validate_json(data)
+                    except ValueError as error:
+                        raise CorruptData(f"{self.root}/{key} is not a commit: {error}") from None
+        return [self._commits[key] for key in keys]
+
+    def files(self, dataset: str, dates: DateRange = ALL_DATES) -> list[CommittedFile]:
+        """Return the dataset's files that count now, ordered by path."""
+        commits = self.commits()
+        gone = {path for commit in commits for path in commit.supersedes}
+        found = [
+            file
+            for commit in commits
+            for file in commit.files
+            if file.dataset == dataset and file.path not in gone and file.date in dates
+        ]
+        return sorted(found, key=lambda file: file.path)
+
+    def dataset(self, dataset: str, dates: DateRange = ALL_DATES) -> pads.Dataset:
+        """Return the committed files as a pyarrow dataset with the declared columns, for scans in bounded memory."""
+        columns = dataset_columns(dataset)
+        filesystem, root = self.objects.arrow()
+        paths = [f"{root}/{file.path}" for file in self.files(dataset, dates) if file.rows]
+        if not paths:
+            return pads.dataset(
+                pa.table({name: [] for name in columns.names}, schema=columns) if columns is not None else pa.table({})
+            )
+        return pads.dataset(paths, schema=columns, filesystem=filesystem, format="parquet")
+
+    def read(
+        self,
+        dataset: str,
+        dates: DateRange = ALL_DATES,
+        *,
+        columns: Sequence[str] | None = None,
+        where: pads.Expression | None = None,
+    ) -> pa.Table:
+        """Return the dataset's committed rows in memory. Copies of a row by replays or backfills are not removed."""
+        return self.dataset(dataset, dates).to_table(
+            columns=list(columns) if columns is not None else None, filter=where
+        )
+
+    def get_json(self, key: str) -> dict[str, object]:
+        """Return a JSON object of the lake.
+
+        Raises:
+            ObjectMissing: there is none. CorruptData: it is not a JSON object.
+        """
+        try:
+            value = json.loads(self.objects.get(key))
+        except ValueError as error:
+            raise CorruptData(f"{self.root}/{key} is not JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise CorruptData(f"{self.root}/{key} is not a JSON object")
+        return value
+
+    def put_json(self, key: str, value: Mapping[str, object]) -> None:
+        """Write a JSON object whole, replacing any."""
+        self.objects.put(key, (json.dumps(value, indent=1, default=_iso) + "\n").encode())
+
+
+def _iso(value: object) -> str:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def newest_rows(table: pa.Table, key: str) -> pa.Table:
+    """Return one row per (key, event_timestamp): the one with the greatest created_timestamp, ordered by both.
+
+    Replays, backfills and allowed late events leave several rows of one moment; this is the one that counts.
+    """
+    import polars as pl
+
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return (
+        frame.lazy()
+        .sort(key, "event_timestamp", "created_timestamp", maintain_order=True)
+        .unique(subset=[key, "event_timestamp"], keep="last", maintain_order=True)
+        .collect()
+        .to_arrow()
+        .cast(table.schema)
+    )
+
+
+def by_date(table: pa.Table, column: str = "event_timestamp") -> Iterable[tuple[date, pa.Table]]:
+    """Split a table by the UTC date of a timestamp column, in order of dates."""
+    import pyarrow.compute as pc
+
+    days = pc.floor_temporal(table[column], unit="day").cast(pa.timestamp("us", tz="UTC"))
+    for day in sorted(value.as_py() for value in pc.unique(days)):
+        yield day.date(), table.filter(pc.equal(days, pa.scalar(day, type=days.type)))

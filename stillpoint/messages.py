@@ -1,0 +1,98 @@
+"""What travels between the rooms, in which exact form?
+
+The prediction request (stream → worker), the push (worker → push consumer), the stored recommendation (worker → service)
+and the served record (service → lake). Each is versioned JSON; a wrong version or field is refused at the door.
+"""
+
+import hashlib
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+
+from stillpoint.events import EventType
+
+USER_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+UserId = Annotated[str, StringConstraints(pattern=USER_ID_PATTERN)]
+
+
+class Kind(StrEnum):
+    """A kind of recommendation; the release's routing table names the model of each."""
+
+    TODAY = "today"
+    SLEEP = "sleep"
+    NEXT = "next"
+
+
+PULL_KINDS = (Kind.TODAY, Kind.SLEEP)
+
+
+class Channel(StrEnum):
+    PUSH = "push"
+    MODAL = "modal"
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=False)
+
+    def to_bytes(self) -> bytes:
+        """Return the message as compact JSON in field order."""
+        return self.model_dump_json().encode()
+
+
+class PredictionRequest(_Message):
+    """One prediction to make. `request_id` follows from event and kind, so a replay asks for the same one."""
+
+    schema_version: Literal[1] = 1
+    request_id: str
+    user_id: UserId
+    kind: Kind
+    event_id: str
+    event_type: EventType
+    event_timestamp: AwareDatetime
+    arrived_at: AwareDatetime
+    enqueued_at: AwareDatetime
+
+
+class Push(_Message):
+    """One message to a person's device. Delivered at least once; `push_id` removes the copies."""
+
+    schema_version: Literal[1] = 1
+    push_id: str
+    user_id: UserId
+    channel: Channel
+    content_id: str
+    reason: str
+    recommendation_id: str
+    release: str
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+
+
+class Item(_Message):
+    content_id: str
+    title: str
+    category: str
+    score: float
+
+
+class StoredRecommendation(_Message):
+    """A recommendation as it lies in Redis under user, kind and release; (event_timestamp, request_id) orders them."""
+
+    schema_version: Literal[1] = 1
+    recommendation_id: str
+    request_id: str
+    user_id: UserId
+    kind: Kind
+    release: str
+    generation: int
+    mapping_version: int
+    event_timestamp: AwareDatetime
+    created_at: AwareDatetime
+    trigger: EventType | None
+    items: tuple[Item, ...]
+
+
+def request_id(event_id: str, kind: Kind) -> str:
+    """Return the id of the request that an event makes for a kind; the same for every delivery and replay."""
+    return hashlib.sha256(f"{event_id.lower()}\x00{kind}".encode()).hexdigest()[:32]

@@ -1,0 +1,198 @@
+"""How are objects stored, so that a folder and S3 behave alike?
+
+`Objects` is the one door to the lake's files: whole objects by key, and creation that fails if the key exists. Keys are
+relative, with `/`. `open_objects` returns the implementation that a root asks for.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlparse
+
+import pyarrow.fs as pafs
+
+from stillpoint.errors import AlreadyExists, ObjectMissing, StackUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class Objects(Protocol):
+    """Whole objects by key. Reads see every completed write."""
+
+    root: str
+
+    def get(self, key: str) -> bytes:
+        """Return the object's bytes.
+
+        Raises:
+            ObjectMissing: there is none.
+        """
+        ...
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write the object whole, replacing any; a reader sees the old or the new."""
+        ...
+
+    def create(self, key: str, data: bytes) -> None:
+        """Write the object only if the key is free, in one step.
+
+        A lost answer may hide a success: read back and compare before believing the error.
+
+        Raises:
+            AlreadyExists: the key is taken.
+        """
+        ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that begin with `prefix`, in order."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens if there is none."""
+        ...
+
+    def arrow(self) -> tuple[pafs.FileSystem, str]:
+        """Return a pyarrow filesystem and the path of the root within it, for Parquet in place."""
+        ...
+
+
+class LocalObjects:
+    """Objects as files below a folder. Creation is an exclusive hard link; writes are fsynced, then renamed."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self._folder = Path(folder).absolute()
+        self.root = str(self._folder)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise ObjectMissing(f"no object {key} under {self.root}") from None
+
+    def put(self, key: str, data: bytes) -> None:
+        staged = self._stage(key, data)
+        os.replace(staged, self._path(key))
+
+    def create(self, key: str, data: bytes) -> None:
+        staged = self._stage(key, data)
+        try:
+            os.link(staged, self._path(key))
+        except FileExistsError:
+            raise AlreadyExists(f"object {key} exists already under {self.root}") from None
+        finally:
+            os.unlink(staged)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        base = self._folder / prefix
+        start = base if prefix.endswith("/") or not prefix else base.parent
+        found = []
+        for folder, _, names in os.walk(start):
+            for name in names:
+                key = os.path.relpath(os.path.join(folder, name), self._folder)
+                if key.startswith(prefix) and not name.startswith(".staged-"):
+                    found.append(key)
+        yield from sorted(found)
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def arrow(self) -> tuple[pafs.FileSystem, str]:
+        return pafs.LocalFileSystem(), self.root
+
+    def _stage(self, key: str, data: bytes) -> str:
+        folder = self._path(key).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".staged-", dir=folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            os.unlink(name)
+            raise
+        return name
+
+
+class S3Objects:
+    """Objects in an S3 bucket below a prefix. Creation is a conditional put (`If-None-Match: *`)."""
+
+    def __init__(self, client: "S3Client", bucket: str, prefix: str = "") -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        self.root = f"s3://{bucket}/{self._prefix}".rstrip("/")
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)["Body"].read()
+        except self._client.exceptions.NoSuchKey:
+            raise ObjectMissing(f"no object {key} under {self.root}") from None
+
+    def put(self, key: str, data: bytes) -> None:
+        self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
+
+    def create(self, key: str, data: bytes) -> None:
+        from botocore.exceptions import ClientError
+
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*")
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                raise AlreadyExists(f"object {key} exists already under {self.root}") from None
+            raise
+
+    def list(self, prefix: str) -> Iterator[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix
+        )
+        for page in pages:
+            for item in page.get("Contents", ()):
+                yield item["Key"][len(self._prefix) :]
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def arrow(self) -> tuple[pafs.FileSystem, str]:
+        return arrow_s3(self._client), f"{self._bucket}/{self._prefix}".rstrip("/")
+
+
+def arrow_s3(client: "S3Client") -> pafs.S3FileSystem:
+    """Return pyarrow's own S3 filesystem for the same endpoint, region and credentials as a boto3 client."""
+    credentials = client._request_signer._credentials  # type: ignore[attr-defined]
+    endpoint = urlparse(client.meta.endpoint_url)
+    arguments: dict[str, Any] = {"region": client.meta.region_name}
+    if not (endpoint.hostname or "").endswith("amazonaws.com"):
+        arguments |= {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
+    if credentials is not None:
+        frozen = credentials.get_frozen_credentials()
+        arguments |= {"access_key": frozen.access_key, "secret_key": frozen.secret_key}
+        if frozen.token:
+            arguments["session_token"] = frozen.token
+    return pafs.S3FileSystem(**arguments)
+
+
+def open_objects(root: str, aws: dict[str, Any] | None = None) -> Objects:
+    """Return the objects below `root`: `s3://bucket/prefix`, `file:///folder` or a folder.
+
+    `aws` holds keyword arguments for the boto3 client, such as `endpoint_url`.
+    """
+    if root.startswith("s3://"):
+        import boto3
+        from botocore.config import Config
+
+        bucket, _, prefix = root.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise StackUnavailable(f"the lake {root!r} names no bucket; expected s3://bucket/prefix")
+        config = Config(
+            retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30, max_pool_connections=32
+        )
+        client: S3Client = boto3.client("s3", config=config, **(aws or {}))
+        return S3Objects(client, bucket, prefix)
+    return LocalObjects(root.removeprefix("file://"))

@@ -1,0 +1,238 @@
+"""Which release is live, and what is it made of?
+
+A release pairs a feature colour (frozen registry, project, read plan) with its models and their id mapping. The record
+is immutable; its states lie beside it; one pointer of create-only generations says which is live. `ReleaseBook` is that
+store. The verbs that move a release live in the room `release/`; whoever answers requests only reads.
+"""
+
+import json
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Protocol, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from stillpoint.errors import AlreadyExists, CorruptData, ObjectMissing, ReleaseRefused
+from stillpoint.messages import Kind
+from stillpoint.objects import Objects
+from stillpoint.settings import Colour
+
+ReleaseId = Annotated[str, StringConstraints(pattern=r"^r[0-9]{4,}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Record = TypeVar("Record", bound=BaseModel)
+
+
+class State(StrEnum):
+    PREPARING = "preparing"
+    PREPARED = "prepared"
+    CHECKED = "checked"
+    LIVE = "live"
+    ROLLBACK_TARGET = "rollback_target"
+    RETIRED = "retired"
+    FAILED = "failed"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Route(_Record):
+    """Which model answers a kind: an artifact by key and digest, in process or behind an endpoint."""
+
+    model_uri: str = Field(description="Key of the bundle in the lake, `models/<sha256>.tar.gz`.")
+    sha256: Sha256
+    endpoint: str | None = Field(default=None, description="SageMaker endpoint; None ranks in process.")
+
+
+class Release(_Record):
+    """The immutable record `releases/<id>/release.json`. Keys of files are relative to the lake."""
+
+    registry: str = Field(description="Key of the frozen registry, `releases/<id>/registry.pb`.")
+    id: ReleaseId
+    colour: Colour
+    project: str
+    connection: str = Field(
+        description="The Redis connection string without credentials; the settings hold the real one."
+    )
+    registry_sha256: Sha256
+    definitions_sha256: Sha256
+    read_plan: str = Field(description="Key of the read plan, `releases/<id>/read_plan.json`.")
+    read_plan_sha256: Sha256
+    feature_service: str
+    encoder_sha256: Sha256
+    mapping_version: int = Field(ge=1)
+    routes: dict[Kind, Route]
+    snapshot_id: str
+    metrics: dict[str, float]
+    created_at: AwareDatetime
+
+
+class Transition(_Record):
+    """One step in a release's life, `releases/<id>/states/<number>.json`."""
+
+    number: int = Field(ge=1)
+    state: State
+    at: AwareDatetime
+    by: str
+    why: str
+    report: str | None = Field(default=None, description="Key of the gate's report, when there is one.")
+
+
+class Pointer(_Record):
+    """One generation of the pointer; the highest is live."""
+
+    generation: int = Field(ge=1)
+    release: ReleaseId
+    previous: ReleaseId | None
+    nonce: str
+    at: AwareDatetime
+    by: str
+    why: str
+
+
+class Announcement(_Record):
+    """`releases/next.json`: what workers load before the generation appears."""
+
+    generation: int
+    release: ReleaseId
+    at: AwareDatetime
+
+
+class ReleaseBook(Protocol):
+    """The store of records, states and the pointer."""
+
+    def record(self, release: Release) -> None:
+        """Write a record once.
+
+        Raises:
+            AlreadyExists: the id is taken by a different record.
+        """
+        ...
+
+    def get(self, release_id: str) -> Release: ...
+    def releases(self) -> Sequence[str]: ...
+    def transitions(self, release_id: str) -> Sequence[Transition]: ...
+    def enter(
+        self, release_id: str, state: State, *, at: datetime, by: str, why: str, report: str | None = None
+    ) -> Transition: ...
+    def live(self) -> Pointer | None: ...
+    def pointers(self) -> Sequence[Pointer]: ...
+    def point(self, release_id: str, *, after: Pointer | None, at: datetime, by: str, why: str) -> Pointer: ...
+    def announce(self, announcement: Announcement) -> None: ...
+    def announced(self) -> Announcement | None: ...
+
+
+class ObjectReleaseBook:
+    """A release book in a folder or in S3, by whole objects and create-only keys."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    @property
+    def objects(self) -> Objects:
+        return self._objects
+
+    def record(self, release: Release) -> None:
+        key = f"releases/{release.id}/release.json"
+        data = _canonical(release)
+        try:
+            self._objects.create(key, data)
+        except AlreadyExists:
+            if self._objects.get(key) != data:
+                raise AlreadyExists(
+                    f"release {release.id} is recorded already, and differs; a record is never changed"
+                ) from None
+
+    def get(self, release_id: str) -> Release:
+        key = f"releases/{release_id}/release.json"
+        try:
+            return _parse(Release, key, self._objects.get(key))
+        except ObjectMissing:
+            known = ", ".join(self.releases()) or "none"
+            raise ReleaseRefused(f"there is no release {release_id!r}; recorded are: {known}") from None
+
+    def releases(self) -> list[str]:
+        found = {key.split("/")[1] for key in self._objects.list("releases/r") if key.endswith("/release.json")}
+        return sorted(found, key=lambda name: int(name[1:]))
+
+    def transitions(self, release_id: str) -> list[Transition]:
+        return [
+            _parse(Transition, key, self._objects.get(key))
+            for key in self._objects.list(f"releases/{release_id}/states/")
+        ]
+
+    def enter(
+        self, release_id: str, state: State, *, at: datetime, by: str, why: str, report: str | None = None
+    ) -> Transition:
+        """Add the next transition. Two at once: one wins, the other raises `ReleaseRefused`."""
+        number = len(self.transitions(release_id)) + 1
+        step = Transition(number=number, state=state, at=at, by=by, why=why, report=report)
+        try:
+            self._objects.create(f"releases/{release_id}/states/{number:06d}.json", _canonical(step))
+        except AlreadyExists:
+            raise ReleaseRefused(
+                f"release {release_id} changed state at the same moment; look at `stillpoint release status` and try again"
+            ) from None
+        return step
+
+    def live(self) -> Pointer | None:
+        """Return the pointer's highest generation.
+
+        Raises:
+            CorruptData: the highest generation cannot be read; nothing older is believed instead.
+        """
+        newest = None
+        for newest in self._objects.list("releases/pointer/"):  # noqa: B007
+            pass
+        return None if newest is None else _parse(Pointer, newest, self._objects.get(newest))
+
+    def pointers(self) -> list[Pointer]:
+        return [_parse(Pointer, key, self._objects.get(key)) for key in self._objects.list("releases/pointer/")]
+
+    def point(self, release_id: str, *, after: Pointer | None, at: datetime, by: str, why: str) -> Pointer:
+        """Create the generation after `after`, and return it.
+
+        Raises:
+            ReleaseRefused: another generation was created first; the text names it.
+        """
+        pointer = Pointer(
+            generation=1 if after is None else after.generation + 1,
+            release=release_id,
+            previous=None if after is None else after.release,
+            nonce=uuid.uuid4().hex,
+            at=at,
+            by=by,
+            why=why,
+        )
+        key = f"releases/pointer/{pointer.generation:012d}.json"
+        try:
+            self._objects.create(key, _canonical(pointer))
+        except AlreadyExists:
+            winner = _parse(Pointer, key, self._objects.get(key))
+            if winner.nonce != pointer.nonce:
+                raise ReleaseRefused(
+                    f"generation {winner.generation} was created first by {winner.by} and points at {winner.release}; nothing was changed by this call"
+                ) from None
+        return pointer
+
+    def announce(self, announcement: Announcement) -> None:
+        self._objects.put("releases/next.json", _canonical(announcement))
+
+    def announced(self) -> Announcement | None:
+        try:
+            return _parse(Announcement, "releases/next.json", self._objects.get("releases/next.json"))
+        except ObjectMissing:
+            return None
+
+
+def _canonical(record: BaseModel) -> bytes:
+    return (json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _parse(kind: type[Record], key: str, data: bytes) -> Record:
+    try:
+        return kind.model_validate_json(data)
+    except ValueError as error:
+        raise CorruptData(f"{key} is not a valid {kind.__name__.lower()}: {error}") from None

@@ -1,0 +1,168 @@
+"""Where does everything live, and what may be tuned?
+
+One frozen object, read from `STILLPOINT_*` variables and `.env` by entry points only. The defaults are the embedded
+stack on loopback; the same variables point at real AWS and at any Redis.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stillpoint.errors import InvalidSettings
+
+
+class Colour(StrEnum):
+    """One of the two copies of the feature store."""
+
+    GREEN = "green"
+    BLUE = "blue"
+
+    @property
+    def other(self) -> "Colour":
+        return Colour.BLUE if self is Colour.GREEN else Colour.GREEN
+
+
+class Settings(BaseSettings):
+    """All settings. Durations are in seconds, addresses are `host:port` or URLs.
+
+    A Redis connection string is written as Feast writes it: `host:port,db=0,ssl=true,username=…,password=…`, several
+    `host:port` for Redis Cluster.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="STILLPOINT_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    home: Path = Field(
+        default=Path(".stillpoint"), description="Folder of the embedded stack's data, logs and generated files."
+    )
+
+    lake: str = Field(default="s3://stillpoint/lake", description="Root of the lake: s3://bucket/prefix or a folder.")
+    aws_endpoint_url: str | None = Field(
+        default="http://127.0.0.1:4590", description="AWS stand-in; `aws` means the real one."
+    )
+    aws_region: str = "us-east-1"
+    aws_access_key_id: SecretStr | None = Field(
+        default=None, description="Unset: `test` for a stand-in, AWS's own chain for the real one."
+    )
+    aws_secret_access_key: SecretStr | None = None
+    sagemaker_endpoint_url: str | None = Field(
+        default="http://127.0.0.1:4591", description="SageMaker stand-in; `aws` means the real one."
+    )
+    sagemaker_role: str = "arn:aws:iam::000000000000:role/stillpoint-sagemaker"
+    sagemaker_image: str = "stillpoint/model-server:latest"
+
+    event_stream: str = "stillpoint-events"
+    event_shards: int = Field(default=4, ge=1, le=256)
+    prediction_queue: str = "stillpoint-predictions"
+    prediction_dead_letters: str = "stillpoint-predictions-dead"
+    push_queue: str = "stillpoint-pushes"
+
+    redis_green: SecretStr = SecretStr("127.0.0.1:6390,db=0")
+    redis_blue: SecretStr = SecretStr("127.0.0.1:6390,db=0")
+    redis_sandbox: SecretStr = SecretStr("127.0.0.1:6390,db=0")
+    redis_serving: SecretStr = Field(
+        default=SecretStr("127.0.0.1:6390,db=0"), description="Stored recommendations, push limits, leases."
+    )
+    redis_state: SecretStr = Field(
+        default=SecretStr("127.0.0.1:6390,db=0"), description="The stream's memory of recent events per user."
+    )
+
+    mlflow_tracking_uri: str = "http://127.0.0.1:5090"
+    mlflow_experiment: str = "stillpoint"
+
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8090, ge=0, le=65535)
+    http_workers: int = Field(default=2, ge=1, le=64)
+    http_tokens: Path | None = Field(
+        default=None, description="File of hashed bearer tokens; unset is allowed on loopback with http_open."
+    )
+    http_open: bool = Field(default=True, description="Serve without tokens; refused unless the host is loopback.")
+
+    stream_trigger_seconds: float = Field(
+        default=0.0, ge=0, description="Micro-batch interval; 0 starts the next as soon as possible."
+    )
+    stream_source: Literal["stillpoint", "kinesis", "aws-kinesis"] = Field(
+        default="stillpoint", description="Spark source: ours, Databricks's, EMR's."
+    )
+    stream_max_records_per_batch: int = Field(default=20_000, ge=1)
+    shuffle_partitions: int = Field(default=2, ge=1)
+    max_event_age: int = Field(default=86_400, ge=60, description="An event older than this at arrival is late.")
+    failure_hook: str | None = Field(
+        default=None, description="Command or http(s) URL told of each failure of the stream."
+    )
+
+    rollback_keep: int = Field(
+        default=86_400, ge=0, description="A rollback target younger than this is not retired by itself."
+    )
+    check_max_age: int = Field(
+        default=3_600, ge=1, description="A gate report older than this does not allow a switch."
+    )
+
+    seed: int = 7
+    erasure_key: SecretStr = Field(
+        default=SecretStr("embedded-stack-only"),
+        description="Key of the tombstones' HMAC; keep it secret in production.",
+    )
+
+    @field_validator("aws_endpoint_url", "sagemaker_endpoint_url", mode="after")
+    @classmethod
+    def _real_aws(cls, value: str | None) -> str | None:
+        return None if value in (None, "aws") else value
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _lake_has_a_form(self) -> "Settings":
+        if "://" in self.lake and not self.lake.startswith("s3://"):
+            raise ValueError(f"lake is {self.lake!r}; expected s3://bucket/prefix or a folder")
+        return self
+
+    @classmethod
+    def load(cls) -> "Settings":
+        """Read the environment and `.env`.
+
+        Raises:
+            InvalidSettings: names every variable that is missing or malformed, all at once.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            lines = []
+            for problem in error.errors():
+                where = ".".join(str(part) for part in problem["loc"]).upper()
+                lines.append(f"STILLPOINT_{where}: {problem['msg']}" if where else problem["msg"])
+            raise InvalidSettings("settings refused; " + "; ".join(lines)) from None
+
+    def connection(self, colour: "Colour | Literal['sandbox']") -> str:
+        """Return the Redis connection string of a colour, or of the sandbox. It may hold a password."""
+        secret: SecretStr = getattr(self, f"redis_{colour}")
+        return secret.get_secret_value()
+
+    def aws_client_arguments(self) -> dict[str, str]:
+        """Return the keyword arguments for a boto3 client of the stand-in or of real AWS."""
+        arguments = {"region_name": self.aws_region}
+        if self.aws_endpoint_url:
+            arguments |= {
+                "endpoint_url": self.aws_endpoint_url,
+                "aws_access_key_id": "test",
+                "aws_secret_access_key": "test",
+            }
+        if self.aws_access_key_id and self.aws_secret_access_key:
+            arguments["aws_access_key_id"] = self.aws_access_key_id.get_secret_value()
+            arguments["aws_secret_access_key"] = self.aws_secret_access_key.get_secret_value()
+        return arguments
+
+
+SANDBOX = "sandbox"
+
+
+def project_name(colour: "Colour | str") -> str:
+    """Return the Feast project of a colour or of the sandbox. None is a suffix of another."""
+    return f"stillpoint_{colour}"

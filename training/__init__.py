@@ -1,0 +1,1 @@
+"""How do snapshots become models that may be released?"""

@@ -1,0 +1,1 @@
+"""Can the numbers be believed, and has a person been forgotten?"""
