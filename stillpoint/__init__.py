@@ -1,1 +1,20 @@
 """Stillpoint: real-time features and recommendations around Feast."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import feast
+
+    from stillpoint.settings import Settings
+
+__version__ = "0.1.0"
+
+
+def feature_store(which: Any = "sandbox", settings: "Settings | None" = None) -> "feast.FeatureStore":
+    """Return the `feast.FeatureStore` that a name means: `live`, `idle`, `sandbox`, `green` or `blue`.
+
+    See `stillpoint.feast_config.feature_store`. Feast is imported only here, since that takes seconds.
+    """
+    from stillpoint.feast_config import feature_store as open_store
+
+    return open_store(which, settings)

@@ -61,6 +61,15 @@ class Settings(BaseSettings):
     prediction_dead_letters: str = "stillpoint-predictions-dead"
     push_queue: str = "stillpoint-pushes"
 
+    registry: str | None = Field(
+        default=None, description="Root of Feast's registries: s3://… or a folder; unset means `<home>/registry`."
+    )
+    mapping_version: int = Field(
+        default=1,
+        ge=1,
+        description="The id mapping that `feast apply` registers; `stillpoint feast` sets each colour's own.",
+    )
+
     redis_green: SecretStr = SecretStr("127.0.0.1:6390,db=0")
     redis_blue: SecretStr = SecretStr("127.0.0.1:6390,db=0")
     redis_sandbox: SecretStr = SecretStr("127.0.0.1:6390,db=0")
@@ -144,6 +153,11 @@ class Settings(BaseSettings):
         """Return the Redis connection string of a colour, or of the sandbox. It may hold a password."""
         secret: SecretStr = getattr(self, f"redis_{colour}")
         return secret.get_secret_value()
+
+    def registry_path(self, colour: "Colour | str") -> str:
+        """Return where a colour's own Feast registry lies, or the sandbox's. Inference reads frozen copies, not this."""
+        root = self.registry or str(self.home / "registry")
+        return f"{root.rstrip('/')}/{project_name(colour)}.pb"
 
     def aws_client_arguments(self) -> dict[str, str]:
         """Return the keyword arguments for a boto3 client of the stand-in or of real AWS."""

@@ -1,0 +1,63 @@
+"""How does a Feast command reach the right colour?"""
+
+import subprocess
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stillpoint.errors import InvalidInput
+from stillpoint.settings import SANDBOX, Settings
+
+
+class Which(StrEnum):
+    LIVE = "live"
+    IDLE = "idle"
+    BLUE = "blue"
+    GREEN = "green"
+    SANDBOX = "sandbox"
+
+
+_NAMES: dict[Which, Literal["live", "idle", "blue", "green", "sandbox"]] = {
+    Which.LIVE: "live",
+    Which.IDLE: "idle",
+    Which.BLUE: "blue",
+    Which.GREEN: "green",
+    Which.SANDBOX: "sandbox",
+}
+
+
+def feast(
+    context: typer.Context,
+    colour: Annotated[
+        Which, typer.Option(help="Whose registry and online store the command works on.")
+    ] = Which.SANDBOX,
+) -> None:
+    """Run a Feast command for a colour: `stillpoint feast --colour idle materialize-incremental 2026-01-01T00:00:00`.
+
+    `teardown` is refused: Feast's deletes every project of its registry. Use `stillpoint release retire`.
+    """
+    from stillpoint import feast_config
+    from stillpoint.objects import open_objects
+    from stillpoint.releases import ObjectReleaseBook
+
+    arguments = list(context.args)
+    if not arguments:
+        raise InvalidInput("no Feast command given; try `stillpoint feast --colour sandbox feature-views list`")
+    if "teardown" in arguments:
+        raise InvalidInput(
+            "`feast teardown` deletes every project of the registry; use `stillpoint release retire` for a colour"
+        )
+    settings = Settings.load()
+    mapping_version: int | None = settings.mapping_version
+    target: str = SANDBOX
+    if colour is not Which.SANDBOX:
+        book = ObjectReleaseBook(open_objects(settings.lake, settings.aws_client_arguments()))
+        resolved, release = feast_config.resolve(_NAMES[colour], book)
+        target, mapping_version = str(resolved), release.mapping_version if release else None
+    path = feast_config.write_yaml(settings, target, mapping_version=mapping_version)
+    with feast_config.feast_environment(settings, mapping_version):
+        command = [str(Path(sys.executable).with_name("feast")), "-f", str(path), *arguments]
+        raise typer.Exit(subprocess.run(command, check=False).returncode)
