@@ -1,0 +1,231 @@
+"""Is this server running, is it the one that we started, and how does it stop?
+
+A process is known by its id together with its start time: ids are reused, and a stranger is never signalled. Each
+detached server leaves a pid file that names both; whoever comes next can tell a live server from a leftover.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stillpoint.errors import StackUnavailable
+
+_LAUNCHER = Path(__file__).with_name("launch.py")
+STOP_SECONDS = 10.0
+_HAS_PROC = Path("/proc/self/stat").exists()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """A process that cannot be mistaken for a later one with the same id."""
+
+    pid: int
+    started: str
+
+    def alive(self) -> bool:
+        """Say whether exactly this process still runs. A zombie does not run."""
+        return started_at(self.pid) == self.started
+
+
+def started_at(pid: int) -> str | None:
+    """Return a text that names the start of the process `pid`, or None if no such process runs."""
+    if _HAS_PROC:
+        try:
+            # The command name stands in brackets and may hold spaces: count from the last bracket.
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return None
+        return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+    shown = subprocess.run(
+        ["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.split(maxsplit=1)
+    return None if len(shown) < 2 or shown[0].startswith("Z") else shown[1].strip()
+
+
+def identify(pid: int) -> ProcessIdentity | None:
+    """Return the identity of a running process, or None."""
+    started = started_at(pid)
+    return None if started is None else ProcessIdentity(pid, started)
+
+
+def stop(process: ProcessIdentity, *, seconds: float = STOP_SECONDS) -> bool:
+    """End exactly this process: ask, wait up to `seconds`, then force. Return False if it was gone already."""
+    if not process.alive():
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGTERM)
+    if not _gone(process, seconds):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        _gone(process, 5.0)
+    return True
+
+
+def _gone(process: ProcessIdentity, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while process.alive():
+        if time.monotonic() > deadline:
+            return False
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process.pid, os.WNOHANG)
+        time.sleep(0.02)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class PidFile:
+    """Where a server writes who it is. Written whole; a damaged one counts as none."""
+
+    path: Path
+
+    def write(self, process: ProcessIdentity) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        staged = self.path.with_suffix(f".{os.getpid()}.tmp")
+        staged.write_text(json.dumps(asdict(process)) + "\n")
+        os.replace(staged, self.path)
+
+    def read(self) -> ProcessIdentity | None:
+        """Return the process that the file names, running or not."""
+        try:
+            value = json.loads(self.path.read_text())
+            return ProcessIdentity(int(value["pid"]), str(value["started"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def running(self) -> ProcessIdentity | None:
+        """Return the process that the file names if exactly that one runs."""
+        process = self.read()
+        return process if process is not None and process.alive() else None
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+class Child:
+    """A server process of ours, with its log. It runs in a session of its own, so Ctrl-C reaches only us."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        detached: bool = False,
+    ) -> None:
+        """Start `command`. Unless `detached`, the kernel ends it when the calling *thread* ends (Linux).
+
+        Raises:
+            StackUnavailable: the log cannot be written, for example because the disk is full.
+        """
+        self.name = name
+        self.log = log
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as output:
+                self._popen = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(_LAUNCHER), "0" if detached else str(os.getpid()), *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=None if environment is None else dict(environment),
+                    cwd=folder,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise StackUnavailable(f"cannot start {name}: {describe(error)}") from None
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def exit_code(self) -> int | None:
+        return self._popen.poll()
+
+    def identity(self) -> ProcessIdentity | None:
+        return identify(self.pid)
+
+    def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
+        """Wait until the server answers.
+
+        Raises:
+            StackUnavailable: it ended, or did not answer in time; the text holds the last line of its log.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            code = self.exit_code()
+            if code is not None:
+                raise StackUnavailable(f"{self.name} ended at start with code {code}: {self.last_words()}")
+            if ready():
+                return
+            if time.monotonic() > deadline:
+                self.stop()
+                raise StackUnavailable(
+                    f"{self.name} did not answer within {seconds:.0f} s; its log is {self.log}: {self.last_words()}"
+                )
+            time.sleep(0.02)
+
+    def last_words(self) -> str:
+        """Return the last line of the log that is not blank."""
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()
+        except OSError:
+            lines = []
+        return next((line.strip() for line in reversed(lines) if line.strip()), f"nothing in its log {self.log}")
+
+    def stop(self, *, seconds: float = STOP_SECONDS) -> None:
+        """End it: ask, wait, force. A second call does nothing."""
+        if self._popen.poll() is None:
+            self._popen.terminate()
+            try:
+                self._popen.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._popen.kill()
+                self._popen.wait(5)
+
+
+def free_port() -> int:
+    """Return a port on loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def port_answers(port: int, host: str = "127.0.0.1") -> bool:
+    """Say whether anything listens there."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((host, port)) == 0
+
+
+def refuse_taken_port(name: str, port: int, setting: str) -> None:
+    """Make sure that nobody listens on `port`, so that whoever answers there later is ours.
+
+    Raises:
+        StackUnavailable: somebody does.
+    """
+    if port_answers(port):
+        raise StackUnavailable(
+            f"cannot start {name}: port {port} on 127.0.0.1 is in use by another program; stop that, or set {setting}"
+        )
+
+
+def describe(error: OSError) -> str:
+    """Return one clause that says what the system refused and what to do about it."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full{where}; free some space or set STILLPOINT_HOME to a folder on another disk"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission{where}; set STILLPOINT_HOME to a folder that you may write"
+    return f"{error.strerror}{where}"

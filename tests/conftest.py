@@ -1,0 +1,136 @@
+"""Which servers do the tests talk to? Real ones, on loopback and free ports, ended with the test session.
+
+Under pytest-xdist every worker has servers of its own. A server dies with its worker, however that ends.
+"""
+
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from stillpoint.lake import Lake
+from stillpoint.local.aws import AwsServer
+from stillpoint.local.redis_server import RedisServer, find_redis
+from stillpoint.objects import LocalObjects, S3Objects
+from stillpoint.settings import Settings
+
+_TLS_DESELECTED = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the developer's own settings out of the tests, and keep libraries from calling home."""
+    for name in [name for name in os.environ if name.startswith(("STILLPOINT_", "AWS_", "MLFLOW_"))]:
+        del os.environ[name]
+    os.environ |= {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "GX_ANALYTICS_ENABLED": "false",
+        "FEAST_USAGE": "False",
+        "DO_NOT_TRACK": "true",
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+    }
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests marked `tls` where the Redis server was built without TLS, and say so at the end."""
+    needing = [item for item in items if item.get_closest_marker("tls")]
+    if needing and not find_redis().has_tls:
+        config.hook.pytest_deselected(items=needing)
+        config.stash[_TLS_DESELECTED] = len(needing)
+        items[:] = [item for item in items if item not in needing]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    count = config.stash.get(_TLS_DESELECTED, 0)
+    if count:
+        terminalreporter.write_line(
+            f"{count} tests marked `tls` deselected: {find_redis().path} was built without TLS; "
+            "install redis-server 6.2+ with TLS to run them"
+        )
+
+
+RedisFactory = Callable[..., RedisServer]
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for the session. Tests keep apart by project names and delete only their own keys."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisFactory]:
+    """Start Redis servers of one's own: `redis_factory({"maxmemory": "8mb"})`. Ended with the test."""
+    servers: list[RedisServer] = []
+
+    def start(options: Mapping[str, str] | None = None, *, port: int | None = None) -> RedisServer:
+        servers.append(RedisServer(tmp_path_factory.mktemp("redis"), options=options, port=port))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsServer]:
+    """One AWS stand-in for the session. Tests keep apart by names of buckets, streams and queues."""
+    server = AwsServer(tmp_path_factory.mktemp("aws"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def unique() -> str:
+    """A short name that no other test uses: letters and digits, a letter first."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> LocalObjects:
+    return LocalObjects(tmp_path / "lake")
+
+
+@pytest.fixture
+def lake(objects: LocalObjects) -> Lake:
+    return Lake(objects)
+
+
+@pytest.fixture
+def s3_lake(aws: AwsServer, unique: str) -> Lake:
+    """A lake in a fresh bucket."""
+    client = aws.client("s3")
+    client.create_bucket(Bucket=unique)
+    return Lake(S3Objects(client, unique, "lake"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, aws: AwsServer, redis_server: RedisServer, s3_lake: Lake, unique: str) -> Settings:
+    """Settings of the session's servers, with a fresh bucket and names of streams and queues that are not made yet.
+
+    `stillpoint.local.provision.provision(settings)` makes them.
+    """
+    connection = redis_server.connection_string
+    return Settings(
+        _env_file=None,
+        home=tmp_path / "home",
+        lake=s3_lake.root,
+        aws_endpoint_url=aws.endpoint_url,
+        sagemaker_endpoint_url="http://127.0.0.1:1",
+        redis_green=connection,
+        redis_blue=connection,
+        redis_sandbox=connection,
+        redis_serving=connection,
+        redis_state=connection,
+        event_stream=f"{unique}-events",
+        event_shards=2,
+        prediction_queue=f"{unique}-predictions",
+        prediction_dead_letters=f"{unique}-predictions-dead",
+        push_queue=f"{unique}-pushes",
+        mlflow_tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+    )
