@@ -1,0 +1,140 @@
+"""Do the rows of a dataset meet their suite, however many there are?
+
+Great Expectations runs over one batch at a time, and the counts are added up, so that memory does not grow with the rows.
+That rows of one key agree spans batches and is counted apart.
+"""
+
+import contextlib
+import io
+import logging
+import os
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from validation.outcome import Finding, Outcome, outcome
+from validation.suites import Suite, checkable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+BATCH_ROWS = 250_000
+_EXAMPLES = 5
+
+
+def validate(suite: Suite, tables: Iterable[pa.Table], *, at: datetime) -> Outcome:
+    """Run a suite over tables of one schema, one at a time, and return what was found."""
+    tally = _Tally(suite)
+    for table in tables:
+        if table.num_rows:
+            tally.add(table)
+    return outcome(suite.name, at, tally.rows, tally.findings())
+
+
+class _Tally:
+    """The sums of a suite's results over the batches seen so far."""
+
+    def __init__(self, suite: Suite) -> None:
+        self._suite = suite
+        self._validation = _definition(suite)
+        self._found: dict[int, dict[str, Any]] = {}
+        self._keys: list[pl.DataFrame] = []
+        self.rows = 0
+
+    def add(self, table: pa.Table) -> None:
+        self.rows += table.num_rows
+        with contextlib.redirect_stderr(io.StringIO()):
+            result = self._validation.run(
+                batch_parameters={"dataframe": checkable(table)}, result_format={"result_format": "SUMMARY"}
+            )
+        for number, single in enumerate(result.results):
+            self._add_one(number, single)
+        if self._suite.key:
+            self._keys.append(_hashes(table, self._suite.key))
+
+    def _add_one(self, number: int, single: Any) -> None:
+        sums = self._found.setdefault(
+            number, {"config": single.expectation_config, "passed": True, "checked": 0, "unexpected": 0, "examples": []}
+        )
+        sums["passed"] = sums["passed"] and bool(single.success)
+        if single.exception_info and single.exception_info.get("raised_exception"):
+            sums["note"] = f"could not be checked: {single.exception_info['exception_message']}"
+        sums["checked"] += single.result.get("element_count", 0) - single.result.get("missing_count", 0)
+        sums["unexpected"] += single.result.get("unexpected_count", 0)
+        room = _EXAMPLES - len(sums["examples"])
+        sums["examples"] += [repr(value) for value in single.result.get("partial_unexpected_list", ())[:room]]
+
+    def findings(self) -> Iterable[Finding]:
+        for sums in self._found.values():
+            arguments = sums["config"].kwargs
+            yield Finding(
+                check=sums["config"].type,
+                column=arguments.get("column"),
+                expected=_expected(sums["config"].type, arguments),
+                passed=sums["passed"],
+                checked=sums["checked"],
+                unexpected=sums["unexpected"],
+                examples=tuple(sums["examples"]),
+                note=sums.get("note"),
+            )
+        if self._keys:
+            yield self._unambiguous()
+
+    def _unambiguous(self) -> Finding:
+        import polars as pl
+
+        rows = pl.concat(self._keys)
+        conflicts = rows.unique().height - rows["key"].n_unique()
+        return Finding(
+            check="unambiguous_key",
+            column=", ".join(self._suite.key),
+            expected="rows of one key to be equal (replays and backfills may repeat a row)",
+            passed=conflicts == 0,
+            checked=rows.height,
+            unexpected=conflicts,
+        )
+
+
+def _hashes(table: pa.Table, key: tuple[str, ...]) -> "pl.DataFrame":
+    import polars as pl
+
+    frame = pl.DataFrame(pl.from_arrow(table))
+    return pl.DataFrame({"key": frame.select(key).hash_rows(seed=0), "row": frame.hash_rows(seed=0)})
+
+
+def _definition(suite: Suite) -> Any:
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    asset = context.data_sources.add_pandas("frames").add_dataframe_asset(suite.name)
+    checks = context.suites.add(gx.ExpectationSuite(name=suite.name, expectations=list(suite.checks)))
+    return context.validation_definitions.add(
+        gx.ValidationDefinition(name=suite.name, data=asset.add_batch_definition_whole_dataframe("batch"), suite=checks)
+    )
+
+
+def _expected(kind: str, arguments: dict[str, Any]) -> str:
+    """Return an expectation in words, with its bounds."""
+    match kind:
+        case "expect_column_values_to_not_be_null":
+            return "no null"
+        case "expect_column_values_to_be_between":
+            low, high = arguments.get("min_value"), arguments.get("max_value")
+            if low is None:
+                return f"at most {high}"
+            return f"at least {low}" if high is None else f"from {low} to {high}"
+        case "expect_column_values_to_be_in_set":
+            return f"one of {', '.join(str(value) for value in arguments['value_set'])}"
+        case "expect_column_values_to_match_regex":
+            return f"text like {arguments['regex']}"
+        case "expect_table_columns_to_match_set":
+            return f"exactly the columns {', '.join(sorted(arguments['column_set']))}"
+        case "expect_column_unique_value_count_to_be_between":
+            return f"at least {arguments.get('min_value')} distinct values"
+        case _:
+            return kind.removeprefix("expect_").replace("_", " ")

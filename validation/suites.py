@@ -1,0 +1,167 @@
+"""What must hold for each dataset, derived from the declarations?
+
+A suite is a list of Great Expectations checks over a pandas frame, plus the key whose rows must agree. Nothing here is
+written per feature: a feature is covered the day it is declared.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import great_expectations.expectations as gxe
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from great_expectations.expectations.expectation import Expectation
+
+from stillpoint.events import EventType, Platform, Verdict
+from stillpoint.features.declarations import (
+    EMBEDDING_LENGTH,
+    FUTURE_TOLERANCE,
+    SERVICES,
+    DType,
+    Feature,
+    View,
+)
+from stillpoint.lake import feature_columns
+from stillpoint.messages import USER_ID_PATTERN
+
+NORM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """The checks of one dataset; Rows that agree on the `key` columns are equal; an empty key means no such rule."""
+
+    name: str
+    columns: tuple[str, ...]
+    checks: tuple[Expectation, ...]
+    key: tuple[str, ...] = ()
+
+
+def view_suite(view: View) -> Suite:
+    """Return the suite of `features/<view>/`, or of the online rows of the view."""
+    columns = feature_columns(view).names
+    key = view.entity.join_key
+    checks: list[Expectation] = [
+        gxe.ExpectTableColumnsToMatchSet(column_set=_checkable_columns(view), exact_match=True),
+        gxe.ExpectColumnValuesToNotBeNull(column=key),
+        gxe.ExpectColumnValuesToNotBeNull(column="event_timestamp"),
+        gxe.ExpectColumnValuesToNotBeNull(column="created_timestamp"),
+        gxe.ExpectColumnValuesToBeBetween(column=CREATED_BEFORE_EVENT, max_value=FUTURE_TOLERANCE.total_seconds()),
+    ]
+    if key == "user_id":
+        checks.append(gxe.ExpectColumnValuesToMatchRegex(column=key, regex=USER_ID_PATTERN))
+    for feature in view:
+        checks += _feature_checks(feature)
+    return Suite(
+        name=f"features/{view.name}",
+        columns=tuple(columns),
+        checks=tuple(checks),
+        key=(key, "event_timestamp", "created_timestamp"),
+    )
+
+
+def event_suite() -> Suite:
+    """Return the suite of the lake's `events/`."""
+    checks: list[Expectation] = [
+        *(
+            gxe.ExpectColumnValuesToNotBeNull(column=name)
+            for name in ("event_id", "user_id", "type", "event_timestamp", "arrived_at", "platform", "verdict")
+        ),
+        gxe.ExpectColumnValuesToMatchRegex(column="user_id", regex=USER_ID_PATTERN),
+        gxe.ExpectColumnValuesToBeInSet(column="type", value_set=[str(kind) for kind in EventType]),
+        gxe.ExpectColumnValuesToBeInSet(column="platform", value_set=[str(platform) for platform in Platform]),
+        gxe.ExpectColumnValuesToBeInSet(
+            column="verdict", value_set=[str(Verdict.ON_TIME), str(Verdict.DUPLICATE), str(Verdict.LATE)]
+        ),
+        gxe.ExpectColumnValuesToBeBetween(column=CREATED_BEFORE_EVENT, max_value=FUTURE_TOLERANCE.total_seconds()),
+    ]
+    return Suite(name="events", columns=(), checks=tuple(checks), key=("shard", "sequence"))
+
+
+def snapshot_suite(service: str) -> Suite:
+    """Return the suite of a training snapshot made with a feature service: ranges and closed sets, nulls allowed.
+
+    A point-in-time join finds nothing for a new person, so no feature is required in every row.
+    """
+    checks: list[Expectation] = [
+        gxe.ExpectColumnValuesToNotBeNull(column="user_id"),
+        gxe.ExpectColumnValuesToNotBeNull(column="content_id"),
+        gxe.ExpectColumnValuesToNotBeNull(column="event_timestamp"),
+        gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0, 1]),
+        gxe.ExpectColumnUniqueValueCountToBeBetween(column="label", min_value=2),
+    ]
+    for view in SERVICES[service]:
+        for feature in view:
+            if feature.dtype is not DType.EMBEDDING:
+                checks += _range_checks(feature)
+    return Suite(name=f"snapshot of {service}", columns=(), checks=tuple(checks))
+
+
+CREATED_BEFORE_EVENT = "event_minus_created_seconds"
+
+
+def checkable(table: pa.Table) -> pd.DataFrame:
+    """Return a table as a frame that the checks read.
+
+    An embedding column gives way to `<name>__length` and `<name>__norm`, null where it is null; and the seconds by which an
+    event lies after the moment it was learned of are added, which only a fast client clock makes positive.
+    """
+    frame: dict[str, object] = {}
+    for name in table.schema.names:
+        column = table[name]
+        if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+            if pa.types.is_floating(column.type.value_type):
+                frame |= _embedding_columns(name, column)
+        else:
+            frame[name] = column.to_pandas()
+    learned = next((name for name in ("created_timestamp", "arrived_at") if name in frame), None)
+    result = pd.DataFrame(frame)
+    if learned is not None and "event_timestamp" in frame:
+        result[CREATED_BEFORE_EVENT] = (result["event_timestamp"] - result[learned]).dt.total_seconds()
+    return result
+
+
+def _embedding_columns(name: str, column: pa.ChunkedArray) -> dict[str, object]:
+    lengths = np.full(len(column), np.nan)
+    norms = np.full(len(column), np.nan)
+    for row, value in enumerate(column.to_numpy(zero_copy_only=False)):
+        if value is not None:
+            lengths[row] = len(value)
+            norms[row] = np.linalg.norm(np.asarray(value, dtype=np.float64))
+    return {f"{name}__length": lengths, f"{name}__norm": norms}
+
+
+def _checkable_columns(view: View) -> list[str]:
+    embeddings = {feature.name for feature in view if feature.dtype is DType.EMBEDDING}
+    plain = [name for name in feature_columns(view).names if name not in embeddings]
+    return [
+        *plain,
+        *(f"{name}__{part}" for name in sorted(embeddings) for part in ("length", "norm")),
+        CREATED_BEFORE_EVENT,
+    ]
+
+
+def _feature_checks(feature: Feature) -> Iterator[Expectation]:
+    if feature.dtype is DType.EMBEDDING:
+        if feature.null_when is None:
+            yield gxe.ExpectColumnValuesToNotBeNull(column=f"{feature.name}__length")
+        yield gxe.ExpectColumnValuesToBeBetween(
+            column=f"{feature.name}__length", min_value=EMBEDDING_LENGTH, max_value=EMBEDDING_LENGTH
+        )
+        yield gxe.ExpectColumnValuesToBeBetween(
+            column=f"{feature.name}__norm", min_value=1 - NORM_TOLERANCE, max_value=1 + NORM_TOLERANCE
+        )
+        return
+    if feature.null_when is None:
+        yield gxe.ExpectColumnValuesToNotBeNull(column=feature.name)
+    yield from _range_checks(feature)
+
+
+def _range_checks(feature: Feature) -> Iterator[Expectation]:
+    if feature.values is not None:
+        yield gxe.ExpectColumnValuesToBeInSet(column=feature.name, value_set=list(feature.values))
+    if feature.minimum is not None or feature.maximum is not None:
+        yield gxe.ExpectColumnValuesToBeBetween(
+            column=feature.name, min_value=feature.minimum, max_value=feature.maximum
+        )
