@@ -1,0 +1,55 @@
+# `make` alone lists the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench golden soak fix lock audit clean
+
+BIN := .venv/bin
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: ## install everything into .venv (and the AWS stand-in into .venv-aws); quick when nothing changed
+	@PYTHON="$(PYTHON)" .ci/setup
+
+demo: setup ## the whole path on this machine, told as a story
+	@$(BIN)/stillpoint demo
+
+test: setup ## every test: real Redis, real Spark, the AWS stand-in
+	@$(BIN)/pytest -n 2 --dist loadfile
+
+check: setup ## ruff, mypy --strict, import-linter, golden files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/golden
+
+bench: setup ## tables of ratios against a named peer, printed and written as JSON; asserts nothing
+	@$(BIN)/python -m benchmarks
+
+golden: setup ## rewrite the golden files; read the diff
+	$(BIN)/pytest tests/golden --rewrite-golden
+	git diff --stat -- tests/golden
+
+soak: setup ## the long repetitions: kills, switches, fuzzing
+	@$(BIN)/pytest -m soak
+
+fix: setup ## let ruff fix and format what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## write the requirements*.lock files anew from pyproject.toml
+	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(COMPILE) --group aws -o requirements-aws.lock
+	$(COMPILE) --no-deps --group redis -o requirements-redis.lock
+	$(COMPILE) --no-deps --group java -o requirements-java.lock
+
+audit: setup ## known vulnerabilities of the locked packages (asks a package index about each)
+	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements.lock
+
+clean: ## stop the stack and remove all that make and stillpoint made
+	-@if [ -x $(BIN)/stillpoint ]; then $(BIN)/stillpoint down; fi
+	rm -rf .venv .venv-aws .stillpoint .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

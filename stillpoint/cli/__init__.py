@@ -1,0 +1,32 @@
+"""What does `stillpoint` do, and how does a failure look?
+
+A verb's code is imported only when that verb is called, so `stillpoint --help` is quick and a room that cannot be
+imported breaks its own verbs alone. Exit codes: 0 done, 1 refused or failed, 2 usage, 130 interrupted.
+"""
+
+import sys
+from collections.abc import Sequence
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit the process with its code. An error is one line on stderr."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    from stillpoint.cli.failures import explain
+    from stillpoint.cli.root import command
+
+    try:
+        outcome = command(arguments).main(args=list(arguments), prog_name="stillpoint", standalone_mode=False)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last resort: every failure becomes one line and an exit code
+        line, code = explain(error)
+        if line:
+            print(line, file=sys.stderr)
+        return code
+    return outcome if isinstance(outcome, int) else 0
