@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from stillpoint.errors import AlreadyExists, CorruptData
-from stillpoint.events import CATALOGUE_COLUMNS, EVENT_COLUMNS, QUARANTINE_COLUMNS, TIMESTAMP, USER_COLUMNS
-from stillpoint.features.declarations import VIEWS, DType, Origin, View
+from stillpoint.events import CATALOGUE_COLUMNS, EVENT_COLUMNS, QUARANTINE_COLUMNS, USER_COLUMNS
+from stillpoint.features.columns import feature_columns as feature_columns
+from stillpoint.features.declarations import VIEWS, Origin, View
 from stillpoint.objects import Objects
 from stillpoint.served import SERVED_COLUMNS
 
@@ -59,27 +60,6 @@ class Commit(BaseModel):
 def commit_key(writer: str, sequence: int) -> str:
     """Return the key of a writer's commit."""
     return f"commits/{writer}/{sequence:012d}.json"
-
-
-_ARROW = {
-    DType.INT64: pa.int64(),
-    DType.FLOAT64: pa.float64(),
-    DType.BOOL: pa.bool_(),
-    DType.STRING: pa.string(),
-    DType.EMBEDDING: pa.list_(pa.float32()),
-}
-
-
-def feature_columns(view: View) -> pa.Schema:
-    """Return the columns of `features/<view>/`: join key, event and created timestamp, then the features in order."""
-    return pa.schema(
-        [
-            pa.field(view.entity.join_key, pa.string(), nullable=False),
-            pa.field("event_timestamp", TIMESTAMP, nullable=False),
-            pa.field("created_timestamp", TIMESTAMP, nullable=False),
-            *(pa.field(feature.name, _ARROW[feature.dtype]) for feature in view),
-        ]
-    )
 
 
 def feature_dataset(view: View, mapping_version: int | None = None) -> str:
