@@ -1,0 +1,152 @@
+"""Who is serving right now, with which release, and has it loaded the announced one?
+
+Every serving process beats: a JSON value in Redis (`settings.redis_serving`) that expires by Redis's own clock, so that a
+process which died is gone from the list without anybody's help. A notification on a channel makes news travel at once;
+it may be lost, so whoever listens also polls the release book.
+"""
+
+import contextlib
+import time
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from stillpoint.errors import CorruptData
+
+TTL_SECONDS = 5.0
+"""A worker that has not beaten for this long counts as dead."""
+BEAT_SECONDS = 1.0
+"""How often a worker beats; also at once after it has loaded or swapped a release."""
+CHANNEL = "stillpoint:releases"
+
+# One hash tag: in Redis Cluster the index and the values share a slot.
+_PREFIX = "{stillpoint:presence}:"
+_INDEX = _PREFIX + "workers"
+
+
+class WorkerKind(StrEnum):
+    """What kind of process answers. A Lambda freezes between invocations, so switches do not wait for one."""
+
+    SERVICE = "service"
+    WORKER = "worker"
+    LAMBDA = "lambda"
+
+
+class Presence(BaseModel):
+    """One serving process. `generation` and `release` are what it answers new requests with; None before the first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    worker: str = Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$", description="Unique per process and start.")
+    kind: WorkerKind
+    pid: int
+    address: str = Field(description="`host:port` for a service, the host's name for the others.")
+    generation: int | None
+    release: str | None
+    loaded: str | None = Field(
+        default=None, description="The announced release that it has loaded and tried, ready to swap."
+    )
+    refused: str | None = Field(
+        default=None, description="Why it cannot load the announced release; the switch repeats it."
+    )
+    at: AwareDatetime
+
+
+class Notification(BaseModel):
+    """News on the channel. It carries no authority: the listener reads the release book."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: Literal["announced", "switched", "withdrawn"]
+    generation: int
+    release: str
+
+
+def beat(client: Any, presence: Presence, *, ttl_seconds: float = TTL_SECONDS) -> None:
+    """Say that this worker lives; replaces what it said before."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.set(_PREFIX + presence.worker, presence.model_dump_json(), px=round(ttl_seconds * 1000))
+    pipeline.sadd(_INDEX, presence.worker)
+    pipeline.execute()
+
+
+def leave(client: Any, worker: str) -> None:
+    """Say that this worker stops answering. Without it, it is listed until its last beat expires."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.delete(_PREFIX + worker)
+    pipeline.srem(_INDEX, worker)
+    pipeline.execute()
+
+
+def present(client: Any) -> list[Presence]:
+    """Return the workers whose last beat has not expired, ordered by id.
+
+    Raises:
+        CorruptData: a beat cannot be read, for example one of another version of the product.
+    """
+    workers = sorted(name.decode() if isinstance(name, bytes) else name for name in client.smembers(_INDEX))
+    if not workers:
+        return []
+    found, expired = [], []
+    for worker, value in zip(workers, client.mget([_PREFIX + worker for worker in workers]), strict=True):
+        if value is None:
+            expired.append(worker)
+            continue
+        try:
+            found.append(Presence.model_validate_json(value))
+        except ValidationError as error:
+            raise CorruptData(f"the beat of worker {worker} in Redis cannot be read: {error}") from None
+    if expired:
+        # A worker that beats in this very moment is back in the index with its next beat.
+        client.srem(_INDEX, *expired)
+    return found
+
+
+def notify(client: Any, notification: Notification) -> int:
+    """Send news to all listeners, and return how many were listening. None is no error: they poll too."""
+    return int(client.publish(CHANNEL, notification.model_dump_json()))
+
+
+class Notifications:
+    """Listens to the channel. Survives a Redis that restarts; news sent meanwhile are lost."""
+
+    def __init__(self, client: Any) -> None:
+        """`client` is shared; the subscription takes one connection of its own from it."""
+        self._client = client
+        self._subscription: Any = None
+
+    def __enter__(self) -> "Notifications":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def wait(self, seconds: float) -> Notification | None:
+        """Return the next notification, or None after `seconds`, or sooner if the connection was lost and came back.
+
+        None says nothing about the book: poll it.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            if self._subscription is None:
+                self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
+                self._subscription.subscribe(CHANNEL)
+            while (left := deadline - time.monotonic()) > 0:
+                message = self._subscription.get_message(timeout=left)
+                if message is not None:
+                    with contextlib.suppress(ValidationError):
+                        return Notification.model_validate_json(message["data"])
+        except (RedisConnectionError, RedisTimeoutError):
+            self.close()
+            time.sleep(max(0.0, min(0.2, deadline - time.monotonic())))
+        return None
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._subscription is not None:
+            with contextlib.suppress(RedisConnectionError, RedisTimeoutError):
+                self._subscription.close()
+            self._subscription = None
