@@ -79,8 +79,10 @@ def judge(memory: Memory, event: AppEvent, *, max_event_age_us: int, erased_unti
     key = event_key(event.event_id)
     fingerprint = _fingerprint(event)
     known = memory.remembered.get(key)
-    if known is not None and _lives(memory, known, max_event_age_us):
-        return Judgement(Verdict.DUPLICATE, arrived_us, known.fingerprint != fingerprint)
+    if known is not None:
+        if _lives(memory, known, max_event_age_us):
+            return Judgement(Verdict.DUPLICATE, arrived_us, known.fingerprint != fingerprint)
+        del memory.remembered[key]  # so that the memory stays in order of arrival, whenever `forget` was called
     memory.remembered[key] = Remembered(event_us, kin, fingerprint)
     if kin is not Family.IMPRESSION and (newest is None or event_us > newest):
         memory.newest_us[kin] = event_us

@@ -2,6 +2,7 @@
 
 import importlib.util
 import uuid
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,7 @@ def stream(arrivals, cuts):
     state, verdicts, events = b"", [], []
     rows = {view.name: [] for view in STREAMED_VIEWS}
     edges = [0, *sorted(cuts), len(arrivals)]
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         before = UserState.from_bytes(state)
         outcome = advance(before, arrivals[first:last], encoder=ENCODER, max_event_age_us=MAX_AGE)
         assert before.to_bytes() == UserState.from_bytes(state).to_bytes()
