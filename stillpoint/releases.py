@@ -34,6 +34,30 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+ALLOWED: dict[State | None, frozenset[State]] = {
+    None: frozenset({State.PREPARING}),
+    State.PREPARING: frozenset({State.PREPARED, State.FAILED}),
+    State.PREPARED: frozenset({State.PREPARED, State.CHECKED, State.LIVE, State.RETIRED, State.FAILED}),
+    State.CHECKED: frozenset({State.PREPARED, State.CHECKED, State.LIVE, State.RETIRED, State.FAILED}),
+    State.LIVE: frozenset({State.ROLLBACK_TARGET, State.CHECKED, State.PREPARED}),
+    State.ROLLBACK_TARGET: frozenset({State.LIVE, State.RETIRED}),
+    State.RETIRED: frozenset(),
+    State.FAILED: frozenset(),
+}
+"""Which state may follow which. A red check leaves a release prepared, or makes a checked one prepared again; only a
+forced switch takes a prepared one live; a rollback gives the former live release back the state that it came from."""
+
+GONE = frozenset({State.RETIRED, State.FAILED})
+"""A release in one of these holds no colour and never comes back."""
+
+
+class Move(StrEnum):
+    """Why a generation was created."""
+
+    SWITCH = "switch"
+    ROLLBACK = "rollback"
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,6 +68,27 @@ class Route(_Record):
     model_uri: str = Field(description="Key of the bundle in the lake, `models/<sha256>.tar.gz`.")
     sha256: Sha256
     endpoint: str | None = Field(default=None, description="SageMaker endpoint; None ranks in process.")
+
+
+class Intent(_Record):
+    """What a release is going to be, `releases/<id>/intent.json`: claims the id before anything is touched."""
+
+    id: ReleaseId
+    colour: Colour
+    mapping_version: int = Field(ge=1)
+    routes: dict[Kind, Route]
+    feature_service: str
+    shares: ReleaseId | None = Field(default=None, description="A model-only release: whose features it uses.")
+    at: AwareDatetime
+    by: str
+    why: str
+
+    def wants_the_same(self, other: "Intent") -> bool:
+        """Say whether both ask for one and the same release, so that the later may finish the earlier's work."""
+        return self._content() == other._content()
+
+    def _content(self) -> object:
+        return self.model_dump(exclude={"id", "at", "by", "why"})
 
 
 class Release(_Record):
@@ -66,6 +111,9 @@ class Release(_Record):
     routes: dict[Kind, Route]
     snapshot_id: str
     metrics: dict[str, float]
+    shares: ReleaseId | None = Field(
+        default=None, description="Of a model-only release: the release whose colour, registry and plan it uses."
+    )
     created_at: AwareDatetime
 
 
@@ -86,6 +134,7 @@ class Pointer(_Record):
     generation: int = Field(ge=1)
     release: ReleaseId
     previous: ReleaseId | None
+    move: Move = Move.SWITCH
     nonce: str
     at: AwareDatetime
     by: str
@@ -113,15 +162,21 @@ class ReleaseBook(Protocol):
 
     def get(self, release_id: str) -> Release: ...
     def releases(self) -> Sequence[str]: ...
+    def intend(self, intent: Intent) -> None: ...
+    def intents(self) -> Sequence[Intent]: ...
     def transitions(self, release_id: str) -> Sequence[Transition]: ...
+    def state(self, release_id: str) -> State | None: ...
     def enter(
         self, release_id: str, state: State, *, at: datetime, by: str, why: str, report: str | None = None
     ) -> Transition: ...
     def live(self) -> Pointer | None: ...
     def pointers(self) -> Sequence[Pointer]: ...
-    def point(self, release_id: str, *, after: Pointer | None, at: datetime, by: str, why: str) -> Pointer: ...
+    def point(
+        self, release_id: str, *, after: Pointer | None, at: datetime, by: str, why: str, move: Move = Move.SWITCH
+    ) -> Pointer: ...
     def announce(self, announcement: Announcement) -> None: ...
     def announced(self) -> Announcement | None: ...
+    def withdraw(self) -> None: ...
 
 
 class ObjectReleaseBook:
@@ -157,24 +212,63 @@ class ObjectReleaseBook:
         found = {key.split("/")[1] for key in self._objects.list("releases/r") if key.endswith("/release.json")}
         return sorted(found, key=lambda name: int(name[1:]))
 
+    def intend(self, intent: Intent) -> None:
+        """Claim an id.
+
+        Raises:
+            AlreadyExists: the id is taken by another intent.
+        """
+        key = f"releases/{intent.id}/intent.json"
+        data = _canonical(intent)
+        try:
+            self._objects.create(key, data)
+        except AlreadyExists:
+            if self._objects.get(key) != data:
+                raise
+
+    def intents(self) -> list[Intent]:
+        """Return what every release was meant to be, the oldest first, whether or not it was ever recorded."""
+        keys = [key for key in self._objects.list("releases/r") if key.endswith("/intent.json")]
+        found = [_parse(Intent, key, self._objects.get(key)) for key in keys]
+        return sorted(found, key=lambda intent: int(intent.id[1:]))
+
     def transitions(self, release_id: str) -> list[Transition]:
         return [
             _parse(Transition, key, self._objects.get(key))
             for key in self._objects.list(f"releases/{release_id}/states/")
         ]
 
+    def state(self, release_id: str) -> State | None:
+        """Return the state that was entered last, None before the first."""
+        steps = self.transitions(release_id)
+        return steps[-1].state if steps else None
+
     def enter(
         self, release_id: str, state: State, *, at: datetime, by: str, why: str, report: str | None = None
     ) -> Transition:
-        """Add the next transition. Two at once: one wins, the other raises `ReleaseRefused`."""
-        number = len(self.transitions(release_id)) + 1
-        step = Transition(number=number, state=state, at=at, by=by, why=why, report=report)
-        try:
-            self._objects.create(f"releases/{release_id}/states/{number:06d}.json", _canonical(step))
-        except AlreadyExists:
+        """Add the next transition. Two at once: one wins, the other raises.
+
+        Raises:
+            ReleaseRefused: the state does not follow from the present one, or somebody else was faster.
+        """
+        steps = self.transitions(release_id)
+        present = steps[-1].state if steps else None
+        if state not in ALLOWED[present]:
+            following = ", ".join(sorted(ALLOWED[present])) or "nothing"
             raise ReleaseRefused(
-                f"release {release_id} changed state at the same moment; look at `stillpoint release status` and try again"
-            ) from None
+                f"release {release_id} is {present or 'new'} and cannot become {state}; it can become {following}"
+            )
+        step = Transition(number=len(steps) + 1, state=state, at=at, by=by, why=why, report=report)
+        key = f"releases/{release_id}/states/{step.number:06d}.json"
+        data = _canonical(step)
+        try:
+            self._objects.create(key, data)
+        except AlreadyExists:
+            if self._objects.get(key) != data:
+                raise ReleaseRefused(
+                    f"release {release_id} changed state at the same moment; look at `stillpoint release status` and "
+                    "try again"
+                ) from None
         return step
 
     def live(self) -> Pointer | None:
@@ -186,12 +280,15 @@ class ObjectReleaseBook:
         newest = None
         for newest in self._objects.list("releases/pointer/"):  # noqa: B007
             pass
-        return None if newest is None else _parse(Pointer, newest, self._objects.get(newest))
+        return None if newest is None else self._pointer(newest)
 
     def pointers(self) -> list[Pointer]:
-        return [_parse(Pointer, key, self._objects.get(key)) for key in self._objects.list("releases/pointer/")]
+        """Return every generation, the first one first."""
+        return [self._pointer(key) for key in self._objects.list("releases/pointer/")]
 
-    def point(self, release_id: str, *, after: Pointer | None, at: datetime, by: str, why: str) -> Pointer:
+    def point(
+        self, release_id: str, *, after: Pointer | None, at: datetime, by: str, why: str, move: Move = Move.SWITCH
+    ) -> Pointer:
         """Create the generation after `after`, and return it.
 
         Raises:
@@ -201,20 +298,32 @@ class ObjectReleaseBook:
             generation=1 if after is None else after.generation + 1,
             release=release_id,
             previous=None if after is None else after.release,
+            move=move,
             nonce=uuid.uuid4().hex,
             at=at,
             by=by,
             why=why,
         )
-        key = f"releases/pointer/{pointer.generation:012d}.json"
+        key = pointer_key(pointer.generation)
         try:
             self._objects.create(key, _canonical(pointer))
         except AlreadyExists:
-            winner = _parse(Pointer, key, self._objects.get(key))
+            winner = self._pointer(key)
+            # The answer to a put may be lost and the put retried: then the key is taken, by ourselves.
             if winner.nonce != pointer.nonce:
                 raise ReleaseRefused(
-                    f"generation {winner.generation} was created first by {winner.by} and points at {winner.release}; nothing was changed by this call"
+                    f"generation {winner.generation} was created first by {winner.by} and points at {winner.release}; "
+                    "nothing was changed by this call"
                 ) from None
+        return pointer
+
+    def _pointer(self, key: str) -> Pointer:
+        pointer = _parse(Pointer, key, self._objects.get(key))
+        if key != pointer_key(pointer.generation):
+            raise CorruptData(
+                f"{key} says that it is generation {pointer.generation}; the pointer is damaged and nothing older is "
+                "believed instead: restore the object from its version history"
+            )
         return pointer
 
     def announce(self, announcement: Announcement) -> None:
@@ -226,6 +335,15 @@ class ObjectReleaseBook:
         except ObjectMissing:
             return None
 
+    def withdraw(self) -> None:
+        """Take the announcement back; workers drop what they loaded for it."""
+        self._objects.delete("releases/next.json")
+
+
+def pointer_key(generation: int) -> str:
+    """Return the key of a generation; keys sort as generations do."""
+    return f"releases/pointer/{generation:012d}.json"
+
 
 def _canonical(record: BaseModel) -> bytes:
     return (json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n").encode()
@@ -235,4 +353,7 @@ def _parse(kind: type[Record], key: str, data: bytes) -> Record:
     try:
         return kind.model_validate_json(data)
     except ValueError as error:
-        raise CorruptData(f"{key} is not a valid {kind.__name__.lower()}: {error}") from None
+        problem = " ".join(str(error).split())
+        raise CorruptData(
+            f"{key} is not a valid {kind.__name__.lower()}: {problem}; restore the object from its version history"
+        ) from None
