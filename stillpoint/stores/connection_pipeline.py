@@ -1,0 +1,192 @@
+"""How are many prepared commands sent to Redis in one round trip, and their replies read?
+
+redis-py packs every argument of every command in Python, which is most of the cost of a feature read. Here a command is
+bytes already; redis-py still owns the connections (TLS, ACL, pools, topology of a cluster). On a cluster, commands go to
+the owners of their keys' slots, one pipeline per node, and a command that was redirected is sent again by redis-py.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from redis.crc import key_slot
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    ConnectionError,  # noqa: A004
+    MovedError,
+    ResponseError,
+    TimeoutError,  # noqa: A004
+    TryAgainError,
+)
+
+from stillpoint.stores.connection import is_cluster, told
+
+REDIRECTED = (MovedError, AskError, TryAgainError, ClusterDownError)
+
+
+def pack(*arguments: bytes) -> bytes:
+    """Return one command as Redis reads it."""
+    return b"".join([b"*%d\r\n" % len(arguments), *(b"$%d\r\n%b\r\n" % (len(part), part) for part in arguments)])
+
+
+class Command:
+    """A prepared command: the key that decides its node, its bytes, and its arguments for a second try on a cluster."""
+
+    __slots__ = ("arguments", "data", "key")
+
+    def __init__(self, key: bytes, data: bytes, arguments: tuple[Any, ...] = ()) -> None:
+        self.key = key
+        self.data = data
+        self.arguments = arguments
+
+
+def send(client: Any, commands: Sequence[Command]) -> list[Any]:
+    """Send all commands and return their replies in order; an error reply is returned, not raised.
+
+    Idempotent commands only: after a lost connection all of them are sent once more.
+
+    Raises:
+        StackUnavailable: Redis cannot be reached or does not answer in time.
+    """
+    if not commands:
+        return []
+    with told(client):
+        if not is_cluster(client):
+            return _exchange(client.connection_pool, [command.data for command in commands])
+        return _send_to_cluster(client, commands)
+
+
+def _exchange(pool: Any, data: list[bytes]) -> list[Any]:
+    connection = pool.get_connection()
+    try:
+        return list(
+            connection.retry.call_with_retry(lambda: _converse(connection, data), lambda error: connection.disconnect())
+        )
+    finally:
+        pool.release(connection)
+
+
+def _converse(connection: Any, data: list[bytes]) -> list[Any]:
+    try:
+        connection.send_packed_command([b"".join(data)])
+        read = connection.read_response
+        replies = []
+        for _ in data:
+            try:
+                replies.append(read(disable_decoding=True))
+            except (ConnectionError, TimeoutError):
+                raise
+            except ResponseError as error:
+                replies.append(error)
+        return replies
+    except BaseException:
+        connection.disconnect()  # replies may be under way: this connection must not serve anybody else
+        raise
+
+
+def _send_to_cluster(client: Any, commands: Sequence[Command]) -> list[Any]:
+    manager = client.nodes_manager
+    owners: dict[str, list[int]] = {}
+    nodes: dict[str, Any] = {}
+    for index, command in enumerate(commands):
+        node = manager.get_node_from_slot(key_slot(command.key))
+        nodes[node.name] = node
+        owners.setdefault(node.name, []).append(index)
+    replies: list[Any] = [None] * len(commands)
+    for name, indexes in owners.items():
+        connection = client.get_redis_connection(nodes[name])
+        try:
+            answers = _exchange(connection.connection_pool, [commands[index].data for index in indexes])
+        except ConnectionError:
+            manager.initialize()  # a node is gone: another may own its slots by now
+            answers = [_again(client, commands[index]) for index in indexes]
+        for index, answer in zip(indexes, answers, strict=True):
+            replies[index] = _again(client, commands[index]) if isinstance(answer, REDIRECTED) else answer
+    return replies
+
+
+def _again(client: Any, command: Command) -> Any:
+    """Let redis-py follow redirections, command by command."""
+    try:
+        return client.execute_command(*command.arguments)
+    except (ConnectionError, TimeoutError):
+        raise
+    except ResponseError as error:
+        return error
+
+
+async def send_async(client: Any, commands: Sequence[Command]) -> list[Any]:
+    """Do what `send` does, on the running event loop."""
+    if not commands:
+        return []
+    with told(client):
+        if not is_cluster(client):
+            return await _exchange_async(client.connection_pool, [command.data for command in commands])
+        return await _send_to_cluster_async(client, commands)
+
+
+async def _exchange_async(pool: Any, data: list[bytes]) -> list[Any]:
+    connection = await pool.get_connection()
+    try:
+        return list(
+            await connection.retry.call_with_retry(
+                lambda: _converse_async(connection, data), lambda error: connection.disconnect()
+            )
+        )
+    finally:
+        await pool.release(connection)
+
+
+async def _converse_async(connection: Any, data: list[bytes]) -> list[Any]:
+    try:
+        await connection.send_packed_command(b"".join(data))
+        replies = []
+        for _ in data:
+            try:
+                replies.append(await connection.read_response(disable_decoding=True))
+            except (ConnectionError, TimeoutError):
+                raise
+            except ResponseError as error:
+                replies.append(error)
+        return replies
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+
+
+async def _send_to_cluster_async(client: Any, commands: Sequence[Command]) -> list[Any]:
+    await client.initialize()
+    owners: dict[str, list[int]] = {}
+    nodes: dict[str, Any] = {}
+    for index, command in enumerate(commands):
+        node = client.nodes_manager.get_node_from_slot(key_slot(command.key))
+        nodes[node.name] = node
+        owners.setdefault(node.name, []).append(index)
+    replies: list[Any] = [None] * len(commands)
+
+    async def converse(name: str, indexes: list[int]) -> None:
+        node = nodes[name]
+        connection = node.acquire_connection()
+        try:
+            answers = await _converse_async(connection, [commands[index].data for index in indexes])
+        except ConnectionError:
+            await client.nodes_manager.initialize()
+            answers = [await _again_async(client, commands[index]) for index in indexes]
+        finally:
+            node.release(connection)
+        for index, answer in zip(indexes, answers, strict=True):
+            redirected = isinstance(answer, REDIRECTED)
+            replies[index] = await _again_async(client, commands[index]) if redirected else answer
+
+    await asyncio.gather(*(converse(name, indexes) for name, indexes in owners.items()))
+    return replies
+
+
+async def _again_async(client: Any, command: Command) -> Any:
+    try:
+        return await client.execute_command(*command.arguments)
+    except (ConnectionError, TimeoutError):
+        raise
+    except ResponseError as error:
+        return error
