@@ -1,0 +1,365 @@
+"""How does Feast reach history? The offline store plugin: `type: stillpoint.stores.offline.StillpointOfflineStore`.
+
+Each spine row comes back exactly once and in order, from Parquet in folders, globs and S3, or from the committed files
+of a lake. What Feast asks is translated here; the work is in `offline_join`, `offline_latest` and `offline_write`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from feast import FeatureView, FileSource
+from feast.data_format import ParquetFormat
+from feast.data_source import DataSource
+from feast.feature_logging import LoggingConfig, LoggingSource
+from feast.infra.offline_stores.file_source import FileLoggingDestination
+from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.repo_config import FeastConfigBaseModel, RepoConfig
+from pydantic import Field, SecretStr
+
+from stillpoint.clock import from_micros, to_micros
+from stillpoint.errors import InvalidInput, InvalidSpine
+from stillpoint.lake import DateRange
+from stillpoint.stores.offline_job import StillpointRetrievalJob
+from stillpoint.stores.offline_join import Limits, join_history
+from stillpoint.stores.offline_latest import Pull, all_rows, latest_rows
+from stillpoint.stores.offline_spine import EVENT_TIMESTAMP, Spine, read_spine
+from stillpoint.stores.offline_views import ViewRequest, view_request
+from stillpoint.stores.offline_write import append_to_path, write_file, write_to_lake
+from stillpoint.stores.sources import (
+    S3Access,
+    SourceTable,
+    filesystem_of,
+    lake_dataset,
+    open_lake,
+    open_lake_dataset,
+    open_path,
+)
+
+
+class S3Config(FeastConfigBaseModel):
+    """Where S3 is and who asks; what is left out comes from AWS's own chain."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+
+
+class StillpointOfflineStoreConfig(FeastConfigBaseModel):
+    """The store's settings in `feature_store.yaml`, under `offline_store`."""
+
+    type: Literal["stillpoint.stores.offline.StillpointOfflineStore"] = (
+        "stillpoint.stores.offline.StillpointOfflineStore"
+    )
+    lake_root: str | None = Field(default=None, description="Sources below it are read by the lake's commits.")
+    mapping_version: int | None = Field(default=None, description="The only id mapping that may be read.")
+    created_cutoff: bool = Field(default=False, description="Join only what was known at each spine row's time.")
+    add_event_timestamps: bool = Field(default=False, description="Add `<view>__event_timestamp` for each view.")
+    s3: S3Config = S3Config()
+    chunk_rows: int = Field(default=2_000_000, ge=1, description="Rows of a source that are read at once.")
+    rows_in_memory: int = Field(default=20_000_000, ge=1, description="Rows whose keys and times are held at once.")
+
+
+class StillpointOfflineStore(OfflineStore):
+    """Point-in-time history over Parquet, with Feast's interface."""
+
+    supports_filter_by_created_timestamp = True
+
+    @staticmethod
+    def get_historical_features(
+        config: RepoConfig,
+        feature_views: list[FeatureView],
+        feature_refs: list[str],
+        entity_df: pd.DataFrame | pa.Table | pl.DataFrame | str | None,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        filter_by_created_timestamp: bool = False,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+    ) -> RetrievalJob:
+        """Join features to a spine: a DataFrame, an Arrow table, or a SQL query over the sources by name.
+
+        Without a spine, answer for every entity of the views' sources as of `end_date`, from rows since `start_date`.
+        `created_cutoff` of the configuration, or `filter_by_created_timestamp`, leaves out what was learned later.
+
+        Raises:
+            InvalidSpine: a join key or the time is missing, null or of a wrong type, or the time has no zone.
+            UnknownFeature: a view has no such feature.
+            InvalidInput: a source is missing, lacks a column, or holds another type than declared.
+        """
+        settings = _settings(config)
+        views = [
+            view_request(
+                view,
+                feature_refs,
+                full_feature_names=full_feature_names,
+                add_event_timestamp=settings.add_event_timestamps,
+            )
+            for view in feature_views
+        ]
+        for view in views:
+            _refuse_other_mapping(settings, _path(config, view.source), view.source.name)
+        if entity_df is None:
+            spine = _everybody(config, views, start_date, end_date)
+        elif isinstance(entity_df, str):
+            spine = read_spine(_query(config, entity_df, views, registry, project))
+        else:
+            spine = read_spine(entity_df)
+        since = _micros(start_date)
+
+        def opened(view: ViewRequest, first: int | None, last: int) -> SourceTable:
+            return open_source(config, view.source, first, last)
+
+        cutoff = settings.created_cutoff or filter_by_created_timestamp
+        limits = Limits(chunk_rows=settings.chunk_rows, key_rows=settings.rows_in_memory)
+        return StillpointRetrievalJob(
+            lambda: join_history(spine, views, opened, cutoff=cutoff, limits=limits, since=since),
+            access=_access(config, None),
+            full_feature_names=full_feature_names,
+            on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
+            metadata=RetrievalMetadata(
+                features=feature_refs,
+                keys=[name for name in spine.table.column_names if name != spine.time_column],
+                min_event_timestamp=from_micros(int(spine.times.min())) if len(spine.times) else None,
+                max_event_timestamp=from_micros(int(spine.times.max())) if len(spine.times) else None,
+            ),
+        )
+
+    @staticmethod
+    def pull_latest_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None,
+        start_date: datetime,
+        end_date: datetime,
+    ) -> RetrievalJob:
+        """Return each entity's latest row between two times, both included; null keys are left out."""
+        pull = _pull(
+            join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column, start_date, end_date
+        )
+        return StillpointRetrievalJob(
+            lambda: pa.concat_tables(latest_tables(config, data_source, pull)), access=_access(config, data_source)
+        )
+
+    @staticmethod
+    def pull_all_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+    ) -> RetrievalJob:
+        """Return every row between two times, both included, in the order in which they are stored."""
+        pull = _pull(
+            join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column, start_date, end_date
+        )
+
+        def compute() -> pa.Table:
+            source = open_source(config, data_source, pull.first, pull.last)
+            return all_rows(source, pull, chunk_rows=_settings(config).chunk_rows)
+
+        return StillpointRetrievalJob(compute, access=_access(config, data_source))
+
+    @staticmethod
+    def offline_write_batch(
+        config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Callable[[int], Any] | None
+    ) -> None:
+        """Add rows to a view's source: a commit in the lake, a new file in a folder, or one file replaced atomically.
+
+        Raises:
+            InvalidInput: the columns are not the source's.
+        """
+        source = feature_view.batch_source
+        path = _path(config, source)
+        settings = _settings(config)
+        dataset = lake_dataset(path, settings.lake_root)
+        if dataset is not None:
+            _refuse_other_mapping(settings, path, source.name)
+            lake = open_lake(settings.lake_root or "", _access(config, source))
+            write_to_lake(lake, dataset, table, event=source.timestamp_field, at=datetime.now(UTC))
+        else:
+            access = _access(config, source)
+            append_to_path(path, table, access, open_path(path, source.name, access).schema)
+        if progress:
+            progress(table.num_rows)
+
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig,
+        data: pa.Table | Path,
+        source: LoggingSource,
+        logging_config: LoggingConfig,
+        registry: BaseRegistry,
+    ) -> None:
+        """Add logged features to a folder of files as a new file."""
+        destination = logging_config.destination
+        if not isinstance(destination, FileLoggingDestination):
+            raise InvalidInput(f"logging destination {type(destination).__name__}: expected FileLoggingDestination")
+        table = pq.read_table(data) if isinstance(data, Path) else data
+        filesystem, inner = filesystem_of(destination.path, _access(config, None))
+        write_file(filesystem, f"{inner}/{datetime.now(UTC):%Y%m%dT%H%M%S%f}.parquet", table)
+
+    def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
+        """Refuse at `feast apply` what could never be read. A source that holds nothing yet is fine."""
+        _path(config, data_source)
+
+    def get_table_column_names_and_types_from_data_source(
+        self, config: RepoConfig, data_source: DataSource
+    ) -> Iterable[tuple[str, str]]:
+        """Return a source's columns and Arrow types; for the lake as declared, written to or not."""
+        schema = open_source(config, data_source, None, None).schema
+        return [(field.name, str(field.type)) for field in schema]
+
+
+def open_source(config: RepoConfig, source: DataSource, first: int | None, last: int | None) -> SourceTable:
+    """Open a Feast source for events between two times (microseconds; None is open).
+
+    Raises:
+        InvalidInput: it is not a Parquet FileSource, is not there, or belongs to another id mapping.
+    """
+    path = _path(config, source)
+    settings = _settings(config)
+    _refuse_other_mapping(settings, path, source.name)
+    access = _access(config, source)
+    dataset = lake_dataset(path, settings.lake_root)
+    if dataset is None:
+        return open_path(path, source.name, access)
+    between = DateRange(_day(first), _day(last))
+    return open_lake_dataset(open_lake(settings.lake_root or "", access), dataset, source.name, access, between)
+
+
+def latest_tables(config: RepoConfig, source: DataSource, pull: Pull) -> Iterable[pa.Table]:
+    """Yield each entity's latest row, a part of the entities at a time, for materialization in bounded memory."""
+    settings = _settings(config)
+    return latest_rows(
+        open_source(config, source, pull.first, pull.last),
+        pull,
+        chunk_rows=settings.chunk_rows,
+        entities_at_once=settings.rows_in_memory,
+    )
+
+
+def _settings(config: RepoConfig) -> StillpointOfflineStoreConfig:
+    settings = config.offline_store
+    if not isinstance(settings, StillpointOfflineStoreConfig):
+        raise InvalidInput(f"offline_store is configured as {type(settings).__name__}; expected StillpointOfflineStore")
+    return settings
+
+
+def _path(config: RepoConfig, source: DataSource) -> str:
+    if not isinstance(source, FileSource):
+        raise InvalidInput(f"source {source.name!r} is a {type(source).__name__}; this offline store reads FileSource")
+    if source.file_format is not None and not isinstance(source.file_format, ParquetFormat):
+        raise InvalidInput(f"source {source.name!r} is {type(source.file_format).__name__}; expected Parquet")
+    return str(FileSource.get_uri_for_file_path(config.repo_path, source.path.removeprefix("file://")))
+
+
+def _access(config: RepoConfig, source: DataSource | None) -> S3Access:
+    s3 = _settings(config).s3
+    given = (source.resolve_credentials() or {}) if isinstance(source, FileSource) else {}
+    endpoint = source.s3_endpoint_override if isinstance(source, FileSource) else None
+    secret = s3.secret_access_key.get_secret_value() if s3.secret_access_key else None
+    token = s3.session_token.get_secret_value() if s3.session_token else None
+    return S3Access(
+        endpoint_url=endpoint or s3.endpoint_url,
+        region=given.get("AWS_DEFAULT_REGION") or s3.region,
+        access_key_id=given.get("AWS_ACCESS_KEY_ID") or s3.access_key_id,
+        secret_access_key=given.get("AWS_SECRET_ACCESS_KEY") or secret,
+        session_token=given.get("AWS_SESSION_TOKEN") or token,
+    )
+
+
+def _refuse_other_mapping(settings: StillpointOfflineStoreConfig, path: str, name: str) -> None:
+    dataset = lake_dataset(path, settings.lake_root)
+    if dataset is None or not dataset.startswith("mappings/"):
+        return
+    version = dataset.removeprefix("mappings/")
+    if version != str(settings.mapping_version):
+        raise InvalidInput(
+            f"source {name!r} is id mapping {version}, and this store is bound to mapping_version "
+            f"{settings.mapping_version}; reading another mapping would predict for other people"
+        )
+
+
+def _pull(
+    keys: Sequence[str],
+    features: Sequence[str],
+    event: str,
+    created: str | None,
+    first: datetime | None,
+    last: datetime | None,
+) -> Pull:
+    return Pull(
+        keys=tuple(keys),
+        features=tuple(features),
+        event=event,
+        created=created or None,
+        first=_micros(first),
+        last=_micros(last),
+    )
+
+
+def _micros(moment: datetime | None) -> int | None:
+    if moment is None:
+        return None
+    # Feast's own rule for the dates of a command: without a zone they are UTC.
+    return to_micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _day(micros: int | None) -> Any:
+    return None if micros is None or abs(micros) > 2**55 else from_micros(micros).date()
+
+
+def _query(
+    config: RepoConfig, sql: str, views: Sequence[ViewRequest], registry: BaseRegistry, project: str
+) -> pl.DataFrame:
+    """Run a spine's SQL (Polars' dialect) over the registered sources and views that it names."""
+    sources = {source.name: source for source in registry.list_data_sources(project)}
+    sources |= {view.view: view.source for view in views}
+    tables = {}
+    for name, source in sources.items():
+        if isinstance(source, FileSource) and re.search(rf"\b{re.escape(name)}\b", sql):
+            table = open_source(config, source, None, None)
+            parts = [chunk.read(table.schema.names) for chunk in table.chunks(_settings(config).chunk_rows)]
+            tables[name] = pl.concat(parts, how="vertical_relaxed")
+    try:
+        return pl.SQLContext(tables).execute(sql, eager=True)
+    except pl.exceptions.PolarsError as error:
+        raise InvalidSpine(
+            f"the spine's SQL failed: {error}; it may name these sources: {', '.join(sorted(sources))}"
+        ) from None
+
+
+def _everybody(config: RepoConfig, views: Sequence[ViewRequest], start: datetime | None, end: datetime | None) -> Spine:
+    """Return a spine of every entity of the views' sources at the end of a range."""
+    last = _micros(end)
+    keys = {tuple(key.spine for key in view.keys) for view in views}
+    if last is None or len(keys) != 1:
+        raise InvalidInput("without a spine give an end_date, and views of one and the same entity")
+    frames = []
+    for view in views:
+        pull = _pull([key.source for key in view.keys], (), view.event, view.created, start, end)
+        frames += [
+            pl.from_arrow(table.select([key.source for key in view.keys]).rename_columns([k.spine for k in view.keys]))
+            for table in latest_tables(config, view.source, pull)
+        ]
+    entities = pl.concat([frame for frame in frames if isinstance(frame, pl.DataFrame)]).unique(maintain_order=True)
+    time = pl.lit(from_micros(last)).cast(pl.Datetime("us", "UTC")).alias(EVENT_TIMESTAMP)
+    return read_spine(entities.with_columns(time))

@@ -1,0 +1,112 @@
+"""Which rows lie in a range of times, and which is each entity's latest, without holding the source in memory?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from stillpoint.errors import InvalidInput
+from stillpoint.stores.offline_types import stored_type
+from stillpoint.stores.point_in_time import UNKNOWN, Rows, newest_per_code
+from stillpoint.stores.sources import SourceTable, utc_micros
+
+_EVENT, _CREATED, _CODE = "__event", "__created", "__code"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pull:
+    """Columns to be read from a source, by the source's own names, and the range of event times (microseconds)."""
+
+    keys: tuple[str, ...]
+    features: tuple[str, ...]
+    event: str
+    created: str | None
+    first: int | None
+    last: int | None
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the result, in order."""
+        return list(dict.fromkeys([*self.keys, *self.features, self.event, *([self.created] if self.created else [])]))
+
+
+def check_pull(source: SourceTable, pull: Pull) -> None:
+    """Refuse a source that lacks a column.
+
+    Raises:
+        InvalidInput: names the column and the source.
+    """
+    for column in pull.columns:
+        if column not in source.schema.names:
+            raise InvalidInput(
+                f"source {source.name!r} at {source.path} has no column {column!r}; it has {', '.join(source.schema.names)}"
+            )
+
+
+def all_rows(source: SourceTable, pull: Pull, *, chunk_rows: int) -> pa.Table:
+    """Return every row in the range (both ends included), in the source's order."""
+    check_pull(source, pull)
+    parts = [
+        _in_range(chunk.read(pull.columns), pull, source).select(pull.columns) for chunk in source.chunks(chunk_rows)
+    ]
+    return _to_arrow(pl.concat(parts, how="vertical_relaxed"), source)
+
+
+def latest_rows(source: SourceTable, pull: Pull, *, chunk_rows: int, entities_at_once: int) -> Iterator[pa.Table]:
+    """Yield each entity's latest row in the range: the greatest (event, created), the later stored if both are equal.
+
+    Rows with a null join key or event time belong to nobody and are left out. Chunks are reduced one by one; a source
+    of more rows than `entities_at_once` is worked through in partitions of its entities, so that memory is bounded by
+    one chunk and one partition's latest rows.
+    """
+    check_pull(source, pull)
+    partitions = max(1, -(-source.rows // entities_at_once))
+    for partition in range(partitions):
+        kept: pl.DataFrame | None = None
+        for chunk in source.chunks(chunk_rows):
+            frame = _in_range(chunk.read(pull.columns), pull, source)
+            frame = frame.filter(
+                pl.all_horizontal(pl.col(key).is_not_null() for key in pull.keys) if pull.keys else True
+            )
+            if partitions > 1 and pull.keys:
+                frame = frame.filter(pl.struct(pull.keys).hash() % partitions == partition)
+            frame = _newest(frame, pull)
+            kept = frame if kept is None else _newest(pl.concat([kept, frame], how="vertical_relaxed"), pull)
+        if kept is not None and (kept.height or partition == 0):
+            yield _to_arrow(kept.select(pull.columns), source)
+
+
+def _in_range(frame: pl.DataFrame, pull: Pull, source: SourceTable) -> pl.DataFrame:
+    where = f"source {source.name!r}"
+    frame = frame.with_columns(utc_micros(pull.event, frame.schema[pull.event], where).alias(_EVENT))
+    keep = pl.col(_EVENT).is_not_null()
+    if pull.first is not None:
+        keep &= pl.col(_EVENT) >= pull.first
+    if pull.last is not None:
+        keep &= pl.col(_EVENT) <= pull.last
+    frame = frame.filter(keep)
+    if pull.created:
+        created = utc_micros(pull.created, frame.schema[pull.created], where).fill_null(UNKNOWN)
+        return frame.with_columns(created.alias(_CREATED))
+    return frame
+
+
+def _newest(frame: pl.DataFrame, pull: Pull) -> pl.DataFrame:
+    if not pull.keys:
+        codes = np.zeros(frame.height, dtype=np.int64)
+    else:
+        keys = frame.select(pull.keys)
+        codes = (
+            keys.join(keys.unique().with_row_index(_CODE), on=pull.keys, how="left", maintain_order="left")[_CODE]
+            .cast(pl.Int64)
+            .to_numpy()
+        )
+    created = frame[_CREATED].to_numpy() if pull.created else None
+    return frame[newest_per_code(Rows(code=codes, event=frame[_EVENT].to_numpy(), created=created))]
+
+
+def _to_arrow(frame: pl.DataFrame, source: SourceTable) -> pa.Table:
+    names: Sequence[str] = frame.columns
+    return pa.table([stored_type(frame[name], source.schema.field(name).type) for name in names], names=list(names))
