@@ -77,4 +77,5 @@ def keep(searches: Sequence[Search], floor_us: int) -> list[Search]:
     times = [one.event_us for one in searches]
     first = bisect_right(times, floor_us - WINDOW_US)
     whole = max(first, bisect_right(times, floor_us - 1) - SEARCHES_EMBEDDED)
-    return [one._replace(key=b"", embedding=b"") for one in searches[first:whole]] + list(searches[whole:])
+    older = sorted(one._replace(key=b"", embedding=b"") for one in searches[first:whole])
+    return older + list(searches[whole:])

@@ -114,7 +114,7 @@ def stream(arrivals, cuts):
     return state, verdicts, events, rows
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(arrivals=histories(), data=st.data())
 def test_stream_in_any_batches_and_history_equal_the_oracle_bit_for_bit(arrivals, data):
     cuts = data.draw(st.lists(st.integers(0, len(arrivals)), max_size=8))
