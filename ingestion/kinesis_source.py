@@ -1,0 +1,70 @@
+"""How does Spark read a Kinesis stream without a native source?
+
+A Python data source over boto3. Kinesis cannot tell its latest sequence number, so the driver's reader reads and learns
+the end of a batch in one go: each record is fetched once. The offsets are positions per shard; a batch that is replayed
+reads exactly the same records again.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pyspark.sql.datasource import DataSource, SimpleDataSourceStreamReader
+from pyspark.sql.types import StructType
+
+from ingestion.kinesis_shards import Record, ShardReader
+
+FORMAT = "stillpoint_kinesis"
+SCHEMA = "shard string, sequence string, partition_key string, arrived_us long, data binary"
+
+
+class KinesisSource(DataSource):
+    """`spark.readStream.format("stillpoint_kinesis")`; options: stream, client (JSON for boto3), start, limit, lag_file."""
+
+    @classmethod
+    def name(cls) -> str:
+        return FORMAT
+
+    def schema(self) -> str:
+        return SCHEMA
+
+    def simpleStreamReader(self, schema: StructType) -> "KinesisStreamReader":  # noqa: N802
+        return KinesisStreamReader(dict(self.options))
+
+
+class KinesisStreamReader(SimpleDataSourceStreamReader):
+    """Reads with the options of `KinesisSource`; lives in a process of its own on the driver."""
+
+    def __init__(self, options: dict[str, str]) -> None:
+        self._options = options
+        self._shards: ShardReader | None = None
+
+    def initialOffset(self) -> dict[str, Any]:  # noqa: N802
+        return self._reader().initial(self._options.get("start", "TRIM_HORIZON"))
+
+    def read(self, start: dict[str, Any]) -> tuple[Iterator[tuple[Any, ...]], dict[str, Any]]:
+        reader = self._reader()
+        records, end = reader.read(start, int(self._options.get("limit", "20000")))
+        self._tell_lag(reader)
+        return iter(_rows(records)), end
+
+    def readBetweenOffsets(self, start: dict[str, Any], end: dict[str, Any]) -> Iterator[tuple[Any, ...]]:  # noqa: N802
+        return iter(_rows(list(self._reader().between(start, end))))
+
+    def _reader(self) -> ShardReader:
+        if self._shards is None:
+            import boto3
+
+            client = boto3.client("kinesis", **json.loads(self._options["client"]))
+            self._shards = ShardReader(client, self._options["stream"])
+        return self._shards
+
+    def _tell_lag(self, reader: ShardReader) -> None:
+        path = self._options.get("lag_file")
+        if path:
+            with open(path, "w") as file:
+                json.dump(dict(reader.lag_seconds), file)
+
+
+def _rows(records: list[Record]) -> list[tuple[Any, ...]]:
+    return [tuple(record) for record in records]

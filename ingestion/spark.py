@@ -1,0 +1,43 @@
+"""Which Spark session does the receiver run on?
+
+The same on a laptop and on a cluster: UTC, this Python on the executors, few shuffle partitions.
+"""
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from stillpoint.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def spark_session(settings: Settings, name: str, *, master: str | None = None) -> "SparkSession":
+    """Return the active session, or start one. On a cluster the platform's master and memory settings win."""
+    from pyspark.sql import SparkSession
+
+    from stillpoint.local.java import use_java
+
+    use_java()
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    builder = (
+        SparkSession.builder.appName(name)
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.shuffle.partitions", settings.shuffle_partitions)
+        .config("spark.sql.adaptive.enabled", "false")
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", 50_000)
+        .config("spark.sql.streaming.minBatchesToRetain", 20)
+        .config("spark.sql.streaming.pollingDelay", "10ms")
+        .config("spark.sql.streaming.numRecentProgressUpdates", 20)
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.sql.warehouse.dir", str(settings.home / "spark" / "warehouse"))
+    )
+    if master is not None:
+        builder = builder.master(master).config("spark.driver.memory", "1g").config("spark.driver.host", "127.0.0.1")
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    return session
