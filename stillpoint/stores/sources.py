@@ -111,7 +111,7 @@ class Chunk:
         frame = pl.scan_parquet(
             list(self.paths),
             hive_partitioning=self.hive,
-            storage_options=dict(self.options) or None,  # type: ignore[arg-type]
+            storage_options=dict(self.options) or None,
             row_index_name=number,
             glob=False,
         ).slice(self.offset, self.rows)

@@ -1,0 +1,255 @@
+"""How does `feast materialize` fill the online store? `batch_engine: {type: stillpoint.stores.engine.StillpointEngine}`.
+
+Only the latest row of each entity is read, in bounded memory, and written column-wise in parallel batches. A fill may
+be killed and run again, and may run beside a live stream: the ordered writer never lets an older row win.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from feast import Entity, FeatureStore
+from feast.feature_view import FeatureViewState
+from feast.infra.common.materialization_job import MaterializationJob, MaterializationJobStatus, MaterializationTask
+from feast.infra.common.retrieval_task import HistoricalRetrievalTask
+from feast.infra.compute_engines.base import ComputeEngine
+from feast.infra.compute_engines.local.compute import LocalComputeEngine
+from feast.infra.offline_stores.offline_store import RetrievalJob
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.repo_config import FeastConfigBaseModel
+from feast.utils import _get_column_names
+from pydantic import Field
+
+from stillpoint.clock import to_micros
+from stillpoint.errors import InvalidInput
+from stillpoint.stores.engine_pace import Pace, Progress, at_most, slowest, wait_for, while_absent
+from stillpoint.stores.engine_sink import Sink, open_sink
+from stillpoint.stores.offline import StillpointOfflineStore, latest_tables
+from stillpoint.stores.offline_latest import Pull
+
+View = Any
+"""A `FeatureView`, `BatchFeatureView` or `StreamFeatureView`."""
+
+
+class StillpointEngineConfig(FeastConfigBaseModel):
+    """The engine's settings in `feature_store.yaml`, under `batch_engine`."""
+
+    type: Literal["stillpoint.stores.engine.StillpointEngine"] = "stillpoint.stores.engine.StillpointEngine"
+    batch_rows: int = Field(default=5_000, ge=1, description="Entities written at once.")
+    workers: int = Field(default=2, ge=1, le=64, description="Batches under way at once.")
+    max_rows_per_second: float | None = Field(default=None, gt=0, description="Mean rate of a fill, per view.")
+    pause_file: Path | None = Field(default=None, description="A fill waits while this file exists.")
+
+
+class StillpointMaterializationJob(MaterializationJob):
+    """A fill that has ended."""
+
+    def __init__(self, task: MaterializationTask, error: BaseException | None = None) -> None:
+        self.task = task
+        self._error = error
+
+    def status(self) -> MaterializationJobStatus:
+        return MaterializationJobStatus.ERROR if self._error else MaterializationJobStatus.SUCCEEDED
+
+    def error(self) -> BaseException | None:
+        return self._error
+
+    def should_be_retried(self) -> bool:
+        return False
+
+    def job_id(self) -> str:
+        return f"{self.task.feature_view.name}-{self.task.start_time}-{self.task.end_time}"
+
+    def url(self) -> str | None:
+        return None
+
+
+class StillpointEngine(ComputeEngine):
+    """Materializes views; `pace` and `on_progress` may be set on `engine_of(store)` before a fill."""
+
+    def __init__(
+        self,
+        *,
+        repo_config: Any,
+        offline_store: Any,
+        online_store: Any,
+        pace: Pace | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(repo_config=repo_config, offline_store=offline_store, online_store=online_store)
+        self.settings = StillpointEngineConfig(**settings)
+        self.pace = pace
+        self.on_progress = on_progress
+        # Views that Feast itself must compute: transformations, aggregations, views of views.
+        self._local = LocalComputeEngine(
+            repo_config=repo_config, offline_store=offline_store, online_store=online_store, backend="pandas"
+        )
+
+    def update(
+        self,
+        project: str,
+        views_to_delete: Sequence[View],
+        views_to_keep: Sequence[View | OnDemandFeatureView],
+        entities_to_delete: Sequence[Entity],
+        entities_to_keep: Sequence[Entity],
+    ) -> None:
+        """Nothing to prepare."""
+
+    def teardown_infra(self, project: str, fvs: Sequence[View], entities: Sequence[Entity]) -> None:
+        """Nothing to tear down."""
+
+    def get_historical_features(self, registry: BaseRegistry, task: HistoricalRetrievalTask) -> RetrievalJob | pa.Table:
+        return self._local.get_historical_features(registry, task)
+
+    def _materialize_one(
+        self, registry: BaseRegistry, task: MaterializationTask, **kwargs: Any
+    ) -> StillpointMaterializationJob:
+        view = task.feature_view
+        _keep_readable(registry, view, task.project)
+        if _needs_computing(view):
+            job = self._local._materialize_one(registry, task, **kwargs)
+            return StillpointMaterializationJob(task, job.error())
+        self._fill(registry, task)
+        return StillpointMaterializationJob(task)
+
+    def _fill(self, registry: BaseRegistry, task: MaterializationTask) -> None:
+        """Write each entity's latest row. An error stops the fill; what is written stays, and a new run completes it."""
+        view = task.feature_view
+        sink = open_sink(self.repo_config, self.online_store, view)
+        entities = [registry.get_entity(name, task.project) for name in view.entities if name != "__dummy"]
+        meter = _Meter(view.name, task.tqdm_builder, self.on_progress)
+        pace = self._pace()
+        with ThreadPoolExecutor(self.settings.workers) as pool:
+            under_way: set[Future[int]] = set()
+            for table in self._latest(task, entities):
+                meter.expect(table.num_rows)
+                for batch in _batches(table, self.settings.batch_rows):
+                    wait_for(pace, meter.progress)
+                    if len(under_way) >= self.settings.workers:
+                        done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                        meter.add(sum(future.result() for future in done))
+                    under_way.add(pool.submit(_write, sink, batch))
+            meter.add(sum(future.result() for future in under_way))
+        meter.close()
+
+    def _pace(self) -> Pace:
+        paces = [self.pace] if self.pace else []
+        if self.settings.max_rows_per_second:
+            paces.append(at_most(self.settings.max_rows_per_second))
+        if self.settings.pause_file:
+            paces.append(while_absent(self.settings.pause_file))
+        return slowest(paces)
+
+    def _latest(self, task: MaterializationTask, entities: list[Entity]) -> Iterator[pa.Table]:
+        """Yield the latest rows under the view's own column names."""
+        view = task.feature_view
+        keys, features, event, created = _get_column_names(view, entities)
+        mapping = view.batch_source.field_mapping or {}
+        tables: Iterable[pa.Table]
+        if isinstance(self.offline_store, StillpointOfflineStore):
+            pull = Pull(
+                keys=tuple(keys),
+                features=tuple(features),
+                event=event,
+                created=created or None,
+                first=None if task.disable_event_timestamp else to_micros(task.start_time),
+                last=to_micros(task.end_time),
+            )
+            tables = latest_tables(self.repo_config, view.batch_source, pull)
+        else:
+            job = self.offline_store.pull_latest_from_table_or_query(
+                config=self.repo_config,
+                data_source=view.batch_source,
+                join_key_columns=keys,
+                feature_name_columns=features,
+                timestamp_field=event,
+                created_timestamp_column=created,
+                start_date=task.start_time,
+                end_date=task.end_time,
+            )
+            tables = [job.to_arrow()]
+        for table in tables:
+            yield table.rename_columns([mapping.get(name, name) for name in table.column_names])
+
+
+def engine_of(store: FeatureStore) -> StillpointEngine:
+    """Return the engine behind a Feast store, to set its `pace` or `on_progress` before `store.materialize`.
+
+    Raises:
+        InvalidInput: the store has another batch engine.
+    """
+    engine = store._get_provider().batch_engine
+    if not isinstance(engine, StillpointEngine):
+        raise InvalidInput(
+            f"batch_engine is {type(engine).__name__}; set it to stillpoint.stores.engine.StillpointEngine"
+        )
+    return engine
+
+
+def _needs_computing(view: View) -> bool:
+    return bool(
+        getattr(view, "source_views", None)
+        or getattr(view, "feature_transformation", None)
+        or getattr(view, "aggregations", None)
+    )
+
+
+def _keep_readable(registry: BaseRegistry, view: View, project: str) -> None:
+    """Put the state back that Feast has just taken: in MATERIALIZING, servers refuse to read the view.
+
+    Only `feast.FeatureStore.materialize` of a view that was filled before does so; its old values are good to read
+    while new ones arrive one by one. A fill that is killed leaves the view available, not stuck.
+    """
+    if getattr(view, "state", None) is not FeatureViewState.MATERIALIZING:
+        return
+    view.state = FeatureViewState.AVAILABLE_ONLINE
+    registry.apply_feature_view(view, project, commit=True)
+
+
+def _batches(table: pa.Table, rows: int) -> Iterator[pa.Table]:
+    for start in range(0, table.num_rows, rows):
+        yield table.slice(start, rows)
+
+
+def _write(sink: Sink, batch: pa.Table) -> int:
+    sink(batch)
+    return int(batch.num_rows)
+
+
+class _Meter:
+    """Counts rows for Feast's progress bar and for whoever listens."""
+
+    def __init__(
+        self, view: str, bar: Callable[[int], Any] | None, listener: Callable[[Progress], None] | None
+    ) -> None:
+        self._view, self._build, self._listener = view, bar, listener
+        self._bar: Any = None
+        self._rows = self._total = 0
+        self._start = time.monotonic()
+
+    def expect(self, rows: int) -> None:
+        self._total += rows
+        if self._bar is None and self._build:
+            self._bar = self._build(self._total)
+        elif self._bar is not None:
+            self._bar.total = self._total
+
+    def add(self, rows: int) -> None:
+        self._rows += rows
+        if self._bar is not None:
+            self._bar.update(rows)
+        if self._listener:
+            self._listener(self.progress())
+
+    def progress(self) -> Progress:
+        seconds = time.monotonic() - self._start
+        return Progress(view=self._view, rows=self._rows, total=self._total, seconds=seconds)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

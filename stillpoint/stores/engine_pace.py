@@ -1,0 +1,50 @@
+"""How fast may a fill go while others are being served?"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far one view's fill is. `total` counts the entities known so far, `seconds` since the view's first row."""
+
+    view: str
+    rows: int
+    total: int
+    seconds: float
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.rows / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time that the rest takes at the rate so far; None before the first row."""
+        return (self.total - self.rows) / self.rows_per_second if self.rows_per_second else None
+
+
+Pace = Callable[[Progress], float]
+"""Says before each batch how many seconds to wait and ask again; 0 lets the batch go."""
+
+
+def at_most(rows_per_second: float) -> Pace:
+    """Return a pace that keeps the mean rate below a limit."""
+    return lambda progress: max(0.0, progress.rows / rows_per_second - progress.seconds)
+
+
+def while_absent(pause_file: Path) -> Pace:
+    """Return a pace that waits as long as a file exists: anybody may pause a fill by `touch`."""
+    return lambda progress: 0.2 if pause_file.exists() else 0.0
+
+
+def slowest(paces: list[Pace]) -> Pace:
+    """Return a pace that obeys all of them."""
+    return lambda progress: max((pace(progress) for pace in paces), default=0.0)
+
+
+def wait_for(pace: Pace, progress: Callable[[], Progress], sleep: Callable[[float], None] = time.sleep) -> None:
+    """Return once the pace lets the next batch go."""
+    while (seconds := pace(progress())) > 0:
+        sleep(seconds)
