@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     )
     sagemaker_role: str = "arn:aws:iam::000000000000:role/stillpoint-sagemaker"
     sagemaker_image: str = "stillpoint/model-server:latest"
+    model_server_command: str | None = Field(
+        default=None,
+        description="Program behind the SageMaker stand-in's endpoints; unset: `python -m inference.model_server`.",
+    )
 
     event_stream: str = "stillpoint-events"
     event_shards: int = Field(default=4, ge=1, le=256)

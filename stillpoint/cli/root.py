@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typer.core import TyperGroup
 
 HELP = "Real-time features and recommendations around Feast. Start with `stillpoint demo`, or `stillpoint up`."
-_PASSING_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+_PASSING_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
 class VerbUnavailable(StillpointError):

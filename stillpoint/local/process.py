@@ -62,13 +62,20 @@ def stop(process: ProcessIdentity, *, seconds: float = STOP_SECONDS) -> bool:
     """End exactly this process: ask, wait up to `seconds`, then force. Return False if it was gone already."""
     if not process.alive():
         return False
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGTERM)
+    _signal(process.pid, signal.SIGTERM)
     if not _gone(process, seconds):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
+        _signal(process.pid, signal.SIGKILL)
         _gone(process, 5.0)
     return True
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    """Signal a server together with the processes that it started in its own group."""
+    with contextlib.suppress(ProcessLookupError):
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
 
 
 def _gone(process: ProcessIdentity, seconds: float) -> bool:
@@ -187,11 +194,11 @@ class Child:
     def stop(self, *, seconds: float = STOP_SECONDS) -> None:
         """End it: ask, wait, force. A second call does nothing."""
         if self._popen.poll() is None:
-            self._popen.terminate()
+            _signal(self.pid, signal.SIGTERM)
             try:
                 self._popen.wait(seconds)
             except subprocess.TimeoutExpired:
-                self._popen.kill()
+                _signal(self.pid, signal.SIGKILL)
                 self._popen.wait(5)
 
 

@@ -1,0 +1,232 @@
+"""How does the embedded stack start, stop, and say how it is?
+
+Servers start side by side. A server that already answers and is ours is left alone; what a killed run left behind is
+cleaned up first; a port that belongs to another program is refused, and what this call started is stopped again.
+Start and stop hold a file lock, so two at once wait for each other.
+"""
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import SecretStr
+
+from stillpoint.errors import StackUnavailable
+from stillpoint.local.process import Child, PidFile, describe, refuse_taken_port, stop
+from stillpoint.local.provision import provision
+from stillpoint.local.servers import Server, servers
+from stillpoint.settings import Settings
+
+NEEDED_BYTES = 200 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """How one server is. `health` is `up`, `starting` or `down`; `pid` is None for a server that is not ours."""
+
+    name: str
+    title: str
+    address: str
+    health: str
+    version: str | None
+    pid: int | None
+    log: str | None
+
+
+class Stack:
+    """The servers of one `STILLPOINT_HOME`. As a context manager it stops what it started, and nothing else."""
+
+    def __init__(self, settings: Settings, *, detached: bool = False) -> None:
+        """`detached` servers outlive this process; the others end with the thread that starts them, even by a crash."""
+        self.settings = settings
+        self.detached = detached
+        self.servers = servers(settings)
+        self._started: dict[str, Child] = {}
+
+    def __enter__(self) -> "Stack":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop_started()
+
+    def start(self) -> list[str]:
+        """Start what does not run, wait until it answers, create bucket, stream and queues, write Feast's yaml files.
+
+        Returns the titles of the servers that this call started; none if all ran. MLflow is not waited for.
+
+        Raises:
+            StackUnavailable: a server could not start; those that this call started are stopped again.
+        """
+        with self._lock():
+            self._refuse_full_disk()
+            files = self._write_yamls()
+            begun: list[tuple[Server, Child]] = []
+            try:
+                for server in self.servers:
+                    child = self._begin(server)
+                    if child is not None:
+                        begun.append((server, child))
+                for server, child in begun:
+                    if server.awaited:
+                        child.wait_until(lambda server=server: server.version() is not None, seconds=server.seconds)  # type: ignore[misc]
+                if self.settings.aws_endpoint_url:
+                    provision(self.settings)
+                _finish(files)
+            except BaseException:
+                files.kill()
+                files.wait()
+                self.stop_started()
+                raise
+        return [server.title for server, _ in begun]
+
+    def stop_started(self) -> None:
+        """Stop the servers that this object started, the last first."""
+        for name, child in reversed(self._started.items()):
+            child.stop()
+            self._pid_file(name).remove()
+        self._started.clear()
+
+    def stop(self) -> list[str]:
+        """Stop every server of this home, whoever started it. Returns the titles of those that ran."""
+        with self._lock():
+            stopped = []
+            for server in reversed(self.servers):
+                file = self._pid_file(server.name)
+                process = file.read()
+                child = self._started.pop(server.name, None)
+                if child is not None:
+                    child.stop()
+                    stopped.append(server.title)
+                elif process is not None and stop(process):
+                    stopped.append(server.title)
+                file.remove()
+            stopped.extend(self._stop_strangers())
+        return stopped
+
+    def status(self) -> list[ServerStatus]:
+        """Ask every server how it is."""
+        return [self._status(server) for server in self.servers]
+
+    def _status(self, server: Server) -> ServerStatus:
+        process = self._pid_file(server.name).running() if server.ours else None
+        version = server.version()
+        health = "up" if version is not None else "starting" if process is not None else "down"
+        return ServerStatus(
+            name=server.name,
+            title=server.title,
+            address=server.address,
+            health=health,
+            version=version,
+            pid=process.pid if process else None,
+            log=str(self._log(server.name)) if server.ours else None,
+        )
+
+    def _begin(self, server: Server) -> Child | None:
+        if not server.ours:
+            if server.version() is None:
+                raise StackUnavailable(
+                    f"{server.title} at {server.address} does not answer; it is not on this machine, so start it there, "
+                    f"or change {server.setting}"
+                )
+            return None
+        file = self._pid_file(server.name)
+        process = file.running()
+        if process is not None:
+            if server.version() is not None or not server.awaited:
+                return None
+            stop(process)
+        file.remove()
+        refuse_taken_port(server.title, server.port, server.setting)
+        try:
+            server.folder.mkdir(parents=True, exist_ok=True)
+            child = Child(
+                server.title,
+                server.command(),
+                log=self._log(server.name),
+                environment=server.environment,
+                folder=server.folder,
+                detached=self.detached,
+            )
+            self._started[server.name] = child
+            identity = child.identity()
+            if identity is not None:
+                file.write(identity)
+        except OSError as error:
+            raise StackUnavailable(f"cannot start {server.title}: {describe(error)}") from None
+        return child
+
+    def _stop_strangers(self) -> list[str]:
+        """Stop servers of this home that the present settings no longer name, for example after a port was changed."""
+        stopped = []
+        for path in sorted((self.settings.home / "run").glob("*.pid")):
+            process = PidFile(path).read()
+            if process is not None and stop(process):
+                stopped.append(path.stem)
+            path.unlink(missing_ok=True)
+        return stopped
+
+    def _write_yamls(self) -> "subprocess.Popen[str]":
+        # Importing Feast takes seconds: a process of its own does it while the servers start.
+        program = (
+            "import sys\nfrom stillpoint.feast_config import write_yamls\nfrom stillpoint.settings import Settings\n"
+            "write_yamls(Settings.model_validate_json(sys.stdin.read()))\n"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        plain = {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in self.settings.model_dump().items()
+        }
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(plain, default=str))  # by a pipe: arguments can be read by everybody
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    def _refuse_full_disk(self) -> None:
+        free = shutil.disk_usage(self.settings.home).free
+        if free < NEEDED_BYTES:
+            raise StackUnavailable(
+                f"only {free // 1024**2} MB are free on the disk of {self.settings.home}; free {NEEDED_BYTES // 1024**2} MB, "
+                "or set STILLPOINT_HOME to a folder on another disk"
+            )
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        run = self.settings.home / "run"
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            file = (run / "lock").open("w")
+        except OSError as error:
+            raise StackUnavailable(f"cannot use {self.settings.home}: {describe(error)}") from None
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _pid_file(self, name: str) -> PidFile:
+        return PidFile(self.settings.home / "run" / f"{name}.pid")
+
+    def _log(self, name: str) -> Path:
+        return self.settings.home / "logs" / f"{name}.log"
+
+
+def _finish(files: "subprocess.Popen[str]") -> None:
+    _, words = files.communicate()
+    if files.returncode:
+        last = next((line for line in reversed(words.splitlines()) if line.strip()), "no text")
+        raise StackUnavailable(f"Feast's configuration could not be written: {last.strip()}")
