@@ -14,7 +14,7 @@ from feast.repo_config import RepoConfig
 from feast.utils import _convert_arrow_to_proto
 
 from stillpoint.errors import InvalidInput
-from stillpoint.stores.connection import connect
+from stillpoint.stores.connection import Topology, connect
 from stillpoint.stores.layout import Column, ViewLayout
 from stillpoint.stores.values import ValueType
 from stillpoint.stores.writer import CREATED_TIMESTAMP, EVENT_TIMESTAMP, OnlineWriter
@@ -49,7 +49,12 @@ def view_layout(view: FeatureView) -> ViewLayout:
 def _columns_sink(config: RepoConfig, view: FeatureView) -> Sink:
     settings = config.online_store
     text = settings.connection_string
-    client = connect(text.get_secret_value() if hasattr(text, "get_secret_value") else text)
+    topology = getattr(settings, "redis_type", None)
+    client = connect(
+        text.get_secret_value() if hasattr(text, "get_secret_value") else text,
+        topology=topology if isinstance(topology, Topology) else None,
+        sentinel_master=getattr(settings, "sentinel_master", "mymaster"),
+    )
     writer = OnlineWriter(client, config.project, key_ttl_seconds=getattr(settings, "key_ttl_seconds", None))
     layout = view_layout(view)
     source = view.batch_source

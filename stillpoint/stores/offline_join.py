@@ -250,7 +250,9 @@ def _coded(
     partition: tuple[int, int],
 ) -> pl.DataFrame:
     """Keep the rows of asked entities within the times asked, with the entity's code. A null key or time drops out."""
-    if view.keys:
+    if any(frame.schema[key.source] == pl.Null for key in view.keys):
+        frame = frame.clear().with_columns(pl.lit(None, dtype=pl.UInt32).alias(_CODE))
+    elif view.keys:
         named = entities.named(view.keys, frame.schema, view.view)
         frame = frame.join(named, on=[key.source for key in view.keys], how="left", maintain_order="left")
     else:

@@ -131,10 +131,7 @@ class _Scale:
 
     def pack_question(self, code: Ints, time: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
         """Return the packed questions, and which of them lie before all rows."""
-        if self.times is None:
-            place = time - self.first
-        else:
-            place = np.searchsorted(self.times, time, side="right") - 1
+        place = time - self.first if self.times is None else np.searchsorted(self.times, time, side="right") - 1
         early = place < 0
         return (code << self.bits) | np.clip(place, 0, (1 << self.bits) - 1), early
 
