@@ -1,0 +1,108 @@
+"""How do recorded events become the lake's features, by the stream's own definition?
+
+Rows are computed per user from all on-time events that can matter, and written by a commit of the run. Copies of rows
+that the stream or an earlier run wrote are equal and harmless. With a Spark session the users are spread over executors.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stillpoint.encoder import Encoder, RememberingEncoder, WordLlamaEncoder
+from stillpoint.events import EVENT_COLUMNS
+from stillpoint.features.columns import feature_columns, rows_table
+from stillpoint.features.declarations import SEARCH_WINDOW, STREAMED_VIEWS, View
+from stillpoint.features.history import history_rows
+from stillpoint.features.recorded import on_time_events
+from stillpoint.lake import Commit, DateRange, Lake, by_date, feature_dataset
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Progress = Callable[[str, int], None]
+_REACH = SEARCH_WINDOW + timedelta(days=1)
+"""How far before its first day a run reads: a search window, and sessions that began the day before."""
+
+
+def backfill(
+    lake: Lake,
+    dates: DateRange,
+    *,
+    at: datetime,
+    views: Iterable[View] = STREAMED_VIEWS,
+    encoder: Encoder | None = None,
+    spark: "SparkSession | None" = None,
+    progress: Progress = lambda view, rows: None,
+) -> dict[str, int]:
+    """Compute the streamed views' rows of whole days and commit them at once. Return rows by view.
+
+    Sessions that last over a day, beyond what the run reads, are computed from what it reads.
+    """
+    first = None if dates.first is None else dates.first - _REACH
+    events = lake.read("events", DateRange(first, dates.last), where=pc.field("verdict") == "on_time")
+    run = f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    files = []
+    counts: dict[str, int] = {}
+    encoder = encoder or RememberingEncoder(WordLlamaEncoder())
+    for view in views:
+        table = _spread(view, events, spark) if spark is not None else _rows_of(view, events, encoder)
+        kept = [(day, part) for day, part in by_date(table) if day in dates]
+        files += [lake.write(feature_dataset(view), day, f"backfill-{run}", part) for day, part in kept]
+        counts[view.name] = sum(part.num_rows for _, part in kept)
+        progress(view.name, counts[view.name])
+    lake.commit(Commit(writer=f"backfill-{run}", sequence=0, at=at, files=tuple(files)))
+    return counts
+
+
+def _rows_of(view: View, events: pa.Table, encoder: Encoder) -> pa.Table:
+    wanted = events.filter(pc.is_in(events["type"], pa.array([str(kind) for kind in view.event_types])))
+    return rows_table(view, history_rows(view, on_time_events(wanted), encoder=encoder))
+
+
+def _spread(view: View, events: pa.Table, spark: "SparkSession") -> pa.Table:
+    """Compute on Spark's executors, all events of a user on one of them."""
+    schema = feature_columns(view)
+    # Spark's Arrow exchange knows no zone but the session's, which is UTC, and no nested null marks.
+    frame = spark.createDataFrame(_microseconds(events)).repartition("user_id")
+    form = ", ".join(f"`{field.name}` {_spark_type(field.type)}" for field in schema)
+
+    def compute(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        parts = list(batches)
+        if parts:
+            encoder = RememberingEncoder(WordLlamaEncoder())
+            own = _timestamps(pa.Table.from_batches(parts))
+            yield from _microseconds(_rows_of(view, own, encoder)).to_batches()
+
+    found = frame.mapInArrow(compute, form).toArrow()
+    return _timestamps(found, schema)
+
+
+_TIMES = ("event_timestamp", "arrived_at", "created_timestamp")
+
+
+def _microseconds(table: pa.Table) -> pa.Table:
+    for name in _TIMES:
+        if name in table.schema.names:
+            table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
+    return table
+
+
+def _timestamps(table: pa.Table, schema: pa.Schema = EVENT_COLUMNS) -> pa.Table:
+    return pa.table({field.name: table[field.name].cast(field.type) for field in schema}, schema=schema)
+
+
+def _spark_type(kind: Any) -> str:
+    if pa.types.is_timestamp(kind) or pa.types.is_int64(kind):
+        return "long"
+    if pa.types.is_list(kind):
+        return "array<float>"
+    return {pa.string(): "string", pa.float64(): "double", pa.bool_(): "boolean"}[kind]
+
+
+def day_range(first: date | None, last: date | None) -> DateRange:
+    """Return whole UTC days; without a last day, up to now."""
+    return DateRange(first, last or datetime.now(UTC).date())

@@ -1,0 +1,151 @@
+"""What follows from the records of a micro-batch? (pure)
+
+Records are parsed, judged and turned into rows per user, in the order of their sequence numbers. A record whose
+computation fails although every other succeeds is told apart by computing the user's records one by one.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ingestion.kinesis_shards import Record
+from stillpoint.encoder import RememberingEncoder
+from stillpoint.events import EventType, Verdict
+from stillpoint.features.columns import Row
+from stillpoint.features.state import Outcome, UserState, advance
+from stillpoint.features.triggers import SearchedCategory, requests_for
+from stillpoint.features.validate import AppEvent, Malformed, parse
+from stillpoint.messages import Kind
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Quarantined:
+    """A record that is kept aside, with the field at fault and the reason."""
+
+    record: Record
+    field: str | None
+    reason: str
+
+
+@dataclass(slots=True)
+class Computed:
+    """All that a micro-batch's records lead to. `requests` pairs events with the kinds that they ask for."""
+
+    events: list[tuple[AppEvent, Verdict, Record]] = field(default_factory=list)
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    states: dict[str, tuple[bytes, UserState]] = field(default_factory=dict)
+    quarantined: list[Quarantined] = field(default_factory=list)
+    requests: list[tuple[AppEvent, Kind]] = field(default_factory=list)
+    verdicts: Counter[str] = field(default_factory=Counter)
+    dropped_fields: int = 0
+    differing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the computation depends on beside records and states."""
+
+    encoder: RememberingEncoder
+    searched: SearchedCategory
+    max_event_age_us: int
+    erased_until_us: Mapping[str, int]
+
+
+def sort_key(record: Record) -> tuple[int, str]:
+    """Order records as Kinesis ordered them: a child shard's numbers are greater than its parent's."""
+    return int(record.sequence), record.shard
+
+
+def parse_records(records: Iterable[Record]) -> tuple[dict[str, list[tuple[Record, AppEvent]]], list[Quarantined]]:
+    """Return the events of each user in order, and what could not be read."""
+    users: dict[str, list[tuple[Record, AppEvent]]] = {}
+    refused: list[Quarantined] = []
+    for record in sorted(records, key=sort_key):
+        event = parse(record.data, record.arrived_us)
+        if isinstance(event, Malformed):
+            refused.append(Quarantined(record, event.field, event.reason))
+        elif event.user_id != record.partition_key:
+            refused.append(
+                Quarantined(record, "user_id", "differs from the record's partition key, so its order is unknown")
+            )
+        else:
+            users.setdefault(event.user_id, []).append((record, event))
+    return users, refused
+
+
+def compute(
+    users: Mapping[str, Sequence[tuple[Record, AppEvent]]],
+    refused: Sequence[Quarantined],
+    states: Mapping[str, bytes],
+    rules: Rules,
+    *,
+    now_us: int,
+) -> Computed:
+    """Return everything that follows from the records. `states` holds each user's state before the batch."""
+    result = Computed(quarantined=list(refused))
+    rules.encoder.prefetch(
+        e.query for pairs in users.values() for _, e in pairs if e.type is EventType.SEARCH and e.query
+    )
+    for user, pairs in users.items():
+        before = states.get(user, b"")
+        state = UserState.from_bytes(before)
+        try:
+            outcomes = [(pairs, _advance(state, pairs, rules))]
+        except Exception:  # noqa: BLE001  a failure of a pure computation belongs to a record, which is found below
+            log.warning("a user's records cannot be computed together; trying them one by one")
+            outcomes = _one_by_one(state, pairs, rules, result)
+        for chunk, outcome in outcomes:
+            state = outcome.state
+            _collect(result, chunk, outcome, rules, now_us)
+        result.states[user] = (before, state)
+    result.verdicts[Verdict.QUARANTINED] += len(result.quarantined)
+    return result
+
+
+def _one_by_one(
+    state: UserState, pairs: Sequence[tuple[Record, AppEvent]], rules: Rules, result: Computed
+) -> list[tuple[Sequence[tuple[Record, AppEvent]], Outcome]]:
+    """Compute a user's records singly and quarantine those that fail."""
+    outcomes: list[tuple[Sequence[tuple[Record, AppEvent]], Outcome]] = []
+    for pair in pairs:
+        try:
+            outcome = _advance(state, [pair], rules)
+        except Exception as error:  # noqa: BLE001  see above
+            reason = f"computation failed: {type(error).__name__}: {error}"
+            result.quarantined.append(Quarantined(pair[0], None, reason))
+        else:
+            outcomes.append(([pair], outcome))
+            state = outcome.state
+    return outcomes
+
+
+def _advance(state: UserState, pairs: Sequence[tuple[Record, AppEvent]], rules: Rules) -> Outcome:
+    return advance(
+        state,
+        [event for _, event in pairs],
+        encoder=rules.encoder,
+        max_event_age_us=rules.max_event_age_us,
+        erased_until_us=rules.erased_until_us.get(pairs[0][1].user_id) if rules.erased_until_us else None,
+    )
+
+
+def _collect(
+    result: Computed, pairs: Sequence[tuple[Record, AppEvent]], outcome: Outcome, rules: Rules, now_us: int
+) -> None:
+    rising = set(outcome.rising)
+    result.differing += len(outcome.differing)
+    for index, ((record, _), event, verdict) in enumerate(zip(pairs, outcome.events, outcome.verdicts, strict=True)):
+        result.verdicts[verdict] += 1
+        if verdict is Verdict.ERASED:
+            continue
+        result.dropped_fields += event.dropped_fields
+        result.events.append((event, verdict, record))
+        if verdict is Verdict.ON_TIME:
+            searched = rules.searched.of(event.query) if event.type is EventType.SEARCH and event.query else None
+            kinds = requests_for(event, now_us=now_us, searched=searched, rising=index in rising)
+            result.requests += [(event, kind) for kind in kinds]
+    for view, rows in outcome.rows.items():
+        result.rows.setdefault(view, []).extend(rows)

@@ -1,0 +1,56 @@
+"""How do the daily views reach the lake and every colour in use?"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stillpoint.encoder import Encoder
+from stillpoint.features.daily import EVENTS_BEFORE, daily_tables, days_between
+from stillpoint.lake import Commit, DateRange, Lake, feature_dataset
+from stillpoint.stores.layout import ViewLayout
+from stillpoint.stores.writer import OnlineWriter
+
+Progress = Callable[[date, str, int], None]
+
+
+def daily(
+    lake: Lake,
+    first: date,
+    last: date,
+    *,
+    at: datetime,
+    encoder: Encoder,
+    writers: Mapping[str, OnlineWriter],
+    progress: Progress = lambda day, view, rows: None,
+) -> dict[str, int]:
+    """Compute the daily views of days `first` to `last`, commit them, and write the last day's into each colour.
+
+    Running it again gives equal rows. An earlier day never replaces a later one online. Return rows by view.
+    """
+    before = first - EVENTS_BEFORE
+    events = lake.read("events", DateRange(before, last), where=pc.field("verdict") == "on_time")
+    tables = daily_tables(
+        days_between(first, last),
+        events=events,
+        users=lake.read("users"),
+        catalogue=lake.read("catalogue"),
+        encoder=encoder,
+    )
+    run = f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    files = []
+    counts: dict[str, int] = {}
+    newest: list[tuple[ViewLayout, pa.Table]] = []
+    for day, view, table in tables:
+        files.append(lake.write(feature_dataset(view), day, f"daily-{run}", table))
+        counts[view.name] = counts.get(view.name, 0) + table.num_rows
+        progress(day, view.name, table.num_rows)
+        if day == last:
+            newest.append((ViewLayout.of(view), table))
+    lake.commit(Commit(writer=f"daily-{run}", sequence=0, at=at, files=tuple(files)))
+    for writer in writers.values():
+        for layout, table in newest:
+            writer.write(layout, table)
+    return counts

@@ -1,0 +1,71 @@
+"""What does the receiver tell Prometheus?"""
+
+import json
+import time
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from ingestion.process_batch import BatchReport
+from stillpoint.clock import SECOND
+
+_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class StreamMetrics:
+    """Counters of the stream, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        register = {"registry": self.registry}
+        self._events = Counter("stillpoint_events", "Records by verdict.", ["verdict"], **register)
+        self._reasons = Counter(
+            "stillpoint_quarantined", "Quarantined records by field at fault.", ["field"], **register
+        )
+        self._dropped = Counter("stillpoint_unknown_fields", "Unknown fields dropped from good events.", **register)
+        self._differing = Counter("stillpoint_differing_duplicates", "Duplicates with another payload.", **register)
+        self._rows = Counter("stillpoint_rows", "Rows written online.", ["colour", "view"], **register)
+        self._requests = Counter("stillpoint_prediction_requests", "Prediction requests sent.", **register)
+        self._seconds = Histogram(
+            "stillpoint_batch_seconds", "Time of a micro-batch by stage.", ["stage"], buckets=_BUCKETS, **register
+        )
+        self._freshness = Gauge(
+            "stillpoint_freshness_seconds", "Age of the newest record when it took effect.", **register
+        )
+        self._lag = Gauge(
+            "stillpoint_shard_lag_seconds", "How far reading is behind a shard's end.", ["shard"], **register
+        )
+        self._failures = Counter("stillpoint_stream_failures", "Failures of the query.", **register)
+
+    def batch(self, report: BatchReport) -> None:
+        """Count one micro-batch."""
+        for verdict, count in report.verdicts.items():
+            self._events.labels(verdict).inc(count)
+        for name, count in report.reasons.items():
+            self._reasons.labels(name).inc(count)
+        for place, count in report.rows.items():
+            self._rows.labels(*place.split("/")).inc(count)
+        self._dropped.inc(report.dropped_fields)
+        self._differing.inc(report.differing)
+        self._requests.inc(report.requests)
+        for stage, seconds in report.seconds.items():
+            self._seconds.labels(stage).observe(seconds)
+        if report.newest_arrival_us:
+            self._freshness.set(max(0.0, time.time() - report.newest_arrival_us / SECOND))
+
+    def failed(self) -> None:
+        """Count a failure of the query."""
+        self._failures.inc()
+
+    def lag(self, path: Path) -> None:
+        """Take over the shards' lag from the file that the source keeps; a file that is being written is left."""
+        try:
+            lags = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            return
+        for shard, seconds in lags.items():
+            self._lag.labels(shard).set(seconds)
+
+    def serve(self, port: int) -> None:
+        """Serve the metrics on loopback."""
+        start_http_server(port, addr="127.0.0.1", registry=self.registry)

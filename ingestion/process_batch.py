@@ -1,0 +1,159 @@
+"""How does a micro-batch take effect exactly once, in the right order?
+
+Executors write online stores, lake files and states (`step`); then the driver commits one manifest; only then are the
+prediction requests sent. Killed before the commit, the batch is done again from the states before it. Killed after, the
+commit is found, and only the requests are sent again, whose ids make the copies one.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ingestion.state_store import StateStore
+from ingestion.step import Batch, PartReport, map_part
+from stillpoint.clock import Clock
+from stillpoint.control import ACKNOWLEDGED_KEY, Acknowledged, read_acknowledged, read_control
+from stillpoint.lake import Commit, Lake
+from stillpoint.lease import Lease
+from stillpoint.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+Send = Callable[[Sequence[str]], None]
+"""Puts prediction requests on the queue, all of them, or raises."""
+
+
+@dataclass(slots=True)
+class BatchReport:
+    """What a micro-batch did; `seconds` by stage, the slowest part's for the stages of executors."""
+
+    number: int
+    again: bool
+    verdicts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    newest_arrival_us: int = 0
+    dropped_fields: int = 0
+    differing: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def records(self) -> int:
+        return sum(self.verdicts.values())
+
+
+class BatchProcessor:
+    """The driver's half. One instance per run of a query; `process` is Spark's `foreachBatch` function."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        query: str,
+        lake: Lake,
+        lease: Lease,
+        states: StateStore,
+        send: Send,
+        clock: Clock,
+        report: Callable[[BatchReport], None],
+    ) -> None:
+        self._settings = settings
+        self._query = query
+        self._lake = lake
+        self._lease = lease
+        self._states = states
+        self._send = send
+        self._clock = clock
+        self._report = report
+        self._running = threading.Lock()
+
+    @property
+    def writer(self) -> str:
+        """The name under which this query commits."""
+        return f"stream-{self._query}"
+
+    def process(self, frame: "DataFrame", number: int) -> None:
+        """Let one micro-batch take effect. It may be called again for the same number, with other partitions."""
+        with self._running:
+            self._lease.check()
+            control = read_control(self._lake.objects)
+            batch = Batch(
+                settings=self._settings,
+                query=self._query,
+                number=number,
+                epoch=self._lease.epoch,
+                control=control,
+                again=self._lake.committed(self.writer, number),
+            )
+            started = time.perf_counter()
+            parts = self._run_parts(frame, batch)
+            report = self._sum(batch, parts)
+            report.seconds["parts"] = time.perf_counter() - started
+            if not batch.again:
+                self._commit(batch, parts, report)
+            started = time.perf_counter()
+            self._send([request for part in parts for request in part.requests])
+            report.seconds["send"] = time.perf_counter() - started
+            self._acknowledge(control.generation, number)
+        self._report(report)
+
+    def acknowledge_if_idle(self) -> None:
+        """Acknowledge a new control generation while no micro-batch runs: the next one will obey it."""
+        if self._running.acquire(blocking=False):
+            try:
+                self._acknowledge(read_control(self._lake.objects).generation, None)
+            finally:
+                self._running.release()
+
+    def _run_parts(self, frame: "DataFrame", batch: Batch) -> list[PartReport]:
+        spread = frame.repartition(self._settings.shuffle_partitions, "partition_key")
+        work: Any = partial(map_part, batch=batch)
+        return [PartReport.from_json(row.report) for row in spread.mapInArrow(work, "report string").collect()]
+
+    def _commit(self, batch: Batch, parts: Sequence[PartReport], report: BatchReport) -> None:
+        started = time.perf_counter()
+        self._lease.check()
+        self._states.mark(batch.number)
+        self._lake.commit(
+            Commit(
+                writer=self.writer,
+                sequence=batch.number,
+                epoch=batch.epoch,
+                at=self._clock(),
+                files=tuple(file for part in parts for file in part.files),
+                properties={
+                    "control_generation": batch.control.generation,
+                    "newest_arrival_us": report.newest_arrival_us,
+                    **{f"verdict_{name}": count for name, count in sorted(report.verdicts.items())},
+                },
+            )
+        )
+        report.seconds["commit"] = time.perf_counter() - started
+
+    def _acknowledge(self, generation: int, number: int | None) -> None:
+        known = read_acknowledged(self._lake.objects)
+        if known is not None and known.generation >= generation and known.writer == self.writer:
+            return
+        self._lease.check()
+        answer = Acknowledged(generation=generation, writer=self.writer, batch=number, at=self._clock())
+        self._lake.objects.put(ACKNOWLEDGED_KEY, answer.model_dump_json(indent=1).encode())
+
+    def _sum(self, batch: Batch, parts: Sequence[PartReport]) -> BatchReport:
+        report = BatchReport(number=batch.number, again=batch.again)
+        for part in parts:
+            report.verdicts.update(part.verdicts)
+            report.reasons.update(part.reasons)
+            report.rows.update(part.rows)
+            report.requests += len(part.requests)
+            report.newest_arrival_us = max(report.newest_arrival_us, part.newest_arrival_us)
+            report.dropped_fields += part.dropped_fields
+            report.differing += part.differing
+            for stage, seconds in part.seconds.items():
+                report.seconds[stage] = max(report.seconds.get(stage, 0.0), seconds)
+        return report

@@ -1,0 +1,59 @@
+"""How does the stream get its memory back after Redis has lost it?
+
+From the lake: the events that it committed, in the order of their arrival, lead to the same states.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+
+import pyarrow.compute as pc
+
+from ingestion.state_store import Change, StateStore
+from stillpoint.clock import SECOND
+from stillpoint.encoder import Encoder
+from stillpoint.features.declarations import SEARCH_WINDOW
+from stillpoint.features.recorded import on_time_events
+from stillpoint.features.state import UserState, advance
+from stillpoint.lake import DateRange, Lake
+
+
+def needs_rebuild(states: StateStore, last_committed: int | None) -> bool:
+    """Say whether the states are behind the lake: the marker is written before each commit, so it never should be."""
+    marked = states.marked()
+    return last_committed is not None and (marked is None or marked < last_committed)
+
+
+def rebuild(
+    lake: Lake, states: StateStore, *, encoder: Encoder, now: datetime, max_event_age: timedelta, batch: int, epoch: int
+) -> int:
+    """Write the states of all users that the lake knows of lately, as after `batch`. Return how many there were."""
+    since = now - 2 * max_event_age - SEARCH_WINDOW
+    table = lake.read("events", DateRange(first=since.date()), where=pc.field("arrived_at") >= since)
+    events = sorted(on_time_events(table), key=attrgetter("user_id", "arrived_us"))
+    changes: dict[str, Change] = {}
+    age_us = int(max_event_age.total_seconds()) * SECOND
+    for user, own in groupby(events, key=attrgetter("user_id")):
+        outcome = advance(UserState(), list(own), encoder=encoder, max_event_age_us=age_us)
+        packed = outcome.state.to_bytes()
+        changes[user] = Change(packed, packed, outcome.state.expires_us(age_us))
+    states.save(changes, batch=batch, epoch=epoch)
+    states.mark(batch)
+    return len(changes)
+
+
+def last_committed(lake: Lake, writer: str) -> int | None:
+    """Return the newest batch that a query has committed, or None."""
+    commits = lake.commits(writer)
+    return commits[-1].sequence if commits else None
+
+
+def verdict_sums(lake: Lake, writer: str) -> Mapping[str, int]:
+    """Return how many records a query gave each verdict, by its commits."""
+    sums: dict[str, int] = {}
+    for commit in lake.commits(writer):
+        for name, value in commit.properties.items():
+            if name.startswith("verdict_") and isinstance(value, int):
+                sums[name.removeprefix("verdict_")] = sums.get(name.removeprefix("verdict_"), 0) + value
+    return sums

@@ -1,0 +1,47 @@
+"""How do prediction requests reach the queue?"""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stillpoint.errors import StackUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_PER_CALL = 10
+_TRIES = 6
+
+
+class RequestQueue:
+    """Sends prediction requests to SQS, at least once."""
+
+    def __init__(self, client: "SQSClient", name: str) -> None:
+        self._client = client
+        self._name = name
+        self._url: str | None = None
+
+    def send(self, requests: Sequence[str]) -> None:
+        """Send all requests; a call that is refused in part is repeated for that part.
+
+        Raises:
+            StackUnavailable: the queue kept refusing. What was sent stays sent; sending all again is safe.
+        """
+        for start in range(0, len(requests), _PER_CALL):
+            waiting = {str(index): body for index, body in enumerate(requests[start : start + _PER_CALL])}
+            for attempt in range(_TRIES):
+                answer = self._client.send_message_batch(
+                    QueueUrl=self._address(),
+                    Entries=[{"Id": key, "MessageBody": body} for key, body in waiting.items()],
+                )
+                waiting = {failed["Id"]: waiting[failed["Id"]] for failed in answer.get("Failed", ())}
+                if not waiting:
+                    break
+                time.sleep(min(2.0, 0.05 * 2**attempt))
+            else:
+                raise StackUnavailable(f"queue {self._name} refused {len(waiting)} prediction requests {_TRIES} times")
+
+    def _address(self) -> str:
+        if self._url is None:
+            self._url = self._client.get_queue_url(QueueName=self._name)["QueueUrl"]
+        return self._url

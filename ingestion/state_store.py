@@ -1,0 +1,94 @@
+"""Where does the stream keep what it remembers of each user, so that a replayed batch starts from the same memory?
+
+In Redis, per query and user: the state after the user's last batch and the one before it, written in one step under the
+lease's epoch. A replay of a batch starts from `before`; a writer of an older epoch is refused.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stillpoint.errors import Fenced
+
+SCRIPT = """
+local held = redis.call('HMGET', KEYS[1], 'epoch', 'batch')
+if held[1] and tonumber(held[1]) > tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'batch', ARGV[2], 'before', ARGV[3], 'after', ARGV[4])
+redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+return 1
+"""
+"""KEYS: a user. ARGV: epoch, batch, state before, state after, when both may be dropped (milliseconds since 1970)."""
+
+_PIPELINE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One user's states around a batch; `expires_us` is when an unknown user would be treated alike."""
+
+    before: bytes
+    after: bytes
+    expires_us: int
+
+
+class StateStore:
+    """The states of one query's users."""
+
+    def __init__(self, client: Any, query: str) -> None:
+        self._client = client
+        self._query = query
+        self._script = client.register_script(SCRIPT)
+
+    def load(self, users: Sequence[str], batch: int) -> dict[str, bytes]:
+        """Return each user's state as it was before `batch`; empty bytes for an unknown user.
+
+        Raises:
+            Fenced: a later batch has been stored already; this process is a zombie.
+        """
+        states: dict[str, bytes] = {}
+        for start in range(0, len(users), _PIPELINE):
+            part = users[start : start + _PIPELINE]
+            pipeline = self._client.pipeline(transaction=False)
+            for user in part:
+                pipeline.hmget(self._key(user), "batch", "before", "after")
+            for user, (stored, before, after) in zip(part, pipeline.execute(), strict=True):
+                if stored is None or int(stored) < batch:
+                    states[user] = after or b""
+                elif int(stored) == batch:
+                    states[user] = before or b""
+                else:
+                    raise Fenced(
+                        f"query {self._query}: batch {int(stored)} is stored already and this is batch {batch}; stopping"
+                    )
+        return states
+
+    def save(self, changes: Mapping[str, Change], *, batch: int, epoch: int) -> None:
+        """Store the states around a batch. Repeating it changes nothing.
+
+        Raises:
+            Fenced: a newer epoch has written one of these users.
+        """
+        items = list(changes.items())
+        for start in range(0, len(items), _PIPELINE):
+            pipeline = self._client.pipeline(transaction=False)
+            for user, change in items[start : start + _PIPELINE]:
+                arguments = [epoch, batch, change.before, change.after, change.expires_us // 1_000 + 1]
+                self._script(keys=[self._key(user)], args=arguments, client=pipeline)
+            if not all(pipeline.execute()):
+                raise Fenced(f"query {self._query}: a newer run than epoch {epoch} has written; this process must stop")
+
+    def mark(self, batch: int) -> None:
+        """Record that all states up to `batch` are stored."""
+        self._client.set(self._marker, batch)
+
+    def marked(self) -> int | None:
+        """Return the newest batch whose states are all stored, or None if Redis knows nothing of the query."""
+        value = self._client.get(self._marker)
+        return None if value is None else int(value)
+
+    @property
+    def _marker(self) -> str:
+        return f"stillpoint:state:{self._query}:marker"
+
+    def _key(self, user: str) -> str:
+        return f"stillpoint:state:{self._query}:user:{user}"

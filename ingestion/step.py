@@ -1,0 +1,217 @@
+"""What does an executor do with its part of a micro-batch?
+
+It loads its users' states, computes, and writes: first every colour online, then the lake's files, last the states. It
+returns a report: files to commit, requests to send, counts. Nothing counts before the driver commits, and each write can
+be repeated, so a part that dies anywhere is simply done again.
+"""
+
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from ingestion.compute import Computed, Quarantined, Rules, compute, parse_records
+from ingestion.kinesis_shards import Record
+from ingestion.state_store import Change, StateStore
+from stillpoint.clock import SECOND
+from stillpoint.control import Control
+from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
+from stillpoint.events import QUARANTINE_COLUMNS
+from stillpoint.features.columns import rows_table
+from stillpoint.features.declarations import STREAMED_VIEWS
+from stillpoint.features.recorded import events_table
+from stillpoint.features.triggers import SearchedCategory
+from stillpoint.lake import CommittedFile, Lake, by_date, feature_dataset
+from stillpoint.messages import PredictionRequest, request_id
+from stillpoint.objects import open_objects
+from stillpoint.settings import Settings
+from stillpoint.stores.connection import connect
+from stillpoint.stores.layout import ViewLayout
+from stillpoint.stores.writer import OnlineWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What all parts of one micro-batch share. `again` means that the lake holds it already: only requests are made."""
+
+    settings: Settings
+    query: str
+    number: int
+    epoch: int
+    control: Control
+    again: bool
+
+
+@dataclass(slots=True)
+class PartReport:
+    """What one part did. Times are seconds by stage."""
+
+    files: list[CommittedFile] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    verdicts: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    newest_arrival_us: int = 0
+    dropped_fields: int = 0
+    differing: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "files": [file.model_dump(mode="json") for file in self.files]})
+
+    @classmethod
+    def from_json(cls, text: str) -> "PartReport":
+        value = json.loads(text)
+        return cls(**{**value, "files": [CommittedFile.model_validate(file) for file in value["files"]]})
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What a Python worker keeps open between micro-batches."""
+
+    rules: Rules
+    lake: Lake
+    states: StateStore
+    writers: dict[str, OnlineWriter]
+
+
+@lru_cache(maxsize=4)
+def open_clients(settings: Settings, query: str, control: Control) -> Clients:
+    """Build a worker's clients once for each control generation; an executor is an entry point of its own."""
+    rules = _rules(settings)
+    writers = {
+        target.project: OnlineWriter(connect(settings.connection(target.colour)), target.project)
+        for target in control.targets
+    }
+    state_client = connect(settings.redis_state.get_secret_value())
+    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    return Clients(rules, lake, StateStore(state_client, query), writers)
+
+
+@lru_cache(maxsize=1)
+def _rules(settings: Settings) -> Rules:
+    encoder = RememberingEncoder(WordLlamaEncoder())
+    return Rules(
+        encoder=encoder,
+        searched=SearchedCategory(encoder),
+        max_event_age_us=settings.max_event_age * SECOND,
+        erased_until_us={},
+    )
+
+
+def run_part(records: Iterable[Record], batch: Batch) -> PartReport:
+    """Do one part of a micro-batch, all its effects included."""
+    clients = open_clients(batch.settings, batch.query, batch.control)
+    report = PartReport()
+    started = time.perf_counter()
+    listed = list(records)
+    users, refused = parse_records(listed)
+    states = clients.states.load(list(users), batch.number)
+    started = _lap(report, "state_read", started)
+    now = datetime.now(UTC)
+    result = compute(users, refused, states, clients.rules, now_us=int(now.timestamp() * SECOND))
+    started = _lap(report, "compute", started)
+    _count(report, result)
+    report.newest_arrival_us = max((record.arrived_us for record in listed), default=0)
+    report.requests = [_request(event, kind, now) for event, kind in result.requests]
+    if batch.again:
+        return report
+    tables = {
+        view.name: rows_table(view, result.rows[view.name]) for view in STREAMED_VIEWS if view.name in result.rows
+    }
+    _write_online(clients, batch, tables, report)
+    started = _lap(report, "online", started)
+    report.files = _write_lake(clients.lake, batch, result, tables)
+    started = _lap(report, "lake", started)
+    changes = {
+        user: Change(before, state.to_bytes(), state.expires_us(clients.rules.max_event_age_us))
+        for user, (before, state) in result.states.items()
+    }
+    clients.states.save(changes, batch=batch.number, epoch=batch.epoch)
+    _lap(report, "state_write", started)
+    return report
+
+
+def map_part(batches: Iterator[pa.RecordBatch], batch: Batch) -> Iterator[pa.RecordBatch]:
+    """Run one Spark partition and yield its report as one row; for `mapInArrow`."""
+    columns = [[], [], [], [], []]  # type: list[list[Any]]
+    for part in batches:
+        for column, array in zip(columns, part.columns, strict=True):
+            column.extend(array.to_pylist())
+    if columns[0]:
+        report = run_part((Record(*row) for row in zip(*columns, strict=True)), batch)
+        yield pa.RecordBatch.from_pydict({"report": [report.to_json()]})
+
+
+def _lap(report: PartReport, stage: str, started: float) -> float:
+    now = time.perf_counter()
+    report.seconds[stage] = now - started
+    return now
+
+
+def _count(report: PartReport, result: Computed) -> None:
+    report.verdicts = {str(verdict): count for verdict, count in result.verdicts.items() if count}
+    report.reasons = dict(Counter(item.field or "record" for item in result.quarantined))
+    report.dropped_fields = result.dropped_fields
+    report.differing = result.differing
+
+
+def _request(event: Any, kind: Any, now: datetime) -> str:
+    return PredictionRequest(
+        request_id=request_id(event.event_id, kind),
+        user_id=event.user_id,
+        kind=kind,
+        event_id=event.event_id,
+        event_type=event.type,
+        event_timestamp=datetime.fromtimestamp(event.event_us / SECOND, UTC),
+        arrived_at=datetime.fromtimestamp(event.arrived_us / SECOND, UTC),
+        enqueued_at=now,
+    ).model_dump_json()
+
+
+def _write_online(clients: Clients, batch: Batch, tables: dict[str, pa.Table], report: PartReport) -> None:
+    for target in batch.control.targets:
+        for view in STREAMED_VIEWS:
+            if view.name in tables and view.name in target.views:
+                table = tables[view.name]
+                clients.writers[target.project].write(ViewLayout.of(view), table)
+                report.rows[f"{target.colour}/{view.name}"] = table.num_rows
+
+
+def _write_lake(lake: Lake, batch: Batch, result: Computed, tables: dict[str, pa.Table]) -> list[CommittedFile]:
+    name = f"stream-{batch.query}-{batch.number:012d}-{batch.epoch}-{uuid.uuid4().hex[:8]}"
+    written: list[CommittedFile] = []
+    if result.events:
+        events, verdicts, records = zip(*result.events, strict=True)
+        table = events_table(events, verdicts, [r.shard for r in records], [r.sequence for r in records])
+        written += [lake.write("events", day, name, part) for day, part in by_date(table)]
+    for view in STREAMED_VIEWS:
+        if view.name in tables:
+            written += [lake.write(feature_dataset(view), day, name, part) for day, part in by_date(tables[view.name])]
+    if result.quarantined:
+        table = quarantine_table(result.quarantined)
+        written += [lake.write("quarantine", day, name, part) for day, part in by_date(table, "arrived_at")]
+    return written
+
+
+def quarantine_table(quarantined: Sequence[Quarantined]) -> pa.Table:
+    """Return records that are kept aside as rows of the lake's `quarantine/`."""
+    records = [item.record for item in quarantined]
+    return pa.table(
+        {
+            "arrived_at": pa.array([r.arrived_us for r in records], QUARANTINE_COLUMNS.field("arrived_at").type),
+            "shard": [r.shard for r in records],
+            "sequence": [r.sequence for r in records],
+            "partition_key": [r.partition_key for r in records],
+            "field": pa.array([item.field for item in quarantined], pa.string()),
+            "reason": [item.reason for item in quarantined],
+            "payload": pa.array([r.data for r in records], pa.binary()),
+        }
+    ).cast(QUARANTINE_COLUMNS)

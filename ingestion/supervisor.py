@@ -1,0 +1,237 @@
+"""How does the stream run for ever, and only once?
+
+One run at a time holds the lease. The query is started again after each failure, with a growing pause and without a limit;
+a hook hears of each. SIGTERM ends the run after the micro-batch under way.
+"""
+
+import json
+import logging
+import os
+import shlex
+import socket
+import subprocess
+import threading
+import urllib.request
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from ingestion.kinesis_source import FORMAT, KinesisSource
+from ingestion.metrics import StreamMetrics
+from ingestion.process_batch import BatchProcessor, BatchReport
+from ingestion.rebuild import last_committed, needs_rebuild, rebuild
+from ingestion.request_queue import RequestQueue
+from ingestion.spark import spark_session
+from ingestion.state_store import StateStore
+from stillpoint.clock import Clock
+from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
+from stillpoint.errors import CorruptData, Fenced
+from stillpoint.lake import Lake
+from stillpoint.lease import Lease
+from stillpoint.objects import open_objects
+from stillpoint.settings import Settings
+from stillpoint.stores.connection import connect
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+log = logging.getLogger(__name__)
+
+LEASE_NAME = "stream"
+LEASE_TTL = timedelta(seconds=15)
+RENEW_SECONDS = 3.0
+IDLE_SECONDS = 0.5
+LONGEST_PAUSE = 30.0
+STOP_SECONDS = 8.0
+
+
+def query_identity(checkpoint: Path) -> str:
+    """Return the id that is bound to a checkpoint folder; a fresh folder gets a fresh one, so old commits stay its own.
+
+    Raises:
+        CorruptData: the checkpoint holds offsets but has lost its identity.
+    """
+    path = checkpoint / "query.json"
+    if path.exists():
+        return str(json.loads(path.read_text())["query_id"])
+    if (checkpoint / "offsets").exists():
+        raise CorruptData(
+            f"checkpoint {checkpoint} has offsets but no query.json; remove it whole to begin a new query"
+        )
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    query_id = uuid.uuid4().hex[:12]
+    staged = path.with_suffix(".staged")
+    staged.write_text(json.dumps({"query_id": query_id}))
+    os.replace(staged, path)
+    return query_id
+
+
+class Supervisor:
+    """Runs the query until told to stop. Build it in an entry point; `run` blocks."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        start: str = "TRIM_HORIZON",
+        master: str | None = "local[2]",
+        on_batch: Callable[[BatchReport], None] = lambda report: None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._start = start
+        self._master = master
+        self._on_batch = on_batch
+        self._lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+        self._stop = threading.Event()
+        self._renewed: datetime | None = None
+        self._folder = settings.home / "stream"
+        self.metrics = StreamMetrics()
+        self._lease = Lease(
+            self._lake.objects,
+            LEASE_NAME,
+            holder=f"stillpoint stream, process {os.getpid()} on {socket.gethostname()}",
+            ttl=LEASE_TTL,
+            clock=clock,
+        )
+
+    def stop(self) -> None:
+        """Ask for a clean end; may be called from a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Hold the lease and keep the query running until `stop`.
+
+        Raises:
+            LeaseHeld: another run holds the lease. Fenced: another run has taken it over.
+        """
+        epoch = self._lease.acquire()
+        try:
+            session = spark_session(self._settings, "stillpoint-stream", master=self._master)
+            session.dataSource.register(KinesisSource)
+            query_id = query_identity(self._folder / "checkpoint")
+            pause = 0.5
+            while not self._stop.is_set():
+                began = self._clock()
+                failure = self._run_once(session, query_id, epoch)
+                if failure is None:
+                    return
+                if isinstance(failure, Fenced):
+                    raise failure
+                self.metrics.failed()
+                self._tell(failure)
+                healthy = (self._clock() - began).total_seconds() > 60
+                pause = 0.5 if healthy else min(LONGEST_PAUSE, pause * 2)
+                log.error("the stream failed and starts again in %.1f s: %s", pause, failure)
+                self._stop.wait(pause)
+                self._lease.renew()
+        finally:
+            self._lease.release()
+
+    def _run_once(self, session: "SparkSession", query_id: str, epoch: int) -> Exception | None:
+        """Run the query until it fails or is told to stop. Return the failure, or None after a clean stop."""
+        query: StreamingQuery | None = None
+        try:
+            processor = self._processor(query_id, epoch)
+            query = self._query(session, processor)
+            while not self._stop.wait(IDLE_SECONDS):
+                if not query.isActive:
+                    return query.exception() or RuntimeError("the query ended by itself")
+                self._beat(processor)
+        except Fenced as fenced:
+            return fenced
+        except Exception as failure:  # noqa: BLE001  every failure of a sink or of Spark is answered by starting again
+            return failure
+        finally:
+            if query is not None:
+                _end(query)
+        return None
+
+    def _beat(self, processor: BatchProcessor) -> None:
+        processor.acknowledge_if_idle()
+        self.metrics.lag(self._folder / "lag.json")
+        now = self._clock()
+        if self._renewed is None or (now - self._renewed).total_seconds() >= RENEW_SECONDS:
+            self._lease.renew()
+            self._renewed = now
+
+    def _processor(self, query_id: str, epoch: int) -> BatchProcessor:
+        states = StateStore(connect(self._settings.redis_state.get_secret_value()), query_id)
+        newest = last_committed(self._lake, f"stream-{query_id}")
+        if newest is not None and needs_rebuild(states, newest):
+            encoder = RememberingEncoder(WordLlamaEncoder())
+            age = timedelta(seconds=self._settings.max_event_age)
+            count = rebuild(
+                self._lake, states, encoder=encoder, now=self._clock(), max_event_age=age, batch=newest, epoch=epoch
+            )
+            log.warning("Redis had lost the stream's memory; the states of %d users were rebuilt from the lake", count)
+        config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30)
+        client = boto3.client("sqs", config=config, **self._settings.aws_client_arguments())  # type: ignore[call-overload]
+        return BatchProcessor(
+            self._settings,
+            query=query_id,
+            lake=self._lake,
+            lease=self._lease,
+            states=states,
+            send=RequestQueue(client, self._settings.prediction_queue).send,
+            clock=self._clock,
+            report=self._reported,
+        )
+
+    def _reported(self, report: BatchReport) -> None:
+        self.metrics.batch(report)
+        self._on_batch(report)
+
+    def _query(self, session: "SparkSession", processor: BatchProcessor) -> "StreamingQuery":
+        self._folder.mkdir(parents=True, exist_ok=True)
+        reader = session.readStream.format(FORMAT).options(
+            stream=self._settings.event_stream,
+            client=json.dumps(self._settings.aws_client_arguments()),
+            start=self._start,
+            limit=str(self._settings.stream_max_records_per_batch),
+            lag_file=str(self._folder / "lag.json"),
+        )
+        trigger: dict[str, Any] = {
+            "processingTime": f"{int(self._settings.stream_trigger_seconds * 1_000)} milliseconds"
+        }
+        return (
+            reader.load()
+            .writeStream.foreachBatch(processor.process)
+            .option("checkpointLocation", str(self._folder / "checkpoint"))
+            .trigger(**trigger)
+            .start()
+        )
+
+    def _tell(self, failure: Exception) -> None:
+        """Call the failure hook. A hook that fails is logged; it never stops the stream."""
+        hook = self._settings.failure_hook
+        if not hook:
+            return
+        text = json.dumps(
+            {"what": "stillpoint stream failed", "why": str(failure)[:2_000], "at": self._clock().isoformat()}
+        )
+        try:
+            if hook.startswith(("http://", "https://")):
+                request = urllib.request.Request(hook, text.encode(), {"Content-Type": "application/json"})
+                urllib.request.urlopen(request, timeout=5).close()
+            else:
+                subprocess.run(shlex.split(hook), input=text, text=True, timeout=10, check=False)
+        except (OSError, subprocess.SubprocessError) as error:
+            log.error("the failure hook failed too: %s", error)
+
+
+def _end(query: "StreamingQuery") -> None:
+    """Stop a query, giving the micro-batch under way a moment to finish."""
+    waited = threading.Event()
+    for _ in range(int(STOP_SECONDS / 0.1)):
+        if not query.isActive or not query.status.get("isTriggerActive"):
+            break
+        waited.wait(0.1)
+    query.stop()
