@@ -6,7 +6,7 @@ Nothing is decoded before it is asked for; number columns of all views are decod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from stillpoint.stores.corrupt import corrupt_time, corrupt_value
 from stillpoint.stores.layout import Column, decode_created, decode_time
 from stillpoint.stores.values import ValueType, decode_value
 from stillpoint.stores.values_columns import VECTORISED, decode_numbers, decode_times, decode_vectors
+
+Number = TypeVar("Number", bound=np.generic)
 
 ABSENT_US = -(2**63)
 """Stands for "no time" in integer columns of microseconds."""
@@ -192,7 +194,7 @@ class OnlineColumns:
         """Return the age of a view's values at the read's moment; NaN unless it is PRESENT (fresh, in any mode)."""
         part, _ = self._view(view)
         events = self._event_times(view)
-        ages = (self.now_us - np.where(events == ABSENT_US, 0, events)) / 1e6
+        ages: npt.NDArray[np.float64] = (self.now_us - np.where(events == ABSENT_US, 0, events)) / 1e6
         ages[(events == ABSENT_US) | self._expired(view)] = np.nan
         return self._spread(ages, part)
 
@@ -229,6 +231,16 @@ class OnlineColumns:
             {name: pa.array(_arrow_ready(values)) for name, values in self.to_dict(full_names=full_names).items()}
         )
 
+    def is_plain(self, place: int) -> bool:
+        """Say whether a feature's Python values are JSON as they stand: whole numbers, flags, text."""
+        _, _, _, view, number = self._features[place]
+        return view.features[number].type in _PLAIN
+
+    def stored(self, place: int) -> tuple[str, str, list[bytes], list[bytes | None], list[int] | None]:
+        """Return view, feature, keys, stored bytes per key, and which key each row has (None: its own)."""
+        _, _, part, view, number = self._features[place]
+        return view.name, view.features[number].name, part.keys, part.stored(view.start + number), part.rows
+
     # --- how it is decoded ---
 
     def _index(self, name: str) -> int:
@@ -248,8 +260,9 @@ class OnlineColumns:
         except KeyError:
             raise UnknownFeature(f"view {name!r} was not read; read were {', '.join(self._views)}") from None
 
-    def _spread(self, values: Any, part: Fetched) -> Any:
-        return values if part.rows is None else values[part.rows]
+    def _spread(self, values: npt.NDArray[Number], part: Fetched) -> npt.NDArray[Number]:
+        placed: npt.NDArray[Number] = values if part.rows is None else values[part.rows]
+        return placed
 
     def _event_times(self, shown_as: str) -> npt.NDArray[np.int64]:
         times = self._times.get(shown_as)
@@ -270,12 +283,14 @@ class OnlineColumns:
         events = self._event_times(shown_as)
         if view.max_age_us is None:
             return np.zeros(len(events), np.bool_)
-        return (events != ABSENT_US) & (self.now_us - view.max_age_us > events)
+        expired: npt.NDArray[np.bool_] = (events != ABSENT_US) & (self.now_us - view.max_age_us > events)
+        return expired
 
     def _withheld(self, shown_as: str, part: Fetched) -> npt.NDArray[np.bool_]:
         if self.mode is Mode.COMPAT:
             return np.zeros(len(part.keys), np.bool_)
-        return self._expired(shown_as) | (self._event_times(shown_as) == ABSENT_US)
+        withheld: npt.NDArray[np.bool_] = self._expired(shown_as) | (self._event_times(shown_as) == ABSENT_US)
+        return withheld
 
     def _statuses(self, part: Fetched, view: ViewAsked, place: int) -> npt.NDArray[np.uint8]:
         statuses = np.full(len(part.keys), Status.PRESENT, np.uint8)
@@ -367,6 +382,9 @@ class OnlineColumns:
                         raise corrupt_value(
                             view.name, column.name, key, f"the stored bytes {stored!r} are not of type {type}"
                         ) from None
+
+
+_PLAIN = {ValueType.INT32, ValueType.INT64, ValueType.BOOL, ValueType.STRING}
 
 
 def _check_time(view: str, key: bytes, stored: bytes | None) -> None:

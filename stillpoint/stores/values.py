@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -358,6 +359,10 @@ _ELEMENTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _each(collect: Callable[[Iterable[Any]], Any], convert: Callable[[Any], Any], raw: list[Any]) -> Any:
+    return collect(convert(item) for item in raw)
+
+
 def _converters() -> dict[ValueType, Callable[[Any], Any]]:
     table: dict[ValueType, Callable[[Any], Any]] = {
         ValueType.MAP: _dict,
@@ -371,9 +376,9 @@ def _converters() -> dict[ValueType, Callable[[Any], Any]]:
     }
     for name, convert in _ELEMENTS.items():
         table[ValueType(name)] = convert
-        table[ValueType(f"{name}_LIST")] = lambda raw, convert=convert: [convert(item) for item in raw]
+        table[ValueType(f"{name}_LIST")] = partial(_each, list, convert)
         if name != "JSON":
-            table[ValueType(f"{name}_SET")] = lambda raw, convert=convert: {convert(item) for item in raw}
+            table[ValueType(f"{name}_SET")] = partial(_each, set, convert)
     for name in ("BYTES", "STRING", "INT32", "INT64", "DOUBLE", "FLOAT", "BOOL"):
         table[ValueType(f"{name}_SET")] = set
     return table

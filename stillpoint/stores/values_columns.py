@@ -169,18 +169,16 @@ def decode_numbers(type: ValueType, stored: Sequence[bytes | None]) -> tuple[npt
     Raises:
         CorruptData: some bytes are not a value of this type. The caller finds which, one by one.
     """
-    lengths = np.fromiter(map(len, stored), np.int64, len(stored)) if None not in stored else None
-    if lengths is None:
-        stored = [value or b"" for value in stored]
-        lengths = np.fromiter(map(len, stored), np.int64, len(stored))
+    filled = [value or b"" for value in stored]
+    lengths = np.fromiter(map(len, filled), np.int64, len(filled))
     missing = lengths == 0
     tag = FIELD_NUMBERS[type] << 3 | _WIRE[type]
     if type in (ValueType.DOUBLE, ValueType.FLOAT):
         width = 9 if type is ValueType.DOUBLE else 5
-        block = _block(stored, width)
+        block = _block(filled, width)
         _demand(((lengths == width) & (block[:, 0] == tag)) | missing, type)
         return np.ascontiguousarray(block[:, 1:]).view(f"<f{width - 1}").ravel(), missing
-    block = _block(stored, 16)
+    block = _block(filled, 16)
     longest = int(lengths.max(initial=0))
     _demand((block[:, 0] == tag) | missing, type)
     if longest > 11:
@@ -191,16 +189,13 @@ def decode_numbers(type: ValueType, stored: Sequence[bytes | None]) -> tuple[npt
     return values.astype(VECTORISED[type]), missing
 
 
-def _block(stored: Sequence[bytes | None], width: int) -> npt.NDArray[np.uint8]:
+def _block(stored: Sequence[bytes], width: int) -> npt.NDArray[np.uint8]:
     return np.array(stored, dtype=f"S{width}").view(np.uint8).reshape(-1, width)
 
 
 def _demand(good: Bools, type: ValueType) -> None:
     if not good.all():
         raise CorruptData(f"not a serialized {type}")
-
-
-_LAST_BYTE = np.arange(16)
 
 
 def _varints(block: npt.NDArray[np.uint8], lengths: Any, longest: int, missing: Bools, type: ValueType) -> Any:

@@ -1,0 +1,246 @@
+"""How does Feast's `/get-online-features` look as a read of ours, and back?
+
+Pure: `parse_request` → a read of `OnlineReader` or `AsyncOnlineReader` → `to_response`. The JSON is Feast's feature
+server's, so a stock `feast.FeatureStore` with `online_store: {type: remote, path: …}` works against it.
+"""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from stillpoint.errors import CorruptData, InvalidInput, PlanRefused
+from stillpoint.stores.columns import ABSENT_US, Mode, OnlineColumns, Status
+from stillpoint.stores.corrupt import corrupt_value
+from stillpoint.stores.plan import ReadPlan, Selection, request_keys
+from stillpoint.stores.values import KEY_TYPES, NULL_TIMESTAMP, ValueType, read_value, zoned_time
+
+_KNOWN = {"entities", "features", "feature_service", "full_feature_names", "include_feature_view_version_metadata"}
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRequest:
+    """What to read: pass `features` and `entities` to a reader's `read`."""
+
+    features: str | tuple[str, ...]
+    entities: dict[str, list[Any]]
+    full_names: bool
+    version_metadata: bool
+    selections: tuple[Selection, ...]
+
+
+def parse_request(plan: ReadPlan, body: Any) -> FeatureRequest:
+    """Check a request's JSON against the plan. Entity columns that no view needs are dropped, as Feast does.
+
+    Raises:
+        InvalidInput: names the field that is missing or malformed.
+        UnknownFeature: names the service, view or feature that the project does not have.
+        PlanRefused: a foreign on-demand view, by name.
+    """
+    if not isinstance(body, Mapping):
+        raise InvalidInput('the body is not a JSON object; expected {"entities": {…}, "features": […]}')
+    unknown = sorted(set(body) - _KNOWN)
+    if unknown:
+        raise InvalidInput(f"unknown field {', '.join(unknown)}; a request has {', '.join(sorted(_KNOWN))}")
+    entities = body.get("entities")
+    if not isinstance(entities, Mapping) or not all(isinstance(values, list) for values in entities.values()):
+        raise InvalidInput("entities: expected an object of lists, one list of values per join key")
+    service, references = body.get("feature_service"), body.get("features") or []
+    if service is None and not references:
+        raise InvalidInput("features: name features or a feature_service")
+    if service is not None and not isinstance(service, str):
+        raise InvalidInput(f"feature_service: expected a name, found {service!r}")
+    if not isinstance(references, list) or not all(isinstance(item, str) and ":" in item for item in references):
+        raise InvalidInput('features: expected a list of "view:feature"')
+    refuse_on_demand(plan, references)
+    features: str | tuple[str, ...] = service if service is not None else tuple(references)
+    selections = plan.select(features)
+    full_names = _flag(body, "full_feature_names")
+    if not full_names:
+        _refuse_same_names(selections)
+    return FeatureRequest(
+        features=features,
+        entities=_entities(plan, selections, entities),
+        full_names=full_names,
+        version_metadata=_flag(body, "include_feature_view_version_metadata"),
+        selections=selections,
+    )
+
+
+def refuse_on_demand(plan: ReadPlan, references: Sequence[str]) -> None:
+    """Refuse on-demand views that are asked for, by name."""
+    computed = {item.name: item for item in plan.on_demand}
+    for reference in references:
+        item = computed.get(reference.partition(":")[0])
+        if item is not None:
+            whose = "a foreign function" if item.function is None else f"the function {item.function}"
+            raise PlanRefused(
+                f"features: {item.name} is an on-demand feature view with {whose}; this server computes none: ask for its "
+                "sources and compute it in the client"
+            )
+
+
+def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, Any]:
+    """Return Feast's response JSON for what a reader answered; in compat mode Feast's very values and statuses."""
+    names: list[str] = []
+    results: list[dict[str, Any]] = []
+    for name, values in columns.entities.items():
+        names.append(name)
+        results.append(
+            {
+                "values": [_key_json(value) for value in values],
+                "statuses": ["PRESENT"] * columns.rows,
+                "event_timestamps": ["1970-01-01T00:00:00Z"] * columns.rows,
+            }
+        )
+    times: dict[str, list[str]] = {}
+    for place, (full, short) in enumerate(zip(columns.full_names, columns.names, strict=True)):
+        view = full[: -len(short) - 2]
+        if view not in times:
+            times[view] = [_time(micros) for micros in columns.event_us(view).tolist()]
+        names.append(full if request.full_names else short)
+        results.append(
+            {
+                "values": _values(columns, place),
+                "statuses": [_STATUS[code] for code in columns.status(full).tolist()],
+                "event_timestamps": times[view],
+            }
+        )
+    metadata: dict[str, Any] = {"feature_names": names}
+    if request.version_metadata:
+        metadata["feature_view_metadata"] = [{"name": selection.shown_as} for selection in request.selections]
+    return {"results": results, "metadata": metadata}
+
+
+_STATUS = {
+    int(Status.PRESENT): "PRESENT",
+    int(Status.NULL_VALUE): "NULL_VALUE",
+    int(Status.NOT_FOUND): "NOT_FOUND",
+    # withheld: Feast's remote client would read OUTSIDE_MAX_AGE as a value
+    int(Status.OUTSIDE_MAX_AGE): "NOT_FOUND",
+}
+
+
+def _values(columns: OnlineColumns, place: int) -> list[Any]:
+    if columns.is_plain(place):
+        return columns.values(columns.full_names[place])
+    view, feature, keys, stored, rows = columns.stored(place)
+    shown = []
+    for key, data in zip(keys, stored, strict=True):
+        try:
+            parsed = read_value(data) if data else None
+            shown.append(None if parsed is None else to_json(*parsed))
+        except (CorruptData, ValueError, OverflowError, OSError) as error:
+            raise corrupt_value(view, feature, key, str(error)) from None
+    placed = shown if rows is None else [shown[row] for row in rows]
+    if columns.mode is Mode.COMPAT:
+        return placed
+    present = columns.status(columns.full_names[place]) == Status.PRESENT
+    return [value if there else None for value, there in zip(placed, present.tolist(), strict=True)]
+
+
+def to_json(type: ValueType, raw: Any) -> Any:
+    """Return a parsed value as Feast's feature server writes it: bytes as base64, times as seconds, sets as lists."""
+    if type in (ValueType.DOUBLE, ValueType.FLOAT):
+        return _number(raw)
+    if type in _FLOATS:
+        return [_number(item) for item in raw]
+    if type is ValueType.BYTES:
+        return base64.b64encode(raw).decode()
+    if type in (ValueType.BYTES_LIST, ValueType.BYTES_SET):
+        return [base64.b64encode(item).decode() for item in raw]
+    if type in (ValueType.MAP, ValueType.STRUCT):
+        return {key: _nested(item) for key, item in raw.items()}
+    if type in (ValueType.MAP_LIST, ValueType.STRUCT_LIST):
+        return [{key: _nested(item) for key, item in part.items()} for part in raw]
+    if type in (ValueType.VALUE_LIST, ValueType.VALUE_SET):
+        return [_nested(item) for item in raw]
+    if type is ValueType.SCALAR_MAP:
+        return None  # as Feast 0.67: it has no JSON form for keys that are not text
+    if type is ValueType.ZONED_TIMESTAMP:
+        moment = zoned_time(*raw)
+        return None if moment is None else moment.isoformat()
+    return raw
+
+
+_FLOATS = {ValueType.DOUBLE_LIST, ValueType.FLOAT_LIST, ValueType.DOUBLE_SET, ValueType.FLOAT_SET}
+
+
+def _nested(parsed: tuple[ValueType, Any] | None) -> Any:
+    return None if parsed is None else to_json(*parsed)
+
+
+def _number(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+def _time(micros: int) -> str:
+    if micros in (ABSENT_US, 0):
+        return "1970-01-01T00:00:00Z"
+    seconds, rest = divmod(micros, 1_000_000)
+    text = datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    if rest == 0:
+        return text + "Z"
+    return f"{text}.{rest // 1000:03d}Z" if rest % 1000 == 0 else f"{text}.{rest:06d}Z"
+
+
+def _flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{name}: expected true or false, found {value!r}")
+    return value
+
+
+def _refuse_same_names(selections: Sequence[Selection]) -> None:
+    seen: dict[str, str] = {}
+    for selection in selections:
+        for feature in selection.features:
+            other = seen.setdefault(feature, selection.shown_as)
+            if other != selection.shown_as:
+                raise InvalidInput(
+                    f"features: {feature} is in {other} and in {selection.shown_as}; set full_feature_names to true"
+                )
+
+
+def _entities(plan: ReadPlan, selections: Sequence[Selection], given: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    types = {
+        name: column.type
+        for selection in selections
+        for column, name in request_keys(plan.view(selection.view), selection)
+        if name is not None
+    }
+    missing = sorted(set(types) - set(given))
+    if missing:
+        raise InvalidInput(
+            f"entities: join key {', '.join(missing)} is missing; given were {', '.join(given) or 'none'}"
+        )
+    return {name: _typed(name, values, types[name]) for name, values in given.items() if name in types}
+
+
+def _typed(name: str, values: list[Any], type: ValueType) -> list[Any]:
+    assert type in KEY_TYPES
+    for row, value in enumerate(values):
+        if value is None:
+            raise InvalidInput(f"entities.{name}: value {row} is null; an entity needs a key")
+    try:
+        if type is ValueType.STRING:
+            return [str(value) for value in values]
+        if type is ValueType.BYTES:
+            return [value if isinstance(value, bytes) else base64.b64decode(value, validate=True) for value in values]
+        return [_whole(value) for value in values]
+    except (TypeError, ValueError):
+        raise InvalidInput(f"entities.{name}: a value is not of type {type}") from None
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or int(value) != float(value):
+        raise ValueError
+    return NULL_TIMESTAMP if value is None else int(value)
+
+
+def _key_json(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
