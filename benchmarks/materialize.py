@@ -1,0 +1,143 @@
+"""How fast does `materialize` fill Redis, beside tuned stock Feast, in one run?
+
+`python benchmarks/materialize.py [--rows 1000000] [--users 20000]` prints a table and writes JSON (`--json PATH`). Stock
+Feast: duckdb, `pull_latest_features`, a batch size, Redis. Both write to one Redis of their own and must leave the same
+number of entities.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
+from feast.data_format import ParquetFormat
+from feast.repo_config import RepoConfig
+from feast.types import Float64, String
+
+from stillpoint.local.redis_server import RedisServer
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+DAYS, FEATURES = 30, 5
+
+
+def write_data(path: Path, *, rows: int, users: int, seed: int = 7) -> None:
+    """Write one view's history; with as many users as rows every user has exactly one row."""
+    random = np.random.default_rng(seed)
+    event = np.datetime64(START.replace(tzinfo=None), "us") + random.integers(0, DAYS * 86_400_000_000, rows).astype(
+        "timedelta64[us]"
+    )
+    numbers = random.permutation(rows) % users
+    pl.DataFrame(
+        {
+            "user_id": [f"user-{number:07d}" for number in numbers],
+            "event_timestamp": event,
+            "created_timestamp": event,
+            **{f"feature{feature}": random.random(rows) for feature in range(FEATURES)},
+        }
+    ).with_columns(pl.col("event_timestamp", "created_timestamp").dt.replace_time_zone("UTC")).write_parquet(
+        path, row_group_size=200_000
+    )
+
+
+def open_store(path: Path, name: str, **sections: Any) -> FeatureStore:
+    """Return a Feast store with one view over the file."""
+    store = FeatureStore(
+        config=RepoConfig(
+            project=f"benchmark_{name}",
+            provider="local",
+            registry=str(path.with_name(f"{name}.db")),
+            entity_key_serialization_version=3,
+            **sections,
+        )
+    )
+    user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
+    view = FeatureView(
+        name="view",
+        entities=[user],
+        ttl=timedelta(days=365),
+        schema=[
+            Field(name="user_id", dtype=String),
+            *(Field(name=f"feature{feature}", dtype=Float64) for feature in range(FEATURES)),
+        ],
+        source=FileSource(
+            path=str(path),
+            file_format=ParquetFormat(),
+            timestamp_field="event_timestamp",
+            created_timestamp_column="created_timestamp",
+        ),
+    )
+    store.apply([user, view])
+    return store
+
+
+def fill(store: FeatureStore, server: RedisServer, users: int) -> float:
+    """Return the seconds that one fill of an empty Redis takes."""
+    server.client().flushall()
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        store.materialize(START, START + timedelta(days=DAYS))
+    seconds = time.perf_counter() - start
+    if (found := server.client().dbsize()) != users:
+        raise SystemExit(f"{found} entities in Redis; expected {users}")
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--users", type=int, default=20_000)
+    parser.add_argument("--stock-rows", type=int, help="Let stock Feast fill this many rows only, and compare rates.")
+    parser.add_argument("--batch", type=int, default=10_000, help="Stock Feast's online_write_batch_size.")
+    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    stock_rows = options.stock_rows or options.rows
+    stock_users = min(options.users, stock_rows)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        server = RedisServer(folder / "redis")
+        try:
+            write_data(folder / "ours.parquet", rows=options.rows, users=options.users)
+            write_data(folder / "stock.parquet", rows=stock_rows, users=stock_users)
+            connection = server.connection_string
+            ours = open_store(
+                folder / "ours.parquet",
+                "ours",
+                online_store={
+                    "type": "stillpoint.stores.online.StillpointOnlineStore",
+                    "connection_string": connection,
+                },
+                offline_store={"type": "stillpoint.stores.offline.StillpointOfflineStore"},
+                batch_engine={"type": "stillpoint.stores.engine.StillpointEngine"},
+            )
+            stock = open_store(
+                folder / "stock.parquet",
+                "stock",
+                online_store={"type": "redis", "connection_string": connection},
+                offline_store={"type": "duckdb"},
+                batch_engine={"type": "local"},
+                materialization={"pull_latest_features": True, "online_write_batch_size": options.batch},
+            )
+            our_seconds = min(fill(ours, server, options.users) for _ in range(options.repeat))
+            stock_seconds = min(fill(stock, server, stock_users) for _ in range(options.repeat))
+        finally:
+            server.stop()
+    our_rate, stock_rate = options.users / our_seconds, stock_users / stock_seconds
+    print(f"{'stillpoint':30} {our_seconds:8.2f} s {our_rate:12,.0f} users/s ({options.rows:,} rows)")
+    print(f"{'stock duckdb + redis':30} {stock_seconds:8.2f} s {stock_rate:12,.0f} users/s ({stock_rows:,} rows)")
+    print(f"{'times faster':30} {our_rate / stock_rate:8.2f} ×")
+    if options.json:
+        found = {"seconds": our_seconds, "users_per_second": our_rate, "stock_users_per_second": stock_rate}
+        options.json.write_text(json.dumps(found | {"ratio": our_rate / stock_rate}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
