@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -17,7 +18,7 @@ class StreamMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        register = {"registry": self.registry}
+        register: Any = {"registry": self.registry}
         self._events = Counter("stillpoint_events", "Records by verdict.", ["verdict"], **register)
         self._reasons = Counter(
             "stillpoint_quarantined", "Quarantined records by field at fault.", ["field"], **register

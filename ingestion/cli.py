@@ -1,0 +1,147 @@
+"""Which verbs does the receiver offer on the command line?"""
+
+import json
+import logging
+import signal
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from stillpoint.clock import system_clock
+from stillpoint.errors import InvalidInput
+from stillpoint.settings import Settings
+
+events = typer.Typer(help="Make, publish and watch app events.", no_args_is_help=True)
+
+_Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def _client(settings: Settings, service: str) -> Any:
+    import boto3
+
+    make: Any = boto3.client
+    return make(service, **settings.aws_client_arguments())
+
+
+def _lake(settings: Settings) -> Any:
+    from stillpoint.lake import Lake
+    from stillpoint.objects import open_objects
+
+    return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+
+
+def _print(result: dict[str, Any], as_json: bool, sentence: str) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        Console().print(sentence)
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f"{text!r} is no day; write it like 2026-03-01") from None
+
+
+@events.command()
+def publish(
+    file: Annotated[Path, typer.Argument(help="One JSON event a line.")],
+    rebase: Annotated[bool, typer.Option("--rebase", help="Shift the times so that the newest is now.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Put recorded events into Kinesis, in their order."""
+    from ingestion.publish import put_events, read_events, user_of
+    from ingestion.publish import rebase as shifted
+
+    settings = Settings.load()
+    payloads = list(read_events(file))
+    if rebase:
+        payloads = shifted(payloads, newest=system_clock())
+    put_events(_client(settings, "kinesis"), settings.event_stream, [(user_of(data), data) for data in payloads])
+    _print({"published": len(payloads)}, as_json, f"{len(payloads)} events published to {settings.event_stream}")
+
+
+@events.command()
+def tail(
+    seconds: Annotated[float, typer.Option(help="How long to watch.")] = 60.0,
+    start: Annotated[str, typer.Option(help="LATEST, TRIM_HORIZON or an ISO time.")] = "LATEST",
+) -> None:
+    """Print events as they arrive in Kinesis, one JSON line each."""
+    from ingestion.kinesis_shards import ShardReader
+
+    settings = Settings.load()
+    reader = ShardReader(_client(settings, "kinesis"), settings.event_stream)
+    positions = reader.initial(start)
+    end = system_clock() + timedelta(seconds=seconds)
+    while system_clock() < end:
+        records, positions = reader.read(positions, 1_000)
+        for record in records:
+            sys.stdout.write(record.data.decode(errors="replace") + "\n")
+        sys.stdout.flush()
+
+
+def stream(
+    start: Annotated[
+        str, typer.Option(help="Where a new query begins: TRIM_HORIZON, LATEST or an ISO time.")
+    ] = "TRIM_HORIZON",
+    master: Annotated[str, typer.Option(help="Spark's master; empty takes the platform's.")] = "local[2]",
+    metrics_port: Annotated[int, typer.Option(help="Prometheus port on loopback; 0 serves none.")] = 0,
+) -> None:
+    """Run the receiver until SIGTERM or Ctrl-C. A second one refuses and names the first."""
+    from ingestion.supervisor import Supervisor
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    supervisor = Supervisor(Settings.load(), clock=system_clock, start=start, master=master or None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    if metrics_port:
+        supervisor.metrics.serve(metrics_port)
+    supervisor.run()
+
+
+def backfill(
+    first: Annotated[str | None, typer.Option("--from", help="First UTC day; all by default.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last UTC day, today by default.")] = None,
+    spark: Annotated[bool, typer.Option(help="Spread the users over Spark's executors.")] = True,
+    as_json: _Json = False,
+) -> None:
+    """Compute the streamed views' rows of recorded days again, by the stream's definition."""
+    from ingestion.backfill import backfill as run
+    from ingestion.backfill import day_range
+    from ingestion.spark import spark_session
+
+    settings = Settings.load()
+    session = spark_session(settings, "stillpoint-backfill", master="local[2]") if spark else None
+    counts = run(_lake(settings), day_range(_day(first), _day(last)), at=system_clock(), spark=session)
+    _print(counts, as_json, "rows written: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
+
+
+def daily(
+    first: Annotated[str | None, typer.Option("--from", help="First UTC day; the last one by default.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last UTC day, today by default.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Compute the daily views, write them to the lake and to every colour in use."""
+    from ingestion.daily import daily as run
+    from stillpoint.control import read_control
+    from stillpoint.encoder import WordLlamaEncoder
+    from stillpoint.stores.connection import connect
+    from stillpoint.stores.writer import OnlineWriter
+
+    settings = Settings.load()
+    lake = _lake(settings)
+    end = _day(last) or datetime.now(UTC).date()
+    begin = _day(first) or end
+    if begin > end:
+        raise InvalidInput(f"--from {begin} lies after --to {end}")
+    writers = {
+        target.project: OnlineWriter(connect(settings.connection(target.colour)), target.project)
+        for target in read_control(lake.objects).targets
+    }
+    counts = run(lake, begin, end, at=system_clock(), encoder=WordLlamaEncoder(), writers=writers)
+    _print(counts, as_json, "rows written: " + ", ".join(f"{name} {count}" for name, count in counts.items()))

@@ -1,0 +1,179 @@
+"""Does the whole receiver, on real Kinesis, Spark, Redis and S3, agree with the oracle?"""
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from ingestion.backfill import backfill
+from ingestion.kinesis_shards import ShardReader
+from ingestion.publish import put_events
+from ingestion.supervisor import Supervisor
+from stillpoint.clock import system_clock
+from stillpoint.control import Target, read_acknowledged, write_control
+from stillpoint.errors import LeaseHeld
+from stillpoint.features.declarations import STREAMED_VIEWS
+from stillpoint.lake import ALL_DATES, Lake, feature_dataset, newest_rows
+from stillpoint.local.provision import provision
+from stillpoint.messages import PredictionRequest
+from stillpoint.objects import open_objects
+from stillpoint.settings import Colour, Settings
+from stillpoint.stores.connection import connect
+from stillpoint.stores.layout import ViewLayout, decode_time
+from stillpoint.stores.layout_keys import encode_keys
+
+pytestmark = [pytest.mark.stack, pytest.mark.spark]
+
+
+def payload(user: str, kind: str, happened: datetime, **fields: Any) -> tuple[str, bytes]:
+    document = {
+        "schema_version": 1,
+        "event_id": str(uuid.uuid4()),
+        "user_id": user,
+        "type": kind,
+        "event_timestamp": happened.isoformat(),
+        "platform": "ios",
+        **fields,
+    }
+    return user, json.dumps(document).encode()
+
+
+def a_morning(user: str, now: datetime) -> list[tuple[str, bytes]]:
+    """Return one person's events: a search, an abandoned story, a walk; one late, one double, one malformed, one fast."""
+    story = {"play_id": f"p-{user}", "content_id": "c1", "category": "sleep"}
+    events = [
+        payload(user, "search", now - timedelta(seconds=50), query="preparing for big exam"),
+        payload(user, "content_start", now - timedelta(seconds=40), **story),
+        payload(user, "content_exit", now - timedelta(seconds=30), **story, position_seconds=10),
+        *(
+            payload(
+                user,
+                "biometric",
+                now - timedelta(minutes=9 - i),
+                heart_rate_bpm=70 + 15 * max(0, i - 5),
+                steps=60 * (i > 5),
+            )
+            for i in range(9)
+        ),
+        payload(user, "login", now - timedelta(minutes=20)),
+        payload(user, "login", now + timedelta(seconds=50)),
+        payload(user, "login", now + timedelta(minutes=9)),
+        (user, b'{"not": "an event"}'),
+    ]
+    return [*events, events[0]]
+
+
+@contextmanager
+def streaming(settings: Settings) -> Iterator[tuple[Supervisor, list[Any]]]:
+    reports: list[Any] = []
+    supervisor = Supervisor(settings, clock=system_clock, on_batch=reports.append)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    try:
+        yield supervisor, reports
+    finally:
+        supervisor.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def wait_for(condition: Any, what: str, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"after {seconds} s there was still not {what}")
+
+
+def test_events_reach_both_places_once_and_ask_for_predictions(settings: Settings, aws: Any) -> None:
+    provision(settings)
+    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    views = tuple(view.name for view in STREAMED_VIEWS)
+    projects = {Colour.GREEN: f"g_{uuid.uuid4().hex[:6]}", Colour.BLUE: f"b_{uuid.uuid4().hex[:6]}"}
+    write_control(lake.objects, tuple(Target(colour=c, project=p, views=views) for c, p in projects.items()))
+    now = datetime.now(UTC)
+    people = [f"user-{number}" for number in range(20)]
+    sent = [event for person in people for event in a_morning(person, now)]
+    put_events(aws.client("kinesis"), settings.event_stream, sent)
+    with streaming(settings) as (_, reports):
+        wait_for(lambda: sum(report.records for report in reports) >= len(sent), "every record")
+        with pytest.raises(LeaseHeld, match=r"lease stream is held by stillpoint stream, process \d+ on"):
+            Supervisor(settings, clock=system_clock).run()
+    sums: dict[str, int] = {}
+    for report in reports:
+        for verdict, count in report.verdicts.items():
+            sums[verdict] = sums.get(verdict, 0) + count
+    assert sums == {"on_time": 13 * 20, "late": 20, "duplicate": 20, "quarantined": 40}
+    acknowledged = read_acknowledged(lake.objects)
+    assert acknowledged is not None
+    assert acknowledged.generation == 1
+    _streamed_rows_equal_history(lake)
+    _online_equals_lake(settings, lake, projects)
+    _requests_are_made_for_what_happened(settings, aws, people)
+
+
+def _streamed_rows_equal_history(lake: Lake) -> None:
+    streamed = {view.name: newest_rows(lake.read(feature_dataset(view)), "user_id") for view in STREAMED_VIEWS}
+    again = Lake(lake.objects)
+    backfill(again, ALL_DATES, at=datetime.now(UTC))
+    for view in STREAMED_VIEWS:
+        assert newest_rows(Lake(lake.objects).read(feature_dataset(view)), "user_id").equals(streamed[view.name])
+        assert streamed[view.name].num_rows
+
+
+def _online_equals_lake(settings: Settings, lake: Lake, projects: dict[Colour, str]) -> None:
+    for colour, project in projects.items():
+        client = connect(settings.connection(colour))
+        for view in STREAMED_VIEWS:
+            layout = ViewLayout.of(view)
+            rows = newest_rows(lake.read(feature_dataset(view)), "user_id").to_pylist()
+            newest = {row["user_id"]: row for row in rows}
+            for user, row in newest.items():
+                (key,) = encode_keys(layout, pa.table({"user_id": [user]}), project)
+                stored = client.hget(key, layout.event_field)
+                assert stored is not None, f"{view.name} of {user} is not online in {colour}"
+                assert decode_time(stored) == int(row["event_timestamp"].timestamp() * 1_000_000 + 0.5)
+
+
+def _requests_are_made_for_what_happened(settings: Settings, aws: Any, people: list[str]) -> None:
+    client = aws.client("sqs")
+    url = client.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"]
+    found: set[tuple[str, str, str]] = set()
+    for _ in range(200):
+        messages = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        for message in messages:
+            request = PredictionRequest.model_validate_json(message["Body"])
+            found.add((request.user_id, request.event_type, request.kind))
+        if not messages:
+            break
+    for person in people:
+        asked = {(kind, wanted) for user, kind, wanted in found if user == person}
+        assert {("search", "today"), ("content_exit", "today"), ("content_exit", "sleep")} <= asked
+        assert {wanted for kind, wanted in asked if kind == "biometric"} == {"today", "next"}
+
+
+def test_records_are_read_once_and_a_span_is_read_again_the_same(settings: Settings, aws: Any) -> None:
+    provision(settings)
+    client = aws.client("kinesis")
+    put_events(client, settings.event_stream, [(f"u{n % 7}", str(n).encode()) for n in range(700)])
+    reader = ShardReader(client, settings.event_stream)
+    start = reader.initial("TRIM_HORIZON")
+    positions, found = start, []
+    while len(found) < 700:
+        records, positions = reader.read(positions, 200)
+        found += records
+    assert sorted(int(record.data) for record in found) == list(range(700))
+    by_user: dict[str, list[int]] = {}
+    for record in found:
+        by_user.setdefault(record.partition_key, []).append(int(record.data))
+    assert all(numbers == sorted(numbers) for numbers in by_user.values())
+    again = list(ShardReader(client, settings.event_stream).between(start, positions))
+    assert sorted(again) == sorted(found)
