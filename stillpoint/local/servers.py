@@ -188,6 +188,8 @@ def _mlflow(settings: Settings) -> Server:
         setting="STILLPOINT_MLFLOW_TRACKING_URI",
         version=lambda: _text(f"{url}/version"),
         command=lambda: command,
+        # Background jobs would be five more processes of 250 MB each, for features of MLflow that nothing here uses.
+        environment={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         folder=folder,
         seconds=90.0,
         awaited=False,
