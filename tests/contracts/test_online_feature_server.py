@@ -1,0 +1,237 @@
+"""Does a stock `feast.FeatureStore` with a remote online store read from our feature server what `feast serve` tells it?"""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal as Number
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import requests
+import uvicorn
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast.feature_server import get_app
+from feast.infra.online_stores.remote import RemoteOnlineStoreConfig
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.type_map import python_values_to_proto_values
+from feast.types import (
+    Array,
+    Bool,
+    Bytes,
+    Decimal,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    Json,
+    Map,
+    Set,
+    String,
+    Struct,
+    TimeUuid,
+    UnixTimestamp,
+    Uuid,
+    ZonedTimestamp,
+)  # fmt: skip
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from stillpoint.errors import InvalidInput, PlanRefused, StillpointError, UnknownFeature
+from stillpoint.local.redis_server import RedisServer
+from stillpoint.stores.columns import Mode
+from stillpoint.stores.compile import compile_plan
+from stillpoint.stores.connection import connect
+from stillpoint.stores.feature_server import parse_request, to_response
+from stillpoint.stores.layout import Column
+from stillpoint.stores.online import StillpointOnlineStoreConfig
+from stillpoint.stores.plan import OnDemand, ReadPlan
+from stillpoint.stores.reader import OnlineReader
+from stillpoint.stores.values import ValueType as Type
+
+AT = datetime(2026, 11, 21, 8, 30, 0, 250000, tzinfo=UTC)
+PROJECT = "remote_reads"
+SAMPLES: list[tuple[Any, Any, Any]] = [
+    (Int32, 5, -5), (Int64, 2**40, None), (Float32, 0.5, 0.1), (Float64, 0.1, float("inf")), (String, "héllo", ""),
+    (Bytes, b"\x00\xff", None), (Bool, True, False), (UnixTimestamp, AT, None), (Uuid, uuid.UUID(int=5), None),
+    (TimeUuid, uuid.UUID(int=6), None), (Decimal, Number("1.50"), None), (Json, {"a": [1, None]}, None),
+    (Map, {"a": 1, "b": "x", "c": None, "d": {"e": 1.5}}, None), (Struct({"a": Int64}), {"a": 3}, None), (Array(Int32), [1, 2], []),
+    (Array(Int64), [2**40], None), (Array(Float32), [0.1, 0.2], None), (Array(Float64), [0.1, float("nan")], None),
+    (Array(String), ["a", ""], None), (Array(Bytes), [b"\x01"], None), (Array(Bool), [True, False], None),
+    (Array(UnixTimestamp), [AT], None), (Array(Uuid), [uuid.UUID(int=7)], None), (Array(Decimal), [Number("2.5")], None),
+    (Array(Map), [{"a": 1}], None), (Array(Array(Int64)), [[1], [2, 3]], None), (Set(Int64), {1, 2}, None),
+    (Set(String), {"a"}, None), (Set(Bool), {True}, None), (ZonedTimestamp, AT, None),
+]  # fmt: skip
+
+
+class Served:
+    """A project that holds every type, our server's app, and Feast's own."""
+
+    def __init__(self, folder: Path, server: RedisServer) -> None:
+        self.folder = folder
+        self.address = f"{server.connection_string}"
+        self.store = FeatureStore(config=self.config(StillpointOnlineStoreConfig(connection_string=self.address)))
+        user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
+        schema = [Field(name="user_id", dtype=String)] + [
+            Field(name=f"f{n}", dtype=dtype) for n, (dtype, *_) in enumerate(SAMPLES)
+        ]
+        source = FileSource(path="nowhere.parquet", timestamp_field="event_timestamp", name="src")
+        view = FeatureView(name="kinds", entities=[user], ttl=timedelta(hours=1), schema=schema, source=source)
+        self.store.apply([user, view, FeatureService(name="everything", features=[view])])
+        rows = []
+        for place, name in ((1, "u1"), (2, "u2")):
+            key = EntityKey(
+                join_keys=["user_id"], entity_values=python_values_to_proto_values([name], ValueType.STRING)
+            )
+            values = {
+                f"f{n}": python_values_to_proto_values([sample[place]], sample[0].to_value_type())[0]
+                for n, sample in enumerate(SAMPLES)
+            }
+            rows.append((key, values, AT, None))
+        self.store._get_provider().online_write_batch(
+            self.store.config, self.store.get_feature_view("kinds"), rows, None
+        )
+        self.plan = compile_plan(self.store)
+        self.reader = OnlineReader(connect(self.address), self.plan)
+
+    def config(self, online: Any) -> RepoConfig:
+        return RepoConfig(
+            project=PROJECT,
+            provider="local",
+            registry=str(self.folder / "registry.pb"),
+            online_store=online,
+            entity_key_serialization_version=3,
+        )
+
+    def app(self) -> Starlette:
+        async def answer(request: Request) -> Response:
+            try:
+                asked = parse_request(self.plan, orjson.loads(await request.body()))
+                columns = await run_in_threadpool(
+                    self.reader.read, asked.features, asked.entities, now_us=0, mode=Mode.COMPAT
+                )
+                return Response(orjson.dumps(to_response(asked, columns)), media_type="application/json")
+            except StillpointError as error:
+                return Response(orjson.dumps({"detail": str(error)}), status_code=422, media_type="application/json")
+
+        return Starlette(routes=[Route("/get-online-features", answer, methods=["POST"])])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Served:
+    return Served(tmp_path_factory.mktemp("served"), redis_server)
+
+
+@pytest.fixture(scope="module")
+def address(served: Served) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(served.app(), host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+BODIES = [
+    {"features": [f"kinds:f{n}" for n in range(len(SAMPLES))], "entities": {"user_id": ["u1", "u2", "nobody", "u1"]}},
+    {"feature_service": "everything", "entities": {"user_id": ["u2"]}, "full_feature_names": True},
+    {
+        "feature_service": "everything",
+        "entities": {"user_id": ["u1"], "ignored": [1]},
+        "include_feature_view_version_metadata": True,
+    },
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_the_answer_is_the_very_json_of_feasts_feature_server(
+    served: Served, address: str, body: dict[str, Any]
+) -> None:
+    with TestClient(get_app(served.store)) as feast:
+        expected = feast.post("/get-online-features", json=body).json()
+    answered = requests.post(f"{address}/get-online-features", json=body, timeout=10).json()
+    assert by_name(answered) == by_name(expected)
+    assert answered["metadata"].get("feature_view_metadata") == expected["metadata"].get("feature_view_metadata")
+
+
+def by_name(response: dict[str, Any]) -> dict[str, Any]:
+    """Columns by name: Feast's order changes with the hash seed."""
+    names = response["metadata"]["feature_names"]
+    return {name: result for name, result in zip(names, response["results"], strict=True)}
+
+
+def test_a_stock_remote_store_reads_every_type_as_from_feast_serve(served: Served, address: str) -> None:
+    feast_server = uvicorn.Server(uvicorn.Config(get_app(served.store), host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=feast_server.run, daemon=True)
+    thread.start()
+    while not feast_server.started:
+        time.sleep(0.01)
+    theirs = f"http://127.0.0.1:{feast_server.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        for refs in ([f"kinds:f{n}"] for n in range(len(SAMPLES))):
+            answers = []
+            for path in (address, theirs):
+                remote = FeatureStore(config=served.config(RemoteOnlineStoreConfig(path=path)))
+                try:
+                    answers.append(repr(remote.get_online_features(refs, {"user_id": ["u1", "u2"]}).to_dict()))
+                except (TypeError, ValueError) as error:  # a type that Feast's own client cannot carry
+                    answers.append(repr(error))
+            assert answers[0] == answers[1], refs
+    finally:
+        feast_server.should_exit = True
+        thread.join(10)
+
+
+def test_the_order_is_the_services(served: Served) -> None:
+    asked = parse_request(served.plan, {"feature_service": "everything", "entities": {"user_id": ["u1"]}})
+    columns = served.reader.read(asked.features, asked.entities, now_us=0, mode=Mode.COMPAT)
+    names = to_response(asked, columns)["metadata"]["feature_names"]
+    assert names == ["user_id", *(f"f{n}" for n in range(len(SAMPLES)))]
+
+
+def test_enforced_reads_say_not_found_and_give_no_value(served: Served) -> None:
+    asked = parse_request(served.plan, {"features": ["kinds:f0"], "entities": {"user_id": ["u1", "nobody"]}})
+    late = int(AT.timestamp() * 1e6) + 2 * 3600 * 1_000_000
+    result = to_response(asked, served.reader.read(asked.features, asked.entities, now_us=late))["results"][1]
+    assert result["values"] == [None, None]
+    assert result["statuses"] == ["NOT_FOUND", "NOT_FOUND"]
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        ([], InvalidInput, "not a JSON object"),
+        ({"entities": {"user_id": ["u"]}}, InvalidInput, "name features or a feature_service"),
+        (
+            {"features": ["kinds:f0"], "entities": {"user_id": "u"}},
+            InvalidInput,
+            "entities: expected an object of lists",
+        ),
+        ({"features": ["kinds:f0"], "entities": {}}, InvalidInput, "join key user_id is missing"),
+        ({"features": ["kinds:f0"], "entities": {"user_id": [None]}}, InvalidInput, "value 0 is null"),
+        ({"features": ["kinds:nope"], "entities": {"user_id": ["u"]}}, UnknownFeature, "has no feature 'nope'"),
+        ({"feature_service": "nope", "entities": {"user_id": ["u"]}}, UnknownFeature, "no feature service 'nope'"),
+        ({"features": ["kinds"], "entities": {"user_id": ["u"]}}, InvalidInput, 'list of "view:feature"'),
+        ({"features": ["kinds:f0"], "entities": {"user_id": ["u"]}, "x": 1}, InvalidInput, "unknown field x"),
+    ],
+)
+def test_a_bad_request_is_refused_with_the_field(served: Served, body: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error) as refusal:
+        parse_request(served.plan, body)
+    assert words in str(refusal.value)
+
+
+def test_an_on_demand_view_is_refused_by_name(served: Served) -> None:
+    computed = OnDemand("scaled", (Column("double", Type.DOUBLE),), (), (), None)
+    plan = ReadPlan(served.plan.project, served.plan.views, served.plan.services, (computed,))
+    with pytest.raises(PlanRefused, match="scaled is an on-demand feature view with a foreign function"):
+        parse_request(plan, {"features": ["scaled:double"], "entities": {"user_id": ["u"]}})
