@@ -1,0 +1,88 @@
+"""`stillpoint events simulate`: how is a simulated world written down from the command line?"""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from ingestion.simulator.delivery import Faults
+from ingestion.simulator.history import write_history
+from ingestion.simulator.recording import write_recording
+from ingestion.simulator.scenario import Scenario
+from stillpoint.clock import system_clock
+from stillpoint.lake import Lake
+from stillpoint.objects import open_objects
+from stillpoint.settings import Settings
+
+_FAULTS = Faults()
+
+
+def simulate(
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write live events to this file, one JSON object a line, in arrival order."
+        ),
+    ] = None,
+    start: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="First day, UTC; default: so that the last is yesterday."),
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, help="How many days.")] = 7,
+    users: Annotated[int, typer.Option(min=1, help="How many people.")] = 2_000,
+    contents: Annotated[int, typer.Option(min=20, max=5_000, help="How many contents.")] = 300,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same bytes; default: the setting.")] = None,
+    context_effect: Annotated[
+        bool, typer.Option(help="Whether searches, exertion and abandoned plays change what people want.")
+    ] = True,
+    offline: Annotated[float, typer.Option(help="Share of sessions delivered later.")] = _FAULTS.offline_sessions,
+    hourly_watches: Annotated[
+        float, typer.Option(help="Share of people whose watch reports hourly.")
+    ] = _FAULTS.hourly_watches,
+    late: Annotated[float, typer.Option(help="Share of events 11 minutes to 30 hours late.")] = _FAULTS.late,
+    duplicates: Annotated[float, typer.Option(help="Share of events that arrive twice.")] = _FAULTS.duplicates,
+    malformed: Annotated[float, typer.Option(help="Share of events that are broken.")] = _FAULTS.malformed,
+    fast_clocks: Annotated[float, typer.Option(help="Share of people whose clock is ahead.")] = _FAULTS.fast_clocks,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
+) -> None:
+    """Simulate people using the app: history for the lake, or with --output live events for `stillpoint events publish`."""
+    settings = Settings.load()
+    first = start.date() if start else (system_clock() - timedelta(days=days)).date()
+    scenario = Scenario(
+        start=first,
+        days=days,
+        users=users,
+        contents=contents,
+        seed=settings.seed if seed is None else seed,
+        context_effect=context_effect,
+        faults=Faults(
+            offline_sessions=offline,
+            hourly_watches=hourly_watches,
+            late=late,
+            duplicates=duplicates,
+            malformed=malformed,
+            fast_clocks=fast_clocks,
+        ),
+    )
+    report: dict[str, object] = {"simulated": True, "start": first.isoformat(), "days": days, "seed": scenario.seed}
+    if output is not None:
+        report |= {"file": str(output), "records": write_recording(output, scenario.deliveries())}
+    else:
+        lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("history", total=days)
+            counts = write_history(
+                lake,
+                scenario,
+                max_event_age=timedelta(seconds=settings.max_event_age),
+                progress=lambda day: bar.update(task, advance=1, description=f"history of {day}"),
+            )
+        report |= {"lake": lake.root, "records": counts.total(), "verdicts": dict(sorted(counts.items()))}
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        Console().print(f"simulated {report['records']} records into {report.get('file') or report.get('lake')}")
