@@ -6,11 +6,13 @@ Start and stop hold a file lock, so two at once wait for each other.
 """
 
 import fcntl
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,37 +83,42 @@ class Stack:
                         child.wait_until(lambda server=server: server.version() is not None, seconds=server.seconds)  # type: ignore[misc]
                 if self.settings.aws_endpoint_url:
                     provision(self.settings)
-                _finish(files)
+                if files is not None:
+                    _finish(files)
+                    self._written_for.write_text(self._digest())
             except BaseException:
-                files.kill()
-                files.wait()
+                if files is not None:
+                    files.kill()
+                    files.wait()
                 self.stop_started()
                 raise
         return [server.title for server, _ in begun]
 
     def stop_started(self) -> None:
-        """Stop the servers that this object started, the last first."""
-        for name, child in reversed(self._started.items()):
-            child.stop()
+        """Stop the servers that this object started."""
+        with ThreadPoolExecutor(len(self._started) or 1) as pool:
+            list(pool.map(Child.stop, self._started.values()))
+        for name in self._started:
             self._pid_file(name).remove()
         self._started.clear()
 
     def stop(self) -> list[str]:
         """Stop every server of this home, whoever started it. Returns the titles of those that ran."""
         with self._lock():
-            stopped = []
-            for server in reversed(self.servers):
-                file = self._pid_file(server.name)
-                process = file.read()
-                child = self._started.pop(server.name, None)
-                if child is not None:
-                    child.stop()
-                    stopped.append(server.title)
-                elif process is not None and stop(process):
-                    stopped.append(server.title)
-                file.remove()
-            stopped.extend(self._stop_strangers())
-        return stopped
+            with ThreadPoolExecutor(len(self.servers) or 1) as pool:
+                ran = list(pool.map(self._stop, self.servers))
+            self._started.clear()
+            strangers = self._stop_strangers()
+        return [server.title for server, did in zip(self.servers, ran, strict=True) if did] + strangers
+
+    def _stop(self, server: Server) -> bool:
+        file, child = self._pid_file(server.name), self._started.get(server.name)
+        process = file.read()
+        if child is not None:
+            child.stop()
+        ran = child is not None or (process is not None and stop(process))
+        file.remove()
+        return ran
 
     def status(self) -> list[ServerStatus]:
         """Ask every server how it is."""
@@ -175,7 +182,25 @@ class Stack:
             path.unlink(missing_ok=True)
         return stopped
 
-    def _write_yamls(self) -> "subprocess.Popen[str]":
+    @property
+    def _written_for(self) -> Path:
+        return self.settings.home / "run" / "feature_stores.sha256"
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self._plain_settings().encode()).hexdigest()
+
+    def _plain_settings(self) -> str:
+        plain = {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in self.settings.model_dump().items()
+        }
+        return json.dumps(plain, default=str)
+
+    def _write_yamls(self) -> "subprocess.Popen[str] | None":
+        """Begin to write Feast's yaml files, unless they are there and the settings are the same."""
+        written = len(list(self.settings.home.glob("feature_store.*.yaml"))) == 3
+        if written and self._written_for.exists() and self._written_for.read_text() == self._digest():
+            return None
         # Importing Feast takes seconds: a process of its own does it while the servers start.
         program = (
             "import sys\nfrom stillpoint.feast_config import write_yamls\nfrom stillpoint.settings import Settings\n"
@@ -188,12 +213,8 @@ class Stack:
             stderr=subprocess.PIPE,
             text=True,
         )
-        plain = {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value
-            for name, value in self.settings.model_dump().items()
-        }
         assert process.stdin is not None
-        process.stdin.write(json.dumps(plain, default=str))  # by a pipe: arguments can be read by everybody
+        process.stdin.write(self._plain_settings())  # by a pipe: arguments can be read by everybody
         process.stdin.close()
         process.stdin = None
         return process
