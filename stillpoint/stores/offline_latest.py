@@ -94,6 +94,10 @@ def _in_range(frame: pl.DataFrame, pull: Pull, source: SourceTable) -> pl.DataFr
 
 
 def _newest(frame: pl.DataFrame, pull: Pull) -> pl.DataFrame:
+    if pull.keys:
+        # Most history is older than its entity's newest event: leave it out before anything is sorted.
+        newest = frame.lazy().group_by(pull.keys).agg(pl.col(_EVENT).max())
+        frame = frame.lazy().join(newest, on=[*pull.keys, _EVENT], how="semi", maintain_order="left").collect()
     if not pull.keys:
         codes = np.zeros(frame.height, dtype=np.int64)
     else:
