@@ -23,11 +23,12 @@ from ingestion.state_store import Change, StateStore
 from stillpoint.clock import SECOND
 from stillpoint.control import Control
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
-from stillpoint.events import QUARANTINE_COLUMNS
+from stillpoint.events import QUARANTINE_COLUMNS, EventType, Verdict
 from stillpoint.features.columns import rows_table
 from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.recorded import events_table
 from stillpoint.features.triggers import SearchedCategory
+from stillpoint.finished import add_finished
 from stillpoint.lake import CommittedFile, Lake, by_date, feature_dataset
 from stillpoint.messages import PredictionRequest, request_id
 from stillpoint.objects import open_objects
@@ -80,6 +81,7 @@ class Clients:
     lake: Lake
     states: StateStore
     writers: dict[str, OnlineWriter]
+    serving: Any
 
 
 @lru_cache(maxsize=4)
@@ -92,7 +94,8 @@ def open_clients(settings: Settings, query: str, control: Control) -> Clients:
     }
     state_client = connect(settings.redis_state.get_secret_value())
     lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
-    return Clients(rules, lake, StateStore(state_client, query), writers)
+    serving = connect(settings.redis_serving.get_secret_value())
+    return Clients(rules, lake, StateStore(state_client, query), writers, serving)
 
 
 @lru_cache(maxsize=1)
@@ -127,6 +130,7 @@ def run_part(records: Iterable[Record], batch: Batch) -> PartReport:
         view.name: rows_table(view, result.rows[view.name]) for view in STREAMED_VIEWS if view.name in result.rows
     }
     _write_online(clients, batch, tables, report)
+    add_finished(clients.serving, _completions(result))
     started = _lap(report, "online", started)
     report.files = _write_lake(clients.lake, batch, result, tables)
     started = _lap(report, "lake", started)
@@ -183,6 +187,14 @@ def _write_online(clients: Clients, batch: Batch, tables: dict[str, pa.Table], r
                 table = tables[view.name]
                 clients.writers[target.project].write(ViewLayout.of(view), table)
                 report.rows[f"{target.colour}/{view.name}"] = table.num_rows
+
+
+def _completions(result: Computed) -> list[tuple[str, str, int]]:
+    return [
+        (event.user_id, event.content_id, event.event_us)
+        for event, verdict, _ in result.events
+        if verdict is Verdict.ON_TIME and event.type is EventType.CONTENT_COMPLETE and event.content_id
+    ]
 
 
 def _write_lake(lake: Lake, batch: Batch, result: Computed, tables: dict[str, pa.Table]) -> list[CommittedFile]:
