@@ -25,13 +25,13 @@ check: setup ## ruff, mypy --strict, import-linter, golden files
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/golden
+	$(BIN)/pytest -m 'golden and not soak'
 
 bench: setup ## tables of ratios against a named peer, printed and written as JSON; asserts nothing
 	@$(BIN)/python -m benchmarks
 
 golden: setup ## rewrite the golden files; read the diff
-	$(BIN)/pytest tests/golden --rewrite-golden
+	$(BIN)/pytest -m 'golden and not soak' --rewrite-golden
 	git diff --stat -- tests/golden
 
 soak: setup ## the long repetitions: kills, switches, fuzzing

@@ -3,6 +3,7 @@
 Under pytest-xdist every worker has servers of its own. A server dies with its worker, however that ends.
 """
 
+import contextlib
 import os
 import sys
 import uuid
@@ -11,13 +12,21 @@ from pathlib import Path
 
 import pytest
 
+from stillpoint.errors import StackUnavailable
 from stillpoint.lake import Lake
 from stillpoint.local.aws import AwsServer
+from stillpoint.local.java import use_java
 from stillpoint.local.redis_server import RedisServer, find_redis
 from stillpoint.objects import LocalObjects, S3Objects
 from stillpoint.settings import Settings
 
 _TLS_DESELECTED = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite-golden", action="store_true", help="write what the golden files should hold (`make golden`)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,10 +41,15 @@ def pytest_configure(config: pytest.Config) -> None:
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
     }
+    with contextlib.suppress(StackUnavailable):  # tests without Spark need no Java; the others say what is missing
+        use_java()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked `tls` where the Redis server was built without TLS, and say so at the end."""
+    """Mark the tests that read golden files; leave out those marked `tls` where Redis has no TLS, and say so."""
+    for item in items:
+        if "golden" in getattr(item, "fixturenames", ()) or hasattr(getattr(item, "module", None), "GOLDEN"):
+            item.add_marker("golden")
     needing = [item for item in items if item.get_closest_marker("tls")]
     if needing and not find_redis().has_tls:
         config.hook.pytest_deselected(items=needing)
@@ -83,6 +97,24 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsServer]:
     server = AwsServer(tmp_path_factory.mktemp("aws"))
     yield server
     server.stop()
+
+
+Golden = Callable[[str, bytes], None]
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compare bytes that others rely on with a file of tests/golden; `--rewrite-golden` writes the file instead."""
+
+    def compare(name: str, data: bytes) -> None:
+        path = Path(__file__).parent / "golden" / name
+        if request.config.getoption("--rewrite-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        assert path.exists(), f"{path} is missing; `make golden` writes it"
+        assert data == path.read_bytes(), f"{path} differs; if that is meant, `make golden` and review the diff"
+
+    return compare
 
 
 @pytest.fixture
