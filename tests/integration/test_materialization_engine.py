@@ -44,16 +44,17 @@ def table(rows):
 ROWS = [("u1", 0, 0, 1), ("u1", 2, 2, 3), ("u1", 1, 1, 2), ("u1", 2, 3, 4), ("u2", 0, 0, 20), (None, 5, 5, 99)]
 
 
-@pytest.fixture(params=["rows", "columns"])
+@pytest.fixture(params=["rows", "columns", "ours"])
 def sink(request, monkeypatch):
-    """Write through Feast's row interface and through the ordered writer; stock Feast reads both."""
+    """Write by Feast's rows and by the ordered writer's columns, read by stock Feast; then ours on both sides."""
     if request.param == "columns":
         monkeypatch.setattr(engine_sink, "OUR_STORE", "feast.infra.online_stores.redis")
     return request.param
 
 
 @pytest.fixture
-def open_store(tmp_path, redis_server):
+def open_store(tmp_path, redis_server, sink):
+    kind = "stillpoint.stores.online.StillpointOnlineStore" if sink == "ours" else "redis"
     project = f"fill_{uuid.uuid4().hex[:8]}"
 
     def open_(**engine):
@@ -62,7 +63,7 @@ def open_store(tmp_path, redis_server):
                 project=project,
                 provider="local",
                 registry=str(tmp_path / "registry.db"),
-                online_store={"type": "redis", "connection_string": redis_server.connection_string},
+                online_store={"type": kind, "connection_string": redis_server.connection_string},
                 offline_store={"type": "stillpoint.stores.offline.StillpointOfflineStore", "chunk_rows": 2},
                 batch_engine={"type": "stillpoint.stores.engine.StillpointEngine", "batch_rows": 1, **engine},
                 entity_key_serialization_version=3,
@@ -74,7 +75,7 @@ def open_store(tmp_path, redis_server):
 
 
 @pytest.fixture
-def store(tmp_path, open_store, sink):
+def store(tmp_path, open_store):
     pq.write_table(table(ROWS), tmp_path / "source.parquet")
     source = FileSource(
         name="source",
@@ -106,7 +107,7 @@ def online(store, *users):
     ).to_dict()
 
 
-def test_the_latest_row_of_each_entity_is_readable_by_stock_feast(store):
+def test_the_latest_row_of_each_entity_is_readable(store):
     store.materialize(at(0), at(9))
     found = online(store, "u1", "u2", "u3")
     assert found["plays"] == [4, 20, None]
