@@ -120,7 +120,7 @@ class RedisServer:
                 return
 
     def _start(self) -> None:
-        refuse_taken_port("Redis", self.port, "another one")
+        refuse_taken_port("Redis", self.port, "another `port`")
         own = {"tls-port": str(self.port), "port": "0"} if self.is_tls else {}
         command = redis_command(self.program, self.port, self.folder, durable=False, options={**self._options, **own})
         self._child = Child("Redis", command, log=self.folder / "redis.log")
