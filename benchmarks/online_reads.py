@@ -118,12 +118,11 @@ def reads(seconds: float) -> list[dict[str, Any]]:
                 wanted = stock.get_online_features(refs, keys).to_dict()
                 assert reader.read(refs, keys, now_us=now_us, mode=Mode.COMPAT).to_dict() == wanted
                 asked = (refs, keys, now_us)
-                read = reader.read
                 medians = interleaved(
                     {
                         "stock": lambda a=asked: stock.get_online_features(a[0], a[1]).to_dict(),
-                        "plan": lambda a=asked: read(a[0], a[1], now_us=a[2], mode=Mode.COMPAT).to_dict(),
-                        "enforced": lambda a=asked: read(a[0], a[1], now_us=a[2]).to_dict(),
+                        "plan": lambda a=asked: reader.read(a[0], a[1], now_us=a[2], mode=Mode.COMPAT).to_dict(),
+                        "enforced": lambda a=asked: reader.read(a[0], a[1], now_us=a[2]).to_dict(),
                     },
                     seconds,
                 )

@@ -120,7 +120,7 @@ class OnlineColumns:
                 self._features.append((column.name, f"{view.shown_as}__{column.name}", part, view, number))
         self._found: dict[str, int] = {}
         self._blocks: dict[tuple[int, ValueType], tuple[dict[int, int], npt.NDArray[Any], npt.NDArray[np.bool_]]] = {}
-        self._times: dict[str, npt.NDArray[np.int64]] = {}
+        self._clocks: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]] = {}
 
     @property
     def names(self) -> list[str]:
@@ -201,13 +201,12 @@ class OnlineColumns:
     def to_dict(self, *, full_names: bool = False) -> dict[str, list[Any]]:
         """Return join keys and features as lists, as Feast's `to_dict` does."""
         result: dict[str, list[Any]] = {name: list(values) for name, values in self.entities.items()}
-        done: dict[int, list[Any]] = {}
-        for part_number, part in enumerate(self._fetched):
-            del part_number
+        done: dict[tuple[int, int], list[Any]] = {}
+        for part in self._fetched:
             for type in {column.type for view in part.views for column in view.features} & set(VECTORISED):
                 self._lists(part, type, done)
         for short, full, part, view, place in self._features:
-            values = done.get(id(part) ^ (view.start + place) << 64)
+            values = done.get((id(part), view.start + place))
             if values is None:
                 values = self._python(part, view, place)
             result[full if full_names else short] = values if part.rows is None else [values[row] for row in part.rows]
@@ -265,26 +264,34 @@ class OnlineColumns:
         return placed
 
     def _event_times(self, shown_as: str) -> npt.NDArray[np.int64]:
-        times = self._times.get(shown_as)
-        if times is None:
-            part, view = self._views[shown_as]
-            stored = part.stored(view.start + len(view.features))
-            try:
-                times = decode_times(stored, ABSENT_US)
-            except CorruptData:
-                for key, value in zip(part.keys, stored, strict=True):
-                    _check_time(view.name, key, value)
-                raise
-            self._times[shown_as] = times
-        return times
+        return self._clock(shown_as)[0]
 
     def _expired(self, shown_as: str) -> npt.NDArray[np.bool_]:
-        _, view = self._views[shown_as]
-        events = self._event_times(shown_as)
-        if view.max_age_us is None:
-            return np.zeros(len(events), np.bool_)
-        expired: npt.NDArray[np.bool_] = (events != ABSENT_US) & (self.now_us - view.max_age_us > events)
-        return expired
+        return self._clock(shown_as)[1]
+
+    def _clock(self, shown_as: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Return a view's event times, and which are past its time-to-live; decoded for all views of its group at once."""
+        if shown_as not in self._clocks:
+            part, _ = self._views[shown_as]
+            events, expired = self._clocks_of(part)
+            for number, view in enumerate(part.views):
+                self._clocks[view.shown_as] = events[number], expired[number]
+        return self._clocks[shown_as]
+
+    def _clocks_of(self, part: Fetched) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        stored: list[bytes | None] = []
+        for view in part.views:
+            stored += part.stored(view.start + len(view.features))
+        try:
+            events = decode_times(stored, ABSENT_US).reshape(len(part.views), -1)
+        except CorruptData:
+            for view in part.views:
+                for key, value in zip(part.keys, part.stored(view.start + len(view.features)), strict=True):
+                    _check_time(view.name, key, value)
+            raise
+        never = np.iinfo(np.int64).min
+        oldest = [never if view.max_age_us is None else self.now_us - view.max_age_us for view in part.views]
+        return events, (events != ABSENT_US) & (events < np.array(oldest, np.int64)[:, None])
 
     def _withheld(self, shown_as: str, part: Fetched) -> npt.NDArray[np.bool_]:
         if self.mode is Mode.COMPAT:
@@ -334,7 +341,7 @@ class OnlineColumns:
             self._blocks[id(part), type] = block
         return block
 
-    def _lists(self, part: Fetched, type: ValueType, done: dict[int, list[Any]]) -> None:
+    def _lists(self, part: Fetched, type: ValueType, done: dict[tuple[int, int], list[Any]]) -> None:
         try:
             places, values, missing = self._block(part, type)
         except CorruptData:
@@ -344,18 +351,16 @@ class OnlineColumns:
         lists = values.tolist()
         gone = missing
         if self.mode is Mode.ENFORCE:
-            gone = missing.copy()
-            for view in part.views:
-                withheld = self._withheld(view.shown_as, part)
-                for place in range(view.start, view.start + len(view.features)):
-                    if place in places:
-                        gone[places[place]] |= withheld
+            withheld = np.array([self._withheld(view.shown_as, part) for view in part.views])
+            owner = [
+                number for number, view in enumerate(part.views) for column in view.features if column.type is type
+            ]
+            gone = missing | withheld[owner]
+        for number in np.flatnonzero(gone.any(axis=1)).tolist():
+            pairs = zip(lists[number], gone[number].tolist(), strict=True)
+            lists[number] = [None if no else value for value, no in pairs]
         for place, number in places.items():
-            if gone[number].any():
-                lists[number] = [
-                    None if no else value for value, no in zip(lists[number], gone[number].tolist(), strict=True)
-                ]
-            done[id(part) ^ place << 64] = lists[number]
+            done[id(part), place] = lists[number]
 
     def _python(self, part: Fetched, view: ViewAsked, place: int) -> list[Any]:
         column = view.features[place]

@@ -170,7 +170,7 @@ _MEANINGS: tuple[_Meaning, ...] = (
         "refused the user or the password; check username and password of the connection string",
     ),
     (
-        lambda error, text: text.startswith("OOM") or "OOM command not allowed" in text,
+        lambda error, text: isinstance(error, redis.exceptions.OutOfMemoryError) or "used memory > 'maxmemory'" in text,
         RedisRefused,
         "is full (maxmemory reached under noeviction), nothing more is written; raise maxmemory or empty a retired project",
     ),

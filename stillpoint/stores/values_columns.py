@@ -4,6 +4,7 @@ Arrow columns become lists of stored bytes; lists of stored bytes become numpy b
 take the path of one value at a time in `values.py`, with the same result.
 """
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 
 from stillpoint.errors import CorruptData, InvalidInput
 from stillpoint.stores.layout import decode_time
-from stillpoint.stores.values import FIELD_NUMBERS, ValueType, decode_value, encode_value, varint
+from stillpoint.stores.values import FIELD_NUMBERS, ValueType, encode_value, varint
 
 Bools = npt.NDArray[np.bool_]
 
@@ -53,7 +54,7 @@ def encode_column(type: ValueType, column: Any) -> list[bytes]:
         if type in _LIST_ITEMS and (pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type)):
             return _encode_float_lists(type, array.cast(pa.list_(_LIST_ITEMS[type])))
         return [encode_value(type, value) for value in _python_values(array)]
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError, struct.error) as error:
         raise InvalidInput(f"expected {type}, found {array.type}: {error}") from None
 
 
@@ -247,6 +248,10 @@ def decode_times(stored: Sequence[bytes | None], absent: int) -> npt.NDArray[np.
     Raises:
         CorruptData: some bytes are not a timestamp.
     """
+    if len(stored) > _FEW:
+        times = _decode_many_times(stored, absent)
+        if times is not None:
+            return times
     memo: dict[bytes | None, int] = {None: absent}
     result = []
     for value in stored:
@@ -257,6 +262,22 @@ def decode_times(stored: Sequence[bytes | None], absent: int) -> npt.NDArray[np.
     return np.array(result, np.int64)
 
 
-def decode_values(declared: ValueType, stored: Sequence[bytes | None]) -> list[Any]:
-    """Decode any type one by one to the Python values that Feast gives."""
-    return [decode_value(value, declared) for value in stored]
+_FEW = 96
+
+
+def _decode_many_times(stored: Sequence[bytes | None], absent: int) -> npt.NDArray[np.int64] | None:
+    """Decode times whose seconds take five bytes (1978 to 3058) with numpy; None if any other is among them."""
+    filled = [b"" if value is None else value for value in stored]
+    lengths = np.fromiter(map(len, filled), np.int64, len(filled))
+    gone = np.fromiter((value is None for value in stored), np.bool_, len(filled))
+    block = _block(filled, 12)
+    usual = (lengths == 6) | ((lengths > 7) & (lengths < 13) & (block[:, 6] == 0x10))
+    usual &= (block[:, 0] == 0x08) & (block[:, 1:5] >= 0x80).all(axis=1) & (block[:, 5] < 0x80)
+    tail = (block[:, 7:] < 0x80).argmax(axis=1) == lengths - 8
+    if not (gone | usual & (tail | (lengths == 6))).all():
+        return None
+    wide = (block & np.uint8(0x7F)).astype(np.int64)
+    seconds = wide[:, 1] | wide[:, 2] << 7 | wide[:, 3] << 14 | wide[:, 4] << 21 | wide[:, 5] << 28
+    nanos = wide[:, 7] | wide[:, 8] << 7 | wide[:, 9] << 14 | wide[:, 10] << 21 | wide[:, 11] << 28
+    result: npt.NDArray[np.int64] = np.where(gone, absent, seconds * 1_000_000 + nanos // 1000)
+    return result

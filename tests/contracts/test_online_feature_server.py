@@ -166,7 +166,7 @@ def test_the_answer_is_the_very_json_of_feasts_feature_server(
 def by_name(response: dict[str, Any]) -> dict[str, Any]:
     """Columns by name: Feast's order changes with the hash seed."""
     names = response["metadata"]["feature_names"]
-    return {name: result for name, result in zip(names, response["results"], strict=True)}
+    return dict(zip(names, response["results"], strict=True))
 
 
 def test_a_stock_remote_store_reads_every_type_as_from_feast_serve(served: Served, address: str) -> None:
