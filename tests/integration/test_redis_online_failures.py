@@ -246,3 +246,15 @@ def test_a_password_that_looks_like_a_number_stays_text() -> None:
     address = parse_connection_string("h:1,password=0123,ssl=true,db=2")
     assert address.options == {"password": "0123", "ssl": True, "db": 2}
     assert "0123" not in repr(address)
+
+
+def test_a_view_of_thousands_of_features_is_written_whole(redis_server: RedisServer, project: str) -> None:
+    features = tuple(Column(f"f{n}", ValueType.INT64) for n in range(3000))
+    layout = ViewLayout("wide", (Column("user_id", ValueType.STRING),), features)
+    stamp = pa.array([T0], pa.timestamp("us", tz="UTC"))
+    table = pa.table({"user_id": ["u"], "event_timestamp": stamp, **{column.name: [5] for column in features}})
+    client = connect(redis_server.connection_string)
+    assert OnlineWriter(client, project, key_ttl_seconds=60).write(layout, table) == WriteResult(1, 0)
+    answer = OnlineReader(client, ReadPlan(project, (layout,))).read(["wide"], {"user_id": ["u"]}, now_us=T0)
+    assert set(map(tuple, answer.to_dict().values())) == {("u",), (5,)}
+    assert 0 < client.ttl(encode_keys(layout, table, project)[0]) <= 60
