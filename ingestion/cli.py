@@ -11,11 +11,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ingestion.simulator.command import simulate
 from stillpoint.clock import system_clock
 from stillpoint.errors import InvalidInput
 from stillpoint.settings import Settings
 
 events = typer.Typer(help="Make, publish and watch app events.", no_args_is_help=True)
+events.command()(simulate)
 
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
