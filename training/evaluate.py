@@ -1,0 +1,128 @@
+"""How good is a ranking, for whom, and how sure is that?
+
+Lists are what was shown at one moment; a ranking is judged by where it puts the successes. Confidence intervals come
+from drawing users with replacement, since one user's lists are not independent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+DRAWS = 300
+
+
+class Estimate(BaseModel):
+    """A mean over lists with its 95 % interval by users, and how many lists it rests on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    low: float
+    high: float
+    lists: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Rows to judge by, as arrays of equal length: which list, whose, which content, and whether it was a success."""
+
+    list_id: np.ndarray
+    user: np.ndarray
+    content: np.ndarray
+    label: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class ListScores:
+    """Per list with at least one success: the metrics at k, and the user."""
+
+    user: np.ndarray
+    list_id: np.ndarray
+    recall: np.ndarray
+    ndcg: np.ndarray
+
+
+def score_lists(rows: Judged, scores: np.ndarray, *, k: int) -> ListScores:
+    """Return recall@k and NDCG@k of each list that has a success. A null score ranks last; ties keep the shown order
+    of no score: they are broken by content, the same for every ranking."""
+    ranked = np.where(np.isnan(scores), -np.inf, scores)
+    _, place, list_of = np.unique(rows.list_id, return_index=True, return_inverse=True)
+    order = np.lexsort((_tie_breaker(rows.content), -ranked, list_of))
+    owner = list_of[order]
+    begins = np.r_[0, np.flatnonzero(np.diff(owner)) + 1]
+    rank = np.arange(len(order)) - np.repeat(begins, np.diff(np.r_[begins, len(order)]))
+    hit = rows.label[order].astype(np.float64)
+    count = len(place)
+    successes = np.bincount(owner, hit, count)
+    top = rank < k
+    recall = np.bincount(owner, hit * top, count)
+    gain = np.bincount(owner, hit * top / np.log2(rank + 2.0), count)
+    ideal = np.cumsum(1 / np.log2(np.arange(k) + 2.0))
+    some = successes > 0
+    best = ideal[np.minimum(successes[some].astype(int), k) - 1]
+    return ListScores(
+        user=rows.user[place][some],
+        list_id=rows.list_id[place][some],
+        recall=recall[some] / successes[some],
+        ndcg=gain[some] / best,
+    )
+
+
+def estimate(values: np.ndarray, users: np.ndarray, *, seed: int) -> Estimate:
+    """Return the mean of per-list values with its interval. NaN throughout when there is no list."""
+    if not len(values):
+        return Estimate(value=np.nan, low=np.nan, high=np.nan, lists=0)
+    _, owner = np.unique(users, return_inverse=True)
+    sums, counts = np.bincount(owner, values), np.bincount(owner)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), DRAWS)
+    means = (weights @ sums) / np.maximum(weights @ counts, 1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Estimate(value=float(values.mean()), low=float(low), high=float(high), lists=len(values))
+
+
+def compare(
+    rows: Judged, rankings: Mapping[str, np.ndarray], groups: Mapping[str, np.ndarray], *, k: int, seed: int
+) -> dict[str, dict[str, dict[str, Estimate]]]:
+    """Return group → ranking → metric. `groups` are masks over rows, constant within a list; `all` is added.
+
+    Each ranking's lift over the first one, list by list, is in `ndcg_lift`.
+    """
+    scored = {name: score_lists(rows, scores, k=k) for name, scores in rankings.items()}
+    reference = next(iter(scored.values()))
+    result: dict[str, dict[str, dict[str, Estimate]]] = {}
+    for group, mask in {"all": np.ones(len(rows.label), dtype=bool), **groups}.items():
+        inside = np.isin(reference.list_id, np.unique(rows.list_id[mask]))
+        result[group] = {
+            name: {
+                f"recall@{k}": estimate(found.recall[inside], found.user[inside], seed=seed),
+                f"ndcg@{k}": estimate(found.ndcg[inside], found.user[inside], seed=seed),
+                "ndcg_lift": estimate((found.ndcg - reference.ndcg)[inside], found.user[inside], seed=seed),
+            }
+            for name, found in scored.items()
+        }
+    return result
+
+
+def calibration_error(probability: np.ndarray, label: np.ndarray, bins: int = 10) -> float:
+    """Return the mean gap between promised and observed success over equally filled bins, weighted by rows."""
+    order = np.argsort(probability, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    gaps = [abs(probability[part].mean() - label[part].mean()) * len(part) for part in parts]
+    return float(sum(gaps) / len(probability))
+
+
+def coverage(rows: Judged, scores: np.ndarray, *, k: int) -> float:
+    """Return the share of all shown contents that appear among the first k of some list."""
+    order = np.lexsort((_tie_breaker(rows.content), -np.nan_to_num(scores, nan=-np.inf), rows.list_id))
+    lists = rows.list_id[order]
+    begins = np.r_[0, np.flatnonzero(lists[1:] != lists[:-1]) + 1]
+    rank = np.arange(len(order)) - np.repeat(begins, np.diff(np.r_[begins, len(order)]))
+    return len(np.unique(rows.content[order][rank < k])) / len(np.unique(rows.content))
+
+
+def _tie_breaker(content: np.ndarray) -> np.ndarray:
+    """Return an order of contents that has nothing to do with the order in which they were shown."""
+    return np.unique(content, return_inverse=True)[1]

@@ -1,0 +1,121 @@
+"""Which shown contents were a success? (labels from impressions, DESIGN "Labels")"""
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+import polars as pl
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from stillpoint.clock import SECOND, to_micros
+from stillpoint.events import EventType, Verdict
+from stillpoint.features.declarations import BOUNCE_POSITION_SECONDS
+
+SPINE_KEYS = ("recommendation_id", "user_id", "content_id", "event_timestamp")
+
+
+class LabelDefinition(BaseModel):
+    """A shown item is a success if it is started within `window` and not left before `bounce_position_seconds`.
+
+    The latest impression before a start gets it. Impressions in the last `settle` before the cutoff are left out: their
+    outcome may still be on its way.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    window: timedelta = timedelta(minutes=30)
+    bounce_position_seconds: float = Field(default=BOUNCE_POSITION_SECONDS, gt=0)
+    bounce_window: timedelta = timedelta(minutes=30)
+    settle: timedelta = timedelta(minutes=60)
+
+
+LABEL_EVENT_TYPES = (EventType.IMPRESSION, EventType.CONTENT_START, EventType.CONTENT_EXIT)
+
+
+def label_rows(
+    events: pa.Table, *, cutoff: datetime, first: datetime | None = None, definition: LabelDefinition | None = None
+) -> pl.DataFrame:
+    """Return one row per item shown from `first` until `cutoff` less the time to settle, ordered by time and list.
+
+    `events` are rows of the lake's `events/`; late ones count (they happened), copies do not. Columns: `SPINE_KEYS`,
+    `kind`, `position` (from 0) and `label` (0 or 1). Nothing that happened or arrived after `cutoff` is looked at.
+    """
+    definition = definition or LabelDefinition()
+    frame = pl.from_arrow(events)
+    assert isinstance(frame, pl.DataFrame)
+    known = (
+        frame.lazy()
+        .filter(
+            pl.col("verdict").is_in([Verdict.ON_TIME.value, Verdict.LATE.value]),
+            pl.col("type").is_in([kind.value for kind in LABEL_EVENT_TYPES]),
+            pl.col("arrived_at") <= cutoff,
+            pl.col("event_timestamp") <= cutoff,
+        )
+        .with_columns(
+            pl.col("event_timestamp").cast(pl.Int64).alias("at"), pl.col("arrived_at").cast(pl.Int64).alias("arrived")
+        )
+        .sort("arrived", "sequence")
+        .unique(subset=["user_id", "event_id"], keep="first", maintain_order=True)
+        .collect()
+    )
+    shown = (
+        known.filter(
+            pl.col("type") == EventType.IMPRESSION.value,
+            pl.col("at") <= to_micros(cutoff - definition.settle),
+            pl.col("at") >= (to_micros(first) if first else 0),
+        )
+        .with_columns(pl.int_ranges(pl.col("items").list.len()).alias("position"))
+        .explode("items", "position")
+        .rename({"items": "content_id_shown"})
+        .unique(subset=["user_id", "event_id", "content_id_shown"], keep="first", maintain_order=True)
+        .select(
+            "recommendation_id",
+            "user_id",
+            pl.col("content_id_shown").alias("content_id"),
+            "event_timestamp",
+            "at",
+            "event_id",
+            "kind",
+            pl.col("position").cast(pl.Int64),
+        )
+        .sort("at", "user_id", "event_id", "position")
+        .with_row_index("row")
+    )
+    starts = _starts(known, definition)
+    credited = starts.join_asof(
+        shown.select("user_id", "content_id", "at", "row", pl.col("at").alias("shown_at")),
+        on="at",
+        by=["user_id", "content_id"],
+        strategy="backward",
+        allow_exact_matches=False,
+        check_sortedness=False,
+    ).filter(pl.col("at") - pl.col("shown_at") <= _micros(definition.window))
+    successes = credited.filter(~pl.col("bounced")).select("row").unique().with_columns(pl.lit(1).alias("label"))
+    return (
+        shown.join(successes, on="row", how="left", maintain_order="left")
+        .with_columns(pl.col("label").fill_null(0).cast(pl.Int8))
+        .select(*SPINE_KEYS, "kind", "position", "label")
+    )
+
+
+def _starts(known: pl.DataFrame, definition: LabelDefinition) -> pl.DataFrame:
+    """Return each start with whether it was abandoned early, ordered by time."""
+    starts = known.filter(pl.col("type") == EventType.CONTENT_START.value).select(
+        "user_id", "play_id", "content_id", "at"
+    )
+    exits = known.filter(
+        pl.col("type") == EventType.CONTENT_EXIT.value,
+        pl.col("position_seconds") < definition.bounce_position_seconds,
+    ).select("user_id", "play_id", pl.col("at").alias("left_at"))
+    within = pl.col("left_at").is_between(pl.col("at"), pl.col("at") + _micros(definition.bounce_window))
+    return (
+        starts.join(exits, on=["user_id", "play_id"], how="left")
+        .group_by("user_id", "play_id", "content_id", "at")
+        .agg(within.fill_null(False).any().alias("bounced"))
+        .sort("at", "user_id", "play_id")
+    )
+
+
+def _micros(span: timedelta) -> int:
+    return int(span.total_seconds() * SECOND)

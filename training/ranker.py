@@ -1,0 +1,127 @@
+"""How is the ranker trained? XGBoost over what a snapshot holds and the collaborative score."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import xgboost
+
+from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, STREAMED_VIEWS, DType
+from stillpoint.features.request import REQUEST_FEATURES
+from stillpoint.model import COLLABORATIVE_SCORE
+
+PARAMETERS: dict[str, object] = {
+    "objective": "binary:logistic",
+    "eval_metric": "logloss",
+    "tree_method": "hist",
+    "max_depth": 6,
+    "eta": 0.12,
+    "subsample": 0.8,
+    "colsample_bytree": 0.7,
+    "min_child_weight": 8,
+    "lambda": 2.0,
+    "max_bin": 64,
+    "nthread": 2,
+}
+MAXIMUM_ROUNDS = 250
+PATIENCE = 15
+
+_STREAMED = {feature.name for view in STREAMED_VIEWS for feature in view} | {
+    f"{view.name}_age_seconds" for view in STREAMED_VIEWS
+}
+TEXTS = tuple(feature.name for view in SERVICES[RANKER_SERVICE] for feature in view if feature.dtype is DType.STRING)
+FEATURE_ORDER: tuple[str, ...] = (
+    *(f.name for view in SERVICES[RANKER_SERVICE] for f in view if f.dtype is not DType.EMBEDDING),
+    *(one.feature.name for one in REQUEST_FEATURES),
+    COLLABORATIVE_SCORE,
+)
+REAL_TIME = frozenset(name for name in FEATURE_ORDER if name in _STREAMED) | {
+    one.feature.name for one in REQUEST_FEATURES if _STREAMED & set(one.inputs)
+}
+"""Features that change within a session; the baseline without real-time features lacks them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rows by time: the earliest to learn from, then to stop early, the latest to judge by."""
+
+    train: np.ndarray
+    stop: np.ndarray
+    test: np.ndarray
+
+
+def split_by_time(moments: np.ndarray, *, stop: float = 0.1, test: float = 0.2) -> Split:
+    """Return boolean masks over rows; rows of one moment stay together."""
+    first_stop, first_test = np.quantile(moments, [1 - stop - test, 1 - test])
+    return Split(
+        train=moments < first_stop, stop=(moments >= first_stop) & (moments < first_test), test=moments >= first_test
+    )
+
+
+def categories_of(rows: pa.Table) -> dict[str, tuple[str, ...]]:
+    """Return the values of each text column, in order."""
+    return {name: tuple(sorted({value for value in rows[name].unique().to_pylist() if value})) for name in TEXTS}
+
+
+def matrix_of(rows: pa.Table, collaborative: np.ndarray, categories: dict[str, tuple[str, ...]]) -> np.ndarray:
+    """Return what the trees see: float32 (n, features) in `FEATURE_ORDER`, texts as codes, NaN for null."""
+    matrix = np.empty((rows.num_rows, len(FEATURE_ORDER)), dtype=np.float32)
+    for place, name in enumerate(FEATURE_ORDER):
+        if name == COLLABORATIVE_SCORE:
+            matrix[:, place] = collaborative
+        elif name in categories:
+            codes = rows[name].combine_chunks().dictionary_encode()
+            known = {value: float(code) for code, value in enumerate(categories[name])}
+            table = np.array([*(known.get(value, np.nan) for value in codes.dictionary.to_pylist()), np.nan])
+            matrix[:, place] = table[codes.indices.fill_null(len(table) - 1).to_numpy()]
+        else:
+            matrix[:, place] = rows[name].cast(pa.float32()).to_numpy()
+    return matrix
+
+
+def train_ranker(
+    matrix: np.ndarray,
+    labels: np.ndarray,
+    *,
+    seed: int,
+    stop: tuple[np.ndarray, np.ndarray] | None = None,
+    rounds: int = MAXIMUM_ROUNDS,
+    without: Sequence[str] | frozenset[str] = (),
+) -> xgboost.Booster:
+    """Train trees, the same for the same arguments; with `stop` rows, until these do not improve any more.
+
+    Columns named in `without` are blanked, so that the trees cannot use them.
+    """
+    types = ["c" if name in TEXTS else "float" for name in FEATURE_ORDER]
+    blank = [place for place, name in enumerate(FEATURE_ORDER) if name in without]
+
+    def rows(values: np.ndarray, wanted: np.ndarray, like: xgboost.DMatrix | None) -> xgboost.DMatrix:
+        if blank:
+            values = values.copy()
+            values[:, blank] = np.nan
+        return xgboost.QuantileDMatrix(
+            values, wanted, feature_types=types, enable_categorical=True, max_bin=64, nthread=2, ref=like
+        )
+
+    learned = rows(matrix, labels, None)
+    watched = [(rows(*stop, learned), "stop")] if stop is not None else []
+    return xgboost.train(
+        PARAMETERS | {"seed": seed},
+        learned,
+        rounds,
+        evals=watched,
+        early_stopping_rounds=PATIENCE if watched else None,
+        verbose_eval=False,
+    )
+
+
+def predict(booster: xgboost.Booster, matrix: np.ndarray, without: Sequence[str] | frozenset[str] = ()) -> np.ndarray:
+    """Return the probability of success of each row, from the best round."""
+    blank = [place for place, name in enumerate(FEATURE_ORDER) if name in without]
+    if blank:
+        matrix = matrix.copy()
+        matrix[:, blank] = np.nan
+    best = booster.best_iteration + 1 if "best_iteration" in booster.attributes() else 0
+    scores = booster.inplace_predict(matrix, iteration_range=(0, best), validate_features=False)
+    return np.asarray(scores, dtype=np.float64)

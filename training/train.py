@@ -1,0 +1,228 @@
+"""How does a snapshot become a model that can be released?
+
+Both models are fitted and judged on the latest part of the snapshot, then fitted again on all of it. The mapping is
+committed before the bundle, and the bundle's key is its digest, so nothing half-written can be released.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as pads
+from pydantic import BaseModel, ConfigDict
+
+from stillpoint.errors import InvalidInput
+from stillpoint.lake import Lake
+from stillpoint.model import ModelBundle, ModelManifest
+from training import collaborative, ranker
+from training.evaluate import Estimate, Judged, calibration_error, compare, coverage
+from training.snapshot import Snapshot, definitions_sha256
+
+TRUTH_DATASET = "simulation/truth"
+AT = 3
+
+
+class Evaluation(BaseModel):
+    """What the held-out end of a snapshot says. `results` is group → ranking → metric."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data: str
+    snapshot_id: str
+    seed: int
+    train_rows: int
+    test_rows: int
+    best_round: int
+    results: dict[str, dict[str, dict[str, Estimate]]]
+    coverage: dict[str, float]
+    calibration_error: float
+    ceiling_known: bool
+
+    def metrics(self) -> dict[str, float]:
+        """Return the overall figures by name, for a release record and for MLflow."""
+        found = {
+            f"{ranking}_{metric.replace('@', '_at_')}": estimate.value
+            for ranking, metrics in self.results["all"].items()
+            for metric, estimate in metrics.items()
+            if estimate.lists
+        }
+        return found | {"calibration_error": self.calibration_error, "coverage": self.coverage["ranker"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model with what is known about it, and the booster's gain per feature."""
+
+    bundle: ModelBundle
+    factors: collaborative.Factors
+    evaluation: Evaluation
+    importance: dict[str, float]
+
+
+def train(
+    lake: Lake,
+    snapshot: Snapshot,
+    *,
+    mapping_version: int,
+    seed: int,
+    with_baselines: bool = True,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Trained:
+    """Fit and judge a model. Reads plays from the lake up to the snapshot's cutoff; writes nothing.
+
+    The same snapshot, lake, mapping version and seed give the same bytes.
+
+    Raises:
+        InvalidInput: the snapshot was taken under other definitions, or its parts hold one class only.
+    """
+    manifest, rows = snapshot.manifest, snapshot.rows
+    if manifest.definitions_sha256 != definitions_sha256():
+        raise InvalidInput(
+            f"snapshot {manifest.id} was taken under definitions {manifest.definitions_sha256[:12]}; the present ones "
+            f"are {definitions_sha256()[:12]}: take a new snapshot"
+        )
+    progress("collaborative filter")
+    plays = collaborative.interactions(lake, until=manifest.cutoff)
+    earlier = collaborative.scores_from_earlier(plays, rows, mapping_version=mapping_version, seed=seed)
+    factors = collaborative.fit(plays, mapping_version=mapping_version, seed=seed)
+    categories = ranker.categories_of(rows)
+    matrix = ranker.matrix_of(rows, earlier, categories)
+    labels = rows["label"].to_numpy().astype(np.float32)
+    split = ranker.split_by_time(rows["event_timestamp"].cast(pa.int64()).to_numpy())
+    for name, part in (("training", split.train), ("early stopping", split.stop), ("test", split.test)):
+        if not 0 < labels[part].sum() < part.sum():
+            raise InvalidInput(
+                f"the {name} part of snapshot {manifest.id} holds {int(part.sum())} rows with "
+                f"{int(labels[part].sum())} successes; expected both classes: take more history"
+            )
+    progress("ranker")
+    stop = (matrix[split.stop], labels[split.stop])
+    judged = ranker.train_ranker(matrix[split.train], labels[split.train], seed=seed, stop=stop)
+    rankings = {"ranker": ranker.predict(judged, matrix[split.test])}
+    if with_baselines:
+        progress("baselines")
+        rankings |= _baselines(matrix, labels, split, seed)
+    truth = _truth(lake, rows.filter(pa.array(split.test)))
+    if truth is not None:
+        rankings["true_preference"] = truth
+    progress("evaluation")
+    evaluation = _evaluate(snapshot, split, labels, rankings, seed, judged.best_iteration + 1)
+    progress("final fit")
+    final = ranker.train_ranker(matrix, labels, seed=seed, rounds=judged.best_iteration + 1)
+    bundle = ModelBundle(
+        ModelManifest(
+            feature_order=ranker.FEATURE_ORDER,
+            categories=categories,
+            encoder_sha256=manifest.encoder_sha256,
+            mapping_version=mapping_version,
+            definitions_sha256=manifest.definitions_sha256,
+            snapshot_id=manifest.id,
+            popular=_popular(plays, rows),
+            created_at=manifest.cutoff,
+            data=manifest.data,
+            metrics=evaluation.metrics(),
+        ),
+        ranker=bytes(final.save_raw("ubj")),
+        user_factors=factors.users,
+        content_factors=factors.contents,
+        content_ids=factors.content_ids,
+    )
+    gains = final.get_score(importance_type="total_gain")
+    importance = {name: float(gains.get(f"f{place}", 0.0)) for place, name in enumerate(ranker.FEATURE_ORDER)}
+    return Trained(bundle, factors, evaluation, importance)
+
+
+def keep(lake: Lake, trained: Trained, *, cutoff: datetime) -> str:
+    """Write the mapping, the report and then the bundle to the lake; return the bundle's key. Repeatable."""
+    manifest = trained.bundle.manifest
+    collaborative.write_mapping(lake, trained.factors, mapping_version=manifest.mapping_version, cutoff=cutoff)
+    lake.objects.put(
+        f"reports/evaluation-{trained.bundle.sha256[:16]}.json", trained.evaluation.model_dump_json(indent=1).encode()
+    )
+    lake.objects.put(trained.bundle.key, trained.bundle.data)
+    return trained.bundle.key
+
+
+def _baselines(matrix: np.ndarray, labels: np.ndarray, split: ranker.Split, seed: int) -> dict[str, np.ndarray]:
+    """Return the scores of what the ranker must beat."""
+    stop = (matrix[split.stop], labels[split.stop])
+    slow = ranker.train_ranker(matrix[split.train], labels[split.train], seed=seed, stop=stop, without=ranker.REAL_TIME)
+    place = {name: number for number, name in enumerate(ranker.FEATURE_ORDER)}
+    test = matrix[split.test]
+    return {
+        "without_real_time": ranker.predict(slow, test, ranker.REAL_TIME),
+        "collaborative": test[:, place["collaborative_score"]].astype(np.float64),
+        "popularity": test[:, place["plays_7d"]].astype(np.float64),
+    }
+
+
+def _evaluate(
+    snapshot: Snapshot,
+    split: ranker.Split,
+    labels: np.ndarray,
+    rankings: dict[str, np.ndarray],
+    seed: int,
+    best_round: int,
+) -> Evaluation:
+    test = snapshot.rows.filter(pa.array(split.test))
+    judged = Judged(
+        list_id=test["recommendation_id"].to_numpy(zero_copy_only=False).astype(str),
+        user=test["user_id"].to_numpy(zero_copy_only=False).astype(str),
+        content=test["content_id"].to_numpy(zero_copy_only=False).astype(str),
+        label=labels[split.test],
+    )
+    return Evaluation(
+        data=snapshot.manifest.data,
+        snapshot_id=snapshot.manifest.id,
+        seed=seed,
+        train_rows=int(split.train.sum()),
+        test_rows=int(split.test.sum()),
+        best_round=best_round,
+        results=compare(judged, rankings, _groups(test), k=AT, seed=seed),
+        coverage={name: coverage(judged, scores, k=AT) for name, scores in rankings.items()},
+        calibration_error=calibration_error(rankings["ranker"], judged.label),
+        ceiling_known="true_preference" in rankings,
+    )
+
+
+def _groups(rows: pa.Table) -> dict[str, np.ndarray]:
+    """Return the contexts and the people by which a model is judged, as masks over rows."""
+
+    def number(name: str) -> np.ndarray:
+        return np.asarray(rows[name].cast(pa.float64()).to_numpy())
+
+    groups = {
+        "after a search": number("search_embeddings_age") <= 1_800,
+        "exertion rising": number("exertion_rising") == 1,
+        "after bounces": number("session_bounce_rate") >= 0.5,
+        "new users": rows["tenure_level"].to_numpy(zero_copy_only=False) == "new",
+    }
+    for name in ("gender", "locale"):
+        values = rows[name].to_numpy(zero_copy_only=False)
+        for value in sorted({one for one in values if one is not None}):
+            groups[f"{name} {value}"] = values == value
+    return groups
+
+
+def _truth(lake: Lake, rows: pa.Table) -> np.ndarray | None:
+    """Return the simulator's true preference for each row, or None where behaviour was not simulated."""
+    if not lake.files(TRUTH_DATASET):
+        return None
+    wanted = pa.array(rows["recommendation_id"].unique().to_pylist())
+    known = pl.from_arrow(lake.read(TRUTH_DATASET, where=pads.field("recommendation_id").isin(wanted)))
+    asked = pl.from_arrow(rows.select(["recommendation_id", "content_id"]))
+    assert isinstance(known, pl.DataFrame)
+    assert isinstance(asked, pl.DataFrame)
+    joined = asked.join(known, on=["recommendation_id", "content_id"], how="left", maintain_order="left")
+    return np.asarray(joined["success_probability"].fill_null(float("nan")).to_numpy())
+
+
+def _popular(plays: pl.DataFrame, rows: pa.Table) -> tuple[str, ...]:
+    """Return all contents that were played or shown, the most played first, equal ones by id."""
+    counts: dict[str, float] = dict.fromkeys(rows["content_id"].unique().to_pylist(), 0.0)
+    totals: Sequence[tuple[str, float]] = plays.group_by("content_id").agg(pl.col("strength").sum()).rows()
+    counts |= dict(totals)
+    return tuple(sorted(counts, key=lambda one: (-counts[one], one)))
