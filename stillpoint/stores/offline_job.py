@@ -42,7 +42,8 @@ class StillpointRetrievalJob(RetrievalJob):
         return self._table
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return self._to_arrow_internal(timeout).to_pandas()
+        frame: pd.DataFrame = self._to_arrow_internal(timeout).to_pandas()
+        return frame
 
     @property
     def full_feature_names(self) -> bool:

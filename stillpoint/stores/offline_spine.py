@@ -87,7 +87,7 @@ def _to_arrow(given: object) -> pa.Table:
 def _refuse_naive_objects(column: str, values: Iterable[object]) -> None:
     """Look into a column of Python objects: pandas keeps times of different zones so, and a naive one may be among them."""
     for row, value in enumerate(values):
-        if isinstance(value, datetime) and value is not pd.NaT and value.tzinfo is None:
+        if isinstance(value, datetime) and not pd.isna(value) and value.tzinfo is None:
             raise InvalidSpine(_without_zone(column, f"row {row} is {value!s}"))
         if isinstance(value, str | int | float):
             return
@@ -103,7 +103,7 @@ def _without_zone(column: str, found: str) -> str:
 def _time_column(table: pa.Table) -> str:
     if EVENT_TIMESTAMP in table.column_names:
         return EVENT_TIMESTAMP
-    found = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
+    found: list[str] = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     if len(found) != 1:
         raise InvalidSpine(
             f"the spine has no column {EVENT_TIMESTAMP!r}, and {len(found)} columns of times "

@@ -57,9 +57,10 @@ def as_of(rows: Rows, *, code: Ints, time: Ints, ttl: int | None, cutoff: bool) 
 
 
 def _as_of_known(rows: Rows, code: Ints, time: Ints, ttl: int | None) -> Ints:
-    """Answer with the cutoff: as-of join on the time a row became known, onto the running maximum of (event, created).
+    """Answer with the cutoff: as-of search on the time a row became known, onto the running maximum of its event time.
 
-    Ranks follow (code, event, created, position), so a running maximum never carries one entity's rank into the next.
+    Rows of one event time become known in the order of their created times, so the last one that holds the maximum is
+    the newest. Packed events begin with the code, so a running maximum never carries into the next entity.
     """
     assert rows.created is not None
     usable = np.flatnonzero(rows.created != UNKNOWN)
@@ -68,17 +69,16 @@ def _as_of_known(rows: Rows, code: Ints, time: Ints, ttl: int | None) -> Ints:
         return np.where(answer == NONE, NONE, usable[answer]) if len(usable) else answer
     known = np.maximum(rows.event, rows.created)
     highest = _highest(rows.code, code)
-    order = _newest_last(_Scale.of(rows.event, highest_code=highest).pack(rows.code, rows.event), rows.created)
-    rank = np.empty(len(rows), dtype=np.int64)
-    rank[order] = np.arange(len(rows), dtype=np.int64)
     scale = _Scale.of(known, highest_code=highest)
     packed = scale.pack(rows.code, known)
-    learned = _argsort(packed)
-    newest = np.maximum.accumulate(rank[learned])
+    learned = _newest_last(packed, rows.created)
+    events = _Scale.of(rows.event, highest_code=highest).pack(rows.code, rows.event)[learned]
+    holds = events == np.maximum.accumulate(events)
     found = _last_at_or_before(packed[learned], scale, code, time)
     if not len(rows):
         return found
-    return _young_enough(rows, np.where(found == NONE, NONE, order[newest[found]]), code, time, ttl)
+    newest = learned[np.maximum.accumulate(np.where(holds, np.arange(len(rows), dtype=np.int64), 0))]
+    return _young_enough(rows, np.where(found == NONE, NONE, newest[found]), code, time, ttl)
 
 
 def newest_per_code(rows: Rows) -> Ints:
@@ -88,7 +88,9 @@ def newest_per_code(rows: Rows) -> Ints:
     scale = _Scale.of(rows.event, highest_code=_highest(rows.code))
     order = _newest_last(scale.pack(rows.code, rows.event), rows.created)
     codes = rows.code[order]
-    return order[np.append(codes[1:] != codes[:-1], True)]
+    last_of_code: npt.NDArray[np.bool_] = np.append(codes[1:] != codes[:-1], True)
+    newest: Ints = order[last_of_code]
+    return newest
 
 
 def _highest(*codes: Ints) -> int:
