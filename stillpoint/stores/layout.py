@@ -14,7 +14,7 @@ Feast's layout (entity key serialization version 3), written down once, without 
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from stillpoint.errors import CorruptData, InvalidInput
 from stillpoint.features.declarations import DType, View
@@ -87,6 +87,7 @@ _DECLARED = {
 }
 
 
+@lru_cache(maxsize=65_536)
 def feature_field(view: str, feature: str) -> bytes:
     """Return the 4-byte hash field of a feature. Two features of one entity can collide: compiling a plan checks."""
     return _murmur3(f"{view}:{feature}".encode()).to_bytes(4, "little")
