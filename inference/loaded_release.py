@@ -40,6 +40,9 @@ class InProcess:
     def popular(self) -> Sequence[str]:
         return self.bundle.manifest.popular
 
+    def collaborative_scores(self, content_ids: Sequence[str], sequence_id: int | None) -> npt.NDArray[np.float64]:
+        return self.bundle.collaborative_scores(content_ids, sequence_id)
+
     def score(
         self, columns: Mapping[str, npt.NDArray[Any]], *, content_ids: Sequence[str], sequence_id: int | None
     ) -> npt.NDArray[np.float64]:

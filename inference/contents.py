@@ -1,0 +1,91 @@
+"""Which contents can be recommended, and what is known of each? Read once per loaded release."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stillpoint.errors import ReleaseRefused
+from stillpoint.features.declarations import CONTENT_PROFILES, EMBEDDING_LENGTH, DType
+from stillpoint.lake import Lake
+from stillpoint.stores.columns import OnlineColumns
+from stillpoint.stores.reader import OnlineReader
+
+_READ_AT_ONCE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All contents, one row each in the order of their ids; `columns` are the content features."""
+
+    ids: tuple[str, ...]
+    titles: tuple[str, ...]
+    categories: npt.NDArray[Any]
+    durations: npt.NDArray[np.float64]
+    columns: Mapping[str, npt.NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> "Contents":
+        """Return a choice of rows, in the order given."""
+        return Contents(
+            ids=tuple(self.ids[row] for row in rows),
+            titles=tuple(self.titles[row] for row in rows),
+            categories=self.categories[rows],
+            durations=self.durations[rows],
+            columns={name: values[rows] for name, values in self.columns.items()},
+        )
+
+
+def load_contents(lake: Lake, reader: OnlineReader, *, now_us: int) -> Contents:
+    """Read the newest catalogue from the lake and the contents' features from the release's colour.
+
+    Raises:
+        ReleaseRefused: the catalogue is empty, or a content has no features in this colour.
+    """
+    newest: dict[str, tuple[Any, str]] = {}
+    table = lake.read("catalogue", columns=["content_id", "title", "updated_at"])
+    for content_id, title, updated_at in zip(*(table[name].to_pylist() for name in table.schema.names), strict=True):
+        if content_id not in newest or newest[content_id][0] <= updated_at:
+            newest[content_id] = (updated_at, title)
+    if not newest:
+        raise ReleaseRefused("the lake's catalogue is empty, so nothing can be recommended; load one before serving")
+    ids = sorted(newest)
+    parts = [
+        reader.read([CONTENT_PROFILES.name], {"content_id": ids[start : start + _READ_AT_ONCE]}, now_us=now_us)
+        for start in range(0, len(ids), _READ_AT_ONCE)
+    ]
+    columns = {
+        feature.name: np.concatenate([feature_column(part, feature.name, feature.dtype) for part in parts])
+        for feature in CONTENT_PROFILES
+    }
+    known = np.array([category is not None for category in columns["category"]])
+    if not known.any():
+        raise ReleaseRefused(
+            f"none of {len(ids)} contents has {CONTENT_PROFILES.name} in project {reader.plan.project}; "
+            "run `stillpoint daily` and prepare the release again"
+        )
+    rows = np.flatnonzero(known)
+    everything = Contents(
+        ids=tuple(ids),
+        titles=tuple(newest[content_id][1] for content_id in ids),
+        categories=columns["category"],
+        durations=columns["duration_seconds"],
+        columns=columns,
+    )
+    return everything.take(rows)
+
+
+def feature_column(columns: OnlineColumns, name: str, dtype: DType) -> npt.NDArray[Any]:
+    """Return a feature as models and request-time features take it: floats with NaN, texts as objects, (n, 256) vectors."""
+    values = columns.column(name)
+    if dtype is DType.EMBEDDING:
+        if values.ndim == 2:
+            return values.astype(np.float32)
+        return np.full((columns.rows, EMBEDDING_LENGTH), np.nan, np.float32)
+    if dtype is DType.STRING:
+        return values.astype(object)
+    return values.astype(np.float64)

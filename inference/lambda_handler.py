@@ -1,0 +1,120 @@
+"""How do prediction requests run as an AWS Lambda behind SQS?
+
+`inference.lambda_handler.handle` is the function; messages that could not be done are named in a partial batch response and
+come back alone. A Lambda freezes between invocations: no thread follows the releases, so each invocation reads the live
+generation first, and what was ranked under a generation that has ended meanwhile is not stored but done again.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from inference.endpoint import by_route, endpoint_config
+from inference.jobs import Delivered, JobReport, Jobs
+from inference.loaded_release import LoadedRelease, load
+from inference.opt_in import OptIns
+from inference.recommendations import Recommendations
+from inference.served_log import ServedLog
+from stillpoint.clock import Clock, system_clock
+from stillpoint.errors import ReleaseRefused
+from stillpoint.lake import Lake
+from stillpoint.messages import Push
+from stillpoint.objects import open_objects
+from stillpoint.releases import ObjectReleaseBook, ReleaseBook
+from stillpoint.settings import Settings
+from stillpoint.stores.connection import connect
+
+log = logging.getLogger(__name__)
+
+
+class Function:
+    """What stays warm between invocations: clients, and the release that was loaded last."""
+
+    def __init__(
+        self,
+        book: ReleaseBook,
+        load_release: Callable[[str, int, datetime], LoadedRelease],
+        jobs: Callable[[Callable[[LoadedRelease], bool]], Jobs],
+        *,
+        clock: Clock,
+        forward: Callable[[JobReport], None],
+    ) -> None:
+        """`jobs` builds the work from the check whether a release is still live; `forward` keeps what was served."""
+        self._book = book
+        self._load = load_release
+        self._jobs = jobs(self.still_live)
+        self._clock = clock
+        self._forward = forward
+        self._loaded: LoadedRelease | None = None
+
+    def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Work one batch off and name the messages that must come back."""
+        messages = [Delivered(record["messageId"], record["body"]) for record in event["Records"]]
+        report = self._jobs.run(self._live(), messages)
+        self._forward(report)
+        for message, reason in report.failed.items():
+            log.warning("message %s goes back to the queue: %s", message, reason)
+        return {"batchItemFailures": [{"itemIdentifier": message} for message in report.failed]}
+
+    def still_live(self, loaded: LoadedRelease) -> bool:
+        """Say whether a generation is still the live one, by the book."""
+        pointer = self._book.live()
+        return pointer is not None and pointer.generation == loaded.generation
+
+    def _live(self) -> LoadedRelease:
+        pointer = self._book.live()
+        if pointer is None:
+            raise ReleaseRefused("no release is live yet; the messages come back")
+        if self._loaded is None or self._loaded.generation != pointer.generation:
+            self._loaded = self._load(pointer.release, pointer.generation, self._clock())
+        return self._loaded
+
+
+def build(settings: Settings, clock: Clock) -> Function:
+    """Build the function from settings: the composition root of the Lambda."""
+    import boto3
+
+    aws = settings.aws_client_arguments()
+    lake = Lake(open_objects(settings.lake, dict(aws)))
+    book = ObjectReleaseBook(lake.objects)
+    sqs = boto3.client("sqs", **aws)  # type: ignore[call-overload]
+    pushes = sqs.get_queue_url(QueueName=settings.push_queue)["QueueUrl"]
+    endpoints = dict(aws)
+    if settings.sagemaker_endpoint_url:
+        endpoints["endpoint_url"] = settings.sagemaker_endpoint_url
+    runtime = boto3.client("sagemaker-runtime", config=endpoint_config(), **endpoints)  # type: ignore[call-overload]
+
+    def load_release(release_id: str, generation: int, now: datetime) -> LoadedRelease:
+        return load(book, lake, settings, release_id, generation, now=now, make_scorer=by_route(runtime))
+
+    def send_push(push: Push) -> None:
+        sqs.send_message(QueueUrl=pushes, MessageBody=push.to_bytes().decode())
+
+    def forward(report: JobReport) -> None:
+        served = ServedLog(lake, clock=clock, seed=settings.seed)
+        for prediction in report.predictions:
+            served.add(prediction)
+        served.close()
+
+    recommendations = Recommendations(connect(settings.redis_serving.get_secret_value()))
+    opted_in = OptIns(lake, clock)
+    return Function(
+        book,
+        load_release,
+        lambda still_live: Jobs(
+            recommendations, send_push=send_push, may_receive=opted_in, clock=clock, still_live=still_live
+        ),
+        clock=clock,
+        forward=forward,
+    )
+
+
+_warm: list[Function] = []
+
+
+def handle(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Answer an SQS event. The first invocation of an environment builds the clients; Lambda keeps them warm."""
+    if not _warm:
+        _warm.append(build(Settings.load(), system_clock))
+    return _warm[0](event)

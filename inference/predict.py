@@ -1,0 +1,116 @@
+"""How does a request become a recommendation, whatever host it runs in?
+
+Fetch → guard → rank → recommendation. Fetching is the host's (synchronous or asynchronous); all that follows is here, and
+uses one loaded release from start to end.
+"""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from inference.loaded_release import LoadedRelease
+from inference.person import Person, Refusal, guard
+from inference.rank import Ranking, popular, rank
+from stillpoint.errors import ModelRefused, StackUnavailable
+from stillpoint.events import EventType
+from stillpoint.messages import Item, Kind
+
+DEFAULT_LIMIT = 10
+
+
+class Source(StrEnum):
+    """Where an answer's items come from."""
+
+    MODEL = "model"
+    STORED = "stored"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A prediction to make. `happened` orders what is stored; for a request over HTTP it is the request's time."""
+
+    request_id: str
+    user_id: str
+    kind: Kind
+    happened: datetime
+    trigger: EventType | None
+    limit: int = DEFAULT_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What was answered, from what, and why if it is a fallback."""
+
+    ask: Ask
+    recommendation_id: str
+    release: str
+    generation: int
+    mapping_version: int
+    source: Source
+    refusal: str | None
+    items: tuple[Item, ...]
+    ranking: Ranking
+    person: Person
+    at: datetime
+
+
+class Guard:
+    """Keeps a model from predicting from another mapping's rows. There is one reason to turn it off: to show what it prevents."""
+
+    def __init__(self, *, on: bool = True) -> None:
+        self._on = on
+
+    def refusal(self, found: Person, mapping_version: int) -> Refusal | None:
+        """Return why the model must not be used for this person."""
+        return guard(found, mapping_version) if self._on else None
+
+
+def predict(
+    loaded: LoadedRelease, ask: Ask, found: Person, finished: Collection[str], *, at: datetime, guard: Guard
+) -> Prediction:
+    """Make one recommendation. A refusal by the guard or a model that fails gives popular contents, marked as fallback."""
+    scorer = loaded.scorers[ask.kind]
+    refusal: str | None = guard.refusal(found, scorer.mapping_version)
+    ranking: Ranking | None = None
+    if refusal is None:
+        try:
+            ranking = rank(scorer, found, loaded.contents, ask.kind, finished=finished, limit=ask.limit)
+        except (ModelRefused, StackUnavailable) as error:
+            refusal = str(error)
+    if ranking is None:
+        ranking = popular(
+            loaded.contents, scorer.popular, ask.kind, subscribed=found.subscribed, finished=finished, limit=ask.limit
+        )
+    return Prediction(
+        ask=ask,
+        recommendation_id=recommendation_id(ask.request_id, loaded.id, loaded.generation),
+        release=loaded.id,
+        generation=loaded.generation,
+        mapping_version=loaded.release.mapping_version,
+        source=Source.MODEL if refusal is None else Source.FALLBACK,
+        refusal=refusal,
+        items=ranking.items,
+        ranking=ranking,
+        person=found,
+        at=at,
+    )
+
+
+def recommendation_id(request_id: str, release: str, generation: int) -> str:
+    """Return the id of a request's recommendation under a release; the same for every repetition."""
+    return hashlib.sha256(f"{request_id}\x00{release}\x00{generation}".encode()).hexdigest()[:32]
+
+
+def section(prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction as the service's JSON."""
+    return {
+        "recommendation_id": prediction.recommendation_id,
+        "source": str(prediction.source),
+        "age_seconds": 0.0,
+        "release": prediction.release,
+        "items": [item.model_dump() for item in prediction.items],
+    }

@@ -1,0 +1,189 @@
+"""In which order are contents recommended to a person? (pure)
+
+Candidates of the kind are scored by the model in one call, then post-processed: what the person may not play or has just
+finished leaves, and no category fills the list.
+"""
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.contents import Contents
+from inference.person import Person
+from stillpoint.events import Category
+from stillpoint.features.request import REQUEST_INPUTS, request_time_features
+from stillpoint.messages import Item, Kind
+
+CANDIDATES = 300
+FREE_SECONDS = 600.0
+CATEGORY_SHARE = 0.5
+_SLEEP_KIND = (Category.SLEEP, Category.MUSIC)
+
+
+class Scorer(Protocol):
+    """A model, in process or behind an endpoint."""
+
+    @property
+    def mapping_version(self) -> int: ...
+
+    @property
+    def popular(self) -> Sequence[str]: ...
+
+    def collaborative_scores(self, content_ids: Sequence[str], sequence_id: int | None) -> npt.NDArray[np.float64]: ...
+
+    def score(
+        self, columns: Mapping[str, npt.NDArray[Any]], *, content_ids: Sequence[str], sequence_id: int | None
+    ) -> npt.NDArray[np.float64]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What was considered, with scores, and what remains after post-processing, best first."""
+
+    candidates: tuple[str, ...]
+    scores: npt.NDArray[np.float64]
+    items: tuple[Item, ...]
+
+
+def candidates(contents: Contents, kind: Kind) -> Contents:
+    """Return the contents that a kind may show: sleep and music for `sleep`, all for the others."""
+    if kind is not Kind.SLEEP:
+        return contents
+    return contents.take(np.flatnonzero(np.isin(contents.categories.astype(str), [str(one) for one in _SLEEP_KIND])))
+
+
+def retrieve(
+    pool: Contents,
+    *,
+    search: npt.NDArray[np.float32],
+    collaborative: npt.NDArray[np.float64],
+    by_popularity: Sequence[str],
+    limit: int = CANDIDATES,
+) -> Contents:
+    """Return up to `limit` of a large catalogue, in its order, for the model to rank; a small one is kept whole.
+
+    The nearest to the user's searches (a (256,) vector), the best by the collaborative filter and the most popular take
+    turns. NaN is unknown, and leaves its turns to the others.
+    """
+    if len(pool) <= limit:
+        return pool
+    places = {content_id: place for place, content_id in enumerate(by_popularity)}
+    preferences = [
+        np.array([places.get(content_id, np.nan) for content_id in pool.ids]),
+        -collaborative,
+        -(pool.columns["title_embedding"].astype(np.float64) @ search.astype(np.float64)),
+    ]
+    turns = [np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))] for values in preferences]
+    chosen: dict[int, None] = {}
+    for turn in itertools.zip_longest(*turns):
+        chosen.update((int(row), None) for row in turn if row is not None)
+        if len(chosen) >= limit:
+            break
+    return pool.take(np.array(sorted(list(chosen)[:limit]) or range(limit), dtype=np.intp))
+
+
+def model_columns(person: Person, contents: Contents) -> dict[str, npt.NDArray[Any]]:
+    """Return every column that models may take: the person's (length 1), the contents' and the request-time ones."""
+    rows: dict[str, npt.NDArray[Any]] = {**person.columns, **contents.columns}
+    return rows | request_time_features({name: rows[name] for name in REQUEST_INPUTS})
+
+
+def rank(
+    scorer: Scorer,
+    person: Person,
+    contents: Contents,
+    kind: Kind,
+    *,
+    finished: Collection[str],
+    limit: int,
+    use_sequence: bool = True,
+) -> Ranking:
+    """Score the kind's candidates in one model call and return the best that may be shown. Ties go by content id."""
+    pool = candidates(contents, kind)
+    sequence_id = person.sequence_id if use_sequence else None
+    if len(pool) > CANDIDATES:
+        pool = retrieve(
+            pool,
+            search=person.columns["search_embedding"][0],
+            collaborative=scorer.collaborative_scores(pool.ids, sequence_id),
+            by_popularity=scorer.popular,
+        )
+    scores = scorer.score(model_columns(person, pool), content_ids=pool.ids, sequence_id=sequence_id)
+    order = np.lexsort((np.arange(len(pool)), -scores))
+    return Ranking(
+        pool.ids,
+        scores,
+        choose(pool, order, scores, kind, subscribed=person.subscribed, finished=finished, limit=limit),
+    )
+
+
+def popular(
+    contents: Contents,
+    by_popularity: Sequence[str],
+    kind: Kind,
+    *,
+    subscribed: bool,
+    finished: Collection[str],
+    limit: int,
+) -> Ranking:
+    """Return the fallback: popular contents, post-processed alike, with score 0."""
+    pool = candidates(contents, kind)
+    places = {content_id: place for place, content_id in enumerate(by_popularity)}
+    order = np.array(
+        sorted(range(len(pool)), key=lambda row: (places.get(pool.ids[row], len(places)), row)), dtype=np.intp
+    )
+    scores = np.zeros(len(pool))
+    return Ranking(
+        pool.ids, scores, choose(pool, order, scores, kind, subscribed=subscribed, finished=finished, limit=limit)
+    )
+
+
+def choose(
+    pool: Contents,
+    order: npt.NDArray[np.intp],
+    scores: npt.NDArray[np.float64],
+    kind: Kind,
+    *,
+    subscribed: bool,
+    finished: Collection[str],
+    limit: int,
+) -> tuple[Item, ...]:
+    """Return the first `limit` contents in `order` that may be shown.
+
+    Without a subscription, contents of up to ten minutes may be played. What was finished lately is left out. In `today`
+    no category takes more than half of the list (at least one place), as long as others can fill it.
+    """
+    allowed = [
+        row for row in order if (subscribed or pool.durations[row] <= FREE_SECONDS) and pool.ids[row] not in finished
+    ]
+    chosen = _diverse(pool, allowed, limit) if kind is Kind.TODAY else allowed[:limit]
+    return tuple(
+        Item(
+            content_id=pool.ids[row],
+            title=pool.titles[row],
+            category=str(pool.categories[row]),
+            score=float(scores[row]),
+        )
+        for row in chosen
+    )
+
+
+def _diverse(pool: Contents, allowed: Sequence[np.intp], limit: int) -> list[np.intp]:
+    cap = max(1, int(limit * CATEGORY_SHARE))
+    taken: dict[str, int] = {}
+    chosen: list[np.intp] = []
+    passed: list[np.intp] = []
+    for row in allowed:
+        category = str(pool.categories[row])
+        if taken.get(category, 0) < cap:
+            taken[category] = taken.get(category, 0) + 1
+            chosen.append(row)
+            if len(chosen) == limit:
+                return chosen
+        else:
+            passed.append(row)
+    return [*chosen, *passed[: limit - len(chosen)]]

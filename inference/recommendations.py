@@ -1,0 +1,91 @@
+"""Where do recommendations wait to be pulled, and what else must serving remember of a person?
+
+In Redis (`settings.redis_serving`): the newest recommendation per user, kind and release, and when the user was last
+pushed to. What the user finished lately is read from where the stream wrote it. Each write is one step, and repeating it changes nothing.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from stillpoint.clock import to_micros
+from stillpoint.errors import CorruptData
+from stillpoint.finished import finished_key
+from stillpoint.messages import Kind, StoredRecommendation
+
+TTL_SECONDS = {Kind.TODAY: 24 * 3_600, Kind.SLEEP: 24 * 3_600, Kind.NEXT: 3_600}
+PUSH_INTERVAL_SECONDS = 30 * 60
+
+_STORE = """
+local held = redis.call('HGET', KEYS[1], 'order')
+if held and held >= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'order', ARGV[1], 'recommendation', ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+"""KEYS: user, kind and release. ARGV: order, recommendation, seconds to live. Returns 1 if it is the newest."""
+
+
+def order_of(event_timestamp: datetime, request_id: str) -> str:
+    """Return text that sorts like (event_timestamp, request_id)."""
+    return f"{to_micros(event_timestamp):020d}:{request_id}"
+
+
+class Recommendations:
+    """Stored recommendations over a synchronous Redis client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._store = client.register_script(_STORE)
+
+    def put(self, recommendation: StoredRecommendation) -> bool:
+        """Store a recommendation unless a newer one, or this very one, is there. Return whether it was stored."""
+        key = recommendation_key(recommendation.user_id, recommendation.kind, recommendation.release)
+        order = order_of(recommendation.event_timestamp, recommendation.request_id)
+        ttl = TTL_SECONDS[recommendation.kind]
+        return bool(self._store(keys=[key], args=[order, recommendation.to_bytes(), ttl]))
+
+    def get(self, user_id: str, kinds: Sequence[Kind], release: str) -> list[StoredRecommendation | None]:
+        """Return what is stored of each kind under one release."""
+        pipeline = self._client.pipeline(transaction=False)
+        for kind in kinds:
+            pipeline.hget(recommendation_key(user_id, kind, release), "recommendation")
+        return [parse(data) for data in pipeline.execute()]
+
+    def finished(self, user_id: str) -> frozenset[str]:
+        """Return the contents that the user completed lately."""
+        return frozenset(member.decode() for member in self._client.zrange(finished_key(user_id), 0, -1))
+
+    def may_push(self, user_id: str, push_id: str) -> bool:
+        """Say whether the user may be pushed to now, and count it: one push per half hour. The same push may be repeated."""
+        key = f"stillpoint:pushed:{user_id}"
+        if self._client.set(key, push_id, nx=True, ex=PUSH_INTERVAL_SECONDS):
+            return True
+        held = self._client.get(key)
+        return held is not None and held.decode() == push_id
+
+    def forget_push(self, user_id: str, push_id: str) -> None:
+        """Give the half hour back after a push that could not be sent."""
+        key = f"stillpoint:pushed:{user_id}"
+        held = self._client.get(key)
+        if held is not None and held.decode() == push_id:
+            self._client.delete(key)
+
+
+def recommendation_key(user_id: str, kind: Kind, release: str) -> str:
+    """Return the key of a stored recommendation."""
+    return f"stillpoint:rec:{user_id}:{kind}:{release}"
+
+
+def parse(data: bytes | None) -> StoredRecommendation | None:
+    """Return a stored recommendation.
+
+    Raises:
+        CorruptData: the bytes are none.
+    """
+    if data is None:
+        return None
+    try:
+        return StoredRecommendation.model_validate_json(data)
+    except ValueError as error:
+        raise CorruptData(f"a stored recommendation cannot be read: {error}") from None
