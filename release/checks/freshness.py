@@ -1,0 +1,33 @@
+"""How old is what the colour would serve?"""
+
+from release.checks.sampling import expected_rows
+from release.gate import CheckResult, Subject
+from stillpoint.features.declarations import DAILY_VIEWS
+
+
+class Freshness:
+    name = "freshness"
+
+    def run(self, subject: Subject) -> CheckResult:
+        """Take the newest online row of a sample of each daily view. Streamed views are compared with the lake by parity."""
+        limit = subject.thresholds.daily_age_hours
+        ages: dict[str, float | None] = {}
+        for view in DAILY_VIEWS:
+            rows = expected_rows(subject, view)
+            if not len(rows):
+                ages[view.name] = None
+                continue
+            read = subject.candidate.reader.read(
+                [view.name], {rows.key: rows.frame[rows.key].to_list()}, now_us=subject.now_us
+            )
+            newest = int(read.event_us(view.name).max())
+            ages[view.name] = (subject.now_us - newest) / 3.6e9 if newest > -(2**63) else None
+        old = [f"{name} {'nothing online' if age is None else f'{age:.0f} h'}" for name, age in ages.items()
+               if age is None or age > limit]  # fmt: skip
+        return CheckResult(
+            name=self.name,
+            passed=not old,
+            found=", ".join(old) or "every daily view is recent",
+            expected=f"newest row under {limit:.0f} h old (run `stillpoint daily`)",
+            numbers=ages,
+        )

@@ -1,0 +1,32 @@
+"""Does every canary resolve to the right person, and does the mapping fit the models?"""
+
+from release.canaries import read as read_canaries
+from release.gate import CheckResult, Subject
+
+
+class Mapping:
+    name = "canaries"
+
+    def run(self, subject: Subject) -> CheckResult:
+        """Read the canaries' sequence ids and mapping versions from the colour."""
+        release = subject.candidate.release
+        canaries = read_canaries(subject.lake.objects, release.id)
+        ids = [canary.user_id for canary in canaries]
+        read = subject.candidate.reader.read(["user_sequence"], {"user_id": ids}, now_us=subject.now_us)
+        wrong = [
+            f"{canary.user_id}: sequence id {sequence} of mapping {version}, expected {canary.sequence_id}"
+            for canary, sequence, version in zip(
+                canaries, read.values("sequence_id"), read.values("mapping_version"), strict=True
+            )
+            if sequence != canary.sequence_id or version != release.mapping_version
+        ]
+        mappings = {bundle.manifest.mapping_version for bundle in subject.candidate.models.values()}
+        if mappings != {release.mapping_version}:
+            wrong.append(f"models of mapping {sorted(mappings)}")
+        return CheckResult(
+            name=self.name,
+            passed=not wrong and bool(canaries),
+            found=f"{len(wrong)} of {len(canaries)} wrong" + (f", {wrong[0]}" if wrong else ""),
+            expected=f"each of the canary users with their own sequence id of mapping {release.mapping_version}",
+            examples=tuple(wrong[:10]),
+        )

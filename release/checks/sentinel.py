@@ -1,0 +1,19 @@
+"""Is the colour marked as filled, with the mapping of the release?"""
+
+from release import colour
+from release.gate import CheckResult, Subject
+
+
+class SentinelCheck:
+    name = "sentinel"
+
+    def run(self, subject: Subject) -> CheckResult:
+        """Read the sentinel that guards every answer."""
+        release = subject.candidate.release
+        found = colour.sentinel(subject.candidate.client, release.project)
+        return CheckResult(
+            name=self.name,
+            passed=found.fill_complete and found.mapping_version == release.mapping_version,
+            found=f"mapping {found.mapping_version}, fill {'complete' if found.fill_complete else 'not complete'}",
+            expected=f"mapping {release.mapping_version}, fill complete",
+        )

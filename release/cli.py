@@ -1,0 +1,233 @@
+"""How does a person run the release verbs?"""
+
+import getpass
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stillpoint.errors import InvalidInput
+from stillpoint.messages import Kind
+from stillpoint.settings import Settings
+
+release = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Why = Annotated[str, typer.Option("--why", help="The reason, which the history keeps.")]
+
+
+def _operator() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
+
+
+def _tools(as_json: bool, **changes: Any) -> Any:
+    """Build the clients from the settings. Progress goes to stderr, so that stdout is the answer alone."""
+    from release.tools import Tools
+    from stillpoint.clock import system_clock
+    from stillpoint.lake import Lake
+    from stillpoint.objects import open_objects
+    from stillpoint.stores.connection import connect
+
+    settings = Settings.load()
+    says: Callable[[str], None] = (lambda step: None) if as_json else (lambda step: print(f"  {step}", file=sys.stderr))
+    return Tools(
+        settings=settings,
+        lake=Lake(open_objects(settings.lake, settings.aws_client_arguments())),
+        serving=connect(settings.redis_serving.get_secret_value()),
+        connect=connect,
+        clock=system_clock,
+        operator=_operator(),
+        progress=says,
+        **changes,
+    )
+
+
+def _print(document: Any) -> None:
+    print(json.dumps(document, indent=1, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, StrEnum | Path):
+        return str(value)
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    return value.isoformat()
+
+
+def parse_models(models: list[str]) -> dict[Kind, str]:
+    """Read `SHA256` (for every kind) and `KIND=SHA256` into one digest per kind.
+
+    Raises:
+        InvalidInput: an unknown kind, or something that is no digest.
+    """
+    chosen: dict[Kind, str] = {}
+    for text in models:
+        kind, equals, digest = text.rpartition("=")
+        digest = digest.rpartition("/")[2].removesuffix(".tar.gz")
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise InvalidInput(f"--model {text}: expected a sha256 of 64 hexadecimal digits, or KIND=SHA256")
+        if not equals:
+            chosen = {one: chosen.get(one, digest) for one in Kind}
+            continue
+        try:
+            chosen[Kind(kind)] = digest
+        except ValueError:
+            raise InvalidInput(f"--model {text}: there is no kind {kind!r}; there are {', '.join(Kind)}") from None
+    return chosen
+
+
+@release.command()
+def prepare(
+    model: Annotated[list[str], typer.Option(help="SHA256 of a model for every kind, or KIND=SHA256; repeatable.")],
+    why: Why = "new features and models",
+    model_only: Annotated[
+        bool, typer.Option("--model-only", help="Use the live release's features; only the models change.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fill the idle colour, put the models beside it, and record a new release."""
+    from release.models import routes_of
+    from release.prepare import Wanted
+    from release.prepare import prepare as run
+
+    routes = routes_of(parse_models(model))
+    done = run(_tools(as_json), Wanted(routes=routes, why=why, model_only=model_only))
+    if as_json:
+        _print(done)
+        return
+    print(f"{done.id} is prepared in {done.colour} with mapping {done.mapping_version}")
+    print(f"next: stillpoint release check {done.id}")
+
+
+@release.command()
+def check(release_id: str, as_json: Json = False) -> None:
+    """Run the gate. Any red check refuses the switch."""
+    from release.check import check as run
+
+    tools = _tools(as_json)
+    report = run(tools, release_id)
+    if as_json:
+        _print({**report.model_dump(mode="json"), "passed": report.passed})
+    else:
+        table = Table("check", "", "found", "expected")
+        for one in report.results:
+            table.add_row(one.name, "green" if one.passed else "RED", one.found, one.expected)
+        Console().print(table)
+        print(f"report: {tools.lake.root}/{report.html}")
+        print(
+            f"next: stillpoint release switch {release_id}" if report.passed else "the gate is red; nothing was changed"
+        )
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+@release.command()
+def switch(
+    release_id: str,
+    why: Why = "switch",
+    force: Annotated[
+        str | None, typer.Option(help="Switch without a recent green report, for this reason (kept).")
+    ] = None,
+    without_hanging: Annotated[
+        bool, typer.Option("--without-hanging", help="Go on without workers that do not load it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a checked release live."""
+    from release.switch import switch as run
+
+    if force is not None and not force.strip():
+        raise InvalidInput("--force needs a reason: --force 'why the gate is passed over'")
+    _switched(run(_tools(as_json), release_id, why=why, force=force, without_hanging=without_hanging), as_json)
+
+
+@release.command()
+def rollback(why: Why = "roll back", as_json: Json = False) -> None:
+    """Make the release before this one live again."""
+    from release.switch import roll_back
+
+    _switched(roll_back(_tools(as_json), why=why), as_json)
+
+
+def _switched(done: Any, as_json: bool) -> None:
+    if as_json:
+        _print(asdict(done))
+        return
+    print(f"{done.release.id} is live: generation {done.pointer.generation}, colour {done.release.colour}")
+    print(f"registry: {done.registry_uri}")
+    print(f"workers loaded in {done.load_seconds:.2f} s, answered with it {done.switch_seconds:.2f} s after the switch")
+    for name in done.died:
+        print(f"died meanwhile: {name}")
+    for name in done.hanging:
+        print(f"HANGS, still answers with another release: {name}")
+
+
+@release.command()
+def retire(
+    release_id: Annotated[str | None, typer.Argument(help="By default the rollback target.")] = None,
+    why: Why = "retired",
+    as_json: Json = False,
+) -> None:
+    """End a release for good and empty its colour."""
+    from release.retire import retire as run
+
+    ended = run(_tools(as_json), release_id, why=why)
+    _print({"release": ended}) if as_json else print(f"{ended} is retired")
+
+
+@release.command()
+def status(as_json: Json = False) -> None:
+    """Show both colours side by side: what is live, what it holds, who serves it."""
+    from release.status import status as run
+
+    found = run(_tools(as_json))
+    if as_json:
+        _print(found.document())
+        return
+    table = Table("", *(f"{one.colour}{' (live)' if one.live else ''}" for one in found.colours))
+    rows: dict[str, Callable[[Any], str]] = {
+        "release": lambda one: f"{one.release or '–'} {one.state or ''}",
+        "prepared": lambda one: f"{one.prepared_at:%Y-%m-%d %H:%M} UTC" if one.prepared_at else "–",
+        "registry": lambda one: one.registry or "–",
+        "mapping": lambda one: f"{one.mapping_version or '–'} (sentinel: {one.sentinel})",
+        "models": lambda one: ", ".join(f"{kind} {sha[:8]}" for kind, sha in one.models.items()) or "–",
+        "entities": lambda one: ", ".join(f"{name} {count:,}" for name, count in one.entities.items()) or "–",
+        "per view": lambda one: "\n".join(f"{name} {count:,}" for name, count in one.per_view.items()) or "–",
+        "bytes per user": lambda one: f"{one.bytes_per_user:,.0f}" if one.bytes_per_user else "–",
+        "stream writes": lambda one: "yes" if one.streamed_into else "no",
+        "served by": lambda one: "\n".join(one.served_by) or "–",
+        "report": lambda one: one.report or "–",
+        "problem": lambda one: one.problem or "–",
+    }
+    for name, show in rows.items():
+        table.add_row(name, *(show(one) for one in found.colours))
+    Console().print(table)
+    lag = found.control_generation - (found.acknowledged_generation or 0)
+    print(f"generation {found.generation or 'none'}, rollback target {found.rollback_target or 'none'}, "
+          f"announced {found.announced or 'none'}")  # fmt: skip
+    print(f"stream: {found.stream or 'not running'}; {lag} control generations not acknowledged")
+
+
+@release.command()
+def history(as_json: Json = False) -> None:
+    """Show who did what, when and why."""
+    from release.status import history as run
+
+    events = run(_tools(as_json))
+    if as_json:
+        _print([asdict(event) for event in events])
+        return
+    table = Table("when (UTC)", "release", "what", "by", "why", "report")
+    for event in events:
+        table.add_row(
+            f"{event.at:%Y-%m-%d %H:%M:%S}", event.release, event.what, event.by, event.why, event.report or ""
+        )
+    Console().print(table)

@@ -1,0 +1,115 @@
+"""What lies in a colour's Redis, and how is it emptied, measured and marked?"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from stillpoint.errors import ReleaseRefused
+from stillpoint.stores.columns import Sentinel
+from stillpoint.stores.connection import is_cluster, told, where
+from stillpoint.stores.deletion import delete_project, project_keys
+from stillpoint.stores.layout import parse_key
+from stillpoint.stores.plan import ReadPlan, sentinel_key
+
+SAMPLE = 200
+
+
+def empty(client: Any, project: str) -> int:
+    """Remove the sentinel first, then every entity of exactly this project; return how many there were."""
+    with told(client):
+        client.unlink(sentinel_key(project))
+    return delete_project(client, project)
+
+
+def mark(client: Any, project: str, *, mapping_version: int, fill_complete: bool) -> None:
+    """Write the sentinel that every read of the project brings along."""
+    with told(client):
+        client.hset(
+            sentinel_key(project),
+            mapping={"mapping_version": str(mapping_version), "fill_complete": "1" if fill_complete else "0"},
+        )
+
+
+def sentinel(client: Any, project: str) -> Sentinel:
+    """Return the project's sentinel; without one, no mapping and not complete."""
+    with told(client):
+        version, complete = client.hmget(sentinel_key(project), "mapping_version", "fill_complete")
+    return Sentinel.parse(version, complete)
+
+
+def entity_ids(client: Any, project: str, join_key: str) -> Iterator[str]:
+    """Yield the ids of all entities of one join key, in no order."""
+    for key in project_keys(client, project, [join_key]):
+        parsed = parse_key(key)
+        if parsed is not None:
+            yield parsed[1][0][1].decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Entities by join key, entities by view, and the mean bytes of one user's hash (sampled; None if there is none)."""
+
+    entities: dict[str, int]
+    per_view: dict[str, int]
+    bytes_per_user: float | None
+
+
+def contents(client: Any, plan: ReadPlan) -> Contents:
+    """Count what a project holds. Scans the server, 500 keys a round trip."""
+    entities: Counter[str] = Counter()
+    per_view: Counter[str] = Counter({view.name: 0 for view in plan.views})
+    sampled: list[int] = []
+    keys = project_keys(client, plan.project)
+    while batch := list(islice(keys, 500)):
+        with told(client):
+            pipeline = client.pipeline(transaction=False)
+            kinds = []
+            for key in batch:
+                parsed = parse_key(key)
+                names = parsed[0] if parsed else ()
+                views = [v for v in plan.views if tuple(c.name for c in v.sorted_join_keys) == names]
+                kinds.append((names, views))
+                if views:
+                    pipeline.hmget(key, *[view.event_field for view in views])
+                else:
+                    pipeline.hlen(key)
+            replies = pipeline.execute()
+            for (names, views), reply in zip(kinds, replies, strict=True):
+                entities[",".join(names)] += 1
+                if views:
+                    per_view.update(view.name for view, stamp in zip(views, reply, strict=True) if stamp is not None)
+            if len(sampled) < SAMPLE:
+                users = [key for key, (names, _) in zip(batch, kinds, strict=True) if names == ("user_id",)]
+                pipeline = client.pipeline(transaction=False)
+                for key in users[: SAMPLE - len(sampled)]:
+                    pipeline.memory_usage(key)
+                sampled += [size for size in pipeline.execute() if size]
+    return Contents(dict(entities), dict(per_view), sum(sampled) / len(sampled) if sampled else None)
+
+
+def refuse_full_memory(client: Any, *, needed_bytes: float) -> None:
+    """Make sure that a fill cannot evict what the live colour holds, and fits.
+
+    Raises:
+        ReleaseRefused: Redis would evict keys, or has less room than the live colour takes.
+    """
+    if is_cluster(client):
+        return
+    with told(client):
+        memory = client.info("memory")
+    limit, used = int(memory["maxmemory"]), int(memory["used_memory"])
+    if limit == 0:
+        return
+    policy = memory["maxmemory_policy"]
+    if policy != "noeviction":
+        raise ReleaseRefused(
+            f"{where(client)} has maxmemory-policy {policy}: a fill would silently evict features that are live; "
+            "expected noeviction: `redis-cli CONFIG SET maxmemory-policy noeviction`"
+        )
+    if used + needed_bytes > limit:
+        raise ReleaseRefused(
+            f"{where(client)} uses {used / 1e6:.1f} MB of {limit / 1e6:.1f} MB and the fill needs about "
+            f"{needed_bytes / 1e6:.1f} MB; raise maxmemory, or retire a release"
+        )

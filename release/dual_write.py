@@ -1,0 +1,63 @@
+"""Into which colours does the stream write, and has it obeyed?"""
+
+from datetime import timedelta
+
+from release.tools import Tools
+from stillpoint.control import Control, Target, read_acknowledged, read_control, write_control
+from stillpoint.errors import ReleaseRefused
+from stillpoint.lease import Epoch, Lease
+from stillpoint.settings import Colour
+
+STREAM_LEASE = "stream"
+STREAM_TTL = timedelta(seconds=30)
+
+
+def targets_without(control: Control, colour: Colour) -> tuple[Target, ...]:
+    """Return the targets but for one colour."""
+    return tuple(target for target in control.targets if target.colour is not colour)
+
+
+def aim(tools: Tools, targets: tuple[Target, ...]) -> int:
+    """Make these the stream's targets, wait until it obeys, and return the control's generation.
+
+    Targets that stand already are not written again, but the wait is the same, so a killed verb can be repeated.
+
+    Raises:
+        ReleaseRefused: a stream runs and does not obey in time; the text names it.
+    """
+    control = read_control(tools.lake.objects)
+    if control.targets != targets:
+        control = write_control(tools.lake.objects, targets)
+    if control.generation:
+        wait_obeyed(tools, control.generation)
+    return control.generation
+
+
+def stream_holder(tools: Tools) -> Epoch | None:
+    """Return who runs the stream, or None if nobody does."""
+    lease = Lease(tools.lake.objects, STREAM_LEASE, holder=tools.operator, ttl=STREAM_TTL, clock=tools.clock)
+    return lease.holder()
+
+
+def wait_obeyed(tools: Tools, generation: int) -> None:
+    """Wait until the stream has committed its first batch under this generation. With no stream it is met at once.
+
+    A stream that starts later reads the control before its first batch; one that died is fenced off from the lake, and
+    its rows are written again by its successor.
+    """
+
+    def obeyed() -> bool:
+        acknowledged = read_acknowledged(tools.lake.objects)
+        if acknowledged is not None and acknowledged.generation >= generation:
+            return True
+        return stream_holder(tools) is None
+
+    if not tools.wait_until(obeyed, tools.barrier_seconds, every=0.1):
+        holder = stream_holder(tools)
+        name = holder.holder if holder else "the stream"
+        acknowledged = read_acknowledged(tools.lake.objects)
+        found = acknowledged.generation if acknowledged else "none"
+        raise ReleaseRefused(
+            f"{name} has not obeyed control generation {generation} within {tools.barrier_seconds:.0f} s (it acknowledged "
+            f"{found}); look at its log, or stop it, and run the same command again"
+        )

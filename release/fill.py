@@ -1,0 +1,143 @@
+"""How does a colour get its features: a fresh registry, Feast's own `materialize`, a frozen copy?"""
+
+import hashlib
+import io
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from feast import FeatureStore
+
+from feature_repo.definitions import define
+from release.tools import Tools
+from stillpoint.feast_config import feast_environment, repo_config
+from stillpoint.features.declarations import FUTURE_TOLERANCE, VIEWS, Origin, View
+from stillpoint.lake import Lake, feature_dataset
+from stillpoint.objects import open_objects
+from stillpoint.settings import Colour
+from stillpoint.stores.compile import compile_plan, definitions_sha256
+from stillpoint.stores.engine import engine_of
+from stillpoint.stores.engine_pace import Pace, Progress
+from stillpoint.stores.plan import ReadPlan
+
+SLACK = timedelta(minutes=5)
+"""How much older than its time to live a streamed value may be and still be filled: the fill takes a while."""
+SLOW_MS = 5.0
+"""A fill pauses while one field of the live colour takes longer than this to read, at the 99th percentile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What a release keeps of a colour's registry."""
+
+    registry: bytes
+    plan: ReadPlan
+    definitions_sha256: str
+
+    @property
+    def registry_sha256(self) -> str:
+        return hashlib.sha256(self.registry).hexdigest()
+
+
+def fresh_registry(tools: Tools, colour: Colour, mapping_version: int) -> None:
+    """Forget the colour's registry and apply the definitions of now into a new one.
+
+    An emptied colour needs a fresh registry: Feast remembers in the old one what it has filled, and would skip it.
+    """
+    folder, _, name = tools.settings.registry_path(colour).rpartition("/")
+    open_objects(folder, tools.settings.aws_client_arguments()).delete(name)
+    if not folder.startswith("s3://"):
+        os.makedirs(folder, exist_ok=True)
+    with feast_environment(tools.settings, mapping_version):
+        store = feature_store(tools, colour, mapping_version)
+        store.apply(define(lake_root=tools.settings.lake, mapping_version=mapping_version).all())
+
+
+def feature_store(tools: Tools, colour: Colour, mapping_version: int) -> FeatureStore:
+    """Return the colour's own Feast store, bound to one mapping."""
+    return FeatureStore(config=repo_config(tools.settings, colour, mapping_version=mapping_version))
+
+
+def fill_range(lake: Lake, view: View, mapping_version: int, *, now: datetime) -> tuple[datetime, datetime] | None:
+    """Return from when to when a view must be filled, or None if the lake has nothing of it.
+
+    A view with a time to live needs only what can still be served; the others need each entity's newest row, however
+    old. Event times up to a minute ahead are allowed, so the range ends after `now`.
+    """
+    days = [file.date for file in lake.files(feature_dataset(view, mapping_version)) if file.rows]
+    if not days:
+        return None
+    end = now + FUTURE_TOLERANCE + timedelta(seconds=1)
+    first = datetime.combine(min(days), datetime.min.time(), UTC)
+    if view.ttl is not None:
+        first = max(first, now - view.ttl - SLACK)
+    return (first, end) if first < end else None
+
+
+def fill_view(tools: Tools, colour: Colour, mapping_version: int, view: View, *, live: Any | None) -> None:
+    """Fill one view by `feast materialize` from the lake. A newer value that the stream has written stays."""
+    window = fill_range(tools.lake, view, mapping_version, now=tools.now())
+    if window is None:
+        tools.progress(f"fill {view.name}: the lake has no rows of it")
+        return
+    with feast_environment(tools.settings, mapping_version):
+        store = feature_store(tools, colour, mapping_version)
+        engine = engine_of(store)
+        engine.on_progress = _speak(tools)
+        if live is not None:
+            engine.pace = considerate(live)
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # Feast's own bars; ours say more
+            store.materialize(start_date=window[0], end_date=window[1], feature_views=[view.name])
+
+
+def considerate(live: Any, *, slow_ms: float = SLOW_MS, timer: Callable[[], float] = time.perf_counter) -> Pace:
+    """Return a pace that waits while Redis, which also serves the live colour, answers slowly."""
+    recent: deque[float] = deque(maxlen=100)
+
+    def pace(progress: Progress) -> float:
+        began = timer()
+        live.exists("stillpoint:sentinel:probe")
+        recent.append((timer() - began) * 1000)
+        worst = sorted(recent)[int(len(recent) * 0.99)] if len(recent) >= 20 else 0.0
+        if worst <= slow_ms:
+            return 0.0
+        recent.clear()  # judge anew after the pause
+        return 0.25
+
+    return pace
+
+
+def _speak(tools: Tools) -> Callable[[Progress], None]:
+    spoken = 0.0
+
+    def speak(progress: Progress) -> None:
+        nonlocal spoken
+        if progress.seconds - spoken < 1 and progress.rows < progress.total:
+            return
+        spoken = progress.seconds
+        left = progress.seconds_left
+        remaining = "" if left is None or progress.rows >= progress.total else f", {left:.0f} s left"
+        tools.progress(
+            f"fill {progress.view}: {progress.rows:,} of {progress.total:,} at {progress.rows_per_second:,.0f}/s{remaining}"
+        )
+
+    return speak
+
+
+def freeze(tools: Tools, colour: Colour, mapping_version: int) -> Frozen:
+    """Return the registry's bytes, the plan compiled from exactly these, and the digest of its definitions."""
+    folder, _, name = tools.settings.registry_path(colour).rpartition("/")
+    data = open_objects(folder, tools.settings.aws_client_arguments()).get(name)
+    project = f"stillpoint_{colour}"
+    return Frozen(registry=data, plan=compile_plan(data, project), definitions_sha256=definitions_sha256(data, project))
+
+
+def fill_order() -> list[View]:
+    """Return the views in the order in which they are filled: the mapping first, streamed ones last."""
+    rank = {Origin.MAPPING: 0, Origin.DAILY: 1, Origin.STREAMED: 2}
+    return sorted(VIEWS, key=lambda view: rank[view.origin])

@@ -1,0 +1,148 @@
+"""May this release go live: what was checked, found and expected?"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stillpoint.errors import CorruptData, ReleaseRefused
+from stillpoint.lake import Lake
+from stillpoint.model import ModelBundle
+from stillpoint.objects import Objects
+from stillpoint.releases import Release
+from stillpoint.stores.plan import ReadPlan
+from stillpoint.stores.reader import OnlineReader
+
+
+class Thresholds(BaseSettings):
+    """What the gate expects; `STILLPOINT_GATE_…` variables change it."""
+
+    model_config = SettingsConfigDict(env_prefix="STILLPOINT_GATE_", frozen=True, extra="ignore")
+
+    coverage: float = Field(
+        default=0.99, ge=0, le=1, description="Share of the lake's sampled entities that a view must hold online."
+    )
+    daily_age_hours: float = Field(default=48, gt=0, description="Age of the newest row of a daily view.")
+    sample: int = Field(default=500, ge=1, description="Entities per view that parity and digest look at.")
+    parity_mismatches: int = Field(default=0, ge=0, description="Online rows that may differ from the lake.")
+    digest_differences: int = Field(default=0, ge=0, description="Pairs that may differ after re-reading.")
+    digest_reads: int = Field(default=6, ge=1, description="How often differing pairs are read again.")
+    digest_pause_seconds: float = Field(default=0.5, ge=0, description="Pause before each re-reading.")
+    replay_requests: int = Field(
+        default=50, ge=0, description="Recent requests to replay; none recorded is no failure."
+    )
+    replay_overlap: float = Field(
+        default=0.0, ge=0, le=1, description="Mean share of the ten first contents that stay; 0 only reports it."
+    )
+    latency_p99_ms: float = Field(default=10.0, gt=0, description="99th percentile of one user's features.")
+    latency_reads: int = Field(default=200, ge=20)
+
+
+class CheckResult(BaseModel):
+    """One check: `found` against `expected`, in words; `numbers` and `series` are drawn in the report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    passed: bool
+    found: str
+    expected: str
+    numbers: dict[str, float | None] = {}
+    series: dict[str, list[float]] = {}
+    examples: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        """Return the result in one clause."""
+        return f"{self.name}: found {self.found}; expected {self.expected}"
+
+
+class Report(BaseModel):
+    """What the gate says about a release."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    release: str
+    against: str | None
+    at: AwareDatetime
+    by: str
+    results: tuple[CheckResult, ...]
+    html: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.results) and all(result.passed for result in self.results)
+
+    def failures(self) -> tuple[CheckResult, ...]:
+        return tuple(result for result in self.results if not result.passed)
+
+
+@dataclass(frozen=True)
+class Side:
+    """A release with all that is needed to read from it and to rank with it."""
+
+    release: Release
+    plan: ReadPlan
+    client: Any
+    models: Mapping[str, ModelBundle]
+
+    @property
+    def reader(self) -> OnlineReader:
+        return OnlineReader(self.client, self.plan)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a check looks at: the candidate, the live release if there is one, the lake, and the present."""
+
+    candidate: Side
+    live: Side | None
+    lake: Lake
+    thresholds: Thresholds
+    now: datetime
+    now_us: int
+    seed: int
+
+
+class Check(Protocol):
+    """One question of the gate."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, subject: Subject) -> CheckResult: ...
+
+
+def report_key(release_id: str, at: datetime) -> str:
+    return f"reports/releases/{release_id}/{at:%Y%m%dT%H%M%S%f}.json"
+
+
+def write_report(objects: Objects, key: str, report: Report) -> None:
+    objects.put(key, (json.dumps(report.model_dump(mode="json"), indent=1) + "\n").encode())
+
+
+def read_report(objects: Objects, key: str) -> Report:
+    """Return a report.
+
+    Raises:
+        CorruptData: it cannot be read.
+    """
+    try:
+        return Report.model_validate_json(objects.get(key))
+    except ValidationError as error:
+        raise CorruptData(f"{key} is not a report of the gate: {error}") from None
+
+
+def refuse_repeated_names(checks: Sequence[Check]) -> None:
+    """Make sure that every check has a name of its own.
+
+    Raises:
+        ReleaseRefused: two share one.
+    """
+    names = [check.name for check in checks]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ReleaseRefused(f"two checks of the gate are called {', '.join(repeated)}; rename one")

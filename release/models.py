@@ -1,0 +1,81 @@
+"""Are the models of a release there, whole, and made for one mapping?"""
+
+from collections.abc import Mapping
+
+from stillpoint.errors import ObjectMissing, ReleaseRefused
+from stillpoint.features.request import REQUEST_FEATURES
+from stillpoint.messages import Kind
+from stillpoint.model import ModelBundle, model_key
+from stillpoint.objects import Objects
+from stillpoint.releases import Route
+from stillpoint.stores.plan import ReadPlan
+
+
+def load_models(objects: Objects, routes: Mapping[Kind, Route]) -> dict[str, ModelBundle]:
+    """Return each routed model by digest, its bytes verified.
+
+    Raises:
+        ReleaseRefused: an artifact is missing. ModelRefused: it is damaged, or not what its digest says.
+    """
+    found = {}
+    for route in routes.values():
+        if route.sha256 in found:
+            continue
+        try:
+            data = objects.get(route.model_uri)
+        except ObjectMissing:
+            raise ReleaseRefused(
+                f"there is no model {route.model_uri} under {objects.root}; `stillpoint train` writes it"
+            ) from None
+        found[route.sha256] = ModelBundle.load(data, expected_sha256=route.sha256)
+    return found
+
+
+def routes_of(models: Mapping[Kind, str]) -> dict[Kind, Route]:
+    """Return a routing table that ranks in process, from the digest of each kind's model.
+
+    Raises:
+        ReleaseRefused: a kind has no model.
+    """
+    missing = [kind.value for kind in Kind if kind not in models]
+    if missing:
+        raise ReleaseRefused(f"no model is named for {', '.join(missing)}; every kind of recommendation needs one")
+    return {kind: Route(model_uri=model_key(models[kind]), sha256=models[kind]) for kind in Kind}
+
+
+def one_mapping(models: Mapping[str, ModelBundle]) -> int:
+    """Return the mapping version that all models share.
+
+    Raises:
+        ReleaseRefused: they come from different mappings or encoders, so no one colour fits them all.
+    """
+    versions = sorted({bundle.manifest.mapping_version for bundle in models.values()})
+    if len(versions) != 1:
+        raise ReleaseRefused(
+            f"the models come from mappings {', '.join(map(str, versions))}; a colour holds one mapping, so a release "
+            "takes models of one training run"
+        )
+    encoders = sorted({bundle.manifest.encoder_sha256 for bundle in models.values()})
+    if len(encoders) != 1:
+        raise ReleaseRefused(
+            f"the models were trained with different text encoders ({', '.join(sha[:12] for sha in encoders)}); "
+            "a release takes one"
+        )
+    return versions[0]
+
+
+def refuse_unknown_inputs(models: Mapping[str, ModelBundle], plan: ReadPlan, service: str) -> None:
+    """Make sure that each model's inputs can be read by the plan or computed at request time.
+
+    Raises:
+        ReleaseRefused: names the inputs that nobody provides.
+    """
+    known = {name for part in plan.select(service) for name in part.features}
+    known |= {declared.feature.name for declared in REQUEST_FEATURES}
+    for sha256, bundle in models.items():
+        unknown = sorted(set(bundle.input_columns) - known)
+        if unknown:
+            raise ReleaseRefused(
+                f"model {sha256[:12]} wants {', '.join(unknown)}, which feature service {service} does not provide; "
+                "train it on the features that are registered now"
+            )

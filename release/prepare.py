@@ -1,0 +1,274 @@
+"""How does a release come to be: its colour emptied and filled, its models verified, its record written?
+
+Every step can be repeated. What was meant is written before anything is touched (`intent.json`), what is done beside it
+(`progress.json`); a verb that is killed and run again finds both and goes on.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict
+
+from release import canaries, colour, dual_write, fill
+from release.models import load_models, one_mapping, refuse_unknown_inputs
+from release.states import occupants, settle
+from release.tools import Held, Tools, exclusive
+from release.waiting import wait_until_unused
+from stillpoint.control import Target, read_control
+from stillpoint.errors import AlreadyExists, ObjectMissing, ReleaseRefused
+from stillpoint.features.declarations import RANKER_SERVICE, STREAMED_VIEWS
+from stillpoint.messages import Kind
+from stillpoint.model import ModelBundle
+from stillpoint.releases import Intent, Pointer, Release, Route, State
+from stillpoint.settings import Colour, project_name
+from stillpoint.stores.connection import parse_connection_string
+from stillpoint.stores.plan import ReadPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the new release shall be. `model_only` uses the live release's features as they are, without a fill."""
+
+    routes: dict[Kind, Route]
+    why: str
+    model_only: bool = False
+    feature_service: str = RANKER_SERVICE
+
+
+class _Progress(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    barrier: int | None = None
+    views: tuple[str, ...] = ()
+
+
+def prepare(tools: Tools, wanted: Wanted) -> Release:
+    """Fill the idle colour with the newest features, put the models beside it, and record the release as prepared.
+
+    The live release is not disturbed. The first release of all goes to green.
+
+    Raises:
+        ReleaseRefused: a rollback target still needs the colour; models of different mappings; Redis has no room; the
+            stream does not obey. ModelRefused: a model is damaged. LeaseHeld: another release verb runs.
+    """
+    with exclusive(tools, "prepare") as held:
+        live = settle(tools)
+        models = load_models(tools.lake.objects, wanted.routes)
+        mapping_version = one_mapping(models)
+        if wanted.model_only:
+            intent = _intend_model_only(tools, wanted, mapping_version, live)
+        else:
+            intent = _intend(tools, wanted, mapping_version, live)
+        if tools.book.state(intent.id) is None:
+            _enter(tools, intent, State.PREPARING)
+        if intent.id not in tools.book.releases():
+            release = _share(tools, intent, models) if intent.shares else _fill(tools, held, intent, models, live)
+            tools.progress("record")
+            held.check()
+            tools.book.record(release)
+        release = tools.book.get(intent.id)
+        tools.progress("mark complete")
+        colour.mark(
+            tools.online(release.colour),
+            release.project,
+            mapping_version=release.mapping_version,
+            fill_complete=True,
+        )
+        tools.progress("enter prepared")
+        _enter(tools, intent, State.PREPARED)
+        return release
+
+
+def _enter(tools: Tools, intent: Intent, state: State) -> None:
+    tools.book.enter(intent.id, state, at=tools.now(), by=tools.operator, why=intent.why)
+
+
+def _intend(tools: Tools, wanted: Wanted, mapping_version: int, live: Pointer | None) -> Intent:
+    """Claim an id for the idle colour, or find the one that a killed run has claimed for the same."""
+    book = tools.book
+    aim = Colour.GREEN if live is None else book.get(live.release).colour.other
+    meant = Intent(
+        id=_next_id(tools),
+        colour=aim,
+        mapping_version=mapping_version,
+        routes=wanted.routes,
+        feature_service=wanted.feature_service,
+        at=tools.now(),
+        by=tools.operator,
+        why=wanted.why,
+    )
+    held_by = occupants(book, aim)
+    for occupant in held_by:
+        if book.state(occupant.id) is State.ROLLBACK_TARGET:
+            since = book.transitions(occupant.id)[-1].at
+            until = since + timedelta(seconds=tools.settings.rollback_keep)
+            raise ReleaseRefused(
+                f"release {occupant.id} is the rollback target and still needs {aim} (kept until "
+                f"{until:%Y-%m-%d %H:%M} UTC); run `stillpoint release retire {occupant.id}` to give up that way back"
+            )
+    for occupant in held_by:
+        state = book.state(occupant.id)
+        if state in (None, State.PREPARING) and meant.wants_the_same(occupant):
+            return occupant
+        if state is None:
+            _enter(tools, occupant, State.PREPARING)
+            state = State.PREPARING
+        left = State.FAILED if state is State.PREPARING else State.RETIRED
+        book.enter(occupant.id, left, at=tools.now(), by=tools.operator, why=f"{meant.id} takes its colour {aim}")
+    _claim(tools, meant)
+    return meant
+
+
+def _intend_model_only(tools: Tools, wanted: Wanted, mapping_version: int, live: Pointer | None) -> Intent:
+    if live is None:
+        raise ReleaseRefused("nothing is live, so there are no features to share; prepare a whole release first")
+    base = tools.book.get(live.release)
+    if mapping_version != base.mapping_version:
+        raise ReleaseRefused(
+            f"the models come from mapping {mapping_version} and {base.id}, whose features they would use, holds mapping "
+            f"{base.mapping_version}: they would predict for other people; prepare a whole release"
+        )
+    meant = Intent(
+        id=_next_id(tools),
+        colour=base.colour,
+        mapping_version=mapping_version,
+        routes=wanted.routes,
+        feature_service=wanted.feature_service,
+        shares=base.id,
+        at=tools.now(),
+        by=tools.operator,
+        why=wanted.why,
+    )
+    for intent in tools.book.intents():
+        if tools.book.state(intent.id) in (None, State.PREPARING) and meant.wants_the_same(intent):
+            return intent
+    _claim(tools, meant)
+    return meant
+
+
+def _next_id(tools: Tools) -> str:
+    numbers = [int(intent.id[1:]) for intent in tools.book.intents()]
+    return f"r{max(numbers, default=0) + 1:04d}"
+
+
+def _claim(tools: Tools, intent: Intent) -> None:
+    tools.progress(f"claim {intent.id}")
+    try:
+        tools.book.intend(intent)
+    except AlreadyExists:
+        raise ReleaseRefused(f"{intent.id} was claimed at this moment by somebody else; try again") from None
+
+
+def _share(tools: Tools, intent: Intent, models: dict[str, ModelBundle]) -> Release:
+    """Return the record of a model-only release: all but the models is the shared release's."""
+    assert intent.shares is not None
+    base = tools.book.get(intent.shares)
+    manifest = next(iter(models.values())).manifest
+    if manifest.encoder_sha256 != base.encoder_sha256:
+        raise ReleaseRefused(
+            f"the models were trained with text encoder {manifest.encoder_sha256[:12]} and {base.id} uses "
+            f"{base.encoder_sha256[:12]}; prepare a whole release"
+        )
+    plan = ReadPlan.from_json(tools.lake.objects.get(base.read_plan), expected_sha256=base.read_plan_sha256)
+    refuse_unknown_inputs(models, plan, intent.feature_service)
+    canaries.write(tools.lake.objects, intent.id, intent.mapping_version, canaries.read(tools.lake.objects, base.id))
+    return base.model_copy(
+        update={
+            "id": intent.id,
+            "routes": intent.routes,
+            "snapshot_id": manifest.snapshot_id,
+            "metrics": manifest.metrics,
+            "shares": base.shares or base.id,
+            "created_at": tools.now(),
+        }
+    )
+
+
+def _fill(tools: Tools, held: Held, intent: Intent, models: dict[str, ModelBundle], live: Pointer | None) -> Release:
+    objects = tools.lake.objects
+    client = tools.online(intent.colour)
+    project = project_name(intent.colour)
+    chosen = canaries.choose(tools.lake, intent.mapping_version, seed=tools.settings.seed)
+    target = Target(colour=intent.colour, project=project, views=tuple(view.name for view in STREAMED_VIEWS))
+    progress = _read_progress(tools, intent.id)
+    control = read_control(objects)
+    if progress.barrier is None or target not in control.targets:
+        others = dual_write.targets_without(control, intent.colour)
+        tools.progress(f"stop the stream's writes into {intent.colour}")
+        dual_write.aim(tools, others)
+        tools.progress(f"wait until nobody serves from {intent.colour}")
+        wait_until_unused(tools, [i.id for i in tools.book.intents() if i.colour is intent.colour])
+        colour.refuse_full_memory(client, needed_bytes=_bytes_of_live(tools, live))
+        tools.progress(f"empty {intent.colour}")
+        held.check()
+        colour.empty(client, project)
+        colour.mark(client, project, mapping_version=intent.mapping_version, fill_complete=False)
+        tools.progress(f"apply the definitions to {intent.colour}")
+        fill.fresh_registry(tools, intent.colour, intent.mapping_version)
+        tools.progress(f"start the stream's writes into {intent.colour}")
+        barrier = dual_write.aim(tools, (*others, target))
+        progress = _Progress(barrier=barrier)
+        _write_progress(tools, intent.id, progress)
+    for view in fill.fill_order():
+        if view.name in progress.views:
+            continue
+        held.check()
+        tools.progress(f"fill {view.name}")
+        live_client = tools.online(tools.book.get(live.release).colour) if live else None
+        fill.fill_view(tools, intent.colour, intent.mapping_version, view, live=live_client)
+        progress = progress.model_copy(update={"views": (*progress.views, view.name)})
+        _write_progress(tools, intent.id, progress)
+    tools.progress("freeze the registry")
+    frozen = fill.freeze(tools, intent.colour, intent.mapping_version)
+    refuse_unknown_inputs(models, frozen.plan, intent.feature_service)
+    manifest = next(iter(models.values())).manifest
+    release = Release(
+        registry=f"releases/{intent.id}/registry.pb",
+        id=intent.id,
+        colour=intent.colour,
+        project=project,
+        connection=str(parse_connection_string(tools.settings.connection(intent.colour))),
+        registry_sha256=frozen.registry_sha256,
+        definitions_sha256=frozen.definitions_sha256,
+        read_plan=f"releases/{intent.id}/read_plan.json",
+        read_plan_sha256=frozen.plan.sha256,
+        feature_service=intent.feature_service,
+        encoder_sha256=manifest.encoder_sha256,
+        mapping_version=intent.mapping_version,
+        routes=intent.routes,
+        snapshot_id=manifest.snapshot_id,
+        metrics=manifest.metrics,
+        created_at=tools.now(),
+    )
+    objects.put(release.registry, frozen.registry)
+    objects.put(release.read_plan, frozen.plan.to_json())
+    canaries.write(objects, intent.id, intent.mapping_version, chosen)
+    return release
+
+
+def _bytes_of_live(tools: Tools, live: Pointer | None) -> float:
+    """Estimate what a colour takes from what the live one takes, when both share a server and a limit is set."""
+    if live is None:
+        return 0.0
+    release = tools.book.get(live.release)
+    client = tools.online(release.colour)
+    if not int(client.info("memory").get("maxmemory", 0)):
+        return 0.0
+    plan = ReadPlan.from_json(tools.lake.objects.get(release.read_plan))
+    held = colour.contents(client, plan)
+    return (held.bytes_per_user or 0.0) * held.entities.get("user_id", 0)
+
+
+def _progress_key(release_id: str) -> str:
+    return f"releases/{release_id}/progress.json"
+
+
+def _read_progress(tools: Tools, release_id: str) -> _Progress:
+    try:
+        return _Progress.model_validate_json(tools.lake.objects.get(_progress_key(release_id)))
+    except ObjectMissing:
+        return _Progress()
+
+
+def _write_progress(tools: Tools, release_id: str, progress: _Progress) -> None:
+    tools.lake.objects.put(_progress_key(release_id), progress.model_dump_json().encode())

@@ -1,0 +1,61 @@
+"""How would a release rank these contents for this user? For the gate and for proofs; serving has its own fast path."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from release.gate import Side
+from stillpoint.features.declarations import EMBEDDING_LENGTH, VIEWS, DType
+from stillpoint.features.request import REQUEST_TIMESTAMP, request_time_features
+from stillpoint.messages import Kind
+
+
+def rank(
+    side: Side, user_id: str, kind: Kind, contents: Sequence[str], *, now_us: int, guarded: bool = True
+) -> np.ndarray:
+    """Return one score per content, float64.
+
+    `guarded` is what serving does: a sequence id counts only if the sentinel and the user's own mapping version are the
+    model's. Without the guard a stale mapping silently ranks for another person; only a test asks for that.
+    """
+    bundle = side.models[side.release.routes[kind].sha256]
+    users = [layout.name for layout in side.plan.views if layout.join_keys[0].name == "user_id"]
+    items = [layout.name for layout in side.plan.views if layout.join_keys[0].name == "content_id"]
+    user = side.reader.read(users, {"user_id": [user_id]}, now_us=now_us)
+    content = side.reader.read(items, {"content_id": list(contents)}, now_us=now_us)
+    columns: dict[str, Any] = {REQUEST_TIMESTAMP: np.array([float(now_us)])}
+    for read in (user, content):
+        for view in VIEWS:
+            if view.name not in read.views:
+                continue
+            columns[f"{view.name}_age_seconds"] = read.age_seconds(view.name)
+            for feature in view:
+                columns[feature.name] = _column(read.values(feature.name), feature.dtype)
+    columns |= request_time_features(columns)
+    return bundle.score(
+        bundle.select(columns), content_ids=contents, sequence_id=sequence_id(side, user, guarded=guarded)
+    )
+
+
+def sequence_id(side: Side, user: Any, *, guarded: bool) -> int | None:
+    """Return the user's row in the model's factors, None for a user who is new or whose mapping is another's."""
+    sequence, version = user.values("sequence_id")[0], user.values("mapping_version")[0]
+    if not guarded:
+        return None if sequence is None else int(sequence)
+    expected = side.release.mapping_version
+    found = user.sentinel
+    if found is None or not found.fill_complete or found.mapping_version != expected or version != expected:
+        return None
+    return None if sequence is None else int(sequence)
+
+
+def _column(values: Sequence[Any], dtype: DType) -> np.ndarray:
+    if dtype is DType.STRING:
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+        return column
+    if dtype is DType.EMBEDDING:
+        missing = np.full(EMBEDDING_LENGTH, np.nan, dtype=np.float32)
+        return np.stack([missing if value is None else np.asarray(value, np.float32) for value in values])
+    return np.array([np.nan if value is None else float(value) for value in values])

@@ -1,0 +1,53 @@
+"""How does a release give its colour back?"""
+
+from release import colour, dual_write
+from release.states import occupants, rollback_target, settle
+from release.tools import Tools, exclusive
+from release.waiting import wait_until_unused
+from stillpoint.control import read_control
+from stillpoint.errors import ReleaseRefused
+from stillpoint.releases import GONE, State
+from stillpoint.settings import project_name
+
+
+def retire(tools: Tools, release_id: str | None = None, *, why: str) -> str:
+    """End a release for good, and empty its colour if nothing else uses it. Returns the release's id.
+
+    First the state, then the stream's writes end (acknowledged), then nobody serves from it, then its keys go: killed
+    anywhere, a second run completes. Without an id, the rollback target is retired.
+
+    Raises:
+        ReleaseRefused: it is live, unknown, or a worker still answers with it.
+    """
+    with exclusive(tools, "retire") as held:
+        live = settle(tools)
+        book = tools.book
+        chosen = release_id or rollback_target(book)
+        if chosen is None:
+            raise ReleaseRefused("there is no rollback target to retire; name a release")
+        intents = {intent.id: intent for intent in book.intents()}
+        if chosen not in intents:
+            known = ", ".join(intents) or "none"
+            raise ReleaseRefused(f"there is no release {chosen!r}; there are: {known}")
+        if live is not None and live.release == chosen:
+            raise ReleaseRefused(f"release {chosen} is live; switch to another or roll back before retiring it")
+        held_colour = intents[chosen].colour
+        state = book.state(chosen)
+        if state is None:
+            book.enter(chosen, State.PREPARING, at=tools.now(), by=tools.operator, why=why)
+            state = State.PREPARING
+        if state not in GONE:
+            tools.progress(f"enter retired for {chosen}")
+            ended = State.FAILED if state is State.PREPARING else State.RETIRED
+            book.enter(chosen, ended, at=tools.now(), by=tools.operator, why=why)
+        if occupants(book, held_colour):
+            return chosen
+        control = read_control(tools.lake.objects)
+        tools.progress(f"stop the stream's writes into {held_colour}")
+        dual_write.aim(tools, dual_write.targets_without(control, held_colour))
+        tools.progress(f"wait until nobody serves from {held_colour}")
+        wait_until_unused(tools, [intent.id for intent in intents.values() if intent.colour is held_colour])
+        tools.progress(f"empty {held_colour}")
+        held.check()
+        colour.empty(tools.online(held_colour), project_name(held_colour))
+        return chosen

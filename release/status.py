@@ -1,0 +1,180 @@
+"""What is live, what lies in the other colour, and what happened until now?"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from release import colour as colours
+from release.dual_write import stream_holder
+from release.integrity import open_plan
+from release.states import last_report, occupants, rollback_target
+from release.tools import Tools
+from stillpoint.control import read_acknowledged, read_control
+from stillpoint.errors import StillpointError
+from stillpoint.features.declarations import VIEWS
+from stillpoint.lake import DateRange, feature_dataset
+from stillpoint.releases import Intent, Release
+from stillpoint.settings import Colour, project_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColourStatus:
+    """One colour. `freshness_hours` is the age of the lake's newest row per view; None where nothing is known."""
+
+    colour: Colour
+    live: bool
+    release: str | None
+    state: str | None
+    prepared_at: datetime | None
+    registry: str | None
+    definitions_sha256: str | None
+    read_plan_sha256: str | None
+    mapping_version: int | None
+    sentinel: str
+    models: dict[str, str]
+    report: str | None
+    entities: dict[str, int]
+    per_view: dict[str, int]
+    bytes_per_user: float | None
+    streamed_into: bool
+    served_by: tuple[str, ...]
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Both colours, the pointer and the stream."""
+
+    generation: int | None
+    live: str | None
+    rollback_target: str | None
+    announced: str | None
+    stream: str | None
+    control_generation: int
+    acknowledged_generation: int | None
+    newest_row_age_seconds: dict[str, float | None]
+    colours: tuple[ColourStatus, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON-ready data (datetimes aside)."""
+        return asdict(self)
+
+
+def status(tools: Tools) -> Status:
+    """Look at the book, both colours, the stream's control and the serving workers; changes nothing."""
+    book = tools.book
+    pointer = book.live()
+    control = read_control(tools.lake.objects)
+    acknowledged = read_acknowledged(tools.lake.objects)
+    holder = stream_holder(tools)
+    announced = book.announced()
+    return Status(
+        generation=None if pointer is None else pointer.generation,
+        live=None if pointer is None else pointer.release,
+        rollback_target=rollback_target(book),
+        announced=None if announced is None else announced.release,
+        stream=None if holder is None else holder.holder,
+        control_generation=control.generation,
+        acknowledged_generation=None if acknowledged is None else acknowledged.generation,
+        newest_row_age_seconds=_newest_ages(tools),
+        colours=tuple(
+            _colour(tools, one, None if pointer is None else pointer.release, {t.colour for t in control.targets})
+            for one in Colour
+        ),
+    )
+
+
+def _colour(tools: Tools, one: Colour, live: str | None, streamed: set[Colour]) -> ColourStatus:
+    book = tools.book
+    held = occupants(book, one)
+    shown = next((intent for intent in held if intent.id == live), held[-1] if held else None)
+    release = book.get(shown.id) if shown is not None and shown.id in book.releases() else None
+    client = tools.online(one)
+    project = project_name(one)
+    counted = colours.Contents({}, {}, None)
+    problem = None
+    try:
+        if release is not None:
+            counted = colours.contents(client, open_plan(tools, release))
+        found = colours.sentinel(client, project)
+        marked = f"mapping {found.mapping_version}, {'complete' if found.fill_complete else 'not complete'}"
+    except StillpointError as error:
+        problem, marked = str(error), "unknown"
+    routes = (release or shown).routes if shown is not None else {}
+    return ColourStatus(
+        colour=one,
+        live=shown is not None and shown.id == live,
+        release=shown.id if shown else None,
+        state=_state(tools, shown),
+        prepared_at=release.created_at if release else None,
+        registry=f"{tools.lake.root}/{release.registry}" if release else None,
+        definitions_sha256=release.definitions_sha256 if release else None,
+        read_plan_sha256=release.read_plan_sha256 if release else None,
+        mapping_version=_mapping(release, shown),
+        sentinel=marked,
+        models={kind.value: route.sha256 for kind, route in routes.items()},
+        report=last_report(book, shown.id) if shown else None,
+        entities=counted.entities,
+        per_view=counted.per_view,
+        bytes_per_user=counted.bytes_per_user,
+        streamed_into=one in streamed,
+        served_by=tuple(
+            f"{worker.kind} {worker.worker}"
+            for worker in tools.workers()
+            if worker.release in [intent.id for intent in held]
+        ),
+        problem=problem,
+    )
+
+
+def _state(tools: Tools, shown: Intent | None) -> str | None:
+    state = tools.book.state(shown.id) if shown else None
+    return None if state is None else state.value
+
+
+def _mapping(release: Release | None, shown: Intent | None) -> int | None:
+    if release is not None:
+        return release.mapping_version
+    return shown.mapping_version if shown is not None else None
+
+
+def _newest_ages(tools: Tools) -> dict[str, float | None]:
+    """Return the age of each view's newest committed row of the last two days; streamed views lag by one batch."""
+    import pyarrow.compute as pc
+
+    ages: dict[str, float | None] = {}
+    recent = DateRange(first=(tools.now() - timedelta(days=2)).date())
+    for view in VIEWS:
+        if view.origin.value == "mapping":
+            continue
+        table = tools.lake.read(feature_dataset(view), recent, columns=["event_timestamp"])
+        newest = pc.max(table["event_timestamp"]).as_py() if table.num_rows else None
+        ages[view.name] = None if newest is None else (tools.now() - newest).total_seconds()
+    return ages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened: a generation, or a release's new state."""
+
+    at: datetime
+    what: str
+    release: str
+    by: str
+    why: str
+    report: str | None = None
+
+
+def history(tools: Tools) -> list[Event]:
+    """Return all generations and transitions, the oldest first: who, when, why, and the gate's report."""
+    book = tools.book
+    events = [
+        Event(at=p.at, what=f"generation {p.generation} ({p.move})", release=p.release, by=p.by, why=p.why)
+        for p in book.pointers()
+    ]
+    events += [
+        Event(at=step.at, what=step.state.value, release=intent.id, by=step.by, why=step.why, report=step.report)
+        for intent in book.intents()
+        for step in book.transitions(intent.id)
+    ]
+    return sorted(events, key=lambda event: (event.at, event.what.startswith("generation")))

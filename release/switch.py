@@ -1,0 +1,180 @@
+"""How does another release go live, forwards or back, with no failed and no mixed answer?
+
+Announce, let every worker load, create the next generation, let every worker acknowledge. The generation is the only
+thing that decides; all else makes it quick.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from release.gate import read_report
+from release.integrity import refuse_changed
+from release.states import last_report, rollback_target, settle
+from release.tools import Tools, exclusive
+from release.waiting import Waited, name, wait_for_workers
+from stillpoint.errors import GateRefused, ReleaseRefused
+from stillpoint.presence import Notification, Presence, notify
+from stillpoint.releases import Announcement, Move, Pointer, Release, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switched:
+    """What happened. Seconds: until workers had loaded, and from the new generation to the last acknowledgement."""
+
+    pointer: Pointer
+    release: Release
+    registry_uri: str
+    load_seconds: float
+    switch_seconds: float
+    workers: tuple[str, ...]
+    died: tuple[str, ...]
+    hanging: tuple[str, ...]
+
+
+def switch(
+    tools: Tools, release_id: str, *, why: str, force: str | None = None, without_hanging: bool = False
+) -> Switched:
+    """Make a checked release live. If it is live already, finish what a killed switch left undone.
+
+    `force` is the reason to switch without a green report of recent date, and is kept; a release whose parts do not
+    match its record is refused all the same. `without_hanging` goes on without workers that do not load it.
+
+    Raises:
+        ReleaseRefused: it is unknown, gone, changed, or its colour is live; a worker hangs. GateRefused: no green
+            report, or an old one. LeaseHeld: another release verb runs.
+    """
+    with exclusive(tools, "switch") as held:
+        live = settle(tools)
+        release = tools.book.get(release_id)
+        if live is not None and live.release == release_id:
+            return _finish(tools, live, release, load_seconds=0.0)
+        _refuse_unfit(tools, release, live, force)
+        reason = why if force is None else f"{why} (forced: {force})"
+        held.check()
+        return _move(tools, release, live, Move.SWITCH, reason, without_hanging=without_hanging)
+
+
+def roll_back(tools: Tools, *, why: str) -> Switched:
+    """Make the rollback target live again; the release that was live becomes checked, with the same report and age.
+
+    Does not wait for hanging workers longer than others: they are named in the result.
+
+    Raises:
+        ReleaseRefused: there is nothing to roll back to, or the target no longer matches its record.
+    """
+    with exclusive(tools, "rollback") as held:
+        live = settle(tools)
+        target = rollback_target(tools.book)
+        if target is None:
+            announced = tools.book.announced()
+            if live is not None and announced is not None and announced.generation == live.generation:
+                # A rollback was killed after its generation was created.
+                return _finish(tools, live, tools.book.get(live.release), load_seconds=0.0)
+            raise ReleaseRefused(
+                "there is nothing to roll back to: no release is a rollback target; `stillpoint release history` shows "
+                "what was live, and `stillpoint release switch` makes a checked release live"
+            )
+        release = tools.book.get(target)
+        refuse_changed(tools, release)
+        held.check()
+        return _move(tools, release, live, Move.ROLLBACK, why, without_hanging=True)
+
+
+def _refuse_unfit(tools: Tools, release: Release, live: Pointer | None, force: str | None) -> None:
+    state = tools.book.state(release.id)
+    if state is State.ROLLBACK_TARGET:
+        raise ReleaseRefused(f"release {release.id} is the rollback target; run `stillpoint release rollback`")
+    if state not in (State.PREPARED, State.CHECKED):
+        raise ReleaseRefused(
+            f"release {release.id} is {state}; only a checked release can be switched to: prepare a new one"
+        )
+    if live is not None:
+        present = tools.book.get(live.release)
+        if present.colour is release.colour and present.registry_sha256 != release.registry_sha256:
+            raise ReleaseRefused(
+                f"release {release.id} lies in {release.colour}, which is live with {present.id}; prepare a new release "
+                "into the idle colour"
+            )
+    if force is None:
+        refuse_unchecked(tools, release.id, state, tools.now())
+    refuse_changed(tools, release)
+
+
+def refuse_unchecked(tools: Tools, release_id: str, state: State, now: datetime) -> None:
+    """Make sure that a recent green report allows a switch.
+
+    Raises:
+        GateRefused: there is none, it is red, or it is too old; the text says what to run.
+    """
+    again = f"run `stillpoint release check {release_id}`"
+    key = last_report(tools.book, release_id)
+    if key is None:
+        raise GateRefused(f"release {release_id} is unchecked; {again} first")
+    report = read_report(tools.lake.objects, key)
+    if state is not State.CHECKED or not report.passed:
+        failed = "; ".join(result.sentence() for result in report.failures())
+        raise GateRefused(f"release {release_id}: the gate is red: {failed}; see {key}, and {again} again")
+    age = (now - report.at).total_seconds()
+    limit = tools.settings.check_max_age
+    if age > limit:
+        raise GateRefused(
+            f"release {release_id}: its report is {age / 60:.0f} min old; expected under {limit / 60:.0f} min; {again} again"
+        )
+
+
+def _move(
+    tools: Tools, release: Release, live: Pointer | None, move: Move, why: str, *, without_hanging: bool
+) -> Switched:
+    generation = 1 if live is None else live.generation + 1
+    tools.progress(f"announce {release.id}")
+    tools.book.announce(Announcement(generation=generation, release=release.id, at=tools.now()))
+    notify(tools.serving, Notification(what="announced", generation=generation, release=release.id))
+    tools.progress(f"wait until workers have loaded {release.id}")
+    began = time.monotonic()
+    loaded = wait_for_workers(tools, lambda worker: release.id in (worker.loaded, worker.release))
+    load_seconds = time.monotonic() - began
+    if loaded.hanging and not without_hanging:
+        tools.book.withdraw()
+        notify(tools.serving, Notification(what="withdrawn", generation=generation, release=release.id))
+        raise ReleaseRefused(_why_not_loaded(loaded, release, tools.load_seconds))
+    tools.progress(f"create generation {generation}")
+    pointer = tools.book.point(release.id, after=live, at=tools.now(), by=tools.operator, why=why, move=move)
+    return _finish(tools, pointer, release, load_seconds=load_seconds, before=loaded)
+
+
+def _finish(
+    tools: Tools, pointer: Pointer, release: Release, *, load_seconds: float, before: Waited | None = None
+) -> Switched:
+    began = time.monotonic()
+    notify(tools.serving, Notification(what="switched", generation=pointer.generation, release=release.id))
+    tools.progress(f"wait until workers answer with {release.id}")
+    swapped = wait_for_workers(tools, lambda worker: (worker.generation or 0) >= pointer.generation)
+    switch_seconds = time.monotonic() - began
+    tools.progress("write the states")
+    settle(tools)
+    tools.progress("withdraw the announcement")
+    tools.book.withdraw()
+    return Switched(
+        pointer=pointer,
+        release=release,
+        registry_uri=f"{tools.lake.root}/{release.registry}",
+        load_seconds=load_seconds,
+        switch_seconds=switch_seconds,
+        workers=tuple(name(worker) for worker in swapped.done),
+        died=tuple(dict.fromkeys((*(before.died if before else ()), *swapped.died))),
+        hanging=tuple(name(worker) for worker in swapped.hanging),
+    )
+
+
+def _why_not_loaded(waited: Waited, release: Release, seconds: float) -> str:
+    def why(worker: Presence) -> str:
+        if worker.refused is not None:
+            return f"{name(worker)} refuses to load it: {worker.refused}"
+        return f"{name(worker)} has not loaded it within {seconds:.0f} s: it hangs"
+
+    reasons = "; ".join(why(worker) for worker in waited.hanging)
+    return (
+        f"release {release.id} was announced, and {reasons}; nothing was switched: restart that worker, or repeat with "
+        "--without-hanging"
+    )

@@ -1,0 +1,57 @@
+"""Which workers must do something first, and who among them has died or hangs?"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from release.tools import Tools
+from stillpoint.errors import ReleaseRefused
+from stillpoint.presence import Presence, WorkerKind
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """Who did it, who died meanwhile (its beat expired or it left), and who lives but has not done it in time."""
+
+    done: tuple[Presence, ...]
+    died: tuple[str, ...]
+    hanging: tuple[Presence, ...]
+
+
+def name(worker: Presence) -> str:
+    """Return a worker in words."""
+    return f"{worker.kind} {worker.worker} (process {worker.pid} at {worker.address})"
+
+
+def wait_for_workers(tools: Tools, done: Callable[[Presence], bool]) -> Waited:
+    """Wait until every present worker has done it. Lambdas freeze between invocations and are not waited for.
+
+    A worker that appears meanwhile is waited for too; one whose beat expires is not any more.
+    """
+    seen: dict[str, Presence] = {}
+    alive: list[Presence] = []
+
+    def all_done() -> bool:
+        nonlocal alive
+        alive = [worker for worker in tools.workers() if worker.kind is not WorkerKind.LAMBDA]
+        seen.update({worker.worker: worker for worker in alive})
+        return all(done(worker) or worker.refused is not None for worker in alive)
+
+    tools.wait_until(all_done, tools.load_seconds)
+    living = {worker.worker for worker in alive}
+    return Waited(
+        done=tuple(worker for worker in alive if done(worker)),
+        died=tuple(name(worker) for key, worker in sorted(seen.items()) if key not in living),
+        hanging=tuple(worker for worker in alive if not done(worker)),
+    )
+
+
+def wait_until_unused(tools: Tools, release_ids: Sequence[str]) -> None:
+    """Wait until no present worker answers with any of these releases, so that their features may be destroyed.
+
+    Raises:
+        ReleaseRefused: a worker still does; the text names it.
+    """
+    waited = wait_for_workers(tools, lambda worker: worker.release not in release_ids)
+    if waited.hanging:
+        named = "; ".join(f"{name(worker)} still answers with {worker.release}" for worker in waited.hanging)
+        raise ReleaseRefused(f"{named}; restart it, then run the same command again: nothing was destroyed")

@@ -1,0 +1,285 @@
+"""Does a release go through its whole life on real servers, and is every refusal said in words?"""
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from release.check import all_checks, check, side
+from release.gate import Thresholds, read_report
+from release.prepare import prepare
+from release.ranking import rank
+from release.retire import retire
+from release.states import last_report
+from release.status import history, status
+from release.switch import roll_back, switch
+from release.tools import Tools
+from stillpoint.clock import system_clock
+from stillpoint.errors import GateRefused, LeaseHeld, ReleaseRefused
+from stillpoint.lake import Lake
+from stillpoint.local.redis_server import RedisServer
+from stillpoint.messages import Kind
+from stillpoint.objects import LocalObjects
+from stillpoint.releases import State
+from stillpoint.settings import Colour, Settings
+from tests.release_world import CONTENTS, USERS, World, favourite, tools_for
+
+RELAXED = Thresholds(latency_p99_ms=1000, digest_pause_seconds=0.05, daily_age_hours=72)
+
+
+@pytest.fixture
+def tools(tmp_path: Any, redis_factory: Any) -> Tools:
+    """Tools on two Redis servers, one per colour, and a lake in a folder."""
+    servers: list[RedisServer] = [redis_factory(), redis_factory()]
+    green, blue = (server.connection_string for server in servers)
+    settings = Settings(
+        _env_file=None,
+        home=tmp_path / "home",
+        lake=str(tmp_path / "lake"),
+        redis_green=green,
+        redis_blue=blue,
+        redis_serving=green,
+        redis_state=green,
+        redis_sandbox=green,
+    )
+    return tools_for(settings, Lake(LocalObjects(tmp_path / "lake")))
+
+
+@pytest.fixture
+def world(tools: Tools) -> World:
+    world = World(tools.lake)
+    world.fill()
+    world.mapping(1)
+    world.mapping(2)
+    return world
+
+
+def first_choice(tools: Tools, release_id: str, user: str, *, guarded: bool = True) -> int:
+    scores = rank(
+        side(tools, tools.book.get(release_id)), user, Kind.TODAY, CONTENTS, now_us=tools.now_us(), guarded=guarded
+    )
+    return int(np.argmax(scores)) if np.ptp(scores) > 0 else -1
+
+
+def states(tools: Tools) -> dict[str, State | None]:
+    return {intent.id: tools.book.state(intent.id) for intent in tools.book.intents()}
+
+
+def test_a_release_is_prepared_checked_switched_rolled_back_switched_again_and_retired(
+    tools: Tools, world: World
+) -> None:
+    first = prepare(tools, world.wanted(1))
+    assert (first.id, first.colour, states(tools)) == ("r0001", "green", {"r0001": State.PREPARED})
+    report = check(tools, "r0001", thresholds=RELAXED)
+    assert report.passed, [result.sentence() for result in report.failures()]
+    done = switch(tools, "r0001", why="first")
+    assert done.registry_uri == f"{tools.lake.root}/releases/r0001/registry.pb"
+    assert (done.pointer.generation, states(tools)) == (1, {"r0001": State.LIVE})
+
+    second = prepare(tools, world.wanted(2))
+    assert (second.id, second.colour) == ("r0002", "blue")
+    report = check(tools, "r0002", thresholds=RELAXED)
+    assert report.passed, [result.sentence() for result in report.failures()]
+    compared = {result.name: result.found for result in report.results}
+    assert (
+        compared["shared views"] == f"0 of {len(USERS) * 5 + len(CONTENTS)} pairs of entity and view differ from r0001"
+    )
+    switch(tools, "r0002", why="retrained")
+    assert states(tools) == {"r0001": State.ROLLBACK_TARGET, "r0002": State.LIVE}
+
+    back = roll_back(tools, why="worse")
+    assert (back.release.id, back.pointer.generation) == ("r0001", 3)
+    assert states(tools) == {"r0001": State.LIVE, "r0002": State.CHECKED}
+    with pytest.raises(ReleaseRefused, match="there is nothing to roll back to: no release is a rollback target"):
+        roll_back(tools, why="again")
+    switch(tools, "r0002", why="it was right")
+    assert states(tools) == {"r0001": State.ROLLBACK_TARGET, "r0002": State.LIVE}
+
+    with pytest.raises(ReleaseRefused, match=r"release r0001 is the rollback target and still needs green"):
+        prepare(tools, world.wanted(1))
+    assert retire(tools, why="make room") == "r0001"
+    assert status(tools).colours[0].entities == {}
+    assert tools.online(tools.book.get("r0001").colour).exists("stillpoint:sentinel:stillpoint_green") == 0
+    third = prepare(tools, world.wanted(1))
+    assert (third.id, third.colour) == ("r0003", "green")
+    assert [event.what for event in history(tools)][-2:] == ["preparing", "prepared"]
+    assert [event.release for event in history(tools) if event.what.startswith("generation")] == [
+        "r0001", "r0002", "r0001", "r0002",
+    ]  # fmt: skip
+
+
+def live_pair(tools: Tools, world: World) -> None:
+    """Bring two releases to life: r0002 live in blue, r0001 its rollback target."""
+    for version in (1, 2):
+        release = prepare(tools, world.wanted(version))
+        assert check(tools, release.id, thresholds=RELAXED).passed
+        switch(tools, release.id, why=f"mapping {version}")
+
+
+def test_everybody_gets_their_own_content_in_both_releases_and_the_guard_keeps_a_stale_mapping_out(
+    tools: Tools, world: World
+) -> None:
+    live_pair(tools, world)
+    for user in USERS[:6]:
+        assert first_choice(tools, "r0001", user) == favourite(user)
+        assert first_choice(tools, "r0002", user) == favourite(user)
+    # The accident that releases exist to prevent: the model of mapping 2 reads the colour of mapping 1.
+    mixed = side(tools, tools.book.get("r0002"))
+    stale = replace(
+        mixed, plan=side(tools, tools.book.get("r0001")).plan, client=tools.online(tools.book.get("r0001").colour)
+    )
+    user = USERS[3]
+    scores = rank(stale, user, Kind.TODAY, CONTENTS, now_us=tools.now_us(), guarded=False)
+    stranger = USERS[::-1][3]
+    assert int(np.argmax(scores)) == favourite(stranger) != favourite(user)
+    guarded = rank(stale, user, Kind.TODAY, CONTENTS, now_us=tools.now_us())
+    assert np.ptp(guarded) == 0, "with the guard nobody's taste enters the answer"
+    new = rank(mixed, "somebody-new", Kind.TODAY, CONTENTS, now_us=tools.now_us())
+    assert np.isfinite(new).all()
+
+
+def test_a_model_only_release_needs_no_fill_and_keeps_the_guards(tools: Tools, world: World) -> None:
+    live_pair(tools, world)
+    blue = tools.online(tools.book.get("r0002").colour)
+    writes = blue.info("stats")["total_commands_processed"]
+    with pytest.raises(ReleaseRefused, match="the models come from mapping 1 and r0002, whose features they would use"):
+        prepare(tools, world.wanted(1, model_only=True))
+    release = prepare(tools, world.wanted(2, salt=5, model_only=True))
+    assert (release.id, release.shares, release.colour) == ("r0003", "r0002", "blue")
+    assert blue.info("stats")["total_commands_processed"] - writes < 10
+    assert check(tools, "r0003", thresholds=RELAXED).passed
+    switch(tools, "r0003", why="better trees")
+    assert states(tools) == {
+        "r0001": State.ROLLBACK_TARGET, "r0002": State.ROLLBACK_TARGET, "r0003": State.LIVE,
+    }  # fmt: skip
+    assert first_choice(tools, "r0003", USERS[1]) == favourite(USERS[1])
+    retire(tools, "r0002", why="its colour is shared")
+    assert first_choice(tools, "r0003", USERS[1]) == favourite(USERS[1]), "retiring it must not empty the live colour"
+    assert roll_back(tools, why="worse").release.id == "r0001"
+
+
+def test_a_switch_is_refused_in_words_and_the_live_release_is_undisturbed(tools: Tools, world: World) -> None:
+    release = prepare(tools, world.wanted(1))
+    with pytest.raises(ReleaseRefused, match="there is no release 'r0009'; recorded are: r0001"):
+        switch(tools, "r0009", why="typo")
+    with pytest.raises(GateRefused, match="release r0001 is unchecked; run `stillpoint release check r0001` first"):
+        switch(tools, "r0001", why="in a hurry")
+    red = check(tools, "r0001", thresholds=RELAXED.model_copy(update={"latency_p99_ms": 1e-6}))
+    assert not red.passed
+    with pytest.raises(GateRefused, match=r"the gate is red: latency: found p50 .* expected p99 of at most 0 ms"):
+        switch(tools, "r0001", why="in a hurry")
+    assert check(tools, "r0001", thresholds=RELAXED).passed
+    later = replace(tools, clock=lambda: system_clock() + timedelta(hours=2))
+    with pytest.raises(GateRefused, match="its report is 120 min old; expected under 60 min"):
+        switch(later, "r0001", why="late")
+
+    objects = tools.lake.objects
+    for key, text in (
+        (release.registry, "frozen registry"),
+        (release.read_plan, "read plan"),
+    ):
+        kept = objects.get(key)
+        objects.put(key, kept + b" ")
+        with pytest.raises(ReleaseRefused, match=f"{text} .* has sha256 .*; its record says"):
+            switch(tools, "r0001", why="tampered")
+        objects.put(key, kept)
+    model = release.routes[Kind.TODAY].model_uri
+    kept = objects.get(model)
+    objects.put(model, kept[:-1])
+    with pytest.raises(ReleaseRefused, match=r"model artifact has sha256 .*; expected"):
+        switch(tools, "r0001", why="tampered")
+    objects.put(model, kept)
+    client = tools.online(release.colour)
+    client.hset("stillpoint:sentinel:stillpoint_green", "mapping_version", "9")
+    with pytest.raises(ReleaseRefused, match="green holds mapping 9 and its fill is complete; expected mapping 1"):
+        switch(tools, "r0001", why="mixed")
+    client.hset("stillpoint:sentinel:stillpoint_green", "mapping_version", "1")
+    assert tools.book.live() is None
+    switch(tools, "r0001", why="at last")
+    with pytest.raises(ReleaseRefused, match="release r0001 is live; switch to another or roll back"):
+        retire(tools, "r0001", why="oops")
+
+
+def test_a_forced_switch_needs_no_green_report_and_its_reason_is_kept(tools: Tools, world: World) -> None:
+    prepare(tools, world.wanted(1))
+    switch(tools, "r0001", why="first", force="the gate's Redis is down")
+    live = tools.book.live()
+    assert live is not None
+    assert live.why == "first (forced: the gate's Redis is down)"
+
+
+def test_a_red_gate_says_which_check_found_what_and_keeps_a_report_for_people(tools: Tools, world: World) -> None:
+    release = prepare(tools, world.wanted(1))
+    client = tools.online(release.colour)
+    keys = list(client.scan_iter(match="*stillpoint_green", count=1000))
+    users = [key for key in keys if b"user_id" in key]
+    for key in users[:10]:
+        client.unlink(key)
+    report = check(tools, "r0001", thresholds=RELAXED)
+    failed = {result.name for result in report.failures()}
+    assert {"coverage", "parity"} <= failed
+    assert tools.book.state("r0001") is State.PREPARED
+    key = last_report(tools.book, "r0001")
+    assert key is not None
+    kept = read_report(tools.lake.objects, key)
+    assert kept == report
+    assert kept.html is not None
+    page = tools.lake.objects.get(kept.html).decode()
+    assert "<svg" in page
+    assert "at least 99.0% of the lake" in page
+    assert not re.search(r"(src|href)=.https?:", page), "the page fetches nothing"
+
+
+def test_definitions_applied_and_materialized_later_do_not_stop_a_rollback_or_change_what_is_served(
+    tools: Tools, world: World
+) -> None:
+    from feast import FeatureView
+
+    from release.fill import feature_store
+    from stillpoint.feast_config import feast_environment
+
+    live_pair(tools, world)
+    before = tools.book.get("r0001")
+    with feast_environment(tools.settings, 1):
+        store = feature_store(tools, before.colour, 1)
+        extra = store.get_feature_view("user_profiles")
+        store.apply([FeatureView(name="added_later", entities=[store.get_entity("user")], source=extra.batch_source,
+                                 schema=list(extra.schema))])  # fmt: skip
+        store.materialize(
+            start_date=tools.now() - timedelta(days=2), end_date=tools.now(), feature_views=["user_profiles"]
+        )
+    assert roll_back(tools, why="back").release == before
+    assert side(tools, before).plan.sha256 == before.read_plan_sha256
+    assert "added_later" not in [view.name for view in side(tools, before).plan.views]
+    assert switch(tools, "r0002", why="forward").release.id == "r0002"
+
+
+def test_two_release_verbs_at_once_exclude_each_other(tools: Tools, world: World) -> None:
+    refused = []
+
+    def progress(step: str) -> None:
+        if step.startswith("claim"):
+            with pytest.raises(LeaseHeld, match="lease release is held by stillpoint release prepare by ann@test") as e:
+                prepare(replace(tools, operator="bob@test"), world.wanted(2))
+            refused.append(e)
+
+    prepare(replace(tools, progress=progress), world.wanted(1))
+    assert len(refused) == 1
+
+
+def test_a_fill_is_refused_when_redis_would_evict_live_features(tools: Tools, world: World) -> None:
+    client = tools.online(Colour.GREEN)
+    client.config_set("maxmemory", "100mb")
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(ReleaseRefused, match="has maxmemory-policy allkeys-lru: a fill would silently evict"):
+        prepare(tools, world.wanted(1))
+    client.config_set("maxmemory-policy", "noeviction")
+    assert prepare(tools, world.wanted(1)).id == "r0001"
+
+
+def test_the_checks_of_the_gate_have_names_of_their_own() -> None:
+    names = [one.name for one in all_checks()]
+    assert len(set(names)) == len(names)
