@@ -57,8 +57,9 @@ def publish(
     as_json: _Json = False,
 ) -> None:
     """Put recorded events into Kinesis, in their order."""
-    from ingestion.publish import put_events, read_events, user_of
+    from ingestion.publish import read_events, user_of
     from ingestion.publish import rebase as shifted
+    from stillpoint.event_stream import put_events
 
     settings = Settings.load()
     payloads = list(read_events(file))

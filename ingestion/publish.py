@@ -1,57 +1,12 @@
-"""How do payloads get into Kinesis, in order and without loss?"""
+"""How are recorded events read from a file, and shifted in time?"""
 
 import json
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stillpoint.errors import InvalidInput, StackUnavailable
-
-if TYPE_CHECKING:
-    from mypy_boto3_kinesis import KinesisClient
-
-_RECORDS_PER_CALL = 500
-_TRIES = 8
-
-
-def put_events(client: "KinesisClient", stream: str, payloads: Sequence[tuple[str, bytes]]) -> int:
-    """Put (user id, payload) pairs, in order for each user, and return how many calls it took.
-
-    Kinesis may refuse some records of a call. What follows a refused record of the same user is sent again behind it, so
-    that the user's order holds; a record of theirs that had got through already arrives twice and becomes a duplicate.
-
-    Raises:
-        StackUnavailable: the stream kept refusing; the text says how many were not accepted.
-    """
-    calls = 0
-    for start in range(0, len(payloads), _RECORDS_PER_CALL):
-        waiting = list(payloads[start : start + _RECORDS_PER_CALL])
-        for attempt in range(_TRIES):
-            answer = client.put_records(
-                StreamName=stream, Records=[{"PartitionKey": user, "Data": data} for user, data in waiting]
-            )
-            calls += 1
-            if not answer["FailedRecordCount"]:
-                break
-            waiting = _again(waiting, answer["Records"])
-            time.sleep(min(2.0, 0.05 * 2**attempt))
-        else:
-            raise StackUnavailable(
-                f"Kinesis stream {stream} refused {len(waiting)} events {_TRIES} times; they were not accepted"
-            )
-    return calls
-
-
-def _again(sent: Sequence[tuple[str, bytes]], answers: Sequence[Any]) -> list[tuple[str, bytes]]:
-    behind: set[str] = set()
-    again = []
-    for (user, data), answer in zip(sent, answers, strict=True):
-        if answer.get("ErrorCode") or user in behind:
-            behind.add(user)
-            again.append((user, data))
-    return again
+from stillpoint.errors import InvalidInput
 
 
 def read_events(path: Path) -> Iterator[bytes]:

@@ -14,11 +14,11 @@ import pytest
 
 from ingestion.backfill import backfill
 from ingestion.kinesis_shards import ShardReader
-from ingestion.publish import put_events
 from ingestion.supervisor import Supervisor
 from stillpoint.clock import system_clock
 from stillpoint.control import Target, read_acknowledged, write_control
 from stillpoint.errors import LeaseHeld
+from stillpoint.event_stream import put_events
 from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.lake import ALL_DATES, Lake, feature_dataset, newest_rows
 from stillpoint.local.provision import provision

@@ -1,0 +1,113 @@
+"""Which verbs does serving offer on the command line?"""
+
+import json
+import logging
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stillpoint.errors import InvalidSettings
+from stillpoint.settings import Settings
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address; the setting by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; the setting by default.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; the setting by default.")] = None,
+) -> None:
+    """Run the HTTP service until SIGTERM or Ctrl-C; requests under way are answered first."""
+    import uvicorn
+
+    settings = Settings.load()
+    address = host or settings.http_host
+    if settings.http_tokens is None and (address not in _LOOPBACK or not settings.http_open):
+        raise InvalidSettings(
+            f"the service would listen on {address} without tokens; set STILLPOINT_HTTP_TOKENS, or bind to 127.0.0.1"
+        )
+    uvicorn.run(
+        "inference.entry:create_app",
+        factory=True,
+        host=address,
+        port=settings.http_port if port is None else port,
+        workers=workers or settings.http_workers,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=10,
+        server_header=False,
+    )
+
+
+def worker() -> None:
+    """Answer prediction requests from the queue until SIGTERM or Ctrl-C; the batch under way is finished first."""
+    from inference.entry import create_worker
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    running, close = create_worker(Settings.load())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: running.stop())
+    try:
+        running.run()
+    finally:
+        close()
+
+
+def model_server() -> None:
+    """Serve the bundle in STILLPOINT_MODEL_DIR by SageMaker's container contract."""
+    from inference.model_server import main
+
+    raise typer.Exit(main())
+
+
+def features(
+    user_id: Annotated[str, typer.Argument(help="Whose features.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a user's online features in the live release: value, status, age, colour."""
+    from inference.entry import now_us, open_lake
+    from inference.loaded_release import load_live
+    from inference.person import READ_FEATURES
+    from stillpoint.clock import system_clock
+    from stillpoint.releases import ObjectReleaseBook
+
+    settings = Settings.load()
+    lake = open_lake(settings)
+    loaded = load_live(ObjectReleaseBook(lake.objects), lake, settings, now=system_clock())
+    columns = loaded.reader.read(list(READ_FEATURES), {"user_id": [user_id]}, now_us=now_us())
+    cells = columns.to_dicts(full_names=True)[0]
+    if as_json:
+        sys.stdout.write(
+            json.dumps(
+                {
+                    "user_id": user_id,
+                    "release": loaded.id,
+                    "colour": str(loaded.release.colour),
+                    "features": {
+                        name: {"value": _plain(cell.value), "status": cell.status.name, "age_seconds": cell.age_seconds}
+                        for name, cell in cells.items()
+                    },
+                }
+            )
+            + "\n"
+        )
+        return
+    table = Table("feature", "value", "status", "age", title=f"{user_id} in {loaded.release.colour} ({loaded.id})")
+    for name, cell in cells.items():
+        age = "" if cell.age_seconds is None else f"{cell.age_seconds:,.1f} s"
+        table.add_row(name.replace("__", ":"), _short(cell.value), cell.status.name, age)
+    Console().print(table)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
+        return f"[{', '.join(f'{float(one):.3f}' for one in list(value)[:3])}, … {len(value)} numbers]"
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

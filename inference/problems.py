@@ -1,0 +1,43 @@
+"""How is a failure told to a client? RFC 9457 problem documents that name the field and leak no internals."""
+
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+
+class Problem(Exception):
+    """An answer other than success, to be raised anywhere below a request."""
+
+    def __init__(
+        self, status: int, title: str, detail: str, *, field: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.field = field
+        self.retry_after = retry_after
+
+    def response(self) -> Response:
+        """Return the problem as `application/problem+json`."""
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.field is not None:
+            body["field"] = self.field
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return Response(orjson.dumps(body), self.status, headers, "application/problem+json")
+
+
+def invalid(field: str, detail: str) -> Problem:
+    """Return the problem of a field that cannot be used."""
+    return Problem(422, "Unprocessable content", detail, field=field)
+
+
+def unavailable(detail: str) -> Problem:
+    """Return the problem of a server that is away for a moment."""
+    return Problem(503, "Service unavailable", detail, retry_after=1)
