@@ -100,8 +100,8 @@ def simulate_day(
     evening = hour > 20.5
     chance = rng.random((count, 6))
     searching = chance[:, 0] < 0.3
-    rising = ~searching & (chance[:, 1] < 0.2) & people.has_watch[user] & ~evening
-    restless = evening & (chance[:, 2] < 0.4) & ~searching
+    rising = ~searching & (chance[:, 1] < 0.35) & people.has_watch[user] & ~evening
+    restless = evening & (chance[:, 2] < 0.55) & ~searching
     topic = np.where(searching, rng.integers(0, len(TOPICS), count), NO_TOPIC)
     _biometrics(rng, notes, people, user, session, start, rising)
     notes.add(EventType.LOGIN, start, user, session)
@@ -129,7 +129,7 @@ def simulate_day(
             evening=evening[now],
             restless=restless[now],
         )
-        kind = (evening[now] & (rng.random(len(now)) < 0.45)).astype(np.int64)
+        kind = (evening[now] & (rng.random(len(now)) < np.where(restless[now], 0.6, 0.4))).astype(np.int64)
         items = _shown(rng, people, catalogue, who, moment, kind)
         wanted = utility(people, catalogue, who, items, context, effect=context_effect)
         bounce = bounce_probability(catalogue, items, wanted, context, effect=context_effect)

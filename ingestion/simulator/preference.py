@@ -12,7 +12,7 @@ _SLEEP = CATEGORIES.index(Category.SLEEP)
 _MOVE = CATEGORIES.index(Category.MOVE)
 _MUSIC = CATEGORIES.index(Category.MUSIC)
 NO_TOPIC = -1
-OUTSIDE = 2.2
+OUTSIDE = 2.0
 """The pull of choosing nothing."""
 
 
@@ -36,7 +36,7 @@ def utility(
     """
     category, topic = catalogue.category[items], catalogue.topic[items]
     wanted = (
-        0.8 * people.taste[users[:, None], category]
+        people.taste[users[:, None], category]
         + catalogue.quality[items]
         + np.einsum("nl,nkl->nk", people.latent[users], catalogue.latent[items])
     )
@@ -50,7 +50,8 @@ def utility(
     wanted += np.where(rising & (category == _MOVE), 2.6, 0.0) - np.where(rising & (category == _SLEEP), 1.5, 0.0)
     strength = np.array([0.0, 0.6, 0.85, 1.0])[np.minimum(context.sleep_bounces, 3)][:, None]
     story = catalogue.is_story[items]
-    wanted += strength * np.where(story, -3.0, np.where((category == _SLEEP) | (category == _MUSIC), 1.7, -0.4))
+    wanted += strength * np.where(story, -3.5, np.where((category == _SLEEP) | (category == _MUSIC), 2.2, -0.6))
+    wanted += np.where(context.restless[:, None] & story & (strength == 0), 1.0, 0.0)
     evening = context.evening[:, None]
     return np.asarray(wanted + np.where(evening, (category == _SLEEP) * 0.9 - (category == _MOVE) * 0.5, 0.0))
 

@@ -1,0 +1,149 @@
+"""`stillpoint snapshot`, `train` and `evaluate`: training from the command line.
+
+Builds the clients from the settings and passes them in; the work is in the modules beside it.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from stillpoint.clock import system_clock
+from stillpoint.errors import InvalidInput
+from stillpoint.lake import Lake
+from stillpoint.objects import open_objects
+from stillpoint.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
+SnapshotId = Annotated[str | None, typer.Argument(help="Id of a snapshot; default: the newest.")]
+
+
+def snapshot(
+    cutoff: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Use what was known until then, UTC; default: now."
+        ),
+    ] = None,
+    first: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day of labels, UTC.")] = None,
+    store: Annotated[str, typer.Option(help="Feature store: live, idle, blue, green or sandbox.")] = "sandbox",
+    as_json: AsJson = False,
+) -> None:
+    """Take an immutable point-in-time training set from the lake, through Feast."""
+    import stillpoint
+    from stillpoint.encoder import WordLlamaEncoder
+    from training.snapshot import make_snapshot
+
+    settings = Settings.load()
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("point-in-time join", total=1.0)
+        taken = make_snapshot(
+            _lake(settings),
+            stillpoint.feature_store(store, settings),
+            cutoff=(cutoff.replace(tzinfo=UTC) if cutoff else system_clock()),
+            first=first.replace(tzinfo=UTC) if first else None,
+            encoder_sha256=WordLlamaEncoder().sha256,
+            progress=lambda share: bar.update(task, completed=share),
+        )
+    manifest = taken.manifest
+    _report(
+        as_json,
+        {
+            "snapshot_id": manifest.id,
+            "rows": manifest.rows,
+            "positives": manifest.positives,
+            "cutoff": manifest.cutoff.isoformat(),
+            "data": manifest.data,
+        },
+    )
+
+
+def train(
+    snapshot_id: SnapshotId = None,
+    mapping_version: Annotated[int | None, typer.Option(min=1, help="Default: the next free one.")] = None,
+    maximum_age_hours: Annotated[float, typer.Option(min=0, help="Refuse an older snapshot.")] = 24 * 365,
+    track: Annotated[bool, typer.Option(help="Log the run to MLflow and register the model.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Train the collaborative filter and the ranker on a snapshot, judge them, and keep the model in the lake."""
+    from training.collaborative import next_mapping_version
+    from training.snapshot import load_snapshot, refuse_older_than
+    from training.train import keep
+    from training.train import train as train_on
+
+    settings = Settings.load()
+    lake = _lake(settings)
+    chosen = load_snapshot(lake, snapshot_id or _newest(lake))
+    refuse_older_than(chosen.manifest, timedelta(hours=maximum_age_hours), now=system_clock())
+    version = mapping_version or next_mapping_version(lake)
+    with Console(stderr=True).status("training") as status:
+        trained = train_on(lake, chosen, mapping_version=version, seed=settings.seed, progress=status.update)
+    key = keep(lake, trained, cutoff=chosen.manifest.cutoff)
+    report: dict[str, Any] = {
+        "model": key,
+        "sha256": trained.bundle.sha256,
+        "snapshot_id": chosen.manifest.id,
+        "mapping_version": version,
+        "data": chosen.manifest.data,
+        "metrics": trained.evaluation.metrics(),
+    }
+    if track:
+        from training.tracking import track as track_run
+
+        report["mlflow_run"] = track_run(settings, chosen, trained)
+    _report(as_json, report)
+
+
+def evaluate(
+    model: Annotated[
+        str | None, typer.Argument(help="Digest (or its beginning) of a model; default: the newest.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how a model did against its baselines, overall, by context and by gender and locale."""
+    from training.train import Evaluation
+
+    lake = _lake(Settings.load())
+    keys = [key for key in lake.objects.list("reports/evaluation-") if model is None or f"-{model[:16]}" in key]
+    if not keys:
+        raise InvalidInput(f"no evaluation of model {model or 'any'} in {lake.root}; run `stillpoint train` first")
+    found = [Evaluation.model_validate_json(lake.objects.get(key)) for key in keys]
+    evaluation = found[-1] if model else max(found, key=lambda one: _cutoff(lake, one.snapshot_id))
+    if as_json:
+        typer.echo(evaluation.model_dump_json())
+        return
+    rankings = list(evaluation.results["all"])
+    table = Table(title=f"NDCG@3 with 95 % intervals, {evaluation.data} behaviour, snapshot {evaluation.snapshot_id}")
+    for name in ("context", "lists", *rankings):
+        table.add_column(name.replace("_", " "))
+    for group, results in evaluation.results.items():
+        cells = [results[name]["ndcg@3"] for name in rankings]
+        table.add_row(group, str(cells[0].lists), *(f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})" for one in cells))
+    Console().print(table)
+
+
+def _lake(settings: Settings) -> Lake:
+    return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+
+
+def _newest(lake: Lake) -> str:
+    ids = {key.split("/")[1] for key in lake.objects.list("snapshots/") if key.endswith("/manifest.json")}
+    if not ids:
+        raise InvalidInput(f"there is no snapshot in {lake.root}; run `stillpoint snapshot` first")
+    return max(ids, key=lambda one: (_cutoff(lake, one), one))
+
+
+def _cutoff(lake: Lake, snapshot_id: str) -> datetime:
+    return datetime.fromisoformat(str(lake.get_json(f"snapshots/{snapshot_id}/manifest.json")["cutoff"]))
+
+
+def _report(as_json: bool, report: dict[str, Any]) -> None:
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    for name, value in report.items():
+        Console().print(f"{name.replace('_', ' ')}: {value}")
