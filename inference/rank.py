@@ -152,7 +152,7 @@ def choose(
     finished: Collection[str],
     limit: int,
 ) -> tuple[Item, ...]:
-    """Return the first `limit` contents in `order` that may be shown.
+    """Return the first `limit` contents in `order` that may be shown; of `next` only the very first.
 
     Without a subscription, contents of up to ten minutes may be played. What was finished lately is left out. In `today`
     no category takes more than half of the list (at least one place), as long as others can fill it.
@@ -160,6 +160,8 @@ def choose(
     allowed = [
         row for row in order if (subscribed or pool.durations[row] <= FREE_SECONDS) and pool.ids[row] not in finished
     ]
+    if kind is Kind.NEXT:
+        limit = min(limit, 1)
     chosen = _diverse(pool, allowed, limit) if kind is Kind.TODAY else allowed[:limit]
     return tuple(
         Item(

@@ -1,0 +1,223 @@
+"""Are prediction requests worked off once, by the live release, and pushed to those who want it?"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from inference.jobs import Delivered, JobReport, Jobs
+from inference.loaded_release import LoadedRelease, load_live
+from inference.opt_in import opted_in as read_opted_in
+from inference.predict import Guard, Source
+from inference.recommendations import Recommendations
+from stillpoint.events import EventType
+from stillpoint.features.declarations import BIOMETRICS, SEARCH_EMBEDDINGS
+from stillpoint.finished import add_finished
+from stillpoint.lake import Lake
+from stillpoint.local.redis_server import RedisServer
+from stillpoint.messages import Kind, PredictionRequest, Push, request_id
+from stillpoint.objects import LocalObjects
+from stillpoint.settings import Settings
+from tests.hand_made import HandMade, axis, hand_made, opted_in
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+class Host:
+    """A Jobs with everything around it, on a real Redis and a folder lake."""
+
+    def __init__(self, made: HandMade) -> None:
+        self.made = made
+        self.pushes: list[Push] = []
+        self.recommendations = Recommendations(made.client)
+        self.loaded: LoadedRelease = load_live(made.book, made.lake, made.settings, now=NOW)
+        self.users = read_opted_in(made.lake)
+        self.fail_push = False
+        self.jobs = self.build(Guard())
+
+    def build(self, guard: Guard, still_live: bool = True) -> Jobs:
+        return Jobs(
+            self.recommendations,
+            send_push=self.send,
+            may_receive=self.users.__contains__,
+            clock=lambda: NOW,
+            guard=guard,
+            still_live=lambda loaded: still_live,
+        )
+
+    def send(self, push: Push) -> None:
+        if self.fail_push:
+            raise OSError("the queue is away")
+        self.pushes.append(push)
+
+    def ask(self, *requests: PredictionRequest) -> JobReport:
+        return self.jobs.run(self.loaded, [Delivered(r.request_id, r.to_bytes().decode()) for r in requests])
+
+
+def request(
+    user: str = "u1", kind: Kind = Kind.TODAY, *, ago: float = 1.0, type: EventType = EventType.SEARCH, event: str = "e"
+) -> PredictionRequest:
+    at = NOW - timedelta(seconds=ago)
+    return PredictionRequest(
+        request_id=request_id(f"{event}{ago}", kind),
+        user_id=user,
+        kind=kind,
+        event_id=event,
+        event_type=type,
+        event_timestamp=at,
+        arrived_at=at,
+        enqueued_at=at,
+    )
+
+
+@pytest.fixture
+def host(tmp_path: Path, redis_factory) -> Iterator[Host]:  # type: ignore[no-untyped-def]
+    server: RedisServer = redis_factory()
+    lake = Lake(LocalObjects(tmp_path / "lake"))
+    opted_in(lake, {"u1": True, "u2": False})
+    connection = server.connection_string
+    settings = Settings(
+        _env_file=None,
+        home=tmp_path,
+        lake=lake.root,
+        redis_green=connection,
+        redis_blue=connection,
+        redis_serving=connection,
+    )
+    made = hand_made(lake, settings, project="stillpoint_handmade")
+    made.point()
+    return Host(made)
+
+
+def test_a_search_raises_what_was_searched_for(host: Host) -> None:
+    values = {"search_embedding": axis("focus"), "search_count_24h": 1}
+    host.made.row(SEARCH_EMBEDDINGS, "u1", NOW - timedelta(minutes=1), values)
+    assert host.ask(request()).done == 1
+    (held,) = host.recommendations.get("u1", [Kind.TODAY], "r0001")
+    assert held is not None
+    assert [item.category for item in held.items][:4] == ["focus"] * 4
+    assert (held.generation, held.mapping_version) == (1, 1)
+
+
+def test_a_search_past_its_time_to_live_is_not_used(host: Host) -> None:
+    values = {"search_embedding": axis("focus"), "search_count_24h": 1}
+    host.made.row(SEARCH_EMBEDDINGS, "u1", NOW - timedelta(hours=25), values)
+    stale = host.ask(request()).predictions[0]
+    fresh = host.ask(request("u1")).predictions[0]
+    assert stale.items == fresh.items
+    assert {view["view"]: view["status"] for view in stale.person.views}["search_embeddings"] == "OUTSIDE_MAX_AGE"
+
+
+def test_rising_exertion_raises_move_content(host: Host) -> None:
+    host.made.row(BIOMETRICS, "u1", NOW - timedelta(seconds=30), {"exertion_rising": True})
+    report = host.ask(request(kind=Kind.NEXT, type=EventType.BIOMETRIC))
+    assert report.predictions[0].items[0].category == "move"
+    assert len(report.predictions[0].items) == 1
+    assert [(push.channel, push.user_id) for push in host.pushes] == [("modal", "u1")]
+
+
+def test_the_newest_wins_whatever_the_order_and_a_second_delivery_changes_nothing(host: Host) -> None:
+    new, old = request(ago=1), request(ago=60)
+    host.ask(new)
+    first = host.recommendations.get("u1", [Kind.TODAY], "r0001")
+    host.ask(old)
+    host.ask(new)
+    assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == first
+    assert first[0] is not None
+    assert first[0].request_id == new.request_id
+
+
+def test_jobs_of_one_user_and_kind_in_a_batch_are_one(host: Host) -> None:
+    report = host.ask(request(ago=3), request(ago=1), request(ago=2), request(kind=Kind.SLEEP))
+    assert (report.done, report.coalesced, report.failed) == (2, 2, {})
+
+
+def test_a_message_that_is_none_is_given_back_alone_with_its_reason(host: Host) -> None:
+    good = request()
+    messages = [Delivered("bad", '{"schema_version": 2}'), Delivered("good", good.to_bytes().decode())]
+    report = host.jobs.run(host.loaded, messages)
+    assert report.done == 1
+    assert list(report.failed) == ["bad"]
+    assert "schema_version" in report.failed["bad"]
+
+
+def test_what_was_just_finished_is_not_recommended(host: Host) -> None:
+    best = host.ask(request()).predictions[0].items[0].content_id
+    add_finished(host.made.client, [("u1", best, 1)])
+    assert best not in [item.content_id for item in host.ask(request(ago=0.5)).predictions[0].items]
+
+
+def test_without_a_subscription_only_short_content_is_recommended(host: Host) -> None:
+    host.made.user("free", subscribed=False)
+    items = host.ask(request("free")).predictions[0].items
+    longer = {f"c{n:04d}" for n in range(60) if n // 6 % 3 == 2}
+    assert items
+    assert not longer & {item.content_id for item in items}
+
+
+def test_sleep_lists_hold_sleep_and_music_only(host: Host) -> None:
+    items = host.ask(request(kind=Kind.SLEEP)).predictions[0].items
+    assert {item.category for item in items} <= {"sleep", "music"}
+    assert len(items) == 10
+
+
+def test_a_person_is_pushed_to_once_per_half_hour_and_the_same_push_may_be_repeated(host: Host) -> None:
+    first = request(kind=Kind.NEXT, type=EventType.CONTENT_COMPLETE)
+    assert host.ask(first).pushed == 1
+    assert host.ask(first).pushed == 1
+    assert host.ask(request(kind=Kind.NEXT, type=EventType.CONTENT_COMPLETE, ago=0.2)).pushed == 0
+    assert len({push.push_id for push in host.pushes}) == 1
+
+
+def test_who_opted_out_or_is_unknown_is_never_pushed_to(host: Host) -> None:
+    for user in ("u2", "u3", "nobody"):
+        assert host.ask(request(user, Kind.NEXT, type=EventType.CONTENT_COMPLETE)).pushed == 0
+    assert host.pushes == []
+
+
+def test_a_push_that_cannot_be_sent_comes_back_and_does_not_use_up_the_half_hour(host: Host) -> None:
+    job = request(kind=Kind.NEXT, type=EventType.CONTENT_COMPLETE)
+    host.fail_push = True
+    assert list(host.ask(job).failed) == [job.request_id]
+    host.fail_push = False
+    assert host.ask(job).pushed == 1
+
+
+@pytest.mark.parametrize(("version", "complete"), [(2, True), (1, False)])
+def test_a_sentinel_of_another_mapping_or_of_a_fill_gives_popular_content(
+    host: Host, version: int, complete: bool
+) -> None:
+    host.made.sentinel(version, complete=complete)
+    made = host.ask(request(kind=Kind.NEXT, type=EventType.CONTENT_COMPLETE)).predictions[0]
+    assert made.source is Source.FALLBACK
+    assert made.refusal is not None
+    assert host.pushes == []
+
+
+def test_a_users_row_of_another_mapping_gives_popular_content_and_without_the_guard_another_persons(host: Host) -> None:
+    from stillpoint.clock import to_micros
+    from stillpoint.features.declarations import USER_SEQUENCE
+
+    right = host.ask(request("u4")).predictions[0]
+    us = to_micros(NOW)
+    host.made.write(USER_SEQUENCE, [("u4", us, us, 9, 2)])
+    guarded = host.ask(request("u4")).predictions[0]
+    host.jobs = host.build(Guard(on=False))
+    unguarded = host.ask(request("u4")).predictions[0]
+    assert guarded.source is Source.FALLBACK
+    assert unguarded.source is Source.MODEL
+    assert [i.content_id for i in unguarded.items] != [i.content_id for i in right.items]
+
+
+def test_a_user_who_is_new_to_the_mapping_is_ranked_without_the_collaborative_score(host: Host) -> None:
+    host.made.user("new")
+    made = host.ask(request("new")).predictions[0]
+    assert made.source is Source.MODEL
+    assert made.person.sequence_id is None
+
+
+def test_what_was_ranked_under_a_generation_that_ended_is_not_stored(host: Host) -> None:
+    host.jobs = host.build(Guard(), still_live=False)
+    assert "no longer live" in next(iter(host.ask(request()).failed.values()))
+    assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == [None]
