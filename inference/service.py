@@ -168,10 +168,10 @@ class Service:
             if held is not None and held.mapping_version == loaded.release.mapping_version:
                 items = held.items[:limit]
                 age = (now - held.created_at).total_seconds()
-                sections[kind] = _section(held.recommendation_id, Source.STORED, age, loaded, items)
+                sections[str(kind)] = _section(held.recommendation_id, Source.STORED, age, loaded, items)
             else:
-                sections[kind] = self._fallback(loaded, kind, limit, frozenset(member.decode() for member in finished))
-            self._metrics.sections.labels(sections[kind]["source"], loaded.id).inc()
+                sections[str(kind)] = self._fallback(loaded, kind, limit, frozenset(member.decode() for member in finished))
+            self._metrics.sections.labels(sections[str(kind)]["source"], loaded.id).inc()
         body: dict[str, Any] = {"user_id": user_id, "release": loaded.id, "recommendations": sections}
         if request.query_params.get("verbose") == "1":
             body["verbose"] = _digests(loaded)
