@@ -1,0 +1,46 @@
+"""Which bytes are uploaded to Lambda?
+
+`python -m inference.lambda_package FILE.zip` writes our code alone: `inference/` and what it takes of `stillpoint/`. The
+libraries (`pip install 'stillpoint[serve]'`'s numpy, pyarrow, pydantic, redis, xgboost, orjson) are a layer or the image's; with
+the stand-in, PYTHONPATH names an environment that has them. The same sources give the same bytes.
+"""
+
+import io
+import sys
+import zipfile
+from pathlib import Path
+
+import inference
+import stillpoint
+
+HANDLER = "inference.lambda_handler.handle"
+_LEFT_OUT = ("stillpoint/local/", "stillpoint/cli/")
+_MOMENT = (1980, 1, 1, 0, 0, 0)
+
+
+def package() -> bytes:
+    """Return the zip."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for module in (inference, stillpoint):
+            folder = Path(str(module.__file__)).parent
+            for file in sorted(folder.rglob("*.py")):
+                name = f"{folder.name}/{file.relative_to(folder).as_posix()}"
+                if not name.startswith(_LEFT_OUT):
+                    entry = zipfile.ZipInfo(name, _MOMENT)
+                    entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+                    archive.writestr(entry, file.read_bytes())
+    return sink.getvalue()
+
+
+def main() -> int:
+    """Write the zip to the file named on the command line."""
+    if len(sys.argv) != 2:
+        sys.stderr.write("usage: python -m inference.lambda_package FILE.zip\n")
+        return 2
+    Path(sys.argv[1]).write_bytes(package())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

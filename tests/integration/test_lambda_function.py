@@ -1,0 +1,109 @@
+"""Does the built zip run as a Lambda behind SQS, storing what it was asked for, and give back only what failed?"""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from inference.lambda_package import HANDLER, package
+from inference.recommendations import Recommendations
+from stillpoint.events import EventType
+from stillpoint.lake import Lake
+from stillpoint.local.aws import AwsServer
+from stillpoint.local.provision import provision
+from stillpoint.local.redis_server import RedisServer
+from stillpoint.messages import Kind, PredictionRequest, request_id
+from stillpoint.settings import Settings
+from stillpoint.stores.connection import connect
+from tests.hand_made import hand_made, opted_in
+
+FORBIDDEN = ("feast", "pyspark", "great_expectations", "mlflow", "sagemaker")
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    names = (
+        "lake",
+        "aws_endpoint_url",
+        "event_stream",
+        "prediction_queue",
+        "prediction_dead_letters",
+        "push_queue",
+        "sagemaker_endpoint_url",
+    )
+    shown = {f"STILLPOINT_{name.upper()}": str(getattr(settings, name)) for name in names}
+    for name in ("redis_green", "redis_blue", "redis_serving"):
+        shown[f"STILLPOINT_{name.upper()}"] = getattr(settings, name).get_secret_value()
+    return shown | {"STILLPOINT_HOME": str(settings.home), "PYTHONPATH": sysconfig.get_path("purelib")}
+
+
+def requested(user: str, kind: Kind) -> PredictionRequest:
+    now = datetime.now(UTC)
+    return PredictionRequest(
+        request_id=request_id(f"{user}-event", kind),
+        user_id=user,
+        kind=kind,
+        event_id=f"{user}-event",
+        event_type=EventType.CONTENT_COMPLETE,
+        event_timestamp=now,
+        arrived_at=now,
+        enqueued_at=now,
+    )
+
+
+@pytest.mark.stack
+def test_the_zip_runs_as_a_function_and_drains_the_queue(
+    settings: Settings, s3_lake: Lake, aws: AwsServer, redis_server: RedisServer, unique: str
+) -> None:
+    provision(settings)
+    opted_in(s3_lake, {"u1": True})
+    hand_made(s3_lake, settings, project=f"stillpoint_{unique}").point()
+    functions = aws.client("lambda")
+    functions.create_function(  # type: ignore[attr-defined]
+        FunctionName=unique,
+        Runtime="python3.11",
+        Role="arn:aws:iam::000000000000:role/lambda",
+        Handler=HANDLER,
+        Code={"ZipFile": package()},
+        Timeout=60,
+        Environment={"Variables": environment(settings)},
+    )
+    sqs = aws.client("sqs")
+    url = sqs.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"]  # type: ignore[attr-defined]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]  # type: ignore[attr-defined]
+    mapping = functions.create_event_source_mapping(  # type: ignore[attr-defined]
+        EventSourceArn=arn, FunctionName=unique, BatchSize=10, FunctionResponseTypes=["ReportBatchItemFailures"]
+    )
+    for body in (
+        requested("u1", Kind.TODAY).to_bytes().decode(),
+        requested("u1", Kind.NEXT).to_bytes().decode(),
+        "not a request",
+    ):
+        sqs.send_message(QueueUrl=url, MessageBody=body)  # type: ignore[attr-defined]
+    recommendations = Recommendations(connect(redis_server.connection_string))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        held = recommendations.get("u1", [Kind.TODAY, Kind.NEXT], "r0001")
+        if all(held):
+            break
+        time.sleep(0.3)
+    assert all(held), "nothing was stored within a minute"
+    pushes = sqs.get_queue_url(QueueName=settings.push_queue)["QueueUrl"]  # type: ignore[attr-defined]
+    (push,) = sqs.receive_message(QueueUrl=pushes, WaitTimeSeconds=5)["Messages"]  # type: ignore[attr-defined]
+    assert held[1] is not None
+    assert held[1].recommendation_id in push["Body"]
+    served = s3_lake.read("served")
+    assert sorted(set(served["kind"].to_pylist())) == ["next", "today"]
+    functions.delete_event_source_mapping(UUID=mapping["UUID"])  # type: ignore[attr-defined]
+
+
+def test_the_zip_is_the_same_whenever_it_is_built_and_imports_none_of_the_heavy_rooms() -> None:
+    assert package() == package()
+    code = f"import sys, inference.lambda_handler; print([m for m in {FORBIDDEN!r} if m in sys.modules])"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert shown.stdout.strip() == "[]"
