@@ -91,6 +91,10 @@ class EndpointScorer:
         self._jitter = jitter
 
     @property
+    def waits(self) -> bool:
+        return True
+
+    @property
     def mapping_version(self) -> int:
         return self.bundle.manifest.mapping_version
 
@@ -124,7 +128,8 @@ class EndpointScorer:
                     EndpointName=self._endpoint, ContentType="application/json", Accept="application/json", Body=body
                 )
                 scores = decode_scores(answer["Body"].read(), len(content_ids), self.bundle.sha256)
-            except (BotoCoreError, ClientError, OSError, _Garbage) as error:
+            except (BotoCoreError, ClientError, OSError, AttributeError, _Garbage) as error:
+                # botocore raises AttributeError for an error body that is JSON but no object
                 self.breaker.failed()
                 why = f"{type(error).__name__}: {error}"
                 continue

@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from inference.endpoint import by_route, endpoint_config
 from inference.following import Following
 from inference.jobs import JobReport, Jobs
 from inference.loaded_release import LoadedRelease, load
@@ -42,6 +43,18 @@ def client(settings: Settings, service: str, **timeouts: float) -> Any:
     return make(service, config=config, **settings.aws_client_arguments())
 
 
+def endpoint_client(settings: Settings) -> Any:
+    """Return a boto3 client that invokes model endpoints, at once or not at all."""
+    import boto3
+
+    arguments = settings.aws_client_arguments()
+    arguments.pop("endpoint_url", None)
+    if settings.sagemaker_endpoint_url:
+        arguments["endpoint_url"] = settings.sagemaker_endpoint_url
+    make: Any = boto3.client
+    return make("sagemaker-runtime", config=endpoint_config(), **arguments)
+
+
 def open_lake(settings: Settings) -> Lake:
     """Return the lake of the settings."""
     return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
@@ -50,9 +63,10 @@ def open_lake(settings: Settings) -> Lake:
 def follow(settings: Settings, lake: Lake, kind: WorkerKind, address: str) -> Following:
     """Return a follower of the release book, not started."""
     book = ObjectReleaseBook(lake.objects)
+    make_scorer = by_route(endpoint_client(settings))
 
     def load_one(release_id: str, generation: int) -> LoadedRelease:
-        return load(book, lake, settings, release_id, generation, now=system_clock())
+        return load(book, lake, settings, release_id, generation, now=system_clock(), make_scorer=make_scorer)
 
     redis = connect(settings.redis_serving.get_secret_value())
     return Following(book, load_one, redis=redis, kind=kind, address=address, clock=system_clock)

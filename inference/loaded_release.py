@@ -33,6 +33,10 @@ class InProcess:
         self._wanted = frozenset(bundle.input_columns)
 
     @property
+    def waits(self) -> bool:
+        return False
+
+    @property
     def mapping_version(self) -> int:
         return self.bundle.manifest.mapping_version
 

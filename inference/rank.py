@@ -28,6 +28,11 @@ class Scorer(Protocol):
     """A model, in process or behind an endpoint."""
 
     @property
+    def waits(self) -> bool:
+        """Whether `score` waits for a network, so that an event loop must call it in a thread."""
+        ...
+
+    @property
     def mapping_version(self) -> int: ...
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -170,7 +171,9 @@ class Service:
                 age = (now - held.created_at).total_seconds()
                 sections[str(kind)] = _section(held.recommendation_id, Source.STORED, age, loaded, items)
             else:
-                sections[str(kind)] = self._fallback(loaded, kind, limit, frozenset(member.decode() for member in finished))
+                sections[str(kind)] = self._fallback(
+                    loaded, kind, limit, frozenset(member.decode() for member in finished)
+                )
             self._metrics.sections.labels(sections[str(kind)]["source"], loaded.id).inc()
         body: dict[str, Any] = {"user_id": user_id, "release": loaded.id, "recommendations": sections}
         if request.query_params.get("verbose") == "1":
@@ -212,7 +215,8 @@ class Service:
         columns, finished = await asyncio.gather(reading, self._parts.redis.zrange(finished_key(ask.user_id), 0, -1))
         found = person(columns)
         known = frozenset(member.decode() for member in finished)
-        made = predict(loaded, ask, found, known, at=ask.happened, guard=self._parts.guard)
+        work = partial(predict, loaded, ask, found, known, at=ask.happened, guard=self._parts.guard)
+        made = await asyncio.to_thread(work) if loaded.scorers[ask.kind].waits else work()
         self._parts.served_log.add(made)
         return made, [{"view": view["view"], "status": view["status"]} for view in found.views]
 
