@@ -99,8 +99,12 @@ def track(settings: Settings, snapshot: Snapshot, trained: Trained, *, alias: st
 
 
 def input_example(snapshot: Snapshot, bundle: ModelBundle) -> pd.DataFrame:
-    """Return the snapshot's first three rows as the model takes them, for a user without a sequence id."""
-    rows: pd.DataFrame = snapshot.rows.slice(0, 3).select(["content_id", *bundle.input_columns]).to_pandas()
+    """Return the snapshot's last three rows as the model takes them, for a user without a sequence id."""
+    rows: pd.DataFrame = (
+        snapshot.rows.slice(max(0, snapshot.rows.num_rows - 3))
+        .select(["content_id", *bundle.input_columns])
+        .to_pandas()
+    )
     rows.insert(1, "sequence_id", np.array([-1] * len(rows), dtype=np.int64))
     for name in bundle.input_columns:
         if name not in bundle.manifest.categories:

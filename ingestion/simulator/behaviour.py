@@ -101,7 +101,7 @@ def simulate_day(
     chance = rng.random((count, 6))
     searching = chance[:, 0] < 0.3
     rising = ~searching & (chance[:, 1] < 0.35) & people.has_watch[user] & ~evening
-    restless = evening & (chance[:, 2] < 0.55) & ~searching
+    restless = evening & (chance[:, 2] < 0.5) & ~searching
     topic = np.where(searching, rng.integers(0, len(TOPICS), count), NO_TOPIC)
     _biometrics(rng, notes, people, user, session, start, rising)
     notes.add(EventType.LOGIN, start, user, session)

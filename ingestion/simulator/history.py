@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from ingestion.simulator.delivery import Delivery
 from ingestion.simulator.scenario import Scenario
 from stillpoint.clock import DAY, SECOND, from_micros, to_micros
-from stillpoint.errors import InvalidInput
+from stillpoint.errors import CorruptData, InvalidInput
 from stillpoint.events import QUARANTINE_COLUMNS, Verdict
 from stillpoint.features.recorded import events_table
 from stillpoint.features.validate import AppEvent, Malformed, parse
@@ -93,7 +93,9 @@ def write_history(
     end = to_micros(scenario.midnight) + scenario.days * DAY
     counts: Counter[str] = Counter()
     first = to_micros(scenario.midnight)
-    arriving = (one for one in scenario.deliveries() if one.arrived_us < end)
+    # East of Greenwich the day after the last begins before the last one ends in UTC.
+    longer = replace(scenario, days=scenario.days + 1)
+    arriving = (one for one in longer.deliveries() if one.arrived_us < end)
     by_day = {
         number: list(records)
         for number, records in groupby(arriving, key=lambda one: max(0, (one.arrived_us - first) // DAY))
@@ -104,10 +106,16 @@ def write_history(
         counts[Verdict.QUARANTINED.value] += len(received.quarantined)
         files = _write_received(lake, received, writer, number)
         files += _write_references(lake, scenario, writer, number, day)
-        _, lists = scenario.day(day)
-        files.append(lake.write(TRUTH_DATASET, day, f"{writer}-{number:06d}", scenario.truth(lists)))
+        for shown in longer.dates()[:2] if number == 0 else [day + timedelta(days=1)]:
+            _, lists = scenario.day(shown)
+            files.append(lake.write(TRUTH_DATASET, shown, f"{writer}-{number:06d}", scenario.truth(lists)))
         at = scenario.midnight + timedelta(days=number + 1)
-        lake.commit(Commit(writer=writer, sequence=number, at=at, files=tuple(files), properties={"simulated": 1}))
+        commit = Commit(writer=writer, sequence=number, at=at, files=tuple(files), properties={"simulated": 1})
+        if not lake.commit(commit):
+            raise CorruptData(
+                f"{lake.root}/{commit.key} holds another history of {day} than this scenario gives; its code has changed "
+                "since: begin with an empty lake"
+            )
         progress(day)
     return counts
 

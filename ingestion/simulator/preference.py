@@ -50,10 +50,11 @@ def utility(
     wanted += np.where(rising & (category == _MOVE), 2.6, 0.0) - np.where(rising & (category == _SLEEP), 1.5, 0.0)
     strength = np.array([0.0, 0.6, 0.85, 1.0])[np.minimum(context.sleep_bounces, 3)][:, None]
     story = catalogue.is_story[items]
-    wanted += strength * np.where(story, -3.5, np.where((category == _SLEEP) | (category == _MUSIC), 2.2, -0.6))
+    wanted += strength * np.where(story, -3.5, np.where((category == _SLEEP) | (category == _MUSIC), 2.2, -0.1))
     wanted += np.where(context.restless[:, None] & story & (strength == 0), 1.0, 0.0)
     evening = context.evening[:, None]
-    return np.asarray(wanted + np.where(evening, (category == _SLEEP) * 0.9 - (category == _MOVE) * 0.5, 0.0))
+    at_night = (category == _SLEEP) * 0.6 + story * 1.0 * (strength == 0) - (category == _MOVE) * 0.5
+    return np.asarray(wanted + np.where(evening, at_night, 0.0))
 
 
 def bounce_probability(

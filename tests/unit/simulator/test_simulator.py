@@ -68,6 +68,7 @@ def test_history_is_complete_repeatable_and_can_be_extended(tmp_path: Path) -> N
     assert events.num_rows + quarantine.num_rows == counts.total()
     assert lake.read("catalogue").num_rows <= 300
     longer = write_history(lake, replace(SMALL, days=4))
+    assert all(path.read_bytes() == data for path, data in files.items())
     assert longer.total() > counts.total()
     assert lake.read("events").num_rows + lake.read("quarantine").num_rows == longer.total()
     assert lake.read(TRUTH_DATASET).num_rows > 1_000

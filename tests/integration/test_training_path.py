@@ -1,0 +1,300 @@
+"""Does a model trained on a leak-free snapshot react as people do? Simulator, lake, Feast and training, all real."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import feast
+import mlflow
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from feast.repo_config import RepoConfig
+
+from feature_repo.definitions import define
+from ingestion.simulator.history import write_history
+from ingestion.simulator.scenario import Scenario
+from stillpoint.clock import DAY, HOUR, to_micros
+from stillpoint.encoder import WordLlamaEncoder
+from stillpoint.errors import AlreadyExists, CorruptData, InvalidInput, UnknownFeature
+from stillpoint.features.columns import rows_table
+from stillpoint.features.daily import daily_tables, days_between
+from stillpoint.features.declarations import CONTENT_PROFILES, STREAMED_VIEWS, VIEWS, DType, Entity
+from stillpoint.features.history import history_rows
+from stillpoint.features.recorded import on_time_events
+from stillpoint.features.request import request_time_features
+from stillpoint.lake import Commit, DateRange, Lake, by_date, feature_dataset
+from stillpoint.model import ModelBundle
+from stillpoint.objects import LocalObjects
+from stillpoint.settings import Settings
+from training.collaborative import next_mapping_version, write_mapping
+from training.snapshot import Snapshot, load_snapshot, make_snapshot, refuse_older_than
+from training.tracking import input_example, score_frame, track
+from training.train import Trained, keep, train
+
+START, DAYS = date(2026, 10, 5), 10
+CUTOFF = datetime(2026, 10, 15, tzinfo=UTC)
+ENCODER = WordLlamaEncoder()
+
+
+@dataclass
+class World:
+    lake: Lake
+    store: feast.FeatureStore
+    snapshot: Snapshot
+    trained: Trained
+
+
+def load_features(lake: Lake, last: date, number: int = 0) -> None:
+    """Backfill all views from the lake's events by the one definition of each, beside what is there."""
+    table, files = lake.read("events"), []
+    events = on_time_events(table)
+    for view in STREAMED_VIEWS:
+        rows = rows_table(view, history_rows(view, events, encoder=ENCODER))
+        files += [lake.write(feature_dataset(view), day, f"backfill-{number}", part) for day, part in by_date(rows)]
+    references = {"users": lake.read("users"), "catalogue": lake.read("catalogue")}
+    for day, view, rows in daily_tables(days_between(START, last), events=table, encoder=ENCODER, **references):
+        files.append(lake.write(feature_dataset(view), day, f"daily-{number}", rows))
+    lake.commit(Commit(writer="backfill", sequence=number, at=CUTOFF, files=tuple(files)))
+
+
+def open_store(lake: Lake, folder: Path) -> feast.FeatureStore:
+    config = RepoConfig(
+        project="training_path",
+        provider="local",
+        registry={"path": str(folder / "registry.pb")},
+        online_store={"type": "sqlite", "path": str(folder / "online.db")},
+        offline_store={
+            "type": "stillpoint.stores.offline.StillpointOfflineStore",
+            "lake_root": lake.root,
+            "created_cutoff": True,
+        },
+        entity_key_serialization_version=3,
+    )
+    store = feast.FeatureStore(config=config)
+    store.apply(define(lake_root=lake.root, mapping_version=1).all())
+    return store
+
+
+def make_world(folder: Path, **changes: Any) -> World:
+    lake = Lake(LocalObjects(folder / "lake"))
+    write_history(lake, replace(Scenario(start=START, days=DAYS, users=900, seed=5), **changes))
+    load_features(lake, START + timedelta(days=DAYS))
+    store = open_store(lake, folder)
+    snapshot = make_snapshot(lake, store, cutoff=CUTOFF, encoder_sha256=ENCODER.sha256)
+    return World(lake, store, snapshot, train(lake, snapshot, mapping_version=1, seed=7))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+def test_snapshot_has_one_row_per_shown_item_and_keeps_its_id_and_bytes(world: World) -> None:
+    manifest = world.snapshot.manifest
+    assert world.snapshot.rows.num_rows == manifest.rows > 50_000
+    assert manifest.data == "simulated"
+    path = f"snapshots/{manifest.id}/rows.parquet"
+    before = world.lake.objects.get(path)
+    again = make_snapshot(world.lake, world.store, cutoff=CUTOFF, encoder_sha256=ENCODER.sha256)
+    assert again.manifest == manifest
+    assert world.lake.objects.get(path) == before
+    assert load_snapshot(world.lake, manifest.id).rows.equals(world.snapshot.rows)
+
+
+def test_nothing_that_happens_or_arrives_after_the_cutoff_changes_a_snapshot(tmp_path: Path) -> None:
+    lake, cutoff = Lake(LocalObjects(tmp_path / "lake")), datetime(2026, 10, 8, tzinfo=UTC)
+    store = open_store(lake, tmp_path)
+    taken = []
+    for number, days in enumerate((3, 5)):
+        write_history(lake, Scenario(start=START, days=days, users=150, seed=5))
+        load_features(lake, START + timedelta(days=days), number)
+        taken.append(make_snapshot(lake, store, cutoff=cutoff, encoder_sha256=ENCODER.sha256).manifest)
+    assert lake.read("events", DateRange(date(2026, 10, 9), None)).num_rows > 500
+    assert taken[0] == taken[1]
+    assert taken[0].positives > 20
+
+
+def test_features_of_a_row_were_known_when_it_was_shown(world: World) -> None:
+    rows = world.snapshot.rows
+    for view in STREAMED_VIEWS:
+        age = rows[f"{view.name}_age"].drop_null()
+        assert len(age) > 100
+        assert pc.min(age).as_py() >= 0
+        assert pc.max(age).as_py() <= view.max_age_seconds
+
+
+def test_same_snapshot_gives_the_same_model_bytes(world: World) -> None:
+    again = train(world.lake, world.snapshot, mapping_version=1, seed=7, with_baselines=False)
+    assert again.bundle.manifest.ranker_sha256 == world.trained.bundle.manifest.ranker_sha256
+    assert again.bundle.manifest.factors_sha256 == world.trained.bundle.manifest.factors_sha256
+
+
+def test_ranker_beats_its_baselines_and_stays_below_the_true_preference(world: World) -> None:
+    everybody = world.trained.evaluation.results["all"]
+    for weaker in ("without_real_time", "popularity", "collaborative"):
+        assert everybody[weaker]["ndcg_lift"].high < 0, weaker
+    assert everybody["true_preference"]["ndcg_lift"].low > 0
+    assert world.trained.evaluation.calibration_error < 0.03
+
+
+def test_without_context_effect_real_time_features_show_no_lift(tmp_path: Path) -> None:
+    still = make_world(tmp_path, context_effect=False)
+    lift = still.trained.evaluation.results["all"]["without_real_time"]["ndcg_lift"]
+    assert lift.low <= 0.01
+    assert lift.high >= -0.01
+
+
+def ranks(bundle: ModelBundle, world: World, sequence_id: int | None = None, **changes: Any) -> Mapping[str, float]:
+    """Return the mean score of each category, and of sleep stories, for a usual person in a changed situation."""
+    contents = world.lake.read("features/content_profiles")
+    newest = contents.filter(pc.equal(contents["event_timestamp"], pc.max(contents["event_timestamp"])))
+    columns: dict[str, np.ndarray] = {}
+    for view in VIEWS:
+        for feature in view:
+            if view.entity is Entity.USER and feature.dtype is not DType.EMBEDDING:
+                columns[feature.name] = np.array([None] if feature.dtype is DType.STRING else [np.nan], dtype=object)
+                if feature.dtype is not DType.STRING:
+                    columns[feature.name] = columns[feature.name].astype(float)
+        columns[f"{view.name}_age_seconds"] = np.array([np.nan])
+    for feature in CONTENT_PROFILES:
+        values = newest[feature.name]
+        if feature.dtype is DType.EMBEDDING:
+            columns[feature.name] = np.array(values.to_pylist(), dtype=np.float32)
+        elif feature.dtype is DType.STRING:
+            columns[feature.name] = np.array(values.to_pylist(), dtype=object)
+        else:
+            columns[feature.name] = values.cast(pa.float64()).to_numpy()
+    columns["search_embedding"] = np.full((1, 256), np.nan, dtype=np.float32)
+    for name in [name for name in columns if name.startswith("plays_30d_")]:
+        columns[name] = np.array([3.0])
+        columns[name.replace("plays", "completion_rate")] = np.array([0.6])
+    known = {"tenure_days": 200.0, "subscribed": 1.0, "session_play_count": 0.0, "session_sleep_play_count": 0.0}
+    known |= {"session_age_seconds": 60.0, "session_bounce_rates_age_seconds": 20.0}
+    columns |= {name: np.array([value]) for name, value in known.items()}
+    columns["tenure_level"] = np.array(["regular"], dtype=object)
+    columns["request_timestamp_us"] = np.array([to_micros(CUTOFF) + DAY + 20 * HOUR])
+    columns |= {name: np.atleast_1d(np.asarray(value)) for name, value in changes.items() if name != "search_embedding"}
+    if "search_embedding" in changes:
+        columns["search_embedding"] = changes["search_embedding"]
+    columns |= request_time_features(columns)
+    scores = bundle.score(bundle.select(columns), content_ids=newest["content_id"].to_pylist(), sequence_id=sequence_id)
+    category = columns["category"]
+    story = (category == "sleep") & (columns["duration_seconds"] > 26 * 60) & (columns["duration_seconds"] < 44 * 60)
+    place = scores.argsort().argsort() / len(scores)
+    found = {str(name): float(place[category == name].mean()) for name in set(category)}
+    return found | {
+        "story": float(place[story].mean()),
+        "other sleep": float(place[(category == "sleep") & ~story].mean()),
+    }
+
+
+def test_search_for_an_exam_raises_focus(world: World) -> None:
+    before = ranks(world.trained.bundle, world)
+    searched = ENCODER.encode(["preparing for big exam"])
+    after = ranks(
+        world.trained.bundle,
+        world,
+        search_embedding=searched,
+        search_count_24h=1.0,
+        search_embeddings_age_seconds=20.0,
+    )
+    assert after["focus"] > before["focus"] + 0.1
+    assert after["focus"] == max(after[name] for name in ("focus", "move", "music", "meditate", "stress", "sleep"))
+
+
+def test_abandoned_sleep_stories_give_way_to_other_sleep_content(world: World) -> None:
+    before = ranks(world.trained.bundle, world)
+    after = ranks(
+        world.trained.bundle,
+        world,
+        session_play_count=3.0,
+        session_sleep_play_count=3.0,
+        session_bounce_rate=1.0,
+        session_sleep_bounce_rate=1.0,
+        session_age_seconds=240.0,
+    )
+    assert after["story"] < before["story"]
+    assert after["other sleep"] > before["other sleep"] + 0.05
+    assert after["other sleep"] - after["story"] > before["other sleep"] - before["story"] + 0.1
+    assert after["music"] > max(before["music"], after["story"])
+
+
+def test_rising_pulse_and_steps_raise_move(world: World) -> None:
+    before = ranks(world.trained.bundle, world)
+    after = ranks(
+        world.trained.bundle,
+        world,
+        heart_rate_mean_10m=92.0,
+        heart_rate_slope_10m=3.5,
+        steps_sum_10m=500.0,
+        steps_trend_10m=200.0,
+        exertion_rising=1.0,
+        biometrics_age_seconds=10.0,
+    )
+    assert after["move"] > before["move"] + 0.1
+    assert after["move"] > after["sleep"]
+
+
+def test_kept_model_is_found_by_its_digest_with_its_mapping(world: World) -> None:
+    key = keep(world.lake, world.trained, cutoff=CUTOFF)
+    assert keep(world.lake, world.trained, cutoff=CUTOFF) == key
+    loaded = ModelBundle.load(world.lake.objects.get(key), expected_sha256=world.trained.bundle.sha256)
+    assert loaded.manifest.snapshot_id == world.snapshot.manifest.id
+    mapping = world.lake.read("mappings/1")
+    assert mapping.num_rows == loaded.user_count
+    assert set(mapping["sequence_id"].to_pylist()) == set(range(loaded.user_count))
+    assert next_mapping_version(world.lake) == 2
+    other = replace(world.trained.factors, user_ids=world.trained.factors.user_ids[::-1])
+    with pytest.raises(AlreadyExists, match="is taken by another mapping"):
+        write_mapping(world.lake, other, mapping_version=1, cutoff=CUTOFF)
+
+
+def test_run_is_tracked_and_the_registered_model_scores_as_the_bundle_does(world: World, tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, mlflow_tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", mlflow_experiment="t")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        run = track(settings, world.snapshot, world.trained, alias="green")
+        logged = mlflow.MlflowClient().get_run(run).data
+        assert logged.params["snapshot_id"] == world.snapshot.manifest.id
+        assert logged.metrics["ranker_recall_at_3"] > 0
+        model = mlflow.pyfunc.load_model("models:/stillpoint-ranker@green")
+        example = input_example(world.snapshot, world.trained.bundle)
+        expected = score_frame(world.trained.bundle, example)
+        np.testing.assert_array_equal(model.predict(example), expected)
+        assert len(set(expected)) > 1
+        with pytest.raises(mlflow.exceptions.MlflowException, match="content_id"):
+            model.predict(example.drop(columns="content_id"))
+
+
+def test_too_few_labels_are_refused(world: World) -> None:
+    early = datetime(2026, 10, 5, 6, tzinfo=UTC)
+    with pytest.raises(InvalidInput, match=r"labelled rows with .* expected at least 500"):
+        make_snapshot(world.lake, world.store, cutoff=early, encoder_sha256=ENCODER.sha256)
+
+
+def test_missing_snapshot_old_snapshot_and_damaged_rows_are_refused(world: World, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=f"no snapshot 's0'; there are: .*{world.snapshot.manifest.id}"):
+        load_snapshot(world.lake, "s0")
+    with pytest.raises(InvalidInput, match="ends 48 h ago; expected under 24 h"):
+        refuse_older_than(world.snapshot.manifest, timedelta(hours=24), now=CUTOFF + timedelta(hours=48))
+    lake = Lake(LocalObjects(tmp_path))
+    folder = f"snapshots/{world.snapshot.manifest.id}"
+    lake.objects.put(f"{folder}/manifest.json", world.lake.objects.get(f"{folder}/manifest.json"))
+    lake.objects.put(f"{folder}/rows.parquet", b"other rows")
+    with pytest.raises(CorruptData, match="does not match its manifest"):
+        load_snapshot(lake, world.snapshot.manifest.id)
+
+
+def test_service_without_a_declared_feature_is_refused(world: World, tmp_path: Path) -> None:
+    store = open_store(world.lake, tmp_path)
+    views = define(lake_root=world.lake.root, mapping_version=1).views
+    lacking = feast.FeatureService(
+        name="ranker_v1", features=[one for name, one in views.items() if name not in ("biometrics", "user_sequence")]
+    )
+    store.apply([lacking])
+    with pytest.raises(UnknownFeature, match="ranker_v1 lacks biometrics:heart_rate_mean_10m"):
+        make_snapshot(world.lake, store, cutoff=CUTOFF, encoder_sha256=ENCODER.sha256)
