@@ -15,6 +15,7 @@ from inference.predict import Guard
 from inference.recommendations import Recommendations
 from inference.served_log import ServedLog
 from inference.service import Parts, Service
+from inference.tokens import Tokens
 from inference.worker import Worker
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.lake import Lake
@@ -98,6 +99,7 @@ def create_app() -> Starlette:
             served_log=ServedLog(lake, clock=system_clock, seed=settings.seed),
             clock=system_clock,
             guard=Guard(),
+            tokens=None if settings.http_tokens is None else Tokens.load(settings.http_tokens),
         )
     )
     return service.app

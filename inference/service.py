@@ -30,6 +30,7 @@ from inference.problems import Problem, invalid, unavailable
 from inference.rank import popular
 from inference.recommendations import parse, recommendation_key
 from inference.served_log import ServedLog
+from inference.tokens import Scope, Tokens
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import InvalidInput, PlanRefused, StackUnavailable, StillpointError, UnknownFeature
 from stillpoint.features.validate import Malformed
@@ -66,6 +67,8 @@ class Parts:
     served_log: ServedLog
     clock: Clock
     guard: Guard
+    tokens: Tokens | None
+    """None answers everybody: on loopback only, which the entry point sees to."""
 
 
 class Metrics:
@@ -96,11 +99,11 @@ class Service:
         self._readers: dict[tuple[str, int], AsyncOnlineReader] = {}
         self.app = Starlette(
             routes=[
-                self._route("/v1/users/{user_id}/recommendations", self.stored, "GET"),
-                self._route("/v1/recommendations", self.predict, "POST"),
-                self._route("/get-online-features", self.features, "POST"),
-                self._route("/v1/events", self.events, "POST"),
-                self._route("/v1/release", self.release, "GET"),
+                self._route("/v1/users/{user_id}/recommendations", self.stored, "GET", Scope.READ),
+                self._route("/v1/recommendations", self.predict, "POST", Scope.PREDICT),
+                self._route("/get-online-features", self.features, "POST", Scope.READ),
+                self._route("/v1/events", self.events, "POST", Scope.WRITE_EVENTS),
+                self._route("/v1/release", self.release, "GET", Scope.READ),
                 Route("/healthz", self.alive),
                 Route("/readyz", self.ready),
                 Route("/metrics", self.metrics),
@@ -115,7 +118,7 @@ class Service:
         await asyncio.to_thread(self._parts.following.close)
         await asyncio.to_thread(self._parts.served_log.close)
 
-    def _route(self, path: str, handler: Callable[[Request], Awaitable[Response]], method: str) -> Route:
+    def _route(self, path: str, handler: Callable[[Request], Awaitable[Response]], method: str, scope: Scope) -> Route:
         async def handle(request: Request) -> Response:
             started = time.perf_counter()
             request_id = request.headers.get("x-request-id", "")
@@ -123,6 +126,8 @@ class Service:
                 request_id = uuid.uuid4().hex
             request.state.request_id = request_id
             try:
+                if self._parts.tokens is not None:
+                    self._parts.tokens.demand(request.headers.get("authorization"), scope)
                 response = await handler(request)
             except Problem as problem:
                 response = problem.response()

@@ -1,0 +1,127 @@
+"""Does the HTTP service answer from one release, say so, and let in only whom it should?"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from inference.following import Following
+from inference.loaded_release import load
+from inference.predict import Guard
+from inference.served_log import ServedLog
+from inference.service import Parts, Service
+from inference.tokens import Tokens
+from stillpoint.clock import system_clock
+from stillpoint.lake import Lake
+from stillpoint.objects import LocalObjects
+from stillpoint.presence import WorkerKind
+from stillpoint.settings import Settings
+from stillpoint.stores.connection import connect, connect_async
+from stillpoint.stores.reader import AsyncOnlineReader
+from tests.hand_made import HandMade, hand_made
+
+
+def service(made: HandMade, tokens: Tokens | None = None) -> TestClient:
+    connection = made.settings.redis_serving.get_secret_value()
+    following = Following(
+        made.book,
+        lambda release, generation: load(made.book, made.lake, made.settings, release, generation, now=system_clock()),
+        redis=connect(connection),
+        kind=WorkerKind.SERVICE,
+        address="test",
+        clock=system_clock,
+    )
+    parts = Parts(
+        following=following,
+        redis=connect_async(connection),
+        async_reader=lambda loaded: AsyncOnlineReader(connect_async(connection), loaded.plan),
+        put_events=lambda payloads: None,
+        quarantine=lambda rejected: None,
+        served_log=ServedLog(made.lake, clock=system_clock, seed=7),
+        clock=system_clock,
+        guard=Guard(),
+        tokens=tokens,
+    )
+    return TestClient(Service(parts).app)
+
+
+@pytest.fixture
+def made(tmp_path: Path, redis_factory: Any) -> HandMade:
+    connection = redis_factory().connection_string
+    lake = Lake(LocalObjects(tmp_path / "lake"))
+    settings = Settings(
+        _env_file=None,
+        home=tmp_path,
+        lake=lake.root,
+        redis_green=connection,
+        redis_blue=connection,
+        redis_serving=connection,
+    )
+    made = hand_made(lake, settings, project="stillpoint_handmade")
+    made.point()
+    return made
+
+
+@pytest.fixture
+def client(made: HandMade) -> Iterator[TestClient]:
+    with service(made) as client:
+        yield client
+
+
+def test_a_prediction_is_made_by_the_live_release_and_says_so(client: TestClient) -> None:
+    answer = client.post("/v1/recommendations", json={"user_id": "u1", "kind": "today", "limit": 5})
+    assert answer.status_code == 200
+    assert answer.headers["X-Stillpoint-Release"] == answer.json()["release"] == "r0001"
+    assert (answer.json()["source"], len(answer.json()["items"])) == ("model", 5)
+
+
+def test_what_is_not_stored_is_answered_with_popular_content_that_is_marked(client: TestClient) -> None:
+    answer = client.get("/v1/users/u1/recommendations?kinds=today,sleep").json()
+    assert {name: one["source"] for name, one in answer["recommendations"].items()} == dict.fromkeys(
+        ("today", "sleep"), "fallback"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("/v1/users/u1/recommendations?kinds=x", "kinds"), ("/v1/users/u1/recommendations?limit=0", "limit")],
+)
+def test_a_bad_request_is_a_problem_that_names_the_field(client: TestClient, path: str, field: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_without_a_release_nothing_is_ready_and_clients_are_told_to_come_back(tmp_path: Path, made: HandMade) -> None:
+    made.lake = Lake(LocalObjects(tmp_path / "empty"))
+    made.book = type(made.book)(made.lake.objects)
+    with service(made) as client:
+        assert client.get("/healthz").status_code == 200
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+
+
+def test_tokens_open_only_what_their_scope_says(tmp_path: Path, made: HandMade) -> None:
+    file = tmp_path / "tokens.json"
+    entry = {"name": "app", "sha256": hashlib.sha256(b"secret").hexdigest(), "scopes": ["read"]}
+    file.write_text(json.dumps({"tokens": [entry]}))
+    body = {"user_id": "u1", "kind": "today"}
+    with service(made, Tokens.load(file)) as client:
+        bearer = {"Authorization": "Bearer secret"}
+        assert client.get("/v1/release").status_code == 401
+        assert client.get("/v1/release", headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert client.get("/v1/release", headers=bearer).status_code == 200
+        assert client.post("/v1/recommendations", json=body, headers=bearer).status_code == 403
+
+
+def test_what_was_served_reaches_the_lake_when_the_service_ends(made: HandMade) -> None:
+    with service(made) as client:
+        client.post("/v1/recommendations", json={"user_id": "u1", "kind": "today"})
+    (row,) = made.lake.read("served").to_pylist()
+    assert (row["user_id"], row["release"], row["source"]) == ("u1", "r0001", "model")
+    assert row["served_at"] <= datetime.now(UTC)
