@@ -231,3 +231,75 @@ def history(as_json: Json = False) -> None:
             f"{event.at:%Y-%m-%d %H:%M:%S}", event.release, event.what, event.by, event.why, event.report or ""
         )
     Console().print(table)
+
+
+@release.command()
+def rehearse(
+    url: Annotated[str | None, typer.Option(help="The service; by default the one of the settings.")] = None,
+    moves: Annotated[int, typer.Option(min=1, max=500, help="Switches and rollbacks; even ends where it began.")] = 10,
+    rate: Annotated[float, typer.Option(min=1, max=5000, help="Requests per second.")] = 50.0,
+    seed: Annotated[int | None, typer.Option(help="Decides pauses and faults; the setting by default.")] = None,
+    kill: Annotated[
+        list[int] | None,
+        typer.Option(help="Process of the service (its workers too) that faults may kill; repeatable."),
+    ] = None,
+    token: Annotated[str | None, typer.Option(envvar="STILLPOINT_TOKEN", help="Bearer token of the service.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+    as_json: Json = False,
+) -> None:
+    """Move the live release back and forth under load, with faults, and judge every answer."""
+    from release.rehearsal.plan import Fault, plan_flips
+    from release.rehearsal.report import plot, text
+    from release.rehearsal.run import break_servers
+    from release.rehearsal.run import rehearse as run
+
+    tools = _tools(as_json)
+    settings = tools.settings
+    chosen = settings.seed if seed is None else seed
+    faults = [fault for fault in Fault if kill or fault is not Fault.KILL_WORKER]
+    address = url or f"http://{settings.http_host}:{settings.http_port}"
+    planned = plan_flips(seed=chosen, flips=moves, faults=faults)
+    found, answers = run(
+        tools, address, planned, seed=chosen, rate=rate, breaks=break_servers(tools, kill), token=token
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rehearsal.json").write_text(found.model_dump_json(indent=1) + "\n")
+    (folder / "rehearsal.txt").write_text(text(found) + "\n")
+    plot(found, answers, folder / "rehearsal.svg")
+    if as_json:
+        _print(found)
+    else:
+        print(text(found))
+        print(f"report: {folder}/rehearsal.txt, .json, .svg")
+    if not found.verdict.passed:
+        raise typer.Exit(1)
+
+
+def retrain(
+    store: Annotated[
+        str, typer.Option(help="Whose definitions the snapshot uses: live, sandbox or a colour.")
+    ] = "live",
+    resume: Annotated[
+        str | None, typer.Option(help="Go on with this model (SHA256) instead of training another.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Snapshot, train, prepare, check and switch: a new model live, from one command.
+
+    Each step may be killed; the next run says with `--resume` where to go on. A rollback target that is older than
+    STILLPOINT_ROLLBACK_KEEP is retired on the way; a younger one stops it, and says until when.
+    """
+    from release.retrain import plan_retrain
+    from release.retrain import retrain as run
+
+    tools = _tools(as_json)
+    if dry_run:
+        steps = plan_retrain(tools, store=store, resume=resume)
+        _print({"steps": steps}) if as_json else print("\n".join(steps))
+        return
+    done = run(tools, store=store, resume=resume)
+    if as_json:
+        _print(asdict(done))
+        return
+    _switched(done, as_json)

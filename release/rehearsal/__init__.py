@@ -1,0 +1,1 @@
+"""Proof under load: many switches with faults, every answer recorded and judged."""

@@ -1,0 +1,254 @@
+"""How does a rehearsal run: load on, pointer moved again and again, faults in between?"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from release.canaries import read as read_canaries
+from release.check import side
+from release.ranking import rank
+from release.rehearsal.judge import Answer, Made, Scores, Verdict, judge
+from release.rehearsal.load import Load
+from release.rehearsal.plan import Fault, Flip
+from release.states import rollback_target
+from release.switch import Switched, roll_back, switch
+from release.tools import Tools
+from stillpoint.errors import ReleaseRefused
+from stillpoint.features.declarations import CONTENT_PROFILES
+from stillpoint.lake import Lake, feature_dataset
+from stillpoint.messages import Kind
+from stillpoint.presence import WorkerKind
+from stillpoint.releases import GONE
+
+Break = Callable[[Fault], None]
+"""Does what a fault says to the servers around."""
+
+
+class Moved(BaseModel):
+    """One switch or rollback as it went. Seconds since the load began, and durations."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip: int
+    release: str
+    generation: int
+    fault: Fault
+    began: float
+    ended: float
+    load_seconds: float
+    switch_seconds: float
+    died: tuple[str, ...]
+    hanging: tuple[str, ...]
+
+
+class Rehearsed(BaseModel):
+    """What a rehearsal found. Latencies in milliseconds: `p50`, `p99`, `count` before, during and after switches."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int
+    seconds: float
+    verdict: Verdict
+    moves: tuple[Moved, ...]
+    latency: dict[str, dict[str, float]]
+
+
+def rehearse(tools: Tools, url: str, flips: Sequence[Flip], *, seed: int, rate: float, breaks: Break,
+             token: str | None = None, warm_seconds: float = 2.0, threads: int = 4,
+             ) -> tuple[Rehearsed, list[Answer]]:  # fmt: skip
+    """Move the pointer between the live release and the other one under load; return the findings and every answer.
+
+    Ends with the release live that was live at the start if the number of moves is even.
+
+    Raises:
+        ReleaseRefused: there is no second release to move to, or a move was refused.
+    """
+    pair = two_releases(tools)
+    made, expected = what_is_right(tools, pair)
+    users = sorted({user for people in expected.values() for user in people})
+    moves: list[Moved] = []
+    with Load(url, users, rate=rate, token=token, threads=threads) as load:
+        time.sleep(warm_seconds)
+        for flip in flips:
+            time.sleep(flip.pause_seconds)
+            began = load.now()
+            breaks(flip.fault)
+            with disturbed(tools, flip.fault) as hands:
+                done = _move(hands, pair)
+            moves.append(_moved(flip, done, began, load.now()))
+            tools.progress(f"move {flip.number} of {len(flips)}: {done.release.id} with {flip.fault}")
+        time.sleep(warm_seconds)
+        seconds = load.now()
+    answers = sorted(load.answers, key=lambda answer: answer.at)
+    found = Rehearsed(
+        seed=seed,
+        seconds=seconds,
+        verdict=judge(answers, made, expected),
+        moves=tuple(moves),
+        latency=latency(answers, moves),
+    )
+    return found, answers
+
+
+def two_releases(tools: Tools) -> tuple[str, str]:
+    """Return the live release and the one that it can be changed for.
+
+    Raises:
+        ReleaseRefused: there is none.
+    """
+    live = tools.book.live()
+    others = [intent.id for intent in tools.book.intents() if tools.book.state(intent.id) not in GONE]
+    others = [one for one in others if one in tools.book.releases() and (live is None or one != live.release)]
+    if live is None or not others:
+        raise ReleaseRefused(
+            "a rehearsal moves between two releases: one live, one checked or a rollback target; prepare, check and "
+            "switch another one first"
+        )
+    return live.release, rollback_target(tools.book) or others[-1]
+
+
+def _move(tools: Tools, pair: tuple[str, str]) -> Switched:
+    live = tools.book.live()
+    other = pair[1] if live is not None and live.release == pair[0] else pair[0]
+    if rollback_target(tools.book) == other:
+        return roll_back(tools, why="rehearsal")
+    return switch(tools, other, why="rehearsal", force="rehearsal")
+
+
+def what_is_right(tools: Tools, pair: Sequence[str]) -> tuple[dict[str, Made], dict[str, dict[str, Scores]]]:
+    """Return what each release is made of, and how it ranks for each of its canaries."""
+    contents = content_ids(tools.lake)
+    made, expected = {}, {}
+    for release_id in pair:
+        beside = side(tools, tools.book.get(release_id))
+        release = beside.release
+        made[release_id] = Made(
+            mapping_version=release.mapping_version,
+            read_plan_sha256=release.read_plan_sha256,
+            models={kind.value: route.sha256 for kind, route in release.routes.items()},
+        )
+        people: dict[str, Mapping[str, float]] = {}
+        for canary in read_canaries(tools.lake.objects, release_id):
+            scores = rank(beside, canary.user_id, Kind.TODAY, contents, now_us=tools.now_us())
+            people[canary.user_id] = dict(zip(contents, scores.tolist(), strict=True))
+        expected[release_id] = people
+    return made, expected
+
+
+def content_ids(lake: Lake) -> list[str]:
+    """Return all contents that have features."""
+    table = lake.read(feature_dataset(CONTENT_PROFILES), columns=["content_id"])
+    return sorted(set(table["content_id"].to_pylist()))
+
+
+def latency(answers: Sequence[Answer], moves: Sequence[Moved]) -> dict[str, dict[str, float]]:
+    """Return percentiles of good answers asked before the first move, during moves, between and after them."""
+    first = moves[0].began if moves else float("inf")
+    last = moves[-1].ended if moves else float("inf")
+
+    def phase(at: float) -> str:
+        if at < first:
+            return "before"
+        if any(move.began <= at <= move.ended for move in moves):
+            return "during"
+        return "after" if at > last else "between"
+
+    groups: dict[str, list[float]] = {"before": [], "during": [], "between": [], "after": []}
+    for answer in answers:
+        if answer.status == 200 and not answer.retried:
+            groups[phase(answer.at)].append(answer.seconds * 1000)
+    return {
+        name: {"count": float(len(took)), "p50": _percentile(took, 0.5), "p99": _percentile(took, 0.99)}
+        for name, took in groups.items()
+        if took
+    }
+
+
+def _percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def _moved(flip: Flip, done: Switched, began: float, ended: float) -> Moved:
+    return Moved(
+        flip=flip.number,
+        release=done.release.id,
+        generation=done.pointer.generation,
+        fault=flip.fault,
+        began=began,
+        ended=ended,
+        load_seconds=done.load_seconds,
+        switch_seconds=done.switch_seconds,
+        died=done.died,
+        hanging=done.hanging,
+    )
+
+
+class _SlowObjects:
+    def __init__(self, objects: Any, seconds: float) -> None:
+        self._objects, self._seconds = objects, seconds
+
+    def __getattr__(self, name: str) -> Any:
+        time.sleep(self._seconds)
+        return getattr(self._objects, name)
+
+
+class _Deaf:
+    """A Redis client whose notifications are lost."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def publish(self, channel: str, message: str) -> int:
+        return 0
+
+
+@contextmanager
+def disturbed(tools: Tools, fault: Fault) -> Iterator[Tools]:
+    """Give the switcher a slow book or a silent channel, as the fault says."""
+    if fault is Fault.SLOW_BOOK:
+        yield replace(tools, lake=Lake(_SlowObjects(tools.lake.objects, 0.02)))
+    elif fault is Fault.LOST_NEWS:
+        yield replace(tools, serving=_Deaf(tools.serving))
+    else:
+        yield tools
+
+
+def break_servers(tools: Tools, pids: Sequence[int] | None = None) -> Break:
+    """Return what does the faults for real: SIGKILL for a service worker of this host, all Redis connections cut.
+
+    Only processes whose ids are among `pids` are killed; None kills none.
+    """
+    turn = 0
+
+    def breaks(fault: Fault) -> None:
+        nonlocal turn
+        if fault is Fault.KILL_WORKER and pids is not None:
+            known = [w.pid for w in tools.workers() if w.kind is WorkerKind.SERVICE and w.pid in _family(pids)]
+            if known:
+                os.kill(sorted(known)[turn % len(known)], signal.SIGKILL)
+                turn += 1
+        if fault is Fault.CUT_CONNECTIONS:
+            tools.serving.client_kill_filter(_type="normal", skipme=True)
+
+    return breaks
+
+
+def _family(pids: Sequence[int]) -> set[int]:
+    """Return these processes and their children."""
+    import psutil
+
+    found = set(pids)
+    for pid in pids:
+        if psutil.pid_exists(pid):
+            found |= {child.pid for child in psutil.Process(pid).children(recursive=True)}
+    return found
