@@ -10,8 +10,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-import inference
-import stillpoint
+from inference import lambda_handler
+from stillpoint import errors
 
 HANDLER = "inference.lambda_handler.handle"
 _LEFT_OUT = ("stillpoint/local/", "stillpoint/cli/")
@@ -22,7 +22,7 @@ def package() -> bytes:
     """Return the zip."""
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-        for module in (inference, stillpoint):
+        for module in (lambda_handler, errors):
             folder = Path(str(module.__file__)).parent
             for file in sorted(folder.rglob("*.py")):
                 name = f"{folder.name}/{file.relative_to(folder).as_posix()}"
