@@ -1,0 +1,83 @@
+"""What happens when a model meets the id mapping of another release? An experiment beside the live service.
+
+`python -m inference.mixup OLD NEW` puts the model of release OLD over the features of release NEW, as a system without paired
+releases does while it refills: once without the guard, once with it. It prints JSON and changes nothing.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow.compute as pc
+
+from inference.entry import now_us, open_lake
+from inference.loaded_release import LoadedRelease, load
+from inference.person import READ_FEATURES, person
+from inference.predict import Ask, Guard, predict
+from stillpoint.clock import from_micros, system_clock
+from stillpoint.lake import Lake
+from stillpoint.messages import Kind
+from stillpoint.releases import ObjectReleaseBook
+from stillpoint.settings import Settings
+
+_PEOPLE = 200
+
+
+def mixed(old: LoadedRelease, new: LoadedRelease) -> LoadedRelease:
+    """Return the pairing that must never answer: the old models and contents over the new colour's features."""
+    return LoadedRelease(
+        release=old.release,
+        generation=old.generation,
+        plan=new.plan,
+        reader=new.reader,
+        scorers=old.scorers,
+        contents=old.contents,
+    )
+
+
+def owners(lake: Lake, mapping_version: int) -> dict[int, str]:
+    """Return whose row each sequence id is in a mapping."""
+    table = lake.read(f"mappings/{mapping_version}", where=pc.field("mapping_version") == mapping_version)
+    return dict(zip(table["sequence_id"].to_pylist(), table["user_id"].to_pylist(), strict=True))
+
+
+def experiment(lake: Lake, old: LoadedRelease, new: LoadedRelease, users: Sequence[str]) -> dict[str, Any]:
+    """Rank people with the mixed pairing, without and with the guard; count whose factors were used for whom."""
+    pair = mixed(old, new)
+    whose = owners(lake, old.release.mapping_version)
+    at_us = now_us()
+    somebody_else, refused, example = 0, 0, None
+    for user in users:
+        found = person(pair.reader.read(list(READ_FEATURES), {"user_id": [user]}, now_us=at_us))
+        owner = whose.get(found.sequence_id) if found.sequence_id is not None else None
+        ask = Ask("experiment", user, Kind.TODAY, from_micros(at_us), None, limit=5)
+        unguarded = predict(pair, ask, found, (), at=ask.happened, guard=Guard(on=False))
+        guarded = predict(pair, ask, found, (), at=ask.happened, guard=Guard())
+        refused += guarded.refusal is not None
+        if owner is not None and owner != user:
+            somebody_else += 1
+            if example is None:
+                example = {
+                    "user": user,
+                    "taken_for": owner,
+                    "unguarded": [item.title for item in unguarded.items],
+                    "guarded": [item.title for item in guarded.items],
+                    "refusal": guarded.refusal,
+                }
+    return {"people": len(users), "somebody_else": somebody_else, "refused_by_guard": refused, "example": example}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the experiment for two recorded releases and print what came out."""
+    settings = Settings.load()
+    lake = open_lake(settings)
+    book = ObjectReleaseBook(lake.objects)
+    old, new = (load(book, lake, settings, release_id, 0, now=system_clock()) for release_id in arguments)
+    users = [user for _, user in sorted(owners(lake, new.release.mapping_version).items())][:_PEOPLE]
+    sys.stdout.write(json.dumps(experiment(lake, old, new, users)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
