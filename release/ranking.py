@@ -1,6 +1,6 @@
 """How would a release rank these contents for this user? For the gate and for proofs; serving has its own fast path."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,16 +9,36 @@ from release.gate import Side
 from stillpoint.features.declarations import EMBEDDING_LENGTH, VIEWS, DType
 from stillpoint.features.request import REQUEST_TIMESTAMP, request_time_features
 from stillpoint.messages import Kind
+from stillpoint.stores.columns import OnlineColumns
+
+Resolve = Callable[[Side, OnlineColumns], int | None]
+"""Says which row of the model's factors is the user's; None for a user without one."""
+
+
+def guarded(side: Side, user: OnlineColumns) -> int | None:
+    """Resolve as serving does: the sentinel and the user's own mapping version must be the model's."""
+    expected = side.release.mapping_version
+    found = user.sentinel
+    if found is None or not found.fill_complete or found.mapping_version != expected:
+        return None
+    return unguarded(side, user) if user.values("mapping_version")[0] == expected else None
+
+
+def unguarded(side: Side, user: OnlineColumns) -> int | None:
+    """Believe whatever sequence id is stored: how a stale mapping silently ranks for another person. For proofs only."""
+    sequence = user.values("sequence_id")[0]
+    return None if sequence is None else int(sequence)
+
+
+def known(sequence_id: int) -> Resolve:
+    """Resolve to a row that is known beforehand, whatever the colour says."""
+    return lambda side, user: sequence_id
 
 
 def rank(
-    side: Side, user_id: str, kind: Kind, contents: Sequence[str], *, now_us: int, guarded: bool = True
+    side: Side, user_id: str, kind: Kind, contents: Sequence[str], *, now_us: int, resolve: Resolve = guarded
 ) -> np.ndarray:
-    """Return one score per content, float64.
-
-    `guarded` is what serving does: a sequence id counts only if the sentinel and the user's own mapping version are the
-    model's. Without the guard a stale mapping silently ranks for another person; only a test asks for that.
-    """
+    """Return one score per content, float64, from the features in the release's colour and its model of this kind."""
     bundle = side.models[side.release.routes[kind].sha256]
     users = [layout.name for layout in side.plan.views if layout.join_keys[0].name == "user_id"]
     items = [layout.name for layout in side.plan.views if layout.join_keys[0].name == "content_id"]
@@ -33,21 +53,7 @@ def rank(
             for feature in view:
                 columns[feature.name] = _column(read.values(feature.name), feature.dtype)
     columns |= request_time_features(columns)
-    return bundle.score(
-        bundle.select(columns), content_ids=contents, sequence_id=sequence_id(side, user, guarded=guarded)
-    )
-
-
-def sequence_id(side: Side, user: Any, *, guarded: bool) -> int | None:
-    """Return the user's row in the model's factors, None for a user who is new or whose mapping is another's."""
-    sequence, version = user.values("sequence_id")[0], user.values("mapping_version")[0]
-    if not guarded:
-        return None if sequence is None else int(sequence)
-    expected = side.release.mapping_version
-    found = user.sentinel
-    if found is None or not found.fill_complete or found.mapping_version != expected or version != expected:
-        return None
-    return None if sequence is None else int(sequence)
+    return bundle.score(bundle.select(columns), content_ids=contents, sequence_id=resolve(side, user))
 
 
 def _column(values: Sequence[Any], dtype: DType) -> np.ndarray:

@@ -1,6 +1,5 @@
 """A small world to release in: a lake with people, contents and mappings, models for them, and tools on real servers."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -13,7 +12,17 @@ from release.models import routes_of
 from release.prepare import Wanted
 from release.tools import Tools
 from stillpoint.clock import system_clock
-from stillpoint.features.declarations import EMBEDDING_LENGTH, USER_SEQUENCE, VIEWS, DType, Entity, Origin, View
+from stillpoint.events import CATALOGUE_COLUMNS
+from stillpoint.features.declarations import (
+    CONTENT_PROFILES,
+    EMBEDDING_LENGTH,
+    USER_SEQUENCE,
+    VIEWS,
+    DType,
+    Entity,
+    Origin,
+    View,
+)
 from stillpoint.lake import Commit, Lake, by_date, feature_columns, feature_dataset
 from stillpoint.messages import Kind
 from stillpoint.model import COLLABORATIVE_SCORE, ModelBundle, ModelManifest
@@ -59,6 +68,27 @@ class World:
             ids = users if view.entity is Entity.USER else CONTENTS
             at = midnight if view.origin is Origin.DAILY else self.now - timedelta(minutes=1)
             self.write(view, [self.row(view, one, at, number) for number, one in enumerate(ids)])
+
+    def catalogue(self) -> None:
+        """Write the contents' titles, as serving wants them."""
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        categories = CONTENT_PROFILES.features[0].values or ()
+        rows = [
+            {
+                "content_id": one,
+                "title": f"title {one}",
+                "description": "",
+                "category": categories[number % len(categories)],
+                "duration_seconds": 300,
+                "published_at": at,
+                "updated_at": at,
+            }
+            for number, one in enumerate(CONTENTS)
+        ]
+        self._commits += 1
+        table = pa.Table.from_pylist(rows, schema=CATALOGUE_COLUMNS)
+        file = self.lake.write("catalogue", at.date(), f"test-{self._commits}", table)
+        self.lake.commit(Commit(writer=f"test-{id(self)}", sequence=self._commits, at=self.now, files=(file,)))
 
     def row(self, view: View, one: str, at: datetime, number: int) -> dict[str, Any]:
         values = {feature.name: _value(feature.dtype, feature.values, number) for feature in view}
@@ -141,6 +171,3 @@ def _value(dtype: DType, values: tuple[str, ...] | None, number: int) -> Any:
         DType.STRING: values[number % len(values)] if values else f"text {number}",
         DType.EMBEDDING: [1.0] + [0.0] * (EMBEDDING_LENGTH - 1),
     }[dtype]
-
-
-Progress = Callable[[str], None]

@@ -1,35 +1,52 @@
-"""Does the colour hold, value for value, the newest rows of the lake?"""
+"""Does the colour hold, value for value, what the lake says?"""
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from release.checks.sampling import Expected, expected_rows, micros
 from release.gate import CheckResult, Subject
-from stillpoint.features.declarations import VIEWS, DType, View
+from stillpoint.clock import to_micros
+from stillpoint.features.declarations import VIEWS, View
 from stillpoint.stores.columns import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One entity's online row of a view; `event_us` is the smallest integer where there is none."""
+
+    event_us: int
+    values: tuple[Any, ...]
 
 
 class Parity:
     name = "parity"
 
     def run(self, subject: Subject) -> CheckResult:
-        """Compare sampled rows with the lake. A newer online row is the stream's, ahead of the lake: read again later."""
+        """Compare sampled online rows with the lake's newest.
+
+        The stream writes online first, so a row may be ahead of the lake: it must turn up there, equal, after a while.
+        A row that is behind the lake is wrong at once.
+        """
         thresholds = subject.thresholds
         compared: dict[str, float | None] = {}
         wrong: list[str] = []
         for view in VIEWS:
             rows = expected_rows(subject, view)
             compared[view.name] = float(len(rows))
-            for attempt in range(thresholds.digest_reads):
-                differing = differences(subject, view, rows)
-                if not differing:
+            online = read_online(subject, view, rows)
+            found, ahead = compare_newest(rows, online)
+            for _ in range(thresholds.digest_reads - 1):
+                if not ahead:
                     break
-                if attempt + 1 < thresholds.digest_reads:
-                    time.sleep(thresholds.digest_pause_seconds)
-                    rows = expected_rows(subject, view)
-            wrong += differing if len(rows) else []
+                time.sleep(thresholds.digest_pause_seconds)
+                late, ahead = compare_moments(expected_rows(subject, view), ahead)
+                found |= late
+            found |= dict.fromkeys(ahead, "is ahead of the lake, and never arrived there")
+            wrong += [f"{view.name} {entity} {why}" for entity, why in sorted(found.items())]
         return CheckResult(
             name=self.name,
             passed=len(wrong) <= thresholds.parity_mismatches and any(compared.values()),
@@ -40,29 +57,62 @@ class Parity:
         )
 
 
-def differences(subject: Subject, view: View, rows: Expected) -> list[str]:
-    """Name the sampled entities whose online row is not the lake's newest."""
+def read_online(subject: Subject, view: View, rows: Expected) -> dict[str, Stored]:
+    """Return the online rows of the sampled entities, however old."""
     if not len(rows):
-        return []
+        return {}
     ids = rows.frame[rows.key].to_list()
     read = subject.candidate.reader.read([view.name], {rows.key: ids}, now_us=subject.now_us, mode=Mode.COMPAT)
-    stamps = read.event_us(view.name)
-    found = [f"{view.name} {one}: event time" for one, online, lake in
-             zip(ids, stamps, micros(rows.frame, "event_timestamp"), strict=True) if online != lake]  # fmt: skip
-    bad = {text.split(":")[0] for text in found}
-    for feature in view:
-        values = read.values(feature.name)
-        for one, online, lake in zip(ids, values, rows.frame[feature.name].to_list(), strict=True):
-            label = f"{view.name} {one}"
-            if label not in bad and not _equal(online, lake, feature.dtype):
-                found.append(f"{label}: {feature.name}")
-                bad.add(label)
-    return found
+    values = zip(*(read.values(feature.name) for feature in view), strict=True)
+    return {
+        one: Stored(int(event_us), tuple(row))
+        for one, event_us, row in zip(ids, read.event_us(view.name), values, strict=True)
+    }
 
 
-def _equal(online: Any, lake: Any, dtype: DType) -> bool:
+def compare_newest(rows: Expected, online: Mapping[str, Stored]) -> tuple[dict[str, str], dict[str, Stored]]:
+    """Return what is wrong by entity, and the rows that are ahead of the lake."""
+    wrong: dict[str, str] = {}
+    ahead: dict[str, Stored] = {}
+    if not len(rows):
+        return wrong, ahead
+    for row, event_us in zip(rows.frame.to_dicts(), micros(rows.frame, "event_timestamp"), strict=True):
+        entity = row[rows.key]
+        stored = online[entity]
+        if stored.event_us > event_us:
+            ahead[entity] = stored
+        elif stored.event_us < event_us:
+            wrong[entity] = "is older than the lake's, or missing"
+        elif not equal(stored, row):
+            wrong[entity] = "has other values than the lake"
+    return wrong, ahead
+
+
+def compare_moments(rows: Expected, ahead: Mapping[str, Stored]) -> tuple[dict[str, str], dict[str, Stored]]:
+    """Look for the rows that were ahead among all moments of the lake; return what is wrong, and what is still ahead."""
+    moments = {(row[rows.key], to_micros(row["event_timestamp"])): row for row in rows.moments.to_dicts()}
+    wrong: dict[str, str] = {}
+    still: dict[str, Stored] = {}
+    for entity, stored in ahead.items():
+        row = moments.get((entity, stored.event_us))
+        if row is None:
+            still[entity] = stored
+        elif not equal(stored, row):
+            wrong[entity] = "has other values than the lake"
+    return wrong, still
+
+
+_TIMES = 3  # key, event and created timestamp come before the features
+
+
+def equal(stored: Stored, row: Mapping[str, Any]) -> bool:
+    """Say whether a row holds the same values; null equals null only, embeddings are compared bit for bit."""
+    return all(_same(online, lake) for online, lake in zip(stored.values, list(row.values())[_TIMES:], strict=True))
+
+
+def _same(online: Any, lake: Any) -> bool:
     if online is None or lake is None:
         return online is None and lake is None
-    if dtype is DType.EMBEDDING:
+    if isinstance(lake, list):
         return bool(np.array_equal(np.asarray(online, np.float32), np.asarray(lake, np.float32)))
     return bool(online == lake)

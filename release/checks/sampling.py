@@ -14,9 +14,10 @@ from stillpoint.lake import DateRange, feature_dataset
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The newest row per entity of a view, by (event, created) time; times in microseconds."""
+    """Sampled rows of a view: `frame` the newest per entity, `moments` the newest per entity and event time."""
 
     frame: pl.DataFrame
+    moments: pl.DataFrame
     key: str
 
     def __len__(self) -> int:
@@ -31,17 +32,17 @@ def expected_rows(subject: Subject, view: View) -> Expected:
     frame = pl.from_arrow(subject.lake.read(dataset, dates))
     assert isinstance(frame, pl.DataFrame)
     if frame.is_empty():
-        return Expected(frame, key)
+        return Expected(frame, frame, key)
     if view.ttl is not None:
         frame = frame.filter(pl.col("event_timestamp") >= subject.now - view.ttl + timedelta(seconds=60))
     ids = sorted(frame[key].unique().to_list())
     chosen = random.Random(f"{subject.seed}:{view.name}").sample(ids, min(subject.thresholds.sample, len(ids)))
-    newest = (
+    moments = (
         frame.filter(pl.col(key).is_in(chosen))
         .sort(key, "event_timestamp", "created_timestamp", maintain_order=True)
-        .unique(subset=[key], keep="last", maintain_order=True)
+        .unique(subset=[key, "event_timestamp"], keep="last", maintain_order=True)
     )
-    return Expected(newest, key)
+    return Expected(moments.unique(subset=[key], keep="last", maintain_order=True), moments, key)
 
 
 def micros(frame: pl.DataFrame, column: str) -> list[int]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from release.canaries import read as read_canaries
 from release.check import side
-from release.ranking import rank
+from release.ranking import known, rank
 from release.rehearsal.judge import Answer, Made, Scores, Verdict, judge
 from release.rehearsal.load import Load
 from release.rehearsal.plan import Fault, Flip
@@ -135,7 +135,15 @@ def what_is_right(tools: Tools, pair: Sequence[str]) -> tuple[dict[str, Made], d
         )
         people: dict[str, Mapping[str, float]] = {}
         for canary in read_canaries(tools.lake.objects, release_id):
-            scores = rank(beside, canary.user_id, Kind.TODAY, contents, now_us=tools.now_us())
+            # The right person is known beforehand; what the colour says about them now is what is being judged.
+            scores = rank(
+                beside,
+                canary.user_id,
+                Kind.TODAY,
+                contents,
+                now_us=tools.now_us(),
+                resolve=known(canary.sequence_id),
+            )
             people[canary.user_id] = dict(zip(contents, scores.tolist(), strict=True))
         expected[release_id] = people
     return made, expected

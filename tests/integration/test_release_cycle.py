@@ -11,7 +11,7 @@ import pytest
 from release.check import all_checks, check, side
 from release.gate import Thresholds, read_report
 from release.prepare import prepare
-from release.ranking import rank
+from release.ranking import rank, unguarded
 from release.retire import retire
 from release.states import last_report
 from release.status import history, status
@@ -57,10 +57,8 @@ def world(tools: Tools) -> World:
     return world
 
 
-def first_choice(tools: Tools, release_id: str, user: str, *, guarded: bool = True) -> int:
-    scores = rank(
-        side(tools, tools.book.get(release_id)), user, Kind.TODAY, CONTENTS, now_us=tools.now_us(), guarded=guarded
-    )
+def first_choice(tools: Tools, release_id: str, user: str) -> int:
+    scores = rank(side(tools, tools.book.get(release_id)), user, Kind.TODAY, CONTENTS, now_us=tools.now_us())
     return int(np.argmax(scores)) if np.ptp(scores) > 0 else -1
 
 
@@ -132,11 +130,11 @@ def test_everybody_gets_their_own_content_in_both_releases_and_the_guard_keeps_a
         mixed, plan=side(tools, tools.book.get("r0001")).plan, client=tools.online(tools.book.get("r0001").colour)
     )
     user = USERS[3]
-    scores = rank(stale, user, Kind.TODAY, CONTENTS, now_us=tools.now_us(), guarded=False)
+    scores = rank(stale, user, Kind.TODAY, CONTENTS, now_us=tools.now_us(), resolve=unguarded)
     stranger = USERS[::-1][3]
     assert int(np.argmax(scores)) == favourite(stranger) != favourite(user)
-    guarded = rank(stale, user, Kind.TODAY, CONTENTS, now_us=tools.now_us())
-    assert np.ptp(guarded) == 0, "with the guard nobody's taste enters the answer"
+    kept_out = rank(stale, user, Kind.TODAY, CONTENTS, now_us=tools.now_us())
+    assert np.ptp(kept_out) == 0, "with the guard nobody's taste enters the answer"
     new = rank(mixed, "somebody-new", Kind.TODAY, CONTENTS, now_us=tools.now_us())
     assert np.isfinite(new).all()
 

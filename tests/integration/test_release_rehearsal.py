@@ -1,0 +1,171 @@
+"""Is no answer of the real service failed, mixed or somebody else's while the live release changes again and again?"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from release.check import check
+from release.gate import Thresholds
+from release.prepare import prepare
+from release.rehearsal.plan import Fault, plan_flips
+from release.rehearsal.report import plot, text
+from release.rehearsal.run import break_servers, rehearse
+from release.retire import retire
+from release.switch import roll_back, switch
+from release.tools import Tools
+from stillpoint.features.declarations import USER_SEQUENCE
+from stillpoint.lake import Lake, feature_columns
+from stillpoint.local.process import free_port
+from stillpoint.objects import LocalObjects
+from stillpoint.settings import Settings
+from stillpoint.stores.layout import ViewLayout
+from stillpoint.stores.writer import OnlineWriter
+from tests.release_world import USERS, World, tools_for
+
+RELAXED = Thresholds(latency_p99_ms=1000, digest_pause_seconds=0.05, daily_age_hours=72, latency_reads=20)
+
+
+@pytest.fixture
+def tools(tmp_path: Path, redis_factory: Any) -> Tools:
+    """Tools with a Redis server for each colour."""
+    green, blue = redis_factory().connection_string, redis_factory().connection_string
+    settings = Settings(
+        _env_file=None,
+        home=tmp_path / "home",
+        lake=str(tmp_path / "lake"),
+        redis_blue=blue,
+        **{f"redis_{name}": green for name in ("green", "serving", "state", "sandbox")},
+    )
+    return tools_for(settings, Lake(LocalObjects(tmp_path / "lake")), load_seconds=20.0, lease_seconds=10.0)
+
+
+def bring_up(tools: Tools) -> World:
+    """Make r0002 live and r0001 its rollback target."""
+    world = World(tools.lake)
+    world.fill()
+    world.catalogue()
+    for version in (1, 2):
+        world.mapping(version)
+        release = prepare(tools, world.wanted(version))
+        assert check(tools, release.id, thresholds=RELAXED).passed
+        switch(tools, release.id, why="first")
+    return world
+
+
+@contextlib.contextmanager
+def service(tools: Tools, *, workers: int) -> Iterator[tuple[str, int]]:
+    """Run `stillpoint serve` for real; gives its address and process."""
+    port = free_port()
+    settings = tools.settings
+    environment = {
+        **os.environ,
+        "STILLPOINT_HOME": str(settings.home),
+        "STILLPOINT_LAKE": settings.lake,
+        **{
+            f"STILLPOINT_REDIS_{name.upper()}": getattr(settings, f"redis_{name}").get_secret_value()
+            for name in ("green", "blue", "serving", "state", "sandbox")
+        },
+        "STILLPOINT_AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    }
+    log = (settings.home.parent / "serve.log").open("w")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from stillpoint.cli import main; main()", "serve",
+         "--port", str(port), "--workers", str(workers)],
+        env=environment, cwd=settings.home.parent, stdout=log, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while len(tools.workers()) < workers or not _ready(url):
+            assert process.poll() is None, (settings.home.parent / "serve.log").read_text()
+            assert time.monotonic() < deadline, (settings.home.parent / "serve.log").read_text()
+            time.sleep(0.1)
+        yield url, process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_six_moves_with_faults_under_load_give_no_failed_no_mixed_and_no_wrong_answer(
+    tools: Tools, tmp_path: Path
+) -> None:
+    bring_up(tools)
+    planned = plan_flips(
+        seed=7, flips=6, faults=[Fault.NONE, Fault.CUT_CONNECTIONS, Fault.SLOW_BOOK, Fault.LOST_NEWS], pause=(0.3, 0.8)
+    )
+    with service(tools, workers=1) as (url, _):
+        found, answers = rehearse(
+            tools, url, planned, seed=7, rate=60, breaks=break_servers(tools), warm_seconds=1.0, threads=3
+        )
+    said = text(found)
+    assert found.verdict.passed, said
+    assert found.verdict.requests > 150
+    assert set(found.verdict.per_release) == {"r0001", "r0002"}
+    assert len([answer for answer in answers if answer.source == "model"]) > 100
+    assert [move.generation for move in found.moves] == [3, 4, 5, 6, 7, 8]
+    assert all(move.switch_seconds < 1 for move in found.moves), said
+    plot(found, answers, tmp_path / "rehearsal.svg")
+    assert "<svg" in (tmp_path / "rehearsal.svg").read_text()
+    assert "0 failed, 0 mixed, 0 wrong user" in said
+
+
+def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_seconds(tools: Tools) -> None:
+    world = bring_up(tools)
+    live = tools.book.get("r0002")
+    turned = [
+        {
+            "user_id": user,
+            "event_timestamp": world.now,
+            "created_timestamp": world.now,
+            "sequence_id": place,
+            "mapping_version": 2,
+        }
+        for place, user in enumerate(USERS)
+    ]
+    table = pa.Table.from_pylist(turned, schema=feature_columns(USER_SEQUENCE))
+    OnlineWriter(tools.online(live.colour), live.project).write(ViewLayout.of(USER_SEQUENCE), table)
+    with service(tools, workers=1) as (url, _):
+        found, _ = rehearse(tools, url, [], seed=7, rate=40, breaks=break_servers(tools), warm_seconds=1.0)
+    assert found.verdict.wrong_user > 10
+    assert found.verdict.mixed == found.verdict.failed == 0
+    assert "got what is" in found.verdict.examples[0]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_twenty_cycles_and_eighty_more_moves_at_two_hundred_requests_a_second(tools: Tools) -> None:
+    world = bring_up(tools)
+    with service(tools, workers=2) as (url, pid):
+        for cycle in range(20):
+            found, _ = rehearse(
+                tools, url, plan_flips(seed=cycle, flips=4), seed=cycle, rate=200, breaks=break_servers(tools, [pid])
+            )
+            assert found.verdict.passed, text(found)
+            retire(tools, why="make room")
+            fresh = prepare(tools, world.wanted(1 + cycle % 2))
+            assert check(tools, fresh.id, thresholds=RELAXED).passed
+            switch(tools, fresh.id, why="cycle")
+            roll_back(tools, why="cycle")
+            switch(tools, fresh.id, why="cycle")
