@@ -1,0 +1,103 @@
+"""Do the release verbs work from the command line, with exit codes and JSON, and does a retraining go live from one command?"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from release.cli import parse_models
+from release.retrain import StepFailed, plan_retrain, retrain, run_verb
+from release.tools import Tools
+from stillpoint.cli import run
+from stillpoint.errors import InvalidInput, ReleaseRefused
+from stillpoint.lake import Lake
+from stillpoint.messages import Kind
+from stillpoint.objects import LocalObjects
+from stillpoint.settings import Settings
+from tests.release_world import World, tools_for
+
+
+@pytest.fixture
+def tools(tmp_path: Path, redis_factory: Any, monkeypatch: pytest.MonkeyPatch) -> Tools:
+    connection = redis_factory().connection_string
+    values = {f"redis_{name}": connection for name in ("green", "blue", "serving", "state", "sandbox")}
+    values |= {"home": str(tmp_path / "home"), "lake": str(tmp_path / "lake")}
+    for name, value in values.items():
+        monkeypatch.setenv(f"STILLPOINT_{name.upper()}", value)
+    monkeypatch.setenv("STILLPOINT_GATE_LATENCY_P99_MS", "1000")
+    monkeypatch.setenv("STILLPOINT_GATE_DAILY_AGE_HOURS", "72")
+    monkeypatch.chdir(tmp_path)
+    return tools_for(Settings(_env_file=None), Lake(LocalObjects(tmp_path / "lake")))
+
+
+@pytest.fixture
+def world(tools: Tools) -> World:
+    world = World(tools.lake)
+    world.fill()
+    world.mapping(1)
+    world.mapping(2)
+    return world
+
+
+def test_a_release_goes_live_from_the_command_line(
+    tools: Tools, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def json_of(*arguments: str) -> Any:
+        capsys.readouterr()
+        assert run(["release", *arguments, "--json"]) == 0, capsys.readouterr().err
+        return json.loads(capsys.readouterr().out)
+
+    assert json_of("prepare", "--model", world.model(1))["id"] == "r0001"
+    assert run(["release", "switch", "r0001"]) == 1
+    assert "error: release r0001 is unchecked; run `stillpoint release check r0001` first" in capsys.readouterr().err
+    assert json_of("check", "r0001")["passed"]
+    assert json_of("switch", "r0001", "--why", "first")["pointer"]["generation"] == 1
+    seen = json_of("status")
+    assert (seen["live"], seen["generation"]) == ("r0001", 1)
+    assert seen["colours"][0]["entities"] == {"user_id": 30, "content_id": 12}
+    assert seen["colours"][0]["bytes_per_user"] > 100
+    assert [event["what"] for event in json_of("history")][-1] == "generation 1 (switch)"
+    assert run(["release", "status"]) == 0
+    assert "green (live)" in capsys.readouterr().out
+    assert run(["release", "rollback"]) == 1
+    assert "there is nothing to roll back to" in capsys.readouterr().err
+    assert run(["release", "retire", "r0001"]) == 1
+    assert "release r0001 is live" in capsys.readouterr().err
+
+
+def test_models_are_named_for_all_kinds_or_for_one() -> None:
+    one, other = "a" * 64, "b" * 64
+    assert parse_models([one]) == dict.fromkeys(Kind, one)
+    assert parse_models([f"sleep={other}", one])[Kind.SLEEP] == other
+    with pytest.raises(InvalidInput, match="expected a sha256 of 64 hexadecimal digits"):
+        parse_models(["latest"])
+    with pytest.raises(InvalidInput, match="there is no kind 'tomorrow'; there are today, sleep, next"):
+        parse_models([f"tomorrow={one}"])
+
+
+def test_a_retraining_goes_live_and_can_go_on_where_it_was_interrupted(tools: Tools, world: World) -> None:
+    asked: list[Sequence[str]] = []
+
+    def verbs(arguments: Sequence[str]) -> dict[str, Any]:
+        """Stands for `stillpoint snapshot` and `train`, which have tests of their own."""
+        asked.append(arguments)
+        return {"snapshot_id": "s1"} if arguments[0] == "snapshot" else {"sha256": world.model(1)}
+
+    assert plan_retrain(tools, store="live", resume=None)[2] == "stillpoint release prepare (r0001, into green)"
+    assert retrain(tools, store="live", run=verbs).release.id == "r0001"
+    assert asked == [["snapshot", "--store", "sandbox"], ["train", "s1"]]
+    digest = world.model(2)
+    assert retrain(tools, store="live", resume=digest, run=verbs).release.id == "r0002"
+    with pytest.raises(ReleaseRefused, match=r"release r0001 is the rollback target and holds green until .* UTC"):
+        retrain(tools, store="live", resume=digest, run=verbs)
+    eager = replace(tools, settings=tools.settings.model_copy(update={"rollback_keep": 0}))
+    assert "stillpoint release retire r0001" in plan_retrain(eager, store="live", resume=digest)
+    assert retrain(eager, store="live", resume=digest, run=verbs).release.id == "r0003"
+
+
+def test_a_training_step_that_fails_is_quoted(tools: Tools) -> None:
+    with pytest.raises(StepFailed, match=r"`stillpoint train no-such-snapshot` ended with code \d: error: .*"):
+        run_verb(["train", "no-such-snapshot"])
