@@ -16,16 +16,17 @@ from rich.panel import Panel
 from rich.table import Table
 
 from stillpoint.demo.stage import DemoFailed, Stage, document_in
-from stillpoint.demo.stories import STORIES, Story
+from stillpoint.demo.stories import STORIES, Story, is_sleep_story
 from stillpoint.demo.watch import Client, Load, Tally, Told
-from stillpoint.features.declarations import USER_TASTE
+from stillpoint.features.declarations import STREAMED_VIEWS, USER_TASTE
 from stillpoint.lake import DateRange, Lake, feature_dataset
+from stillpoint.messages import Kind
 from stillpoint.objects import open_objects
 from stillpoint.settings import Settings
 
 PEOPLE = 500
 HISTORY_DAYS = 8
-MORE_DAYS = 3
+MORE_DAYS = 1
 _SHOWN = 5
 
 
@@ -58,9 +59,10 @@ class Play:
 
     def _first_release(self, today: date) -> None:
         verb = self._stage.verb
+        # The last day is left for the second release: what is added later may only be newer.
         start = today - timedelta(days=HISTORY_DAYS + MORE_DAYS)
         with self._step(f"simulate {PEOPLE} people for {HISTORY_DAYS} days, define features in Feast") as done:
-            with ThreadPoolExecutor(2) as pool:
+            with ThreadPoolExecutor(1) as pool:
                 applying = pool.submit(verb, "feast", "--colour", "sandbox", "apply")
                 history = verb(
                     "events",
@@ -76,7 +78,15 @@ class Play:
                 applying.result()
             done(f"{history['records']:,} events (simulated behaviour)")
         with self._step("compute features of history, by the stream's own definition") as done:
-            computing = ThreadPoolExecutor(1).submit(verb, "daily", "--from", f"{start + timedelta(days=1)}", "--json")
+            computing = ThreadPoolExecutor(1).submit(
+                verb,
+                "daily",
+                "--from",
+                f"{start + timedelta(days=1)}",
+                "--to",
+                f"{today - timedelta(days=MORE_DAYS)}",
+                "--json",
+            )
             rows = verb("backfill", "--no-spark", "--json")
             done(f"{sum(rows.values()) + sum(computing.result().values()):,} rows")
         self._stage.begin("stream", "stream")
@@ -98,7 +108,7 @@ class Play:
         self._console.print()
         self._console.rule("A new model and its features, while requests keep coming")
         with Load(f"http://{self._settings.http_host}:{self._settings.http_port}", users) as load:
-            with self._step(f"{MORE_DAYS} more days of history, train again (tracked in MLflow)") as done:
+            with self._step("one more day of history, train again (tracked in MLflow)") as done:
                 start = today - timedelta(days=HISTORY_DAYS + MORE_DAYS)
                 days = str(HISTORY_DAYS + MORE_DAYS)
                 verb(
@@ -110,12 +120,11 @@ class Play:
                     days,
                     "--start",
                     f"{start}",
-                    "--seed",
-                    "8",
                     "--json",
                 )
-                verb("backfill", "--no-spark", "--from", f"{start}", "--json")
-                verb("daily", "--from", f"{start + timedelta(days=1)}", "--json")
+                verb("backfill", "--no-spark", "--from", f"{today - timedelta(days=MORE_DAYS + 1)}", "--json")
+                self._materialize_live(today - timedelta(days=MORE_DAYS + 1))
+                verb("daily", "--from", f"{today}", "--json")
                 snapshot = verb("snapshot", "--json")
                 model = verb("train", snapshot["snapshot_id"], "--json")
                 done(f"{snapshot['rows']:,} rows; recall@3 {model['metrics']['ranker_recall_at_3']:.2f}")
@@ -136,6 +145,12 @@ class Play:
             self._wrong.append(f"{tally.failed} failed and {tally.mixed} mixed answers: {tally.examples[:2]}")
         return tally
 
+    def _materialize_live(self, since: date) -> None:
+        """Bring backfilled rows, which no stream has seen, into the live colour by Feast's own command."""
+        views = [argument for view in STREAMED_VIEWS for argument in ("--views", view.name)]
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+        self._stage.verb("feast", "--colour", "live", "materialize", *views, f"{since}T00:00:00", now)
+
     def _release(self, sha256: str, why: str) -> str:
         verb = self._stage.verb
         record = verb("release", "prepare", "--model", sha256, "--why", why, "--json")
@@ -145,11 +160,8 @@ class Play:
     def _tell(self, story: Story, person: str) -> None:
         self._console.print()
         self._console.rule(f"{story.title}: {person} {story.told}")
-        stories = [
-            item["content_id"]
-            for item in self._client.predict(person, story.kind)["items"]
-            if item["category"] == "sleep"
-        ]
+        offered = self._client.predict(person, Kind.SLEEP)["items"]
+        stories = [item["content_id"] for item in sorted(offered, key=is_sleep_story, reverse=True)]
         told = self._client.tell(
             person, story.kind, story.feature, story.shown, story.make(person, datetime.now(UTC), stories)
         )
@@ -161,8 +173,8 @@ class Play:
             f"  event accepted {told.accepted_ms:,.0f} ms → features readable {told.readable_ms:,.0f} ms → "
             f"recommendation stored [bold]{told.stored_ms:,.0f} ms[/]"
         )
-        before, after = story.count(told.before, told.before), story.count(told.after, told.before)
-        arrow = f"{before:.0f} → {after:.0f}"
+        before, after = story.count(told.before), story.count(told.after)
+        arrow = f"{before} → {after}"
         if (after > before) if story.grows else (after < before):
             self._console.print(f"  {story.measure}: [bold green]{arrow}[/]")
         else:
@@ -233,19 +245,29 @@ class Play:
         return known is not None and known.generation >= read_control(lake.objects).generation
 
     def _people(self, today: date) -> list[str]:
-        """Return three subscribed people who mostly play sleep and meditation, the most active first."""
+        """Return a person for each story: subscribed, fond of sleep and meditation, the most active first."""
         lake = self._lake()
         users = lake.read("users")
         subscribed = set(users.filter(users["subscribed"])["user_id"].to_pylist())
-        taste = lake.read(feature_dataset(USER_TASTE), DateRange(today, today))
+        last = today - timedelta(days=MORE_DAYS)
+        taste = lake.read(feature_dataset(USER_TASTE), DateRange(last, last))
         taste = taste.filter(pc.greater(pc.add(taste["plays_30d_sleep"], taste["plays_30d_meditate"]), 3))
         ordered = taste.sort_by([("plays_30d_sleep", "descending"), ("user_id", "ascending")])["user_id"].to_pylist()
         chosen = [user for user in dict.fromkeys(ordered) if user in subscribed]
-        if len(chosen) < len(STORIES):
+        people = []
+        for story in STORIES:
+            # A person whose list can still move in the story's direction.
+            fitting = (user for user in chosen if user not in people and self._can_move(story, user))
+            people.append(next(fitting, ""))
+        if "" in people:
             raise DemoFailed(
-                f"only {len(chosen)} people of the simulated history suit the stories; expected {len(STORIES)}"
+                f"none of {len(chosen)} simulated people suits each of the stories; try another STILLPOINT_SEED"
             )
-        return chosen[: len(STORIES)]
+        return people
+
+    def _can_move(self, story: Story, user: str) -> bool:
+        count = story.count(self._client.predict(user, story.kind))
+        return count < 2 if story.grows else count >= 2
 
     def _some_users(self) -> list[str]:
         return sorted(self._lake().read("users")["user_id"].to_pylist())[:200]

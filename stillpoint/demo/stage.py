@@ -78,11 +78,13 @@ class Stage:
             done = subprocess.run(
                 [sys.executable, "-m", "stillpoint", *arguments], stdout=subprocess.PIPE, stderr=errors, check=False
             )
+        document = document_in(done.stdout.decode())
         if done.returncode != 0:
+            why = _red(document) or _last(log)
             raise DemoFailed(
-                f"`stillpoint {' '.join(arguments)}` ended with {done.returncode}: {_last(log)}; its log is {log}"
+                f"`stillpoint {' '.join(arguments)}` ended with {done.returncode}: {why}; its log is {log}"
             )
-        return document_in(done.stdout.decode())
+        return document
 
     def begin(self, name: str, *arguments: str) -> None:
         """Start a long-running verb."""
@@ -132,6 +134,15 @@ def document_in(text: str) -> Any:
         except ValueError:
             continue
     return None
+
+
+def _red(document: Any) -> str | None:
+    """Return what a gate's report says is wrong."""
+    results = document.get("results", ()) if isinstance(document, dict) else ()
+    failed = [
+        f"{one['name']}: found {one['found']}, expected {one['expected']}" for one in results if not one["passed"]
+    ]
+    return "; ".join(failed) or None
 
 
 def _last(log: Path) -> str:

@@ -15,7 +15,7 @@ Section = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One person's story. `count` measures a list (given the list before); it should grow, or shrink."""
+    """One person's story. `count` measures a list; it should grow, or shrink."""
 
     title: str
     told: str
@@ -24,7 +24,7 @@ class Story:
     shown: tuple[str, ...]
     make: Callable[[str, datetime, Sequence[str]], list[Event]]
     measure: str
-    count: Callable[[Section, Section], float]
+    count: Callable[[Section], int]
     grows: bool
 
 
@@ -66,14 +66,20 @@ def _walk(user: str, now: datetime, stories: Sequence[str]) -> list[Event]:
     return events
 
 
-def _of(category: Category) -> Callable[[Section, Section], float]:
-    return lambda section, before: float(sum(item["category"] == category for item in section["items"]))
+_FIRST = 5
 
 
-def _kept(section: Section, before: Section) -> float:
-    """Return how many of the list's contents were in the list before: an abandoned list should not stay as it is."""
-    held = {item["content_id"] for item in before["items"]}
-    return float(sum(item["content_id"] in held for item in section["items"]))
+def is_sleep_story(item: Mapping[str, Any]) -> bool:
+    """Say whether a content is a sleep story, as the simulated catalogue titles them."""
+    return item["category"] == Category.SLEEP and ("Story" in item["title"] or "Tale" in item["title"])
+
+
+def _of(category: Category) -> Callable[[Section], int]:
+    return lambda section: sum(item["category"] == category for item in section["items"][:_FIRST])
+
+
+def _stories(section: Section) -> int:
+    return sum(is_sleep_story(item) for item in section["items"][:_FIRST])
 
 
 STORIES = (
@@ -84,7 +90,7 @@ STORIES = (
         feature="search_embeddings:search_count_24h",
         shown=("search_embeddings:search_count_24h", "search_embeddings:search_embedding"),
         make=_search,
-        measure="Focus contents among the ten",
+        measure="Focus contents among the first five",
         count=_of(Category.FOCUS),
         grows=True,
     ),
@@ -98,8 +104,8 @@ STORIES = (
             "session_bounce_rates:session_sleep_bounce_rate",
         ),
         make=_abandon,
-        measure="contents that stayed among the ten",
-        count=_kept,
+        measure="sleep stories among the first five",
+        count=_stories,
         grows=False,
     ),
     Story(
@@ -113,7 +119,7 @@ STORIES = (
             "biometrics:exertion_rising",
         ),
         make=_walk,
-        measure="Move contents among the ten",
+        measure="Move contents among the first five",
         count=_of(Category.MOVE),
         grows=True,
     ),
