@@ -24,10 +24,10 @@ from stillpoint.messages import Kind
 from stillpoint.objects import open_objects
 from stillpoint.settings import Settings
 
-PEOPLE = 500
-HISTORY_DAYS = 8
+PEOPLE = 800
+HISTORY_DAYS = 9
 MORE_DAYS = 1
-_SHOWN = 5
+_SHOWN = 10
 
 
 class Play:

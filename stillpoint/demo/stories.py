@@ -66,7 +66,7 @@ def _walk(user: str, now: datetime, stories: Sequence[str]) -> list[Event]:
     return events
 
 
-_FIRST = 5
+_FIRST = 10
 
 
 def is_sleep_story(item: Mapping[str, Any]) -> bool:
@@ -90,7 +90,7 @@ STORIES = (
         feature="search_embeddings:search_count_24h",
         shown=("search_embeddings:search_count_24h", "search_embeddings:search_embedding"),
         make=_search,
-        measure="Focus contents among the first five",
+        measure="Focus contents among the ten",
         count=_of(Category.FOCUS),
         grows=True,
     ),
@@ -104,7 +104,7 @@ STORIES = (
             "session_bounce_rates:session_sleep_bounce_rate",
         ),
         make=_abandon,
-        measure="sleep stories among the first five",
+        measure="sleep stories among the ten",
         count=_stories,
         grows=False,
     ),
@@ -119,7 +119,7 @@ STORIES = (
             "biometrics:exertion_rising",
         ),
         make=_walk,
-        measure="Move contents among the first five",
+        measure="Move contents among the ten",
         count=_of(Category.MOVE),
         grows=True,
     ),
