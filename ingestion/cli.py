@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -96,6 +97,7 @@ def stream(
     metrics_port: Annotated[int, typer.Option(help="Prometheus port on loopback; 0 serves none.")] = 0,
 ) -> None:
     """Run the receiver until SIGTERM or Ctrl-C. A second one refuses and names the first."""
+    from ingestion.spark import SparkEnded
     from ingestion.supervisor import Supervisor
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
@@ -104,7 +106,11 @@ def stream(
         signal.signal(number, lambda *_: supervisor.stop())
     if metrics_port:
         supervisor.metrics.serve(metrics_port)
-    supervisor.run()
+    try:
+        supervisor.run()
+    except SparkEnded as ended:
+        logging.getLogger(__name__).error("%s; starting anew", ended)
+        os.execv(sys.executable, [sys.executable, "-m", "stillpoint", *sys.argv[1:]])
 
 
 def backfill(

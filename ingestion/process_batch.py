@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ingestion.state_store import StateStore
+from ingestion.state_store import StatesLost, StateStore
 from ingestion.step import Batch, PartReport, map_part
 from stillpoint.clock import Clock
 from stillpoint.control import ACKNOWLEDGED_KEY, Acknowledged, read_acknowledged, read_control
@@ -62,7 +62,9 @@ class BatchProcessor:
         send: Send,
         clock: Clock,
         report: Callable[[BatchReport], None],
+        newest: int | None = None,
     ) -> None:
+        """`newest` is the last batch of this query that the lake holds."""
         self._settings = settings
         self._query = query
         self._lake = lake
@@ -71,6 +73,8 @@ class BatchProcessor:
         self._send = send
         self._clock = clock
         self._report = report
+        self._newest = newest
+        self._acknowledged = -1
         self._running = threading.Lock()
 
     @property
@@ -82,6 +86,7 @@ class BatchProcessor:
         """Let one micro-batch take effect. It may be called again for the same number, with other partitions."""
         with self._running:
             self._lease.check()
+            instance = self._instance()
             control = read_control(self._lake.objects)
             batch = Batch(
                 settings=self._settings,
@@ -89,7 +94,8 @@ class BatchProcessor:
                 number=number,
                 epoch=self._lease.epoch,
                 control=control,
-                again=self._lake.committed(self.writer, number),
+                again=self._newest is not None and number <= self._newest,
+                instance=instance,
             )
             started = time.perf_counter()
             parts = self._run_parts(frame, batch)
@@ -102,6 +108,21 @@ class BatchProcessor:
             report.seconds["send"] = time.perf_counter() - started
             self._acknowledge(control.generation, number)
         self._report(report)
+
+    def _instance(self) -> str:
+        """Return the run of Redis that holds the states of all committed batches.
+
+        Raises:
+            StatesLost: it does not hold them.
+        """
+        instance = self._states.instance()
+        marked = self._states.marked()
+        if self._newest is not None and (marked is None or marked < self._newest):
+            raise StatesLost(
+                f"Redis knows the stream's memory up to batch {marked}, the lake is at {self._newest}; "
+                "it is rebuilt from the lake"
+            )
+        return instance
 
     def acknowledge_if_idle(self) -> None:
         """Acknowledge a new control generation while no micro-batch runs: the next one will obey it."""
@@ -119,6 +140,7 @@ class BatchProcessor:
     def _commit(self, batch: Batch, parts: Sequence[PartReport], report: BatchReport) -> None:
         started = time.perf_counter()
         self._lease.check()
+        self._states.require(batch.instance)
         self._states.mark(batch.number)
         self._lake.commit(
             Commit(
@@ -134,15 +156,20 @@ class BatchProcessor:
                 },
             )
         )
+        self._newest = batch.number
         report.seconds["commit"] = time.perf_counter() - started
 
     def _acknowledge(self, generation: int, number: int | None) -> None:
+        if generation <= self._acknowledged:
+            return
         known = read_acknowledged(self._lake.objects)
         if known is not None and known.generation >= generation and known.writer == self.writer:
+            self._acknowledged = known.generation
             return
         self._lease.check()
         answer = Acknowledged(generation=generation, writer=self.writer, batch=number, at=self._clock())
         self._lake.objects.put(ACKNOWLEDGED_KEY, answer.model_dump_json(indent=1).encode())
+        self._acknowledged = generation
 
     def _sum(self, batch: Batch, parts: Sequence[PartReport]) -> BatchReport:
         report = BatchReport(number=batch.number, again=batch.again)

@@ -8,11 +8,13 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.state_store import Change, StateStore
 from stillpoint.clock import SECOND
 from stillpoint.encoder import Encoder
+from stillpoint.events import Verdict
 from stillpoint.features.declarations import SEARCH_WINDOW
 from stillpoint.features.recorded import on_time_events
 from stillpoint.features.state import UserState, advance
@@ -31,6 +33,9 @@ def rebuild(
     """Write the states of all users that the lake knows of lately, as after `batch`. Return how many there were."""
     since = now - 2 * max_event_age - SEARCH_WINDOW
     table = lake.read("events", DateRange(first=since.date()), where=pc.field("arrived_at") >= since)
+    # Late events and duplicates are judged again, and alike: they move the last arrival.
+    judged = table.schema.get_field_index("verdict")
+    table = table.set_column(judged, "verdict", pa.array([Verdict.ON_TIME.value] * table.num_rows, pa.string()))
     events = sorted(on_time_events(table), key=attrgetter("user_id", "arrived_us"))
     changes: dict[str, Change] = {}
     age_us = int(max_event_age.total_seconds()) * SECOND
@@ -45,8 +50,8 @@ def rebuild(
 
 def last_committed(lake: Lake, writer: str) -> int | None:
     """Return the newest batch that a query has committed, or None."""
-    commits = lake.commits(writer)
-    return commits[-1].sequence if commits else None
+    newest = max(lake.objects.list(f"commits/{writer}/"), default=None)
+    return None if newest is None else int(newest.rpartition("/")[2].removesuffix(".json"))
 
 
 def verdict_sums(lake: Lake, writer: str) -> Mapping[str, int]:

@@ -7,10 +7,25 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from stillpoint.errors import StackUnavailable
 from stillpoint.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+class SparkEnded(StackUnavailable):
+    """Spark's Java process has ended; only a new Python process can start another."""
+
+
+def is_alive(session: "SparkSession") -> bool:
+    """Say whether the session's Java process still answers."""
+    from py4j.protocol import Py4JError
+
+    try:
+        return not session.sparkContext._jsc.sc().isStopped()
+    except (Py4JError, OSError, AttributeError):
+        return False
 
 
 def spark_session(settings: Settings, name: str, *, master: str | None = None) -> "SparkSession":

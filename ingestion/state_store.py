@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stillpoint.errors import Fenced
+from stillpoint.errors import Fenced, StackUnavailable
 
 SCRIPT = """
 local held = redis.call('HMGET', KEYS[1], 'epoch', 'batch')
@@ -20,6 +20,10 @@ return 1
 """KEYS: a user. ARGV: epoch, batch, state before, state after, when both may be dropped (milliseconds since 1970)."""
 
 _PIPELINE = 1_000
+
+
+class StatesLost(StackUnavailable):
+    """Redis has lost the stream's memory, wholly or in part: nothing may be computed before it is rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,16 @@ class StateStore:
         self._query = query
         self._script = client.register_script(SCRIPT)
 
-    def load(self, users: Sequence[str], batch: int) -> dict[str, bytes]:
+    def instance(self) -> str:
+        """Return what names this run of the Redis server; it changes when the server restarts."""
+        return str(self._client.info("server")["run_id"])
+
+    def load(self, users: Sequence[str], batch: int, *, instance: str) -> dict[str, bytes]:
         """Return each user's state as it was before `batch`; empty bytes for an unknown user.
 
         Raises:
             Fenced: a later batch has been stored already; this process is a zombie.
+            StatesLost: the server is not the `instance` any more, so an unknown user may be a forgotten one.
         """
         states: dict[str, bytes] = {}
         for start in range(0, len(users), _PIPELINE):
@@ -60,7 +69,17 @@ class StateStore:
                     raise Fenced(
                         f"query {self._query}: batch {int(stored)} is stored already and this is batch {batch}; stopping"
                     )
+        self.require(instance)
         return states
+
+    def require(self, instance: str) -> None:
+        """Make sure that the server has not restarted since `instance` was asked for.
+
+        Raises:
+            StatesLost: it has.
+        """
+        if self.instance() != instance:
+            raise StatesLost(f"query {self._query}: Redis restarted during a micro-batch, which is done again")
 
     def save(self, changes: Mapping[str, Change], *, batch: int, epoch: int) -> None:
         """Store the states around a batch. Repeating it changes nothing.

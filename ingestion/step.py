@@ -40,7 +40,10 @@ from stillpoint.stores.writer import OnlineWriter
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What all parts of one micro-batch share. `again` means that the lake holds it already: only requests are made."""
+    """What all parts of one micro-batch share. `again` means that the lake holds it already: only requests are made.
+
+    `instance` names the run of Redis that holds all states up to this batch.
+    """
 
     settings: Settings
     query: str
@@ -48,6 +51,7 @@ class Batch:
     epoch: int
     control: Control
     again: bool
+    instance: str
 
 
 @dataclass(slots=True)
@@ -116,7 +120,7 @@ def run_part(records: Iterable[Record], batch: Batch) -> PartReport:
     started = time.perf_counter()
     listed = list(records)
     users, refused = parse_records(listed)
-    states = clients.states.load(list(users), batch.number)
+    states = clients.states.load(list(users), batch.number, instance=batch.instance)
     started = _lap(report, "state_read", started)
     now = datetime.now(UTC)
     result = compute(users, refused, states, clients.rules, now_us=int(now.timestamp() * SECOND))

@@ -14,7 +14,7 @@ import threading
 import urllib.request
 import uuid
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +26,13 @@ from ingestion.metrics import StreamMetrics
 from ingestion.process_batch import BatchProcessor, BatchReport
 from ingestion.rebuild import last_committed, needs_rebuild, rebuild
 from ingestion.request_queue import RequestQueue
-from ingestion.spark import spark_session
+from ingestion.spark import SparkEnded, is_alive, spark_session
 from ingestion.state_store import StateStore
 from stillpoint.clock import Clock
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
 from stillpoint.errors import CorruptData, Fenced
 from stillpoint.lake import Lake
-from stillpoint.lease import Lease
+from stillpoint.lease import Lease, kept
 from stillpoint.objects import open_objects
 from stillpoint.settings import Settings
 from stillpoint.stores.connection import connect
@@ -45,8 +45,8 @@ log = logging.getLogger(__name__)
 
 LEASE_NAME = "stream"
 LEASE_TTL = timedelta(seconds=15)
-RENEW_SECONDS = 3.0
 IDLE_SECONDS = 0.5
+FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 STOP_SECONDS = 8.0
 
@@ -83,6 +83,7 @@ class Supervisor:
         start: str = "TRIM_HORIZON",
         master: str | None = "local[2]",
         on_batch: Callable[[BatchReport], None] = lambda report: None,
+        lease_ttl: timedelta = LEASE_TTL,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -91,14 +92,15 @@ class Supervisor:
         self._on_batch = on_batch
         self._lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
         self._stop = threading.Event()
-        self._renewed: datetime | None = None
+        self._fenced: Fenced | None = None
+        self._lease_ttl = lease_ttl
         self._folder = settings.home / "stream"
         self.metrics = StreamMetrics()
         self._lease = Lease(
             self._lake.objects,
             LEASE_NAME,
             holder=f"stillpoint stream, process {os.getpid()} on {socket.gethostname()}",
-            ttl=LEASE_TTL,
+            ttl=lease_ttl,
             clock=clock,
         )
 
@@ -110,30 +112,48 @@ class Supervisor:
         """Hold the lease and keep the query running until `stop`.
 
         Raises:
-            LeaseHeld: another run holds the lease. Fenced: another run has taken it over.
+            LeaseHeld: another run holds the lease. Fenced: another run has taken it over. SparkEnded: Java has ended.
         """
         epoch = self._lease.acquire()
         try:
-            session = spark_session(self._settings, "stillpoint-stream", master=self._master)
-            session.dataSource.register(KinesisSource)
-            query_id = query_identity(self._folder / "checkpoint")
-            pause = 0.5
-            while not self._stop.is_set():
-                began = self._clock()
-                failure = self._run_once(session, query_id, epoch)
-                if failure is None:
-                    return
-                if isinstance(failure, Fenced):
-                    raise failure
-                self.metrics.failed()
-                self._tell(failure)
-                healthy = (self._clock() - began).total_seconds() > 60
-                pause = 0.5 if healthy else min(LONGEST_PAUSE, pause * 2)
-                log.error("the stream failed and starts again in %.1f s: %s", pause, failure)
-                self._stop.wait(pause)
-                self._lease.renew()
+            with kept(self._lease, every=self._lease_ttl.total_seconds() / 5, lost=self._lost):
+                self._run(epoch)
         finally:
+            self._release()
+        if self._fenced is not None:
+            raise self._fenced
+
+    def _run(self, epoch: int) -> None:
+        """Start the query again after each failure, until told to stop or fenced."""
+        session = spark_session(self._settings, "stillpoint-stream", master=self._master)
+        session.dataSource.register(KinesisSource)
+        query_id = query_identity(self._folder / "checkpoint")
+        pause = FIRST_PAUSE
+        while not self._stop.is_set():
+            began = self._clock()
+            failure = self._run_once(session, query_id, epoch)
+            if failure is None:
+                return
+            self.metrics.failed()
+            self._tell(failure)
+            if not is_alive(session):
+                raise SparkEnded(f"Spark's Java process has ended ({failure}); start `stillpoint stream` again")
+            healthy = (self._clock() - began).total_seconds() > 60
+            pause = FIRST_PAUSE if healthy else min(LONGEST_PAUSE, pause * 2)
+            log.error("the stream failed and starts again in %.1f s: %s", pause, failure)
+            self._stop.wait(pause)
+
+    def _lost(self, fenced: Fenced) -> None:
+        """Stop because another run has taken the lease."""
+        self._fenced = fenced
+        self._stop.set()
+
+    def _release(self) -> None:
+        """Give the lease up. A store that does not answer now lets it expire by itself."""
+        try:
             self._lease.release()
+        except Exception as error:  # noqa: BLE001  leaving must not fail for whatever the store raises
+            log.warning("the lease could not be released and will expire: %s", error)
 
     def _run_once(self, session: "SparkSession", query_id: str, epoch: int) -> Exception | None:
         """Run the query until it fails or is told to stop. Return the failure, or None after a clean stop."""
@@ -146,21 +166,22 @@ class Supervisor:
                     return query.exception() or RuntimeError("the query ended by itself")
                 self._beat(processor)
         except Fenced as fenced:
-            return fenced
+            self._lost(fenced)
         except Exception as failure:  # noqa: BLE001  every failure of a sink or of Spark is answered by starting again
             return failure
         finally:
-            if query is not None:
+            if query is not None and is_alive(session):
                 _end(query)
         return None
 
     def _beat(self, processor: BatchProcessor) -> None:
-        processor.acknowledge_if_idle()
         self.metrics.lag(self._folder / "lag.json")
-        now = self._clock()
-        if self._renewed is None or (now - self._renewed).total_seconds() >= RENEW_SECONDS:
-            self._lease.renew()
-            self._renewed = now
+        try:
+            processor.acknowledge_if_idle()
+        except Fenced:
+            raise
+        except Exception as error:  # noqa: BLE001  a lake that does not answer is asked again at the next beat
+            log.warning("the control cannot be read or acknowledged now: %s", error)
 
     def _processor(self, query_id: str, epoch: int) -> BatchProcessor:
         states = StateStore(connect(self._settings.redis_state.get_secret_value()), query_id)
@@ -183,6 +204,7 @@ class Supervisor:
             send=RequestQueue(client, self._settings.prediction_queue).send,
             clock=self._clock,
             report=self._reported,
+            newest=newest,
         )
 
     def _reported(self, report: BatchReport) -> None:

@@ -4,6 +4,10 @@ A lease is a run of create-only epochs `leases/<name>/<epoch>.json` with a heart
 epoch holds the lease; every write that matters carries the epoch, and an older one is refused.
 """
 
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -14,6 +18,8 @@ from stillpoint.errors import AlreadyExists, CorruptData, Fenced, LeaseHeld, Obj
 from stillpoint.objects import Objects
 
 _Model = TypeVar("_Model", bound=BaseModel)
+
+log = logging.getLogger(__name__)
 
 
 class Epoch(BaseModel):
@@ -146,3 +152,31 @@ class Lease:
             return kind.model_validate_json(self._objects.get(key))
         except ValueError as error:
             raise CorruptData(f"{key} cannot be read: {error}") from None
+
+
+@contextmanager
+def kept(lease: Lease, *, every: float, lost: Callable[[Fenced], None]) -> Iterator[None]:
+    """Renew a lease every so many seconds, from a thread of its own, as long as the block runs.
+
+    `lost` is called once, from that thread, when somebody else has taken the lease. A store that does not answer is
+    asked again at the next turn: the lease may expire meanwhile, and whoever takes it then fences this process.
+    """
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(every):
+            try:
+                lease.renew()
+            except Fenced as fenced:
+                lost(fenced)
+                return
+            except Exception as error:  # noqa: BLE001  whatever the store raises, the next turn asks again
+                log.warning("the lease could not be renewed, trying again in %.1f s: %s", every, error)
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,207 @@
+"""Does the stream lose or double anything when processes die, servers restart and services refuse? Judged by the oracle."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stillpoint.control import Target, write_control
+from stillpoint.event_stream import put_events
+from stillpoint.features.declarations import STREAMED_VIEWS
+from stillpoint.lake import Lake
+from stillpoint.local.provision import provision
+from stillpoint.objects import open_objects
+from stillpoint.settings import Colour
+from stillpoint.stores.connection import connect
+from tests.fault_proxy import FaultProxy
+from tests.stream_world import People, Watcher, judge, now
+
+pytestmark = [pytest.mark.stack, pytest.mark.spark]
+
+RUN = """
+import logging, signal
+from datetime import timedelta
+from ingestion.supervisor import Supervisor
+from stillpoint.clock import system_clock
+from stillpoint.settings import Settings
+logging.basicConfig(level=logging.WARNING)
+supervisor = Supervisor(Settings.load(), clock=system_clock, lease_ttl=timedelta(seconds=2))
+signal.signal(signal.SIGTERM, lambda *_: supervisor.stop())
+supervisor.run()
+"""
+
+
+class Stream:
+    """A stream run in a process of its own, with people who keep sending."""
+
+    def __init__(self, settings, aws, folder, seed, *, endpoint=None):
+        self.settings, self.aws, self._folder = settings, aws, folder
+        provision(settings)
+        self._lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+        self.projects = {Colour.GREEN: f"g_{uuid.uuid4().hex[:6]}", Colour.BLUE: f"b_{uuid.uuid4().hex[:6]}"}
+        views = tuple(view.name for view in STREAMED_VIEWS)
+        write_control(
+            self._lake.objects, tuple(Target(colour=c, project=p, views=views) for c, p in self.projects.items())
+        )
+        self.people, self.sent = People(25, seed), 0
+        sqs = aws.client("sqs")
+        url = sqs.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"]
+        self.watcher = Watcher(sqs, url, connect(settings.connection("green")), self.projects.values())
+        self._environment = self._variables(endpoint or settings.aws_endpoint_url)
+        self.process = None
+
+    def _variables(self, endpoint):
+        values = {f"STILLPOINT_{name.upper()}": str(value) for name, value in self.settings if value is not None}
+        for name in ("redis_green", "redis_blue", "redis_serving", "redis_state", "redis_sandbox", "erasure_key"):
+            values[f"STILLPOINT_{name.upper()}"] = getattr(self.settings, name).get_secret_value()
+        return os.environ | values | {"STILLPOINT_AWS_ENDPOINT_URL": endpoint}
+
+    def start(self):
+        with (self._folder / "stream.log").open("ab") as log:
+            self.process = subprocess.Popen([sys.executable, "-c", RUN], env=self._environment, stdout=log, stderr=log)
+
+    def start_when_free(self):
+        """Start, and again while the lease of a killed run has not expired."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            self.start()
+            before = self.commits()
+            while self.process.poll() is None and time.monotonic() < deadline:
+                self.send(3)
+                time.sleep(0.1)
+                if self.commits() > before:
+                    return
+        raise AssertionError(f"no run commits; see {self._folder}/stream.log:\n{self.log()[-3000:]}")
+
+    def commits(self):
+        return sum(1 for _ in self._lake.objects.list("commits/stream-"))
+
+    def send(self, count):
+        put_events(self.aws.client("kinesis"), self.settings.event_stream, self.people.some(count, now()))
+        self.sent += count
+
+    def workers(self):
+        java = [one for one in psutil.Process(self.process.pid).children(recursive=True) if "java" in one.name()]
+        return [child for one in java for child in one.children(recursive=True)]
+
+    def kill(self):
+        """End the driver at once; its Java process and workers notice by themselves."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        psutil.wait_procs(family, timeout=20)
+
+    def settle(self, seconds=60):
+        """Wait until every record that was sent has a verdict in the lake."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            counted = 0
+            for commit in self._lake.commits():
+                counted += sum(v for k, v in commit.properties.items() if k.startswith("verdict_"))
+            if counted >= self.sent:
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"{counted} of {self.sent} records were judged:\n{self.log()[-3000:]}")
+
+    def log(self):
+        return (self._folder / "stream.log").read_text()
+
+
+@contextmanager
+def running(settings, aws, folder: Path, seed, **more):
+    stream = Stream(settings, aws, folder, seed, **more)
+    try:
+        yield stream
+    finally:
+        if stream.process is not None and stream.process.poll() is None:
+            stream.process.terminate()
+            stream.process.wait(30)
+        stream.watcher.stop()
+
+
+def finish(stream):
+    """End the stream as an operator would, and judge what it left."""
+    stream.settle()
+    began = time.monotonic()
+    stream.process.terminate()
+    assert stream.process.wait(30) == 0
+    assert time.monotonic() - began < 10
+    stream.watcher.stop()
+    stream.watcher.drain()
+    judge(stream.settings, stream.aws, stream.sent, stream.projects, stream.watcher)
+
+
+def killed_at_random(settings, aws, folder, seed, kills):
+    rng = random.Random(seed)
+    with running(settings, aws, folder, seed) as stream:
+        for _ in range(kills):
+            stream.start_when_free()
+            until = time.monotonic() + rng.uniform(0, 1.5)
+            while time.monotonic() < until:
+                stream.send(10)
+            stream.kill()
+            stream.send(20)
+        stream.start_when_free()
+        finish(stream)
+
+
+def test_a_driver_killed_five_times_loses_and_doubles_nothing(settings, aws, tmp_path):
+    killed_at_random(settings, aws, tmp_path, seed=random.randrange(10**6), kills=5)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_driver_killed_thirty_times_loses_and_doubles_nothing(settings, aws, tmp_path):
+    killed_at_random(settings, aws, tmp_path, seed=random.randrange(10**6), kills=30)
+
+
+def test_dying_workers_a_forgetful_redis_and_refusing_services_change_nothing(settings, aws, tmp_path, redis_factory):
+    memory = redis_factory()
+    settings = settings.model_copy(update={"redis_state": type(settings.redis_state)(memory.connection_string)})
+    proxy = FaultProxy(settings.aws_endpoint_url)
+    with running(settings, aws, tmp_path, 11, endpoint=proxy.endpoint_url) as stream:
+        stream.start_when_free()
+        for _ in range(2):
+            stream.send(40)
+            stream.workers()[-1].kill()
+            stream.settle()
+        stream.send(60)
+        memory.kill()
+        memory.restart()
+        stream.send(60)
+        stream.settle()
+        memory.kill()
+        stream.send(30)
+        memory.restart()
+        stream.settle()
+        assert "rebuilt from the lake" in stream.log()
+        for service in ("s3", "sqs"):
+            proxy.failing.add(service)
+            until = time.monotonic() + 4
+            while time.monotonic() < until:
+                stream.send(5)
+                time.sleep(0.2)
+            proxy.failing.clear()
+            stream.settle()
+        assert proxy.refused
+        finish(stream)
+    proxy.stop()
+
+
+def test_a_reshard_in_mid_stream_keeps_each_persons_order(settings, aws, tmp_path):
+    with running(settings, aws, tmp_path, 12) as stream:
+        stream.start_when_free()
+        stream.send(200)
+        kinesis = aws.client("kinesis")
+        kinesis.update_shard_count(StreamName=settings.event_stream, TargetShardCount=4, ScalingType="UNIFORM_SCALING")
+        for _ in range(20):
+            stream.send(10)
+        finish(stream)
