@@ -60,6 +60,8 @@ def repo_document(settings: Settings, which: Colour | str, *, mapping_version: i
         "offline_store": offline,
         "batch_engine": {"type": "stillpoint.stores.engine.StillpointEngine"},
         "entity_key_serialization_version": 3,
+        # Feast would take a spine without a time zone for UTC, silently; the offline store refuses it instead.
+        "coerce_tz_aware": False,
     }
 
 
