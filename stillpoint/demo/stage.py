@@ -34,6 +34,10 @@ class Stage:
         self._logs = settings.home / "logs"
 
     def __enter__(self) -> "Stage":
+        if not Path("feature_repo/definitions.py").exists():
+            raise StackUnavailable(
+                f"{Path.cwd()} is not the repository's root, where the demo and Feast run; `cd` there first"
+            )
         self._clear()
         self._logs.mkdir(parents=True, exist_ok=True)
         (self.settings.home / MARK).write_text(json.dumps({"seed": self.settings.seed}))
