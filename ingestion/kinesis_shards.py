@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stillpoint.clock import to_micros
-from stillpoint.errors import StackUnavailable
+from stillpoint.errors import CorruptData, StackUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -91,7 +91,11 @@ class ShardReader:
         return records, after
 
     def between(self, start: Positions, end: Positions) -> Iterator[Record]:
-        """Yield again exactly the records that lie between two positions."""
+        """Yield again exactly the records that lie between two positions.
+
+        Raises:
+            CorruptData: Kinesis does not keep some of them any more.
+        """
         for shard, last in end.items():
             first = start.get(shard, {"start": "TRIM_HORIZON"})
             if first == last or first.get("closed") or "after" not in last:
@@ -104,8 +108,11 @@ class ShardReader:
                         yield record
                 if found and int(found[-1].sequence) >= int(last["after"]):
                     break
-                if position.get("closed"):
-                    break
+                if position.get("closed") or (not found and not self._lag_ms.get(shard)):
+                    raise CorruptData(
+                        f"Kinesis shard {shard} of {self._stream} ends before {last['after']}, which a micro-batch had "
+                        "read: its records have passed their retention; start over from a fresh checkpoint"
+                    )
 
     def _call(self, shard: str, position: dict[str, Any], limit: int) -> tuple[list[Record], dict[str, Any]]:
         """Make one GetRecords call and return its records with the position after them."""
@@ -120,7 +127,10 @@ class ShardReader:
             cursor.called = time.monotonic()
             try:
                 answer = self._client.get_records(ShardIterator=cursor.iterator, Limit=limit)
-            except self._client.exceptions.ExpiredIteratorException:
+            except (
+                self._client.exceptions.ExpiredIteratorException,
+                self._client.exceptions.ResourceNotFoundException,  # the shard passed its retention: asked again below
+            ):
                 self._cursors.pop(shard, None)
                 continue
             except self._client.exceptions.ProvisionedThroughputExceededException:

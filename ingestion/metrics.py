@@ -1,16 +1,15 @@
 """What does the receiver tell Prometheus?"""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from ingestion.process_batch import BatchReport
-from stillpoint.clock import SECOND
 
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_FRESHNESS_BUCKETS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 30, 60, 300)
 
 
 class StreamMetrics:
@@ -30,8 +29,11 @@ class StreamMetrics:
         self._seconds = Histogram(
             "stillpoint_batch_seconds", "Time of a micro-batch by stage.", ["stage"], buckets=_BUCKETS, **register
         )
-        self._freshness = Gauge(
-            "stillpoint_freshness_seconds", "Age of the newest record when it took effect.", **register
+        self._freshness = Histogram(
+            "stillpoint_freshness_seconds",
+            "From a record's arrival in Kinesis until its features were readable.",
+            buckets=_FRESHNESS_BUCKETS,
+            **register,
         )
         self._lag = Gauge(
             "stillpoint_shard_lag_seconds", "How far reading is behind a shard's end.", ["shard"], **register
@@ -51,8 +53,9 @@ class StreamMetrics:
         self._requests.inc(report.requests)
         for stage, seconds in report.seconds.items():
             self._seconds.labels(stage).observe(seconds)
-        if report.newest_arrival_us:
-            self._freshness.set(max(0.0, time.time() - report.newest_arrival_us / SECOND))
+        for hundredths, count in report.freshness.items():
+            for _ in range(count):
+                self._freshness.observe(hundredths / 100)
 
     def failed(self) -> None:
         """Count a failure of the query."""

@@ -30,13 +30,15 @@ Send = Callable[[Sequence[str]], None]
 
 @dataclass(slots=True)
 class BatchReport:
-    """What a micro-batch did; `seconds` by stage, the slowest part's for the stages of executors."""
+    """What a micro-batch did; `seconds` by stage, the slowest part's for the stages of executors. `freshness` counts
+    records by hundredths of a second from their arrival until their features were readable."""
 
     number: int
     again: bool
     verdicts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
+    freshness: Counter[int] = field(default_factory=Counter)
     requests: int = 0
     newest_arrival_us: int = 0
     dropped_fields: int = 0
@@ -177,6 +179,7 @@ class BatchProcessor:
             report.verdicts.update(part.verdicts)
             report.reasons.update(part.reasons)
             report.rows.update(part.rows)
+            report.freshness.update({int(hundredths): count for hundredths, count in part.freshness.items()})
             report.requests += len(part.requests)
             report.newest_arrival_us = max(report.newest_arrival_us, part.newest_arrival_us)
             report.dropped_fields += part.dropped_fields

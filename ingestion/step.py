@@ -56,7 +56,8 @@ class Batch:
 
 @dataclass(slots=True)
 class PartReport:
-    """What one part did. Times are seconds by stage."""
+    """What one part did. Times are seconds by stage; `freshness` counts records by hundredths of a second from their
+    arrival until their features were readable."""
 
     files: list[CommittedFile] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
@@ -64,6 +65,7 @@ class PartReport:
     reasons: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    freshness: dict[str, int] = field(default_factory=dict)
     newest_arrival_us: int = 0
     dropped_fields: int = 0
     differing: int = 0
@@ -135,6 +137,8 @@ def run_part(records: Iterable[Record], batch: Batch) -> PartReport:
     }
     _write_online(clients, batch, tables, report)
     add_finished(clients.serving, _completions(result))
+    readable_us = int(datetime.now(UTC).timestamp() * SECOND)
+    report.freshness = dict(Counter(str(max(0, readable_us - r.arrived_us) * 100 // SECOND) for r in listed))
     started = _lap(report, "online", started)
     report.files = _write_lake(clients.lake, batch, result, tables)
     started = _lap(report, "lake", started)

