@@ -103,6 +103,47 @@ def features(
     Console().print(table)
 
 
+def explain(
+    recommendation_id: Annotated[str, typer.Argument(help="As every answer names it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a recommendation was made from: features, ages, release, trigger, and what each added to the first items."""
+    from inference.entry import open_lake
+    from inference.explain import explain as explained
+    from inference.explain import served_record
+    from inference.loaded_release import load
+    from stillpoint.clock import system_clock
+    from stillpoint.messages import Kind
+    from stillpoint.model import ModelBundle
+    from stillpoint.releases import ObjectReleaseBook
+
+    settings = Settings.load()
+    lake = open_lake(settings)
+    served = served_record(lake, recommendation_id)
+    book = ObjectReleaseBook(lake.objects)
+    loaded = load(book, lake, settings, served["release"], served["generation"], now=system_clock())
+    route = loaded.release.routes[Kind(served["kind"])]
+    bundle = ModelBundle.load(lake.objects.get(route.model_uri), expected_sha256=route.sha256)
+    document = explained(served, bundle, loaded.contents).document()
+    if as_json:
+        sys.stdout.write(json.dumps(document) + "\n")
+        return
+    console = Console()
+    trigger = document["trigger"] or "a request"
+    console.print(
+        f"{document['kind']} for {document['user_id']}, by {document['release']} ({document['source']}), after {trigger}"
+    )
+    features_table = Table("view", "status", "age", "values")
+    for view in document["views"]:
+        age = "" if view["age_seconds"] is None else f"{view['age_seconds']:,.1f} s"
+        values = ", ".join(f"{name} {_short(value)}" for name, value in view["values"].items() if value is not None)
+        features_table.add_row(view["view"], view["status"], age, values)
+    console.print(features_table)
+    titles = dict(zip(loaded.contents.ids, loaded.contents.titles, strict=True))
+    for item, parts in document["contributions"].items():
+        console.print(f"{titles[item]}: " + ", ".join(f"{name} {value:+.2f}" for name, value in parts.items()))
+
+
 def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 

@@ -1,0 +1,140 @@
+"""What was a recommendation made from, and what did each feature add?
+
+The served log holds the person's rows as they were read. Contributions are computed from those rows with the release's model;
+content features are read now, so they are those of the release's colour today.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from inference.contents import Contents
+from inference.person import USER_VIEWS, Person
+from inference.rank import model_columns
+from stillpoint.clock import to_micros
+from stillpoint.errors import InvalidInput
+from stillpoint.features.declarations import EMBEDDING_LENGTH, USER_SEQUENCE, DType
+from stillpoint.features.request import REQUEST_TIMESTAMP
+from stillpoint.lake import Lake
+from stillpoint.model import ModelBundle
+
+TOP_FEATURES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A served recommendation, and for each item the features that moved its score most (log-odds)."""
+
+    served: Mapping[str, Any]
+    contributions: Mapping[str, Mapping[str, float]]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON; embeddings are given by their length."""
+        views = [
+            {
+                "view": view["view"],
+                "status": view["status"],
+                "age_seconds": _age(self.served, view),
+                "values": {name: _short(value) for name, value in json.loads(view["values"]).items()},
+            }
+            for view in self.served["views"]
+        ]
+        plain = (
+            "recommendation_id",
+            "request_id",
+            "release",
+            "generation",
+            "arm",
+            "user_id",
+            "kind",
+            "source",
+            "trigger",
+        )
+        return {
+            **{name: self.served[name] for name in plain},
+            "served_at": self.served["served_at"].isoformat(),
+            "items": list(self.served["items"]),
+            "views": views,
+            "contributions": {item: dict(parts) for item, parts in self.contributions.items()},
+        }
+
+
+def served_record(lake: Lake, recommendation_id: str) -> dict[str, Any]:
+    """Return what the served log holds of a recommendation.
+
+    Raises:
+        InvalidInput: it is not there; the log reaches the lake a few seconds after the answer.
+    """
+    rows = lake.read("served", where=pc.field("recommendation_id") == recommendation_id).to_pylist()
+    if not rows:
+        raise InvalidInput(
+            f"no recommendation {recommendation_id!r} in the served log; it reaches the lake some seconds after the answer"
+        )
+    return dict(max(rows, key=lambda row: row["served_at"]))
+
+
+def logged_person(served: Mapping[str, Any]) -> Person:
+    """Return the person as the prediction saw them."""
+    at_us = to_micros(served["served_at"])
+    held = {view["view"]: (view, json.loads(view["values"])) for view in served["views"]}
+    columns: dict[str, npt.NDArray[Any]] = {REQUEST_TIMESTAMP: np.array([at_us], np.int64)}
+    for declared in USER_VIEWS:
+        view, values = held[declared.name]
+        for feature in declared:
+            columns[feature.name] = _column(values[feature.name], feature.dtype)
+        age = _age(served, view) if view["status"] in ("PRESENT", "NULL_VALUE") else None
+        columns[f"{declared.name}_age_seconds"] = np.array([np.nan if age is None else age])
+    mapping = held[USER_SEQUENCE.name][1]
+    return Person(
+        user_id=served["user_id"],
+        columns=columns,
+        sequence_id=mapping["sequence_id"],
+        mapping_version=mapping["mapping_version"],
+        sentinel=None,
+        views=tuple(served["views"]),
+    )
+
+
+def explain(served: Mapping[str, Any], bundle: ModelBundle, contents: Contents) -> Explanation:
+    """Explain a model's recommendation. A fallback used no feature, and has no contributions."""
+    if served["source"] != "model":
+        return Explanation(served, {})
+    places = {content_id: row for row, content_id in enumerate(contents.ids)}
+    rows = np.array([places[item] for item in served["items"] if item in places], dtype=np.intp)
+    if not len(rows):
+        return Explanation(served, {})
+    shown, found = contents.take(rows), logged_person(served)
+    columns = bundle.select(model_columns(found, shown))
+    added = bundle.contributions(columns, content_ids=shown.ids, sequence_id=found.sequence_id)
+    return Explanation(served, {item: _largest(added, row) for row, item in enumerate(shown.ids)})
+
+
+def _largest(added: Mapping[str, npt.NDArray[Any]], row: int) -> dict[str, float]:
+    parts = {name: float(values[row]) for name, values in added.items() if name != "bias"}
+    chosen: Sequence[str] = sorted(parts, key=lambda name: -abs(parts[name]))[:TOP_FEATURES]
+    return {name: parts[name] for name in chosen}
+
+
+def _column(value: Any, dtype: DType) -> npt.NDArray[Any]:
+    if dtype is DType.EMBEDDING:
+        if value is None:
+            return np.full((1, EMBEDDING_LENGTH), np.nan, np.float32)
+        return np.array([value], np.float32)
+    if dtype is DType.STRING:
+        return np.array([value], object)
+    return np.array([np.nan if value is None else float(value)])
+
+
+def _age(served: Mapping[str, Any], view: Mapping[str, Any]) -> float | None:
+    if view["event_timestamp"] is None:
+        return None
+    return float((served["served_at"] - view["event_timestamp"]).total_seconds())
+
+
+def _short(value: Any) -> Any:
+    return f"{len(value)} numbers" if isinstance(value, list) else value
