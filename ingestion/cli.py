@@ -89,6 +89,54 @@ def tail(
         sys.stdout.flush()
 
 
+@events.command()
+def reconcile(as_json: _Json = False) -> None:
+    """Compare verdicts with stored rows, and the lake with every colour in use, both ways. Exit code 1 on a difference."""
+    from ingestion.reconcile import reconcile as run
+    from stillpoint.control import read_control
+    from stillpoint.stores.connection import connect
+
+    settings = Settings.load()
+    lake = _lake(settings)
+    targets = read_control(lake.objects).targets
+    result = run(lake, {t.project: (connect(settings.connection(t.colour)), t.views) for t in targets}).to_dict()
+    lines = [f"{result['records']} records: " + ", ".join(f"{v} {n}" for v, n in sorted(result["verdicts"].items()))]
+    lines += [
+        f"{name}: " + ", ".join(f"{count} {what}" for what, count in counts.items())
+        for name, counts in result["views"].items()
+    ]
+    _print(result, as_json, "\n".join([*lines, f"difference: {result['difference']}"]))
+    if result["difference"]:
+        raise typer.Exit(1)
+
+
+@events.command()
+def compact(
+    to: Annotated[
+        str | None, typer.Option("--to", help="Last UTC day to compact; the day before yesterday by default.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Merge the small files of closed days into tables/, which any Spark SQL can read."""
+    from ingestion.compact import compact as run
+    from stillpoint.lease import Lease
+
+    settings = Settings.load()
+    lake = _lake(settings)
+    now = system_clock()
+    before = (_day(to) or (now.date() - timedelta(days=2))) + timedelta(days=1)
+    if before > now.date():
+        raise InvalidInput(f"--to {before - timedelta(days=1)} is not over yet; the newest closed day is yesterday")
+    holder = f"stillpoint events compact, process {os.getpid()}"
+    lease = Lease(lake.objects, "compact", holder=holder, ttl=timedelta(hours=1), clock=system_clock)
+    lease.acquire()
+    try:
+        counts = run(lake, before=before, at=now)
+    finally:
+        lease.release()
+    _print(counts, as_json, "rows compacted: " + (", ".join(f"{k} {n}" for k, n in counts.items()) or "none"))
+
+
 def stream(
     start: Annotated[
         str, typer.Option(help="Where a new query begins: TRIM_HORIZON, LATEST or an ISO time.")

@@ -1,0 +1,86 @@
+"""How do thousands of small files of a day become one, at a path that anybody's Spark SQL can read?
+
+`tables/<dataset>/date=…/rows.parquet` holds each committed row of a closed day once. The commit that names it supersedes
+the small files. Rows that are committed for that day later are merged into the same path at the next run.
+"""
+
+import io
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import date, datetime
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS
+from stillpoint.lake import COMPRESSION, Commit, CommittedFile, DateRange, Lake, dataset_columns, feature_dataset
+
+_RECORD = ("shard", "sequence")
+IDENTITY: dict[str, tuple[str, ...]] = {
+    "events": _RECORD,
+    "quarantine": _RECORD,
+    **{
+        feature_dataset(view): (view.entity.join_key, "event_timestamp", "created_timestamp")
+        for view in (*STREAMED_VIEWS, *DAILY_VIEWS)
+    },
+}
+"""What makes two rows of a dataset copies of each other, by a replay or a backfill."""
+
+Progress = Callable[[str, date, int], None]
+
+
+def compact(
+    lake: Lake,
+    *,
+    before: date,
+    at: datetime,
+    progress: Progress = lambda dataset, day, rows: None,
+) -> dict[str, int]:
+    """Compact every day before `before` that has files outside `tables/`. Return rows by dataset.
+
+    One run at a time: callers hold the lease `compact`. Killed anywhere it can be run again: until the commit, readers by
+    commits see copies of rows, which they remove by key; readers of `tables/` see each committed row once at all times.
+    """
+    counts: dict[str, int] = {}
+    run = f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    sequence = 0
+    for dataset, identity in IDENTITY.items():
+        days: dict[date, list[CommittedFile]] = defaultdict(list)
+        for file in lake.files(dataset):
+            if file.date < before:
+                days[file.date].append(file)
+        for day, files in sorted(days.items()):
+            path = f"tables/{dataset}/date={day.isoformat()}/rows.parquet"
+            loose = [file for file in files if file.path != path]
+            if not loose:
+                continue
+            table = _merged(lake, dataset, day, identity)
+            sink = io.BytesIO()
+            pq.write_table(table, sink, compression=COMPRESSION, coerce_timestamps="us")
+            lake.objects.put(path, sink.getvalue())
+            known = any(file.path == path for file in files)
+            added = () if known else (CommittedFile(dataset=dataset, date=day, path=path, rows=table.num_rows),)
+            gone = tuple(file.path for file in loose)
+            lake.commit(Commit(writer=f"compact-{run}", sequence=sequence, at=at, files=added, supersedes=gone))
+            sequence += 1
+            counts[dataset] = counts.get(dataset, 0) + table.num_rows
+            progress(dataset, day, table.num_rows)
+    return counts
+
+
+def tables(lake: Lake, dataset: str) -> pads.Dataset:
+    """Return what a foreign reader sees of a dataset: the files below `tables/`, without any commit."""
+    filesystem, root = lake.objects.arrow()
+    return pads.dataset(f"{root}/tables/{dataset}", schema=dataset_columns(dataset), filesystem=filesystem)
+
+
+def _merged(lake: Lake, dataset: str, day: date, identity: tuple[str, ...]) -> pa.Table:
+    """Return the day's committed rows, each once, in an order that depends on the rows alone."""
+    table = lake.read(dataset, DateRange(day, day))
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    merged = frame.unique(list(identity), keep="first", maintain_order=True).sort(*identity)
+    return merged.to_arrow().cast(table.schema)

@@ -1,0 +1,127 @@
+"""Did everything that came in get a verdict, and is what is online what the lake says?
+
+Sums come from the commits of streams; online values are compared as bytes with the newest row in the lake, both ways.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from stillpoint.events import Verdict
+from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS, View
+from stillpoint.lake import Lake, feature_dataset
+from stillpoint.stores.connection_pipeline import Command, pack, send
+from stillpoint.stores.deletion import project_keys
+from stillpoint.stores.layout import ViewLayout
+from stillpoint.stores.writer import encode_rows
+
+_STORED = (Verdict.ON_TIME, Verdict.LATE, Verdict.DUPLICATE)
+_PER_ROUND_TRIP = 1_000
+
+
+@dataclass(slots=True)
+class Compared:
+    """One view of one project: entities that are equal, differ, miss online, or are online without a row in the lake."""
+
+    equal: int = 0
+    different: int = 0
+    missing: int = 0
+    extra: int = 0
+
+    @property
+    def difference(self) -> int:
+        return self.different + self.missing + self.extra
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """`verdicts` are sums over all commits of streams; `unequal_commits` those whose files do not hold their sums."""
+
+    verdicts: dict[str, int] = field(default_factory=dict)
+    unequal_commits: list[str] = field(default_factory=list)
+    views: dict[str, Compared] = field(default_factory=dict)
+
+    @property
+    def difference(self) -> int:
+        return len(self.unequal_commits) + sum(compared.difference for compared in self.views.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "records": sum(self.verdicts.values()), "difference": self.difference}
+
+
+def reconcile(lake: Lake, projects: Mapping[str, tuple[Any, Iterable[str]]]) -> Reconciliation:
+    """Compare the commits with themselves, and the lake with each project: (Redis client, streamed views it is given).
+
+    A pair that differs is looked at once more with the lake's rows of that moment, as the stream may be running.
+    """
+    result = Reconciliation()
+    _sum_commits(lake, result)
+    for project, (client, names) in projects.items():
+        wanted = set(names)
+        for view in (*(view for view in STREAMED_VIEWS if view.name in wanted), *DAILY_VIEWS):
+            compared = _compare(lake, client, project, view)
+            if compared.difference:
+                compared = _compare(lake, client, project, view)
+            result.views[f"{project}/{view.name}"] = compared
+    return result
+
+
+def _sum_commits(lake: Lake, result: Reconciliation) -> None:
+    for commit in lake.commits():
+        sums = {
+            verdict: int(commit.properties.get(f"verdict_{verdict}") or 0)
+            for verdict in Verdict
+            if commit.writer.startswith("stream-")
+        }
+        if not sums:
+            continue
+        for verdict, count in sums.items():
+            result.verdicts[str(verdict)] = result.verdicts.get(str(verdict), 0) + count
+        rows = dict.fromkeys(("events", "quarantine"), 0)
+        for file in commit.files:
+            if file.dataset in rows:
+                rows[file.dataset] += file.rows
+        expected = {
+            "events": sum(sums[verdict] for verdict in _STORED),
+            "quarantine": sums[Verdict.QUARANTINED],
+        }
+        if rows != expected:
+            result.unequal_commits.append(commit.key)
+
+
+def _compare(lake: Lake, client: Any, project: str, view: View) -> Compared:
+    layout = ViewLayout.of(view)
+    compared = Compared()
+    keys = list(project_keys(client, project, [view.entity.join_key]))
+    fields = (layout.event_field, layout.created_field, *layout.fields)
+    online = dict(zip(keys, _read(client, keys, fields), strict=True))
+    rows = encode_rows(layout, _newest(lake, view), project)
+    for index, key in enumerate(rows.keys):
+        stored = online.pop(key, None)
+        if stored is None or stored[0] is None:
+            compared.missing += 1
+        elif stored == [rows.events[index], rows.created[index], *(column[index] for column in rows.values)]:
+            compared.equal += 1
+        else:
+            compared.different += 1
+    compared.extra = sum(stored[0] is not None for stored in online.values())
+    return compared
+
+
+def _newest(lake: Lake, view: View) -> pa.Table:
+    """Return each entity's row with the greatest (event time, created time)."""
+    table = lake.read(feature_dataset(view))
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    key = view.entity.join_key
+    newest = frame.sort(key, "event_timestamp", "created_timestamp").unique([key], keep="last", maintain_order=True)
+    return newest.to_arrow().cast(table.schema)
+
+
+def _read(client: Any, keys: list[bytes], fields: tuple[bytes, ...]) -> Iterable[list[bytes | None]]:
+    for start in range(0, len(keys), _PER_ROUND_TRIP):
+        part = keys[start : start + _PER_ROUND_TRIP]
+        yield from send(client, [Command(key, pack(b"HMGET", key, *fields), (b"HMGET", key, *fields)) for key in part])
