@@ -57,7 +57,5 @@ VERBS = (
     Verb("model-server", "inference.cli:model_server", "Run SageMaker's model container.", _SERVE),
     Verb("features", "inference.cli:features", "A user's online features: value, status, age, colour.", _SERVE),
     Verb("explain", "inference.cli:explain", "What a recommendation was made from, and why.", _SERVE),
-    Verb("validate", "validation.cli:validate", "Check events, lake, snapshots, parity and drift.", _CARE),
-    Verb("erase", "validation.cli:erase", "Erase one person everywhere, with a receipt.", _CARE),
-    Verb("export", "validation.cli:export", "Everything that is known about one person.", _CARE),
+    Verb("validate", "validation.cli:validate", "Check events, the lake's features and snapshots.", _CARE),
 )

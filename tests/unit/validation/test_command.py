@@ -1,0 +1,49 @@
+"""Does `stillpoint validate` pass a clean simulated lake and turn red on a planted fault?"""
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from ingestion.backfill import backfill
+from ingestion.simulator.history import write_history
+from ingestion.simulator.scenario import Scenario
+from stillpoint.cli import run
+from stillpoint.features.declarations import BIOMETRICS
+from stillpoint.lake import ALL_DATES, Commit, Lake, feature_columns, feature_dataset
+from stillpoint.objects import LocalObjects
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """A lake of two simulated days with the streamed views' rows, which the settings point at."""
+    lake = Lake(LocalObjects(tmp_path / "lake"))
+    write_history(lake, Scenario(start=date(2026, 2, 20), days=2, users=60))
+    backfill(lake, ALL_DATES, at=NOON)
+    monkeypatch.setenv("STILLPOINT_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setenv("STILLPOINT_HOME", str(tmp_path / "home"))
+    return lake
+
+
+def test_clean_events_are_green(simulated: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["validate", "events", "--json"]) == 0
+    (outcome,) = json.loads(capsys.readouterr().out)
+    assert outcome["passed"]
+    assert outcome["rows"] > 500
+
+
+def test_a_view_without_rows_and_a_planted_pulse_are_red(simulated: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {field.name: [None] for field in feature_columns(BIOMETRICS)}
+    row |= {"user_id": ["u1"], "event_timestamp": [NOON], "created_timestamp": [NOON], "heart_rate_mean_10m": [400.0]}
+    file = simulated.write(feature_dataset(BIOMETRICS), NOON.date(), "planted", pa.table(row))
+    simulated.commit(Commit(writer="planted", sequence=0, at=NOON, files=(file,)))
+    assert run(["validate", "lake", "--json"]) == 1
+    outcomes = {outcome["subject"]: outcome for outcome in json.loads(capsys.readouterr().out)}
+    red = [finding for finding in outcomes["features/biometrics"]["findings"] if not finding["passed"]]
+    assert [finding["column"] for finding in red] == ["heart_rate_mean_10m"]
+    assert outcomes["features/session_bounce_rates"]["passed"]
+    assert not outcomes["features/user_profiles"]["passed"], "no daily rows were computed, and nothing is not a pass"
