@@ -95,8 +95,11 @@ def test_the_zip_runs_as_a_function_and_drains_the_queue(
     (push,) = sqs.receive_message(QueueUrl=pushes, WaitTimeSeconds=5)["Messages"]  # type: ignore[attr-defined]
     assert held[1] is not None
     assert held[1].recommendation_id in push["Body"]
-    served = s3_lake.read("served")
-    assert sorted(set(served["kind"].to_pylist())) == ["next", "today"]
+    kinds: set[str] = set()
+    while kinds != {"next", "today"} and time.monotonic() < deadline:  # the log is written after the recommendation
+        kinds = set(s3_lake.read("served")["kind"].to_pylist())
+        time.sleep(0.3)
+    assert kinds == {"next", "today"}
     functions.delete_event_source_mapping(UUID=mapping["UUID"])  # type: ignore[attr-defined]
 
 
