@@ -88,9 +88,20 @@ class Stream:
         put_events(self.aws.client("kinesis"), self.settings.event_stream, self.people.some(count, now()))
         self.sent += count
 
-    def workers(self):
-        java = [one for one in psutil.Process(self.process.pid).children(recursive=True) if "java" in one.name()]
-        return [child for one in java for child in one.children(recursive=True)]
+    def kill_a_worker(self):
+        """End one Python worker that is alive. Workers come and go by themselves, so one may end while it is chosen."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                family = psutil.Process(self.process.pid).children(recursive=True)
+                java = [one for one in family if "java" in one.name()]
+                worker = [child for one in java for child in one.children(recursive=True)][-1]
+                worker.kill()
+            except (psutil.NoSuchProcess, IndexError):
+                time.sleep(0.02)
+            else:
+                return
+        raise AssertionError(f"no Python worker was there to kill:\n{self.log()[-3000:]}")
 
     def kill(self):
         """End the driver at once; its Java process and workers notice by themselves."""
@@ -171,7 +182,7 @@ def test_dying_workers_a_forgetful_redis_and_refusing_services_change_nothing(se
         stream.start_when_free()
         for _ in range(2):
             stream.send(40)
-            stream.workers()[-1].kill()
+            stream.kill_a_worker()
             stream.settle()
         stream.send(60)
         memory.kill()
