@@ -40,7 +40,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer
     servers = [RedisServer(tmp_path_factory.mktemp("node"), options=options) for _ in range(3)]
     clients = [redis.Redis(port=server.port) for server in servers]
     for number, client in enumerate(clients):
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * 5462, min(number * 5462 + 5461, 16383))
+        client.execute_command("CLUSTER", "ADDSLOTS", *range(number * 5462, min((number + 1) * 5462, 16384)))
         client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
     for server in servers[1:]:
         clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", server.port)

@@ -217,7 +217,8 @@ def test_a_full_redis_refuses_and_keeps_what_it_has(redis_factory: Callable[...,
 def test_a_read_only_replica_says_so(
     redis_factory: Callable[..., RedisServer], redis_server: RedisServer, project: str
 ) -> None:
-    server = redis_factory({"replicaof": f"127.0.0.1 {redis_server.port}"})
+    server = redis_factory()
+    server.client().replicaof("127.0.0.1", redis_server.port)
     client = connect(server.connection_string)
     with pytest.raises((RedisRefused, StackUnavailable), match=r"read-only replica|still loading"):
         OnlineWriter(client, project).write(LAYOUT, rows(["u"], T0, T0, 1))
