@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from stillpoint.local.redis_server import RedisServer, find_redis
 from stillpoint.objects import LocalObjects, S3Objects
 from stillpoint.settings import Settings
 
-_TLS_DESELECTED = pytest.StashKey[int]()
+_TLS_DESELECTED = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,15 +54,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     needing = [item for item in items if item.get_closest_marker("tls")]
     if needing and not find_redis().has_tls:
         config.hook.pytest_deselected(items=needing)
-        config.stash[_TLS_DESELECTED] = len(needing)
         items[:] = [item for item in items if item not in needing]
+        names = [item.nodeid for item in needing]
+        config.stash[_TLS_DESELECTED] = names
+        if hasattr(config, "workeroutput"):  # a worker of pytest-xdist: only the controller prints
+            config.workeroutput["tls_deselected"] = names
+
+
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker of pytest-xdist left out."""
+    names = getattr(node, "workeroutput", {}).get("tls_deselected")
+    if names:
+        node.config.stash[_TLS_DESELECTED] = names
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    count = config.stash.get(_TLS_DESELECTED, 0)
-    if count:
+    names = config.stash.get(_TLS_DESELECTED, [])
+    for name in names:
+        terminalreporter.write_line(f"DESELECTED {name}")
+    if names:
         terminalreporter.write_line(
-            f"{count} tests marked `tls` deselected: {find_redis().path} was built without TLS; "
+            f"{len(names)} tests deselected: {find_redis().path} was built without TLS; "
             "install redis-server 6.2+ with TLS to run them"
         )
 
