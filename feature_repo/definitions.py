@@ -1,13 +1,20 @@
 """Which entities, sources, views and services does Feast get, given the declarations?"""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
+import pandas as pd
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, RequestSource, ValueType
+from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.transformation.pandas_transformation import PandasTransformation
 from feast.types import Array, Bool, FeastType, Float32, Float64, Int64, String
 
 from stillpoint.features import declarations
 from stillpoint.features.declarations import EMBEDDING_LENGTH, SERVICES, VIEWS, DType, Origin, View
+from stillpoint.features.on_demand import ON_DEMAND_FEATURES, ON_DEMAND_SOURCES, ON_DEMAND_VIEW, request_time_frame
+from stillpoint.features.request import REQUEST_TIMESTAMP
 from stillpoint.lake import feature_dataset
+from stillpoint.stores.compile import FUNCTION_TAG
 
 _TYPES: dict[DType, FeastType] = {
     DType.INT64: Int64,
@@ -17,6 +24,8 @@ _TYPES: dict[DType, FeastType] = {
     DType.EMBEDDING: Array(Float32),
 }
 
+Definition: TypeAlias = Entity | FileSource | PushSource | FeatureView | OnDemandFeatureView | FeatureService
+
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
@@ -25,18 +34,21 @@ class Definitions:
     entities: dict[str, Entity]
     sources: dict[str, FileSource | PushSource]
     views: dict[str, FeatureView]
+    on_demand: OnDemandFeatureView
     services: dict[str, FeatureService]
 
-    def all(self) -> list[Entity | FileSource | PushSource | FeatureView | FeatureService]:
+    def all(self) -> list[Definition]:
         """Return the objects in the order in which Feast can register them."""
-        return [*self.entities.values(), *self.sources.values(), *self.views.values(), *self.services.values()]
+        stored = (*self.entities.values(), *self.sources.values(), *self.views.values())
+        return [*stored, self.on_demand, *self.services.values()]
 
-    def named(self) -> dict[str, Entity | FileSource | PushSource | FeatureView | FeatureService]:
+    def named(self) -> dict[str, Definition]:
         """Return the objects under names that are unique across their kinds, as a module's attributes must be."""
         return {
             **{f"{name}_entity": entity for name, entity in self.entities.items()},
             **{f"{name}_source": source for name, source in self.sources.items()},
             **{f"{name}_view": view for name, view in self.views.items()},
+            f"{self.on_demand.name}_view": self.on_demand,
             **{f"{name}_service": service for name, service in self.services.items()},
         }
 
@@ -71,7 +83,7 @@ def define(*, lake_root: str, mapping_version: int) -> Definitions:
         name: FeatureService(name=name, features=[views[view.name] for view in members])
         for name, members in SERVICES.items()
     }
-    return Definitions(entities=entities, sources=sources, views=views, services=services)
+    return Definitions(entities, sources, views, _on_demand_view(views), services)
 
 
 def _feature_view(view: View, entity: Entity, source: FileSource | PushSource) -> FeatureView:
@@ -98,3 +110,31 @@ def _feature_view(view: View, entity: Entity, source: FileSource | PushSource) -
         description=view.description,
         tags={"origin": view.origin.value},
     )
+
+
+def _on_demand_view(views: dict[str, FeatureView]) -> OnDemandFeatureView:
+    """Return the request-time features as Feast computes them, from our function.
+
+    Feast rebuilds the function from its text, in whatever process reads the registry: the text imports ours.
+    """
+    text = (
+        f"def {_request_time.__name__}(frame):\n"
+        f"    from {request_time_frame.__module__} import {request_time_frame.__name__}\n"
+        f"    return {request_time_frame.__name__}(frame)\n"
+    )
+    moment = RequestSource(name="request", schema=[Field(name=REQUEST_TIMESTAMP, dtype=Int64)])
+    return OnDemandFeatureView(
+        name=ON_DEMAND_VIEW,
+        # Feast compares these with what it infers from the function: a description or a tag would be a difference.
+        schema=[Field(name=one.feature.name, dtype=_TYPES[one.feature.dtype]) for one in ON_DEMAND_FEATURES],
+        sources=[*(views[name][list(features)] for name, features in ON_DEMAND_SOURCES.items()), moment],
+        feature_transformation=PandasTransformation(udf=_request_time, udf_string=text),
+        mode="pandas",
+        description="Features of a user, a content and the moment of a request together.",
+        tags={FUNCTION_TAG: ON_DEMAND_VIEW},
+    )
+
+
+def _request_time(frame: pd.DataFrame) -> pd.DataFrame:
+    found: pd.DataFrame = request_time_frame(frame)
+    return found

@@ -33,6 +33,7 @@ from inference.served_log import ServedLog
 from inference.tokens import Scope, Tokens
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import InvalidInput, PlanRefused, StackUnavailable, StillpointError, UnknownFeature
+from stillpoint.features.on_demand import ON_DEMAND_FUNCTIONS
 from stillpoint.features.validate import Malformed
 from stillpoint.features.validate import parse as parse_event
 from stillpoint.finished import finished_key
@@ -228,7 +229,7 @@ class Service:
     async def features(self, request: Request) -> Response:
         """Answer Feast's own request in Feast's own format; the mode header asks for enforced times to live."""
         loaded = self._loaded()
-        asked = parse_request(loaded.plan, await _body(request))
+        asked = parse_request(loaded.plan, await _body(request), ON_DEMAND_FUNCTIONS)
         if any(len(values) > MAX_ENTITIES for values in asked.entities.values()):
             raise invalid("entities", f"at most {MAX_ENTITIES} entities can be asked for at once")
         text = request.headers.get(MODE_HEADER, Mode.COMPAT).lower()

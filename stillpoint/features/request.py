@@ -4,7 +4,7 @@ Each is a pure function over columns, the same in training (n rows) and in servi
 candidates): a column has n rows or one. Missing is NaN, in and out; a withheld value is missing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,9 +41,14 @@ def request_time_features(rows: Columns) -> dict[str, Values]:
     Raises:
         KeyError: names the input column that is missing.
     """
-    count = max(len(rows[name]) for declared in REQUEST_FEATURES for name in declared.inputs)
+    return compute(rows, REQUEST_FEATURES)
+
+
+def compute(rows: Columns, features: Sequence[RequestFeature]) -> dict[str, Values]:
+    """Return some of them, as `request_time_features` does."""
+    count = max(len(rows[name]) for declared in features for name in declared.inputs)
     found = {}
-    for declared in REQUEST_FEATURES:
+    for declared in features:
         values = declared.compute(rows)
         found[declared.feature.name] = values if len(values) == count else np.broadcast_to(values, (count,)).copy()
     return found

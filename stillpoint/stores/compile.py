@@ -59,15 +59,18 @@ def compile_plan(source: Any, project: str | None = None) -> ReadPlan:
     )
     computed = {item.name for item in on_demand}
     services: dict[str, tuple[Selection, ...]] = {}
+    on_demand_services: dict[str, tuple[Selection, ...]] = {}
     known = {view.name for view in views}
     for item in registry.feature_services:
         spec = item.spec
         if spec.project != project:
             continue
         parts = []
+        computed_parts = []
         for projection in spec.features:
             name = projection.feature_view_name
             if name in computed:
+                computed_parts.append(_selection(projection))
                 continue
             if name not in known:
                 why = "is not online" if name in offline else "does not exist"
@@ -79,11 +82,14 @@ def compile_plan(source: Any, project: str | None = None) -> ReadPlan:
                 )
             parts.append(_selection(projection))
         services[spec.name] = tuple(parts)
+        if computed_parts:
+            on_demand_services[spec.name] = tuple(computed_parts)
     return ReadPlan(
         project=project,
         views=tuple(sorted(views, key=lambda view: view.name)),
         services=services,
         on_demand=tuple(sorted(on_demand, key=lambda view: view.name)),
+        on_demand_services=on_demand_services,
     )
 
 

@@ -9,11 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
-from stillpoint.errors import CorruptData, InvalidInput, PlanRefused
+from stillpoint.errors import CorruptData, InvalidInput
 from stillpoint.stores.columns import ABSENT_US, Mode, OnlineColumns, Status
 from stillpoint.stores.corrupt import corrupt_value
+from stillpoint.stores.on_demand import Computed, OnDemandFunction, computed_of, moment_of, sources_of
 from stillpoint.stores.plan import ReadPlan, Selection, request_keys
 from stillpoint.stores.values import KEY_TYPES, NULL_TIMESTAMP, ValueType, read_value, zoned_time
 
@@ -22,22 +24,28 @@ _KNOWN = {"entities", "features", "feature_service", "full_feature_names", "incl
 
 @dataclass(frozen=True, slots=True)
 class FeatureRequest:
-    """What to read: pass `features` and `entities` to a reader's `read`."""
+    """What to read: pass `features` and `entities` to a reader's `read`. `selections` are the stored features to show."""
 
-    features: str | tuple[str, ...]
+    features: str | tuple[Selection, ...]
     entities: dict[str, list[Any]]
     full_names: bool
     version_metadata: bool
     selections: tuple[Selection, ...]
+    computed: tuple[Computed, ...]
+    moment: dict[str, list[Any]]
 
 
-def parse_request(plan: ReadPlan, body: Any) -> FeatureRequest:
+def parse_request(
+    plan: ReadPlan, body: Any, functions: Mapping[str, OnDemandFunction] = MappingProxyType({})
+) -> FeatureRequest:
     """Check a request's JSON against the plan. Entity columns that no view needs are dropped, as Feast does.
+
+    `functions` are ours for on-demand views, by the name that the registry's tag gives.
 
     Raises:
         InvalidInput: names the field that is missing or malformed.
         UnknownFeature: names the service, view or feature that the project does not have.
-        PlanRefused: a foreign on-demand view, by name.
+        PlanRefused: an on-demand view whose function is not among `functions`, by name.
     """
     if not isinstance(body, Mapping):
         raise InvalidInput('the body is not a JSON object; expected {"entities": {…}, "features": […]}')
@@ -54,32 +62,29 @@ def parse_request(plan: ReadPlan, body: Any) -> FeatureRequest:
         raise InvalidInput(f"feature_service: expected a name, found {service!r}")
     if not isinstance(references, list) or not all(isinstance(item, str) and ":" in item for item in references):
         raise InvalidInput('features: expected a list of "view:feature"')
-    refuse_on_demand(plan, references)
-    features: str | tuple[str, ...] = service if service is not None else tuple(references)
-    selections = plan.select(features)
+    asked: str | list[str] = service if service is not None else references
+    computed = computed_of(plan, asked, functions)
+    on_demand = {view.name for view in plan.on_demand}
+    selections = (
+        plan.services.get(service, ())
+        if isinstance(service, str) and computed
+        else plan.select(
+            asked if isinstance(asked, str) else [item for item in asked if item.partition(":")[0] not in on_demand]
+        )
+    )
+    read = sources_of(computed, selections) if computed else selections
     full_names = _flag(body, "full_feature_names")
     if not full_names:
-        _refuse_same_names(selections)
+        _refuse_same_names((*selections, *(_shown(one) for one in computed)))
     return FeatureRequest(
-        features=features,
-        entities=_entities(plan, selections, entities),
+        features=read if computed or service is None else service,
+        entities=_entities(plan, read, entities),
         full_names=full_names,
         version_metadata=_flag(body, "include_feature_view_version_metadata"),
         selections=selections,
+        computed=computed,
+        moment=moment_of(computed, dict(entities)),
     )
-
-
-def refuse_on_demand(plan: ReadPlan, references: Sequence[str]) -> None:
-    """Refuse on-demand views that are asked for, by name."""
-    computed = {item.name: item for item in plan.on_demand}
-    for reference in references:
-        item = computed.get(reference.partition(":")[0])
-        if item is not None:
-            whose = "a foreign function" if item.function is None else f"the function {item.function}"
-            raise PlanRefused(
-                f"features: {item.name} is an on-demand feature view with {whose}; this server computes none: ask for its "
-                "sources and compute it in the client"
-            )
 
 
 def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, Any]:
@@ -96,7 +101,10 @@ def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, An
             }
         )
     times: dict[str, list[str]] = {}
+    shown = {f"{part.shown_as}__{name}" for part in request.selections for name in part.features}
     for place, (full, short) in enumerate(zip(columns.full_names, columns.names, strict=True)):
+        if full not in shown:
+            continue  # read for an on-demand view only
         view = full[: -len(short) - 2]
         if view not in times:
             times[view] = [_time(micros) for micros in columns.event_us(view).tolist()]
@@ -108,10 +116,25 @@ def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, An
                 "event_timestamps": times[view],
             }
         )
+    for one in request.computed:
+        for short, values in one.values(columns, request.moment).items():
+            names.append(f"{one.shown_as}__{short}" if request.full_names else short)
+            results.append(
+                {
+                    "values": values,
+                    "statuses": ["PRESENT"] * columns.rows,
+                    "event_timestamps": ["1970-01-01T00:00:00Z"] * columns.rows,
+                }
+            )
     metadata: dict[str, Any] = {"feature_names": names}
     if request.version_metadata:
-        metadata["feature_view_metadata"] = [{"name": selection.shown_as} for selection in request.selections]
+        shown_views = (*request.selections, *(_shown(one) for one in request.computed))
+        metadata["feature_view_metadata"] = [{"name": part.shown_as} for part in shown_views]
     return {"results": results, "metadata": metadata}
+
+
+def _shown(one: Computed) -> Selection:
+    return Selection(one.view.name, one.features, one.shown_as)
 
 
 _STATUS = {

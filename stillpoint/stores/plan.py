@@ -54,12 +54,16 @@ Part = Selection | OnDemand
 
 @dataclass(frozen=True)
 class ReadPlan:
-    """All views and services of one project. Compare and pin plans by `sha256`."""
+    """All views and services of one project. Compare and pin plans by `sha256`.
+
+    `services` are the stored features of each service, `on_demand_services` the computed ones of those that have any.
+    """
 
     project: str
     views: tuple[ViewLayout, ...]
     services: dict[str, tuple[Selection, ...]] = field(default_factory=dict)
     on_demand: tuple[OnDemand, ...] = ()
+    on_demand_services: dict[str, tuple[Selection, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         refuse_collisions(self.views)
@@ -71,7 +75,8 @@ class ReadPlan:
         views: Sequence[View] = VIEWS,
         services: dict[str, tuple[View, ...]] | None = None,
     ) -> "ReadPlan":
-        """Return the plan of our declared views, without a registry: what compiling our own registry gives."""
+        """Return the plan of our declared views, without a registry: what compiling our own registry gives, the
+        on-demand view aside."""
         chosen = SERVICES if services is None else services
         return cls(
             project=project,
@@ -106,6 +111,12 @@ class ReadPlan:
             PlanRefused: an on-demand view is asked for; its inputs can be read, its function is not in the plan.
         """
         if isinstance(features, str):
+            if features in self.on_demand_services:
+                names = ", ".join(part.view for part in self.on_demand_services[features])
+                raise PlanRefused(
+                    f"feature service {features!r} has on-demand feature views ({names}): ask for its stored features, or "
+                    "through the feature server"
+                )
             try:
                 return self.services[features]
             except KeyError:
@@ -132,7 +143,7 @@ class ReadPlan:
 
     def to_document(self) -> dict[str, Any]:
         """Return the plan as JSON-ready data."""
-        return {
+        document: dict[str, Any] = {
             "format": FORMAT,
             "project": self.project,
             "sentinel": sentinel_key(self.project),
@@ -148,7 +159,7 @@ class ReadPlan:
                 }
                 for view in self.views
             ],
-            "services": {name: [_selection(part) for part in parts] for name, parts in sorted(self.services.items())},
+            "services": _services(self.services),
             "on_demand": [
                 {
                     "name": item.name,
@@ -160,6 +171,9 @@ class ReadPlan:
                 for item in self.on_demand
             ],
         }
+        if self.on_demand_services:  # plans without any keep the digest that releases know
+            document["on_demand_services"] = _services(self.on_demand_services)
+        return document
 
     def to_json(self) -> bytes:
         """Return the canonical bytes of the plan: what `sha256` digests and a release stores."""
@@ -184,10 +198,8 @@ class ReadPlan:
             plan = cls(
                 project=document["project"],
                 views=views,
-                services={
-                    name: tuple(_parse_selection(part) for part in parts)
-                    for name, parts in document["services"].items()
-                },
+                services=_parse_services(document["services"]),
+                on_demand_services=_parse_services(document.get("on_demand_services", {})),
                 on_demand=tuple(
                     OnDemand(
                         name=item["name"],
@@ -244,6 +256,14 @@ def _selection(part: Selection) -> dict[str, Any]:
         "shown_as": part.shown_as,
         "join_keys": dict(part.join_keys),
     }
+
+
+def _services(services: dict[str, tuple[Selection, ...]]) -> dict[str, Any]:
+    return {name: [_selection(part) for part in parts] for name, parts in sorted(services.items())}
+
+
+def _parse_services(document: dict[str, Any]) -> dict[str, tuple[Selection, ...]]:
+    return {name: tuple(_parse_selection(part) for part in parts) for name, parts in document.items()}
 
 
 def _parse_selection(item: dict[str, Any]) -> Selection:

@@ -17,6 +17,9 @@ from stillpoint.stores.layout import Column, key_prefix
 from stillpoint.stores.layout_keys import encode_key_values, join_keys
 from stillpoint.stores.plan import ReadPlan, Selection, request_keys, sentinel_key
 
+Asked = str | Sequence[str] | Sequence[Selection]
+"""A service by name, `view:feature` and `view` references, or selections from the plan."""
+
 __all__ = ["AsyncOnlineReader", "Mode", "OnlineColumns", "OnlineReader"]
 
 
@@ -35,14 +38,17 @@ class _Reader:
     def plan(self) -> ReadPlan:
         return self._plan
 
-    def _query(self, features: str | Sequence[str]) -> "_Query":
+    def _query(self, features: Asked) -> "_Query":
         asked = features if isinstance(features, str) else tuple(features)
         query = self._queries.get(asked)
         if query is None:
             if len(self._queries) >= 1024:
                 self._queries.clear()  # requests with ever new lists of features must not fill the memory
-            query = self._queries[asked] = _compile(self._plan, self._plan.select(features), self._created)
+            query = self._queries[asked] = _compile(self._plan, self._selections(asked), self._created)
         return query
+
+    def _selections(self, asked: Any) -> Sequence[Selection]:
+        return asked if asked and isinstance(asked[0], Selection) else self._plan.select(asked)
 
     def _prepare(self, query: "_Query", entities: Mapping[str, Sequence[Any]]) -> "_Prepared":
         return _prepare(query, entities, self._plan.project, self._sentinel)
@@ -74,13 +80,14 @@ class OnlineReader(_Reader):
 
     def read(
         self,
-        features: str | Sequence[str],
+        features: Asked,
         entities: Mapping[str, Sequence[Any]],
         *,
         now_us: int,
         mode: Mode = Mode.ENFORCE,
     ) -> OnlineColumns:
-        """Fetch features of a service (by name), or of a list of `view:feature` and `view`, for lists of join key values.
+        """Fetch features of a service (by name), or of a list of `view:feature` and `view` (or of selections from the
+        plan), for lists of join key values.
 
         All lists have one length; row i of the answer is the entity of the i-th values. An entity that occurs in many
         rows is fetched once. `now_us` is the moment for ages. `Mode.ENFORCE` withholds what is missing or past its
@@ -101,7 +108,7 @@ class AsyncOnlineReader(_Reader):
 
     async def read(
         self,
-        features: str | Sequence[str],
+        features: Asked,
         entities: Mapping[str, Sequence[Any]],
         *,
         now_us: int,

@@ -9,7 +9,9 @@ from decimal import Decimal as Number
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+import pandas as pd
 import pytest
 import requests
 import uvicorn
@@ -44,7 +46,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from feature_repo.definitions import define
 from stillpoint.errors import InvalidInput, PlanRefused, StillpointError, UnknownFeature
+from stillpoint.features.on_demand import ON_DEMAND_FEATURES, ON_DEMAND_FUNCTIONS, ON_DEMAND_SOURCES, ON_DEMAND_VIEW
+from stillpoint.features.request import REQUEST_TIMESTAMP
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.stores.columns import Mode
 from stillpoint.stores.compile import compile_plan
@@ -52,7 +57,7 @@ from stillpoint.stores.connection import connect
 from stillpoint.stores.feature_server import parse_request, to_response
 from stillpoint.stores.layout import Column
 from stillpoint.stores.online import StillpointOnlineStoreConfig
-from stillpoint.stores.plan import OnDemand, ReadPlan
+from stillpoint.stores.plan import OnDemand, ReadPlan, Selection
 from stillpoint.stores.reader import OnlineReader
 from stillpoint.stores.values import ValueType as Type
 
@@ -230,8 +235,101 @@ def test_a_bad_request_is_refused_with_the_field(served: Served, body: Any, erro
     assert words in str(refusal.value)
 
 
-def test_an_on_demand_view_is_refused_by_name(served: Served) -> None:
+def test_a_foreign_on_demand_view_is_refused_by_name(served: Served) -> None:
     computed = OnDemand("scaled", (Column("double", Type.DOUBLE),), (), (), None)
-    plan = ReadPlan(served.plan.project, served.plan.views, served.plan.services, (computed,))
-    with pytest.raises(PlanRefused, match="scaled is an on-demand feature view with a foreign function"):
-        parse_request(plan, {"features": ["scaled:double"], "entities": {"user_id": ["u"]}})
+    services = {"both": (Selection("scaled", ("double",), "scaled"),)}
+    plan = ReadPlan(served.plan.project, served.plan.views, {"both": ()}, (computed,), services)
+    for asked in ({"features": ["scaled:double"]}, {"feature_service": "both"}):
+        with pytest.raises(PlanRefused, match="scaled is an on-demand feature view with a foreign function"):
+            parse_request(plan, {**asked, "entities": {"user_id": ["u"]}}, ON_DEMAND_FUNCTIONS)
+    with pytest.raises(PlanRefused, match="'both' has on-demand feature views"):
+        plan.select("both")
+    assert ReadPlan.from_json(plan.to_json()) == plan
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> FeatureStore:
+    """A store with our own definitions, two services of which hold the on-demand view, and a person and a content."""
+    folder = tmp_path_factory.mktemp("ours")
+    online = StillpointOnlineStoreConfig(connection_string=redis_server.connection_string)
+    store = FeatureStore(
+        config=RepoConfig(
+            project="request_time_reads",
+            provider="local",
+            registry=str(folder / "registry.pb"),
+            online_store=online,
+            entity_key_serialization_version=3,
+        )
+    )
+    defined = define(lake_root=str(folder), mapping_version=1)
+    both = FeatureService(name="both", features=[defined.views["session_bounce_rates"], defined.on_demand])
+    alone = FeatureService(name="alone", features=[defined.on_demand[["hour_of_day", "search_title_cosine"]]])
+    store.apply([*defined.all(), both, alone])
+    random = np.random.default_rng(4)
+    known = {
+        "session_play_count": 4, "session_bounce_rate": 0.75, "session_sleep_play_count": 3,
+        "session_sleep_bounce_rate": 1.0, "search_embedding": random.normal(size=256).astype(np.float32),
+        "title_embedding": random.normal(size=256).astype(np.float32), "category": "sleep", "exertion_rising": True,
+        "plays_30d_sleep": 5, "plays_30d_focus": 3, "completion_rate_30d_sleep": 0.25,
+    }  # fmt: skip
+    for name in ON_DEMAND_SOURCES:
+        view = defined.views[name]
+        key = "u1" if view.join_keys == ["user_id"] else "c1"
+        row = {view.join_keys[0]: key, "event_timestamp": AT, "created_timestamp": AT}
+        row |= {field.name: known.get(field.name) for field in view.features}
+        store.write_to_online_store(name, pd.DataFrame([row]))
+    return store
+
+
+@pytest.mark.parametrize("full_names", [False, True])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"features": [f"{ON_DEMAND_VIEW}:{one.feature.name}" for one in ON_DEMAND_FEATURES]},
+        {"features": ["session_bounce_rates:session_bounce_rate", f"{ON_DEMAND_VIEW}:category_bounce_rate"]},
+        {"feature_service": "both"},
+        {"feature_service": "alone"},
+    ],
+    ids=lambda asked: next(iter(asked)),
+)
+def test_our_on_demand_features_are_computed_as_feast_computes_them(
+    ours: FeatureStore, redis_server: RedisServer, asked: dict[str, Any], full_names: bool
+) -> None:
+    moment = int(AT.timestamp()) * 1_000_000
+    body = {
+        **asked,
+        "entities": {
+            "user_id": ["u1", "u1", "nobody"],
+            "content_id": ["c1", "none", "c1"],
+            REQUEST_TIMESTAMP: [moment] * 3,
+        },
+        "full_feature_names": full_names,
+    }
+    with TestClient(get_app(ours)) as feast:
+        expected = feast.post("/get-online-features", json=body)
+    assert expected.status_code == 200, expected.text
+    plan = compile_plan(ours)
+    request = parse_request(plan, body, ON_DEMAND_FUNCTIONS)
+    reader = OnlineReader(connect(redis_server.connection_string), plan)
+    columns = reader.read(request.features, request.entities, now_us=moment, mode=Mode.COMPAT)
+    found = orjson.loads(orjson.dumps(to_response(request, columns)))
+    assert by_name(found) == by_name(expected.json())
+    assert any(value is not None for result in found["results"][2:] for value in result["values"])
+
+
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [
+        (None, "entities: request_timestamp_us is missing; the on-demand feature view request_time computes with it"),
+        (["soon"], "entities.request_timestamp_us: value 0 is 'soon'; expected a number"),
+    ],
+)
+def test_the_moment_of_the_request_must_be_given(ours: FeatureStore, moment: Any, words: str) -> None:
+    entities = {"user_id": ["u1"], "content_id": ["c1"]} | ({REQUEST_TIMESTAMP: moment} if moment else {})
+    with pytest.raises(InvalidInput) as refusal:
+        parse_request(
+            compile_plan(ours),
+            {"features": [f"{ON_DEMAND_VIEW}:hour_of_day"], "entities": entities},
+            ON_DEMAND_FUNCTIONS,
+        )
+    assert words in str(refusal.value)

@@ -1,0 +1,62 @@
+"""Which request-time features can Feast compute itself, and how do its frames and our columns meet?
+
+Ages are left out: Feast gives an on-demand view no event times.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stillpoint.features.declarations import EMBEDDING_LENGTH, VIEWS, DType, Feature, View
+from stillpoint.features.request import REQUEST_FEATURES, REQUEST_TIMESTAMP, Columns, Values, compute
+
+ON_DEMAND_VIEW = "request_time"
+"""The on-demand view's name, and the name of its function in a registry."""
+
+_STORED: dict[str, tuple[View, Feature]] = {feature.name: (view, feature) for view in VIEWS for feature in view}
+ON_DEMAND_FEATURES = tuple(
+    declared for declared in REQUEST_FEATURES if set(declared.inputs) <= {*_STORED, REQUEST_TIMESTAMP}
+)
+"""The request-time features that depend on nothing but stored features and the moment of the request."""
+
+ON_DEMAND_SOURCES: dict[str, tuple[str, ...]] = {}
+"""The stored features that they read, by view."""
+for _name in dict.fromkeys(name for one in ON_DEMAND_FEATURES for name in one.inputs if name in _STORED):
+    _view = _STORED[_name][0].name
+    ON_DEMAND_SOURCES[_view] = (*ON_DEMAND_SOURCES.get(_view, ()), _name)
+
+
+def request_time(rows: Columns) -> dict[str, Values]:
+    """Return the on-demand features as float64, NaN where missing; inputs are as `request_time_features` wants them."""
+    return compute(rows, ON_DEMAND_FEATURES)
+
+
+ON_DEMAND_FUNCTIONS = {ON_DEMAND_VIEW: request_time}
+"""Pure functions by the name under which a registry refers to them."""
+
+
+def request_time_frame(frame: Any) -> Any:
+    """Do it for a pandas DataFrame with Feast's columns (nulls are None or NaN), in notebooks and in Feast's own reads."""
+    import pandas as pd
+
+    names = dict.fromkeys(name for one in ON_DEMAND_FEATURES for name in one.inputs)
+    return pd.DataFrame(request_time({name: _column(frame[name], name) for name in names}), index=frame.index)
+
+
+def _column(series: Any, name: str) -> npt.NDArray[Any]:
+    if name == REQUEST_TIMESTAMP:
+        return np.asarray(series.to_numpy(), dtype=np.int64)
+    kind = _STORED[name][1].dtype
+    values = [None if _missing(value) else value for value in series]
+    if kind is DType.STRING:
+        return np.array(values, dtype=object)
+    if kind is DType.EMBEDDING:
+        length = next((len(value) for value in values if value is not None), EMBEDDING_LENGTH)
+        empty = np.full(length, np.nan, dtype=np.float32)
+        return np.array([empty if value is None else value for value in values], dtype=np.float32).reshape(-1, length)
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
