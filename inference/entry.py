@@ -27,6 +27,7 @@ from stillpoint.releases import ObjectReleaseBook
 from stillpoint.settings import Settings
 from stillpoint.stores.connection import connect, connect_async
 from stillpoint.stores.reader import AsyncOnlineReader
+from stillpoint.tombstones import Erased, erasure_key
 
 
 def client(settings: Settings, service: str, **timeouts: float) -> Any:
@@ -96,7 +97,7 @@ def create_app() -> Starlette:
             ),
             put_events=put_events,
             quarantine=quarantine,
-            served_log=ServedLog(lake, clock=system_clock, seed=settings.seed),
+            served_log=ServedLog(lake, clock=system_clock, seed=settings.seed, erasure_key=erasure_key(settings)),
             clock=system_clock,
             guard=Guard(),
             tokens=None if settings.http_tokens is None else Tokens.load(settings.http_tokens),
@@ -110,7 +111,8 @@ def create_worker(settings: Settings) -> tuple[Worker, Callable[[], None]]:
     lake = open_lake(settings)
     sqs = client(settings, "sqs")
     following = follow(settings, lake, WorkerKind.WORKER, os.uname().nodename)
-    served = ServedLog(lake, clock=system_clock, seed=settings.seed)
+    served = ServedLog(lake, clock=system_clock, seed=settings.seed, erasure_key=erasure_key(settings))
+    serving = connect(settings.redis_serving.get_secret_value())
     push_url: list[str] = []
 
     def send_push(push: Push) -> None:
@@ -119,10 +121,11 @@ def create_worker(settings: Settings) -> tuple[Worker, Callable[[], None]]:
         sqs.send_message(QueueUrl=push_url[0], MessageBody=push.model_dump_json())
 
     jobs = Jobs(
-        Recommendations(connect(settings.redis_serving.get_secret_value())),
+        Recommendations(serving),
         send_push=send_push,
         may_receive=OptIns(lake, system_clock),
         clock=system_clock,
+        is_erased=Erased(serving, lake.objects, erasure_key(settings), system_clock),
     )
 
     def report(done: JobReport) -> None:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from inference.loaded_release import LoadedRelease
+from inference.opt_in import REFRESH as OPT_IN_REFRESH
 from inference.person import READ_FEATURES, person
 from inference.predict import Ask, Guard, Prediction, Source, predict
 from inference.recommendations import Recommendations
@@ -45,6 +46,7 @@ class JobReport:
     """What became of a batch: `failed` receipts go back to the queue, the others are done."""
 
     done: int = 0
+    erased: int = 0
     coalesced: int = 0
     pushed: int = 0
     fallbacks: int = 0
@@ -64,13 +66,16 @@ class Jobs:
         clock: Clock,
         guard: Guard | None = None,
         still_live: Callable[[LoadedRelease], bool] = lambda loaded: True,
+        is_erased: Callable[[str, int], bool] = lambda user_id, at_us: False,
     ) -> None:
+        """`is_erased` says whether what happened to a user at a moment (microseconds) has been erased."""
         self._recommendations = recommendations
         self._send_push = send_push
         self._may_receive = may_receive
         self._clock = clock
         self._guard = guard or Guard()
         self._still_live = still_live
+        self._is_erased = is_erased
 
     def run(self, loaded: LoadedRelease, messages: Sequence[Delivered]) -> JobReport:
         """Work a batch off."""
@@ -96,6 +101,10 @@ class Jobs:
 
     def _one(self, loaded: LoadedRelease, request: PredictionRequest, report: JobReport) -> None:
         now = self._clock()
+        happened_us = to_micros(request.event_timestamp)
+        if self._is_erased(request.user_id, happened_us):
+            report.erased += 1
+            return
         columns = loaded.reader.read(list(READ_FEATURES), {"user_id": [request.user_id]}, now_us=to_micros(now))
         ask = Ask(request.request_id, request.user_id, request.kind, request.event_timestamp, request.event_type)
         finished = self._recommendations.finished(request.user_id)
@@ -104,10 +113,14 @@ class Jobs:
             raise StillpointError(
                 f"release {loaded.id} is no longer live; the request is done again under its successor"
             )
-        report.predictions.append(made)
-        report.fallbacks += made.source is Source.FALLBACK
         if made.items:
             self._recommendations.put(stored(made))
+        if self._is_erased(request.user_id, happened_us):  # meanwhile: what was just stored must go too
+            self._recommendations.forget(request.user_id, request.kind, made.release)
+            report.erased += 1
+            return
+        report.predictions.append(made)
+        report.fallbacks += made.source is Source.FALLBACK
         if request.kind is Kind.NEXT and made.source is Source.MODEL and made.items:
             report.pushed += self._push(made, request)
         report.done += 1
@@ -126,6 +139,8 @@ class Jobs:
             created_at=made.at,
             expires_at=made.at + PUSH_LIFE,
         )
+        if self._is_erased(request.user_id, to_micros(made.at - OPT_IN_REFRESH)):
+            return False  # whoever came back has not opted in again, whatever is still remembered
         if not self._may_receive(request.user_id) or not self._recommendations.may_push(request.user_id, push.push_id):
             return False
         try:

@@ -24,6 +24,7 @@ from stillpoint.objects import open_objects
 from stillpoint.releases import ObjectReleaseBook, ReleaseBook
 from stillpoint.settings import Settings
 from stillpoint.stores.connection import connect
+from stillpoint.tombstones import Erased, erasure_key
 
 log = logging.getLogger(__name__)
 
@@ -92,18 +93,25 @@ def build(settings: Settings, clock: Clock) -> Function:
         sqs.send_message(QueueUrl=pushes, MessageBody=push.to_bytes().decode())
 
     def forward(report: JobReport) -> None:
-        served = ServedLog(lake, clock=clock, seed=settings.seed)
+        served = ServedLog(lake, clock=clock, seed=settings.seed, erasure_key=erasure_key(settings))
         for prediction in report.predictions:
             served.add(prediction)
         served.close()
 
-    recommendations = Recommendations(connect(settings.redis_serving.get_secret_value()))
+    serving = connect(settings.redis_serving.get_secret_value())
+    recommendations = Recommendations(serving)
+    is_erased = Erased(serving, lake.objects, erasure_key(settings), clock)
     opted_in = OptIns(lake, clock)
     return Function(
         book,
         load_release,
         lambda still_live: Jobs(
-            recommendations, send_push=send_push, may_receive=opted_in, clock=clock, still_live=still_live
+            recommendations,
+            send_push=send_push,
+            may_receive=opted_in,
+            clock=clock,
+            still_live=still_live,
+            is_erased=is_erased,
         ),
         clock=clock,
         forward=forward,

@@ -52,6 +52,10 @@ class Recommendations:
             pipeline.hget(recommendation_key(user_id, kind, release), "recommendation")
         return [parse(data) for data in pipeline.execute()]
 
+    def forget(self, user_id: str, kind: Kind, release: str) -> None:
+        """Delete what is stored of one kind under one release."""
+        self._client.delete(recommendation_key(user_id, kind, release))
+
     def finished(self, user_id: str) -> frozenset[str]:
         """Return the contents that the user completed lately."""
         return frozenset(member.decode() for member in self._client.zrange(finished_key(user_id), 0, -1))

@@ -13,9 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from inference.predict import Prediction
-from stillpoint.clock import Clock
+from stillpoint.clock import Clock, to_micros
 from stillpoint.lake import Commit, Lake, by_date
 from stillpoint.served import SERVED_COLUMNS
+from stillpoint.tombstones import read_tombstones
 
 FLUSH_SECONDS = 2.0
 BATCH = 2_000
@@ -50,10 +51,11 @@ def served_row(prediction: Prediction, seed: int) -> dict[str, Any]:
 class ServedLog:
     """One process's served log. `add` never waits."""
 
-    def __init__(self, lake: Lake, *, clock: Clock, seed: int) -> None:
+    def __init__(self, lake: Lake, *, clock: Clock, seed: int, erasure_key: bytes) -> None:
         self._lake = lake
         self._clock = clock
         self._seed = seed
+        self._erasure_key = erasure_key
         self._queue: queue.Queue[Prediction] = queue.Queue(WAITING)
         self._stop = threading.Event()
         self._writer = f"served-{uuid.uuid4().hex[:12]}"
@@ -99,9 +101,17 @@ class ServedLog:
             waiting = []
 
     def _written(self, predictions: list[Prediction]) -> bool:
-        table = pa.Table.from_pylist([served_row(one, self._seed) for one in predictions], schema=SERVED_COLUMNS)
         name = f"{self._writer}-{self._sequence:08d}"
         try:
+            tombstones = read_tombstones(self._lake.objects, self._erasure_key)
+            rows = [
+                served_row(one, self._seed)
+                for one in predictions
+                if not tombstones.covers(one.ask.user_id, to_micros(one.at))
+            ]
+            if not rows:
+                return True
+            table = pa.Table.from_pylist(rows, schema=SERVED_COLUMNS)
             files = tuple(self._lake.write("served", day, name, part) for day, part in by_date(table, "served_at"))
             self._lake.commit(Commit(writer=self._writer, sequence=self._sequence, at=self._clock(), files=files))
         except Exception:  # noqa: BLE001  whatever the lake's trouble, answering goes on and the batch is tried again

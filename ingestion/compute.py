@@ -17,6 +17,7 @@ from stillpoint.features.state import Outcome, UserState, advance
 from stillpoint.features.triggers import SearchedCategory, requests_for
 from stillpoint.features.validate import AppEvent, Malformed, parse
 from stillpoint.messages import Kind
+from stillpoint.tombstones import Tombstones
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Rules:
     encoder: RememberingEncoder
     searched: SearchedCategory
     max_event_age_us: int
-    erased_until_us: Mapping[str, int]
+    tombstones: Tombstones
 
 
 def sort_key(record: Record) -> tuple[int, str]:
@@ -85,7 +86,10 @@ def compute(
     now_us: int,
 ) -> Computed:
     """Return everything that follows from the records. `states` holds each user's state before the batch."""
-    result = Computed(quarantined=list(refused))
+    erased = [rules.tombstones.covers(item.record.partition_key, item.record.arrived_us) for item in refused]
+    result = Computed(quarantined=[item for item, gone in zip(refused, erased, strict=True) if not gone])
+    if any(erased):
+        result.verdicts[Verdict.ERASED] += sum(erased)
     rules.encoder.prefetch(
         e.query for pairs in users.values() for _, e in pairs if e.type is EventType.SEARCH and e.query
     )
@@ -128,7 +132,7 @@ def _advance(state: UserState, pairs: Sequence[tuple[Record, AppEvent]], rules: 
         [event for _, event in pairs],
         encoder=rules.encoder,
         max_event_age_us=rules.max_event_age_us,
-        erased_until_us=rules.erased_until_us.get(pairs[0][1].user_id) if rules.erased_until_us else None,
+        erased_until_us=rules.tombstones.until_us(pairs[0][1].user_id),
     )
 
 

@@ -20,6 +20,7 @@ from stillpoint.control import ACKNOWLEDGED_KEY, Acknowledged, read_acknowledged
 from stillpoint.lake import Commit, Lake
 from stillpoint.lease import Lease
 from stillpoint.settings import Settings
+from stillpoint.tombstones import Tombstones, acknowledge_erasures, erasure_key, read_tombstones
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -77,6 +78,7 @@ class BatchProcessor:
         self._report = report
         self._newest = newest
         self._acknowledged = -1
+        self._buried = 0
         self._running = threading.Lock()
 
     @property
@@ -90,6 +92,7 @@ class BatchProcessor:
             self._lease.check()
             instance = self._instance()
             control = read_control(self._lake.objects)
+            tombstones = self._tombstones()
             batch = Batch(
                 settings=self._settings,
                 query=self._query,
@@ -98,6 +101,7 @@ class BatchProcessor:
                 control=control,
                 again=self._newest is not None and number <= self._newest,
                 instance=instance,
+                erased=dict(tombstones.until),
             )
             started = time.perf_counter()
             parts = self._run_parts(frame, batch)
@@ -109,6 +113,7 @@ class BatchProcessor:
             self._send([request for part in parts for request in part.requests])
             report.seconds["send"] = time.perf_counter() - started
             self._acknowledge(control.generation, number)
+            self._acknowledge_erasures(tombstones)
         self._report(report)
 
     def _instance(self) -> str:
@@ -127,10 +132,11 @@ class BatchProcessor:
         return instance
 
     def acknowledge_if_idle(self) -> None:
-        """Acknowledge a new control generation while no micro-batch runs: the next one will obey it."""
+        """Acknowledge a new control generation, and new erasures, while no micro-batch runs: the next one will obey."""
         if self._running.acquire(blocking=False):
             try:
                 self._acknowledge(read_control(self._lake.objects).generation, None)
+                self._acknowledge_erasures(self._tombstones())
             finally:
                 self._running.release()
 
@@ -172,6 +178,16 @@ class BatchProcessor:
         answer = Acknowledged(generation=generation, writer=self.writer, batch=number, at=self._clock())
         self._lake.objects.put(ACKNOWLEDGED_KEY, answer.model_dump_json(indent=1).encode())
         self._acknowledged = generation
+
+    def _tombstones(self) -> Tombstones:
+        return read_tombstones(self._lake.objects, erasure_key(self._settings))
+
+    def _acknowledge_erasures(self, tombstones: Tombstones) -> None:
+        """Say that nothing of the people erased so far is on its way into any store."""
+        if tombstones.count > self._buried:
+            self._lease.check()
+            acknowledge_erasures(self._lake.objects, tombstones.count)
+            self._buried = tombstones.count
 
     def _sum(self, batch: Batch, parts: Sequence[PartReport]) -> BatchReport:
         report = BatchReport(number=batch.number, again=batch.again)

@@ -19,6 +19,7 @@ from stillpoint.features.declarations import SEARCH_WINDOW
 from stillpoint.features.recorded import on_time_events
 from stillpoint.features.state import UserState, advance
 from stillpoint.lake import DateRange, Lake
+from stillpoint.tombstones import Tombstones
 
 
 def needs_rebuild(states: StateStore, last_committed: int | None) -> bool:
@@ -28,7 +29,15 @@ def needs_rebuild(states: StateStore, last_committed: int | None) -> bool:
 
 
 def rebuild(
-    lake: Lake, states: StateStore, *, encoder: Encoder, now: datetime, max_event_age: timedelta, batch: int, epoch: int
+    lake: Lake,
+    states: StateStore,
+    *,
+    encoder: Encoder,
+    tombstones: Tombstones,
+    now: datetime,
+    max_event_age: timedelta,
+    batch: int,
+    epoch: int,
 ) -> int:
     """Write the states of all users that the lake knows of lately, as after `batch`. Return how many there were."""
     since = now - 2 * max_event_age - SEARCH_WINDOW
@@ -40,7 +49,13 @@ def rebuild(
     changes: dict[str, Change] = {}
     age_us = int(max_event_age.total_seconds()) * SECOND
     for user, own in groupby(events, key=attrgetter("user_id")):
-        outcome = advance(UserState(), list(own), encoder=encoder, max_event_age_us=age_us)
+        outcome = advance(
+            UserState(),
+            list(own),
+            encoder=encoder,
+            max_event_age_us=age_us,
+            erased_until_us=tombstones.until_us(user),
+        )
         packed = outcome.state.to_bytes()
         changes[user] = Change(packed, packed, outcome.state.expires_us(age_us))
     states.save(changes, batch=batch, epoch=epoch)

@@ -9,8 +9,8 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -36,13 +36,14 @@ from stillpoint.settings import Settings
 from stillpoint.stores.connection import connect
 from stillpoint.stores.layout import ViewLayout
 from stillpoint.stores.writer import OnlineWriter
+from stillpoint.tombstones import Tombstones, erasure_key
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What all parts of one micro-batch share. `again` means that the lake holds it already: only requests are made.
 
-    `instance` names the run of Redis that holds all states up to this batch.
+    `instance` names the run of Redis that holds all states up to this batch. `erased` holds the tombstones of now.
     """
 
     settings: Settings
@@ -52,6 +53,7 @@ class Batch:
     control: Control
     again: bool
     instance: str
+    erased: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -111,7 +113,7 @@ def _rules(settings: Settings) -> Rules:
         encoder=encoder,
         searched=SearchedCategory(encoder),
         max_event_age_us=settings.max_event_age * SECOND,
-        erased_until_us={},
+        tombstones=Tombstones(erasure_key(settings)),
     )
 
 
@@ -125,7 +127,9 @@ def run_part(records: Iterable[Record], batch: Batch) -> PartReport:
     states = clients.states.load(list(users), batch.number, instance=batch.instance)
     started = _lap(report, "state_read", started)
     now = datetime.now(UTC)
-    result = compute(users, refused, states, clients.rules, now_us=int(now.timestamp() * SECOND))
+    tombstones = replace(clients.rules.tombstones, until=batch.erased)
+    rules = replace(clients.rules, tombstones=tombstones)
+    result = compute(users, refused, states, rules, now_us=int(now.timestamp() * SECOND))
     started = _lap(report, "compute", started)
     _count(report, result)
     report.newest_arrival_us = max((record.arrived_us for record in listed), default=0)

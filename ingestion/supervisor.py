@@ -36,6 +36,7 @@ from stillpoint.lease import Lease, kept
 from stillpoint.objects import open_objects
 from stillpoint.settings import Settings
 from stillpoint.stores.connection import connect
+from stillpoint.tombstones import erasure_key, read_tombstones
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -193,7 +194,14 @@ class Supervisor:
             encoder = RememberingEncoder(WordLlamaEncoder())
             age = timedelta(seconds=self._settings.max_event_age)
             count = rebuild(
-                self._lake, states, encoder=encoder, now=self._clock(), max_event_age=age, batch=newest, epoch=epoch
+                self._lake,
+                states,
+                encoder=encoder,
+                tombstones=read_tombstones(self._lake.objects, erasure_key(self._settings)),
+                now=self._clock(),
+                max_event_age=age,
+                batch=newest,
+                epoch=epoch,
             )
             log.warning("Redis had lost the stream's memory; the states of %d users were rebuilt from the lake", count)
         config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30)

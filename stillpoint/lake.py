@@ -71,6 +71,11 @@ def feature_dataset(view: View, mapping_version: int | None = None) -> str:
     return f"features/{view.name}"
 
 
+def snapshot_rows(folder: str, revision: int) -> str:
+    """Return the key of a training snapshot's rows; an erasure writes the next revision."""
+    return f"{folder}/rows.parquet" if revision == 0 else f"{folder}/rows-{revision}.parquet"
+
+
 def dataset_columns(dataset: str) -> pa.Schema | None:
     """Return the declared columns of a dataset, or None for one that is free in form."""
     fixed = {

@@ -22,7 +22,7 @@ def verdicts(arrivals, *, max_event_age_us, erased_until_us=None):
     """Return the verdict on each of one user's arrivals, and the events with strictly increasing arrivals."""
     found, events = [], []
     for event in arrivals:
-        if erased_until_us is not None and event.event_us <= erased_until_us:
+        if erased_until_us is not None and min(event.event_us, event.arrived_us) <= erased_until_us:
             found.append("erased")
             events.append(event)
             continue

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from feast.repo_config import RepoConfig
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from stillpoint.clock import SECOND
 from stillpoint.errors import AlreadyExists, CorruptData, InvalidInput, ObjectMissing, UnknownFeature
@@ -36,7 +36,7 @@ from stillpoint.features.declarations import (
     View,
 )
 from stillpoint.features.request import REQUEST_FEATURES, REQUEST_TIMESTAMP, request_time_features
-from stillpoint.lake import DateRange, Lake
+from stillpoint.lake import DateRange, Lake, snapshot_rows
 from training.labels import LABEL_EVENT_TYPES, SPINE_KEYS, LabelDefinition, label_rows
 
 MINIMUM_ROWS = 500
@@ -62,6 +62,7 @@ class SnapshotManifest(BaseModel):
     label: LabelDefinition
     data: Literal["simulated", "observed"]
     rows_sha256: str
+    revision: int = Field(default=0, ge=0, description="How often people were erased from it since.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def make_snapshot(
     identity = SnapshotManifest(id="", **body).model_dump_json().encode()
     manifest = SnapshotManifest(id=f"s{hashlib.sha256(identity).hexdigest()[:16]}", **body)
     folder = f"snapshots/{manifest.id}"
-    lake.objects.put(f"{folder}/rows.parquet", data)
+    lake.objects.put(snapshot_rows(folder, 0), data)
     lake.put_json(f"{folder}/sources.json", {"files": files})
     with suppress(AlreadyExists):  # The same inputs were taken before; the id says that the bytes are equal.
         lake.objects.create(f"{folder}/manifest.json", (manifest.model_dump_json(indent=1) + "\n").encode())
@@ -139,7 +140,7 @@ def load_snapshot(lake: Lake, snapshot_id: str) -> Snapshot:
     """
     folder = f"snapshots/{snapshot_id}"
     try:
-        text, data = lake.objects.get(f"{folder}/manifest.json"), lake.objects.get(f"{folder}/rows.parquet")
+        text = lake.objects.get(f"{folder}/manifest.json")
     except ObjectMissing:
         known = sorted({key.split("/")[1] for key in lake.objects.list("snapshots/") if key.endswith("manifest.json")})
         raise InvalidInput(f"there is no snapshot {snapshot_id!r}; there are: {', '.join(known) or 'none'}") from None
@@ -147,8 +148,13 @@ def load_snapshot(lake: Lake, snapshot_id: str) -> Snapshot:
         manifest = SnapshotManifest.model_validate_json(text)
     except ValueError as error:
         raise CorruptData(f"{lake.root}/{folder}/manifest.json cannot be read: {error}") from None
+    key = snapshot_rows(folder, manifest.revision)
+    try:
+        data = lake.objects.get(key)
+    except ObjectMissing:
+        raise CorruptData(f"{lake.root}/{key} is missing; take the snapshot again") from None
     if hashlib.sha256(data).hexdigest() != manifest.rows_sha256:
-        raise CorruptData(f"{lake.root}/{folder}/rows.parquet does not match its manifest; take the snapshot again")
+        raise CorruptData(f"{lake.root}/{key} does not match its manifest; take the snapshot again")
     return Snapshot(manifest, pq.read_table(io.BytesIO(data)))
 
 

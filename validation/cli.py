@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -83,13 +84,71 @@ def snapshot(
     snapshot_id: Annotated[str, typer.Argument(help="As `stillpoint snapshot` printed it.")], as_json: Json = False
 ) -> None:
     """Check a training snapshot: labels of both classes, ranges and closed sets of every feature."""
-    import io
-
-    import pyarrow.parquet as pq
-
     from stillpoint.features.declarations import RANKER_SERVICE
+    from training.snapshot import load_snapshot
     from validation.expectations import validate as run
     from validation.suites import snapshot_suite
 
-    data = _lake().objects.get(f"snapshots/{snapshot_id}/rows.parquet")
-    _tell([run(snapshot_suite(RANKER_SERVICE), [pq.read_table(io.BytesIO(data))], at=system_clock())], as_json)
+    rows = load_snapshot(_lake(), snapshot_id).rows
+    _tell([run(snapshot_suite(RANKER_SERVICE), [rows], at=system_clock())], as_json)
+
+
+def erase(
+    user_id: Annotated[str, typer.Argument(help="The person's user id.")],
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a fill or the stream.")] = 900.0,
+    as_json: Json = False,
+) -> None:
+    """Erase one person everywhere and print the receipt. Running it again is harmless."""
+    from validation.erasure.run import erase as run
+
+    with Console(stderr=True).status("erasing") as status:
+        receipt = run(
+            Settings.load(),
+            _lake(),
+            user_id,
+            clock=system_clock,
+            wait_seconds=wait,
+            progress=lambda what: status.update(f"erasing: {what}"),
+        )
+    if as_json:
+        sys.stdout.write(receipt.model_dump_json() + "\n")
+        return
+    console = Console()
+    console.print(
+        f"Erased up to {receipt.erased_until:%Y-%m-%d %H:%M:%S} UTC."
+        if receipt.found
+        else "Nothing of this person was found; a tombstone keeps late events of theirs out."
+    )
+    table = Table("where", "removed")
+    for one in receipt.removed:
+        table.add_row(one.place, f"{one.count:,} {one.what}")
+    console.print(table)
+    table = Table("may still hold something", "until", "why")
+    for left in receipt.remaining:
+        table.add_row(left.place, "" if left.until is None else f"{left.until:%Y-%m-%d %H:%M} UTC", left.why)
+    console.print(table)
+    for title, names in (
+        ("Snapshots revised", receipt.revised_snapshots),
+        ("Models trained on this person's data; retrain to replace them", receipt.models),
+        ("Left as they are", receipt.skipped),
+    ):
+        if names:
+            console.print(f"{title}: {', '.join(names)}")
+
+
+def export(
+    user_id: Annotated[str, typer.Argument(help="The person's user id.")],
+    to: Annotated[Path | None, typer.Option(help="The archive; default: export-<time>.zip in this folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write all that is known of one person into one readable archive."""
+    from validation.export import export as run
+
+    now = system_clock()
+    target = to or Path(f"export-{now:%Y%m%dT%H%M%S}.zip")
+    counts = run(Settings.load(), _lake(), user_id, target, now=now)
+    if as_json:
+        sys.stdout.write(json.dumps({"archive": str(target), "records": counts}) + "\n")
+    else:
+        held = ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "nothing"
+        Console().print(f"{target}: {held}")

@@ -65,9 +65,12 @@ class Judgement(NamedTuple):
 
 
 def judge(memory: Memory, event: AppEvent, *, max_event_age_us: int, erased_until_us: int | None) -> Judgement:
-    """Return the verdict on the user's next event, and take it into `memory`. An erased event leaves no trace there."""
+    """Return the verdict on the user's next event, and take it into `memory`. An erased event leaves no trace there.
+
+    Erased is what happened or arrived up to the erasure: a client's clock may have been ahead of it.
+    """
     event_us = event.event_us
-    if erased_until_us is not None and event_us <= erased_until_us:
+    if erased_until_us is not None and min(event_us, event.arrived_us) <= erased_until_us:
         return Judgement(Verdict.ERASED, event.arrived_us)
     last = memory.last_arrived_us
     arrived_us = event.arrived_us if last is None or event.arrived_us > last else last + 1

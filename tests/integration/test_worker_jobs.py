@@ -1,6 +1,6 @@
 """Are prediction requests worked off once, by the live release, and pushed to those who want it?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from inference.loaded_release import LoadedRelease, load_live
 from inference.opt_in import opted_in as read_opted_in
 from inference.predict import Guard, Source
 from inference.recommendations import Recommendations
+from stillpoint.clock import to_micros
 from stillpoint.events import EventType
 from stillpoint.features.declarations import BIOMETRICS, SEARCH_EMBEDDINGS
 from stillpoint.finished import add_finished
@@ -36,7 +37,9 @@ class Host:
         self.fail_push = False
         self.jobs = self.build(Guard())
 
-    def build(self, guard: Guard, still_live: bool = True) -> Jobs:
+    def build(
+        self, guard: Guard, still_live: bool = True, is_erased: Callable[[str, int], bool] = lambda user, at: False
+    ) -> Jobs:
         return Jobs(
             self.recommendations,
             send_push=self.send,
@@ -44,6 +47,7 @@ class Host:
             clock=lambda: NOW,
             guard=guard,
             still_live=lambda loaded: still_live,
+            is_erased=is_erased,
         )
 
     def send(self, push: Push) -> None:
@@ -221,3 +225,27 @@ def test_what_was_ranked_under_a_generation_that_ended_is_not_stored(host: Host)
     host.jobs = host.build(Guard(), still_live=False)
     assert "no longer live" in next(iter(host.ask(request()).failed.values()))
     assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == [None]
+
+
+def test_a_request_of_an_erased_person_is_a_no_op(host: Host) -> None:
+    host.jobs = host.build(Guard(), is_erased=lambda user, at_us: user == "u1" and at_us <= to_micros(NOW))
+    report = host.ask(request("u1"), request("u2", event="f"))
+    assert (report.erased, report.done, report.failed) == (1, 1, {})
+    assert [made.ask.user_id for made in report.predictions] == ["u2"]
+    assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == [None]
+
+
+def test_what_was_stored_while_the_person_was_erased_is_taken_back(host: Host) -> None:
+    answers = iter([False, True])
+    host.jobs = host.build(Guard(), is_erased=lambda user, at_us: next(answers))
+    report = host.ask(request("u1"))
+    assert (report.erased, report.predictions, report.failed) == (1, [], {})
+    assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == [None]
+
+
+def test_nobody_is_pushed_to_on_an_opt_in_from_before_an_erasure(host: Host) -> None:
+    event = request("u1", Kind.NEXT, type=EventType.CONTENT_COMPLETE)
+    erased_at = to_micros(event.event_timestamp) - 1
+    host.jobs = host.build(Guard(), is_erased=lambda user, at_us: at_us <= erased_at)
+    report = host.ask(event)
+    assert (report.done, report.pushed, host.pushes) == (1, 0, [])

@@ -13,6 +13,7 @@ from stillpoint.clock import DAY, SECOND, to_micros
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
 from stillpoint.features.state import advance
 from stillpoint.features.triggers import SearchedCategory
+from stillpoint.tombstones import Tombstones
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -20,7 +21,7 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def rules():
     encoder = RememberingEncoder(WordLlamaEncoder())
-    return Rules(encoder, SearchedCategory(encoder), DAY, {})
+    return Rules(encoder, SearchedCategory(encoder), DAY, Tombstones(b"key"))
 
 
 def record(number, user="u1", *, key=None, **fields):

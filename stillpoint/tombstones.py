@@ -1,0 +1,123 @@
+"""Whose events, up to when, must have no effect, without saying whose?
+
+An erasure leaves a create-only object `erasures/<HMAC-SHA256 of the user id>/<microseconds>.json` in the lake. Without the
+key nobody can test whether an id is among them. Names alone carry all there is, so that one listing reads them.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from stillpoint.clock import Clock, from_micros, to_micros
+from stillpoint.errors import AlreadyExists, CorruptData, ObjectMissing
+from stillpoint.objects import Objects
+from stillpoint.settings import Settings
+
+PREFIX = "erasures/"
+MARK_KEY = "stillpoint:erased"
+REFRESH = timedelta(minutes=1)
+ACKNOWLEDGED_KEY = "stream/erasures_acknowledged.json"
+DIGITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstones:
+    """The erasures known at one moment. `count` only grows, from reading to reading."""
+
+    key: bytes = field(repr=False)
+    until: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    count: int = 0
+
+    def until_us(self, user_id: str) -> int | None:
+        """Return up to which moment the user is erased (microseconds since 1970), or None."""
+        return self.until.get(digest(self.key, user_id)) if self.until else None
+
+    def covers(self, user_id: str, at_us: int) -> bool:
+        """Say whether what happened to the user at a moment is erased."""
+        until = self.until_us(user_id)
+        return until is not None and at_us <= until
+
+
+def erasure_key(settings: Settings) -> bytes:
+    """Return the secret key of tombstones."""
+    return settings.erasure_key.get_secret_value().encode()
+
+
+def digest(key: bytes, user_id: str) -> str:
+    """Return the hex HMAC-SHA256 of a user id (RFC 2104)."""
+    return hmac.new(key, user_id.encode(), hashlib.sha256).hexdigest()
+
+
+def read_tombstones(objects: Objects, key: bytes) -> Tombstones:
+    """List the erasures.
+
+    Raises:
+        CorruptData: an object below `erasures/` is no tombstone; ignoring it could bring a person back.
+    """
+    until: dict[str, int] = {}
+    count = 0
+    for name in objects.list(PREFIX):
+        who, _, moment = name.removeprefix(PREFIX).removesuffix(".json").partition("/")
+        if len(who) != hashlib.sha256().digest_size * 2 or not moment.isdigit():
+            raise CorruptData(f"{objects.root}/{name} is no tombstone; move it away")
+        until[who] = max(until.get(who, 0), int(moment))
+        count += 1
+    return Tombstones(key, MappingProxyType(until), count)
+
+
+def bury(objects: Objects, key: bytes, user_id: str, until: datetime) -> str:
+    """Write a tombstone, and return its digest. Writing it again changes nothing."""
+    who, moment = digest(key, user_id), to_micros(until)
+    text = f'{{"until": "{from_micros(moment).isoformat()}"}}\n'
+    with suppress(AlreadyExists):
+        objects.create(f"{PREFIX}{who}/{moment:0{DIGITS}d}.json", text.encode())
+    return who
+
+
+def mark_erased(client: Any, tombstones_key: bytes, user_id: str, until_us: int) -> None:
+    """Tell serving of an erasure at once, in Redis (`settings.redis_serving`)."""
+    client.hset(MARK_KEY, digest(tombstones_key, user_id), until_us)
+
+
+class Erased:
+    """What serving asks before and after it writes something of a person: Redis knows at once, the lake for good."""
+
+    def __init__(self, client: Any, objects: Objects, key: bytes, clock: Clock) -> None:
+        self._client = client
+        self._objects = objects
+        self._key = key
+        self._clock = clock
+        self._known = Tombstones(key)
+        self._read_at: datetime | None = None
+
+    def __call__(self, user_id: str, at_us: int) -> bool:
+        """Say whether what happened to a user at a moment is erased."""
+        now = self._clock()
+        if self._read_at is None or now - self._read_at >= REFRESH:
+            self._known = read_tombstones(self._objects, self._key)
+            self._read_at = now
+        if self._known.covers(user_id, at_us):
+            return True
+        marked = self._client.hget(MARK_KEY, digest(self._key, user_id))
+        return marked is not None and at_us <= int(marked)
+
+
+def acknowledge_erasures(objects: Objects, count: int) -> None:
+    """Say that the stream obeys so many tombstones: every later write of it was made in their knowledge."""
+    objects.put(ACKNOWLEDGED_KEY, f'{{"count": {count}}}\n'.encode())
+
+
+def acknowledged_erasures(objects: Objects) -> int:
+    """Return how many tombstones the stream obeys."""
+    try:
+        return int(json.loads(objects.get(ACKNOWLEDGED_KEY))["count"])
+    except ObjectMissing:
+        return 0
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptData(f"{objects.root}/{ACKNOWLEDGED_KEY} cannot be read: {error!r}") from None

@@ -1,0 +1,1 @@
+"""How is one person forgotten, everywhere, with a receipt?"""

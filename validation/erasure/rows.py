@@ -1,0 +1,48 @@
+"""Which rows of a table, and which words of a text, are about one person? (pure)"""
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stillpoint.errors import InvalidInput
+
+_WORD = r"A-Za-z0-9_.@+-"
+LONGEST_ID = 256
+
+
+def checked(user_id: str) -> str:
+    """Return a user id that an event could carry.
+
+    Raises:
+        InvalidInput: it is empty, too long, or has blanks or control characters around or in it.
+    """
+    if not user_id or len(user_id) > LONGEST_ID or not user_id.isprintable() or user_id != user_id.strip():
+        raise InvalidInput(f"user id {user_id[:40]!r} is malformed; expected 1 to {LONGEST_ID} printable characters")
+    return user_id
+
+
+def mentions(user_id: str) -> "re.Pattern[bytes]":
+    """Return what finds the id as a whole word in bytes: `u1` is not found in `u10`."""
+    return re.compile(rb"(?<![%b])%b(?![%b])" % (_WORD.encode(), re.escape(user_id.encode()), _WORD.encode()))
+
+
+def holds_people(schema: pa.Schema) -> list[str]:
+    """Return the columns by which a table's rows belong to a person."""
+    return [name for name in ("user_id", "partition_key", "payload") if name in schema.names]
+
+
+def about(table: pa.Table, user_id: str) -> npt.NDArray[np.bool_]:
+    """Return which rows are about the person: by `user_id`, and for records kept aside also by what they hold."""
+    found = np.zeros(table.num_rows, dtype=bool)
+    for name in ("user_id", "partition_key"):
+        if name in table.schema.names:
+            found |= pc.fill_null(pc.equal(table[name], user_id), False).to_numpy(zero_copy_only=False)
+    if "payload" in table.schema.names:
+        word = mentions(user_id)
+        found |= np.array(
+            [data is not None and word.search(data) is not None for data in table["payload"].to_pylist()], bool
+        )
+    return found
