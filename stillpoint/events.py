@@ -51,6 +51,9 @@ class Verdict(StrEnum):
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
+HISTORY_SHARD = "simulated"
+"""The origin of events that were loaded as history and never passed the stream."""
+
 EVENT_COLUMNS = pa.schema(
     [
         pa.field("event_id", pa.string(), nullable=False),

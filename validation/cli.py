@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -91,6 +92,49 @@ def snapshot(
 
     rows = load_snapshot(_lake(), snapshot_id).rows
     _tell([run(snapshot_suite(RANKER_SERVICE), [rows], at=system_clock())], as_json)
+
+
+@validate.command()
+def parity(
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day of predictions, UTC; default: yesterday.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="How many of the newest predictions are looked at.")] = 1_000,
+    lag_limit: Annotated[float, typer.Option(min=0, help="Seconds until an arrived event must be served.")] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Recompute what was served from the events that had arrived, and compare value by value."""
+    from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
+    from validation.parity_run import Limits, check_parity
+
+    now = system_clock()
+    report = check_parity(
+        _lake(),
+        at=now,
+        encoder=RememberingEncoder(WordLlamaEncoder()),
+        first=since.date() if since else now.date() - timedelta(days=1),
+        sample=sample,
+        limits=Limits(streamed=timedelta(seconds=lag_limit)),
+    )
+    if as_json:
+        sys.stdout.write(json.dumps({**report.model_dump(mode="json"), "passed": report.passed}) + "\n")
+    else:
+        table = Table("feature", "compared", "equal", "mismatched", "missing", "extra", "largest difference", "example")
+        for one in report.features:
+            counts = (one.compared, one.equal, one.mismatched, one.missing, one.extra)
+            shown = f"{one.largest_difference:g}" if one.mismatched else ""
+            table.add_row(one.feature, *(f"{count:,}" for count in counts), shown, "; ".join(one.examples[:1]))
+        console = Console()
+        console.print(table)
+        console.print(
+            f"{report.predictions:,} predictions of {report.users:,} users; {report.unexplained} unexplained differences; "
+            f"{report.lagging} rows behind what had arrived (longest {report.longest_lag_seconds:.2f} s), {report.stale} of "
+            f"them beyond {lag_limit:g} s"
+            if report.predictions
+            else "nothing was served in that time: there is nothing to compare, which is not a pass"
+        )
+    if not report.passed:
+        raise typer.Exit(1)
 
 
 def erase(

@@ -19,13 +19,12 @@ from ingestion.simulator.delivery import Delivery
 from ingestion.simulator.scenario import Scenario
 from stillpoint.clock import DAY, SECOND, from_micros, to_micros
 from stillpoint.errors import CorruptData, InvalidInput
-from stillpoint.events import QUARANTINE_COLUMNS, Verdict
+from stillpoint.events import HISTORY_SHARD, QUARANTINE_COLUMNS, Verdict
 from stillpoint.features.recorded import events_table
 from stillpoint.features.validate import AppEvent, Malformed, parse
 from stillpoint.features.verdicts import Memory, forget, judge
 from stillpoint.lake import Commit, CommittedFile, Lake, by_date
 
-SHARD = "simulated"
 TRUTH_DATASET = "simulation/truth"
 _FORGET_EVERY = 100
 
@@ -128,14 +127,14 @@ def writer_name(scenario: Scenario) -> str:
 
 def _write_received(lake: Lake, received: Received, writer: str, number: int) -> list[CommittedFile]:
     name = f"{writer}-{number:06d}"
-    shards = [SHARD] * len(received.events)
+    shards = [HISTORY_SHARD] * len(received.events)
     table = events_table(received.events, received.verdicts, shards, received.sequences)
     files = [lake.write("events", day, name, part) for day, part in by_date(table)]
     if received.quarantined:
         rows = [
             {
                 "arrived_at": from_micros(delivery.arrived_us),
-                "shard": SHARD,
+                "shard": HISTORY_SHARD,
                 "sequence": sequence,
                 "partition_key": delivery.partition_key,
                 "field": malformed.field,

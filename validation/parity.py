@@ -1,0 +1,203 @@
+"""Was each feature that was served what the events say? (pure)
+
+A served row names its event time and its created time: the arrival of the last event that changed it. Recomputed from the
+events that had arrived by then, with the stream's own definition, it must be equal. The stream remembers what it has read
+itself; rows that were filled from history come from everything in the lake: a row is explained by either.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from stillpoint.clock import to_micros
+from stillpoint.encoder import Encoder
+from stillpoint.features.columns import rows_table
+from stillpoint.features.declarations import View
+from stillpoint.features.history import history_rows
+from stillpoint.features.validate import AppEvent
+
+EXAMPLES = 5
+ABSENT = ("NOT_FOUND", "OUTSIDE_MAX_AGE")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One view of one prediction's served row; `values` are as the served log keeps them."""
+
+    user_id: str
+    view: View
+    served_at: datetime
+    status: str
+    event_time: datetime | None
+    created: datetime | None
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A row that the lake explains: what it should have been, by feature."""
+
+    event_time: datetime
+    created: datetime
+    values: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class FeatureCount:
+    """One feature's tally. `missing` was in the lake and not served, `extra` was served and nothing explains it."""
+
+    compared: int = 0
+    equal: int = 0
+    mismatched: int = 0
+    missing: int = 0
+    extra: int = 0
+    largest_difference: float = 0.0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def unexplained(self) -> int:
+        return self.mismatched + self.missing + self.extra
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a comparison found. `lagging` rows had a newer one that had arrived; `stale` are those beyond the limit."""
+
+    features: dict[str, FeatureCount] = field(default_factory=dict)
+    lagging: int = 0
+    stale: int = 0
+    longest_lag_seconds: float = 0.0
+    stale_examples: list[str] = field(default_factory=list)
+
+    @property
+    def unexplained(self) -> int:
+        return sum(count.unexplained for count in self.features.values())
+
+    def of(self, view: View, feature: str) -> FeatureCount:
+        return self.features.setdefault(f"{view.name}:{feature}", FeatureCount())
+
+
+def recomputed(view: View, events: Sequence[AppEvent], arrived_by: datetime, encoder: Encoder) -> list[Known]:
+    """Return a streamed view's rows of one user as they were when `arrived_by` had come, in order of event time."""
+    limit = to_micros(arrived_by)
+    rows = history_rows(view, [event for event in events if event.arrived_us <= limit], encoder=encoder)
+    return [
+        Known(row["event_timestamp"], row["created_timestamp"], {name: row[name] for name in view.feature_names})
+        for row in rows_table(view, rows).to_pylist()
+    ]
+
+
+def compare(tally: Tally, row: Served, explanations: Iterable[Known | None]) -> None:
+    """Take a row that was served into the tally. `explanations` are what it may have been; any of them will do."""
+    known = [one for one in explanations if one is not None]
+    best = min(known, key=lambda one: _different(row, one), default=None)
+    past = row.event_time is not None and row.view.ttl is not None and row.served_at - row.event_time > row.view.ttl
+    for feature in row.view.feature_names:
+        count = tally.of(row.view, feature)
+        count.compared += 1
+        served = row.values[feature]
+        if past and served is not None:
+            count.extra += 1
+            _example(count, row, f"{_shown(served)} served {row.served_at - row.event_time} after it happened")  # type: ignore[operator]
+        elif best is None:
+            count.extra += 1
+            _example(count, row, f"{_shown(served)} served, no event explains the row")
+        elif same(served, best.values[feature]):
+            count.equal += 1
+        else:
+            count.mismatched += 1
+            count.largest_difference = max(count.largest_difference, difference(served, best.values[feature]))
+            _example(count, row, f"{_shown(served)} served, {_shown(best.values[feature])} recomputed")
+
+
+def absent(tally: Tally, row: Served, newest: Known | None) -> None:
+    """Take a view that was not served into the tally: `newest` is what had arrived in time, if anything."""
+    fresh = newest is not None and (row.view.ttl is None or row.served_at - newest.event_time <= row.view.ttl)
+    for feature in row.view.feature_names:
+        count = tally.of(row.view, feature)
+        count.compared += 1
+        if not fresh or newest is None or newest.values[feature] is None:
+            count.equal += 1
+        else:
+            count.missing += 1
+            _example(count, row, f"nothing served, {_shown(newest.values[feature])} had arrived")
+
+
+def lag(tally: Tally, row: Served, newest: Known | None, limit: timedelta) -> None:
+    """Note that a newer row had arrived by the time of serving, and whether it should have been served by then."""
+    if newest is None or row.event_time is None or row.created is None:
+        return
+    if (newest.event_time, newest.created) <= (row.event_time, row.created):
+        return
+    seconds = (row.served_at - newest.created).total_seconds()
+    tally.lagging += 1
+    tally.longest_lag_seconds = max(tally.longest_lag_seconds, seconds)
+    if seconds > limit.total_seconds():
+        tally.stale += 1
+        if len(tally.stale_examples) < EXAMPLES:
+            text = f"{row.view.name} at {row.served_at:%H:%M:%S}: {seconds:.1f} s behind what had arrived"
+            tally.stale_examples.append(text)
+
+
+def same(served: Any, expected: Any) -> bool:
+    """Say whether a served value is the recomputed one, bit for bit; null equals null only."""
+    if served is None or expected is None:
+        return served is None and expected is None
+    if isinstance(expected, list | np.ndarray):
+        return bool(np.array_equal(np.asarray(served, np.float32), np.asarray(expected, np.float32), equal_nan=True))
+    return bool(served == expected)
+
+
+def difference(served: Any, expected: Any) -> float:
+    """Return how far apart two values are: the largest absolute difference, infinite where they cannot be subtracted."""
+    try:
+        left, right = np.asarray(served, np.float64), np.asarray(expected, np.float64)
+        if served is None or expected is None or left.shape != right.shape:
+            return math.inf
+        return float(np.max(np.abs(left - right), initial=0.0))
+    except (TypeError, ValueError):
+        return math.inf
+
+
+def served_views(record: Mapping[str, Any], views: Mapping[str, View]) -> Iterable[Served]:
+    """Return the views of one record of the served log, those that are not in `views` left out."""
+    for one in record["views"]:
+        if one["view"] in views:
+            yield Served(
+                user_id=record["user_id"],
+                view=views[one["view"]],
+                served_at=record["served_at"],
+                status=one["status"],
+                event_time=one["event_timestamp"],
+                created=one["created_timestamp"],
+                values=json.loads(one["values"]),
+            )
+
+
+def newest_of(rows: Iterable[Known]) -> Known | None:
+    """Return the row that the online store would hold."""
+    return max(rows, key=lambda one: (one.event_time, one.created), default=None)
+
+
+def at_moment(rows: Iterable[Known], moment: datetime | None, created: datetime | None) -> Known | None:
+    """Return the row of exactly this event time and arrival, or None."""
+    return next((one for one in rows if one.event_time == moment and one.created == created), None)
+
+
+def _different(row: Served, known: Known) -> int:
+    return sum(not same(row.values[name], known.values[name]) for name in row.view.feature_names)
+
+
+def _example(count: FeatureCount, row: Served, text: str) -> None:
+    if len(count.examples) < EXAMPLES:
+        moment = "no time" if row.event_time is None else f"{row.event_time:%Y-%m-%d %H:%M:%S.%f}"
+        count.examples.append(f"{row.user_id}, {moment}: {text}")
+
+
+def _shown(value: Any) -> str:
+    return f"{len(value)} numbers" if isinstance(value, list | np.ndarray) else repr(value)

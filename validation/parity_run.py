@@ -1,0 +1,206 @@
+"""Which served predictions are compared with which events and rows of the lake?
+
+A sample of the newest predictions is read, and the events of their users only. Streamed views are recomputed from events;
+daily views and the id mapping are compared with the lake's rows of the same time and creation.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from stillpoint.encoder import Encoder
+from stillpoint.events import HISTORY_SHARD
+from stillpoint.features.declarations import SEARCH_WINDOW, STREAMED_VIEWS, USER_SEQUENCE, VIEWS, Entity, Origin, View
+from stillpoint.features.recorded import on_time_events
+from stillpoint.features.validate import AppEvent
+from stillpoint.lake import DateRange, Lake, feature_dataset
+from validation.parity import (
+    ABSENT,
+    Known,
+    Served,
+    Tally,
+    absent,
+    at_moment,
+    compare,
+    lag,
+    newest_of,
+    recomputed,
+    served_views,
+)
+
+USER_VIEWS = {view.name: view for view in VIEWS if view.entity is Entity.USER}
+REACH = SEARCH_WINDOW + timedelta(days=1)
+"""How far before a row events can matter: a search window, and sessions that began the day before."""
+
+
+class Limits(BaseModel):
+    """When a newer row should have been served. Daily rows reach the online store by a batch job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    streamed: timedelta = timedelta(seconds=5)
+    daily: timedelta = timedelta(days=1)
+
+
+class FeatureParity(BaseModel):
+    """One feature's result; see `validation.parity.FeatureCount`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    feature: str
+    compared: int
+    equal: int
+    mismatched: int
+    missing: int
+    extra: int
+    largest_difference: float
+    examples: tuple[str, ...]
+
+
+class ParityReport(BaseModel):
+    """What served predictions were compared, and what differed. Nothing served is not a pass."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: AwareDatetime
+    predictions: int
+    users: int
+    unexplained: int
+    lagging: int
+    stale: int
+    longest_lag_seconds: float
+    stale_examples: tuple[str, ...]
+    features: tuple[FeatureParity, ...]
+
+    @property
+    def passed(self) -> bool:
+        return self.predictions > 0 and self.unexplained == 0 and self.stale == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What the lake knows of the sampled users."""
+
+    streamed: Mapping[str, Sequence[AppEvent]]
+    everything: Mapping[str, Sequence[AppEvent]]
+    stored: Mapping[tuple[str, str], Sequence[Known]]
+
+
+def check_parity(
+    lake: Lake,
+    *,
+    at: datetime,
+    encoder: Encoder,
+    first: date | None = None,
+    sample: int = 1_000,
+    limits: Limits | None = None,
+) -> ParityReport:
+    """Compare the newest `sample` predictions of the served log, since the day `first`, with the lake."""
+    limits = limits or Limits()
+    served = lake.read("served", DateRange(first), columns=["user_id", "served_at", "views"]).sort_by("served_at")
+    chosen = served.slice(max(0, served.num_rows - sample)).to_pylist()
+    rows = [row for record in chosen for row in served_views(record, USER_VIEWS)]
+    known = _records(lake, rows)
+    tally = Tally()
+    for row in rows:
+        if row.view.origin is Origin.STREAMED:
+            _streamed(tally, row, known, encoder, limits.streamed)
+        else:
+            _stored(tally, row, known, limits.daily)
+    return ParityReport(
+        at=at,
+        predictions=len(chosen),
+        users=len({record["user_id"] for record in chosen}),
+        unexplained=tally.unexplained,
+        lagging=tally.lagging,
+        stale=tally.stale,
+        longest_lag_seconds=tally.longest_lag_seconds,
+        stale_examples=tuple(tally.stale_examples),
+        features=tuple(
+            FeatureParity(
+                feature=name,
+                compared=count.compared,
+                equal=count.equal,
+                mismatched=count.mismatched,
+                missing=count.missing,
+                extra=count.extra,
+                largest_difference=count.largest_difference,
+                examples=tuple(count.examples),
+            )
+            for name, count in sorted(tally.features.items())
+        ),
+    )
+
+
+def _streamed(tally: Tally, row: Served, known: Records, encoder: Encoder, limit: timedelta) -> None:
+    streamed = known.streamed.get(row.user_id, ())
+    in_time = newest_of(recomputed(row.view, streamed, row.served_at - limit, encoder))
+    if row.status in ABSENT:
+        absent(tally, row, in_time)
+        return
+    assert row.created is not None
+    histories = (streamed, known.everything.get(row.user_id, ()))
+    found = (recomputed(row.view, events, row.created, encoder) for events in histories)
+    compare(tally, row, [at_moment(rows, row.event_time, row.created) for rows in found])
+    lag(tally, row, newest_of(recomputed(row.view, streamed, row.served_at, encoder)), limit)
+
+
+def _stored(tally: Tally, row: Served, known: Records, limit: timedelta) -> None:
+    rows = known.stored.get((row.view.name, row.user_id), ())
+    if row.view is USER_SEQUENCE:  # which mapping a colour holds is the guard's matter; the row must be of that mapping
+        rows = [one for one in rows if one.values["mapping_version"] == row.values["mapping_version"]]
+        if row.status not in ABSENT:
+            compare(tally, row, [at_moment(rows, row.event_time, row.created)])
+        return
+    in_time = newest_of(one for one in rows if one.created <= row.served_at - limit)
+    if row.status in ABSENT:
+        absent(tally, row, in_time)
+        return
+    compare(tally, row, [at_moment(rows, row.event_time, row.created)])
+    lag(tally, row, in_time, limit)
+
+
+def _records(lake: Lake, rows: Sequence[Served]) -> Records:
+    users = pa.array(sorted({row.user_id for row in rows}), pa.string())
+    if not len(users):
+        return Records({}, {}, {})
+    streamed_rows = [row for row in rows if row.view.origin is Origin.STREAMED]
+    oldest = min((row.event_time or row.served_at for row in streamed_rows), default=None)
+    days = DateRange(None if oldest is None else (oldest - REACH).date())
+    events = lake.read("events", days, where=pc.field("user_id").isin(users))
+    from_stream = pc.not_equal(events["shard"], HISTORY_SHARD)
+    stored: dict[tuple[str, str], list[Known]] = defaultdict(list)
+    for view in USER_VIEWS.values():
+        if view not in STREAMED_VIEWS:
+            for row in _rows_of(lake, view, users):
+                values = {name: row[name] for name in view.feature_names}
+                stored[view.name, row["user_id"]].append(
+                    Known(row["event_timestamp"], row["created_timestamp"], values)
+                )
+    return Records(_by_user(events.filter(from_stream)), _by_user(events), stored)
+
+
+def _rows_of(lake: Lake, view: View, users: pa.Array) -> list[dict[str, Any]]:
+    if view is not USER_SEQUENCE:
+        datasets = {feature_dataset(view)}
+    else:
+        datasets = {
+            file.dataset for commit in lake.commits() for file in commit.files if file.dataset.startswith("mappings/")
+        }
+    found: list[dict[str, Any]] = []
+    for dataset in sorted(datasets):
+        found += lake.read(dataset, where=pc.field("user_id").isin(users)).to_pylist()
+    return found
+
+
+def _by_user(events: pa.Table) -> dict[str, list[AppEvent]]:
+    found: dict[str, list[AppEvent]] = defaultdict(list)
+    for event in on_time_events(events):
+        found[event.user_id].append(event)
+    return found
