@@ -20,6 +20,7 @@ from stillpoint.features.declarations import (
     VIEWS,
     DType,
     Entity,
+    Feature,
     Origin,
     View,
 )
@@ -91,7 +92,7 @@ class World:
         self.lake.commit(Commit(writer=f"test-{id(self)}", sequence=self._commits, at=self.now, files=(file,)))
 
     def row(self, view: View, one: str, at: datetime, number: int) -> dict[str, Any]:
-        values = {feature.name: _value(feature.dtype, feature.values, number) for feature in view}
+        values = {feature.name: _value(feature, number) for feature in view}
         return {view.entity.join_key: one, "event_timestamp": at, "created_timestamp": at, **values}
 
     def write(self, view: View, rows: list[dict[str, Any]], dataset: str | None = None) -> None:
@@ -163,11 +164,14 @@ def favourite(user: str) -> int:
     return int(user[1:]) % len(CONTENTS)
 
 
-def _value(dtype: DType, values: tuple[str, ...] | None, number: int) -> Any:
+def _value(feature: Feature, number: int) -> Any:
+    """Return a value within the feature's declared range that differs from entity to entity."""
+    low = feature.minimum or 0
+    values = feature.values
     return {
-        DType.INT64: number,
-        DType.FLOAT64: number / 64,
+        DType.INT64: int(low) + number,
+        DType.FLOAT64: low + number / 256,
         DType.BOOL: bool(number % 2),
         DType.STRING: values[number % len(values)] if values else f"text {number}",
         DType.EMBEDDING: [1.0] + [0.0] * (EMBEDDING_LENGTH - 1),
-    }[dtype]
+    }[feature.dtype]

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import pyarrow as pa
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from stillpoint.clock import system_clock
-from stillpoint.settings import Settings
+from stillpoint.settings import Colour, Settings
 
 validate = typer.Typer(help="Check events, the lake's features and snapshots.", no_args_is_help=True)
 
@@ -95,6 +95,29 @@ def snapshot(
 
 
 @validate.command()
+def online(
+    colour: Annotated[Colour, typer.Option(help="Which colour's store is looked at.")],
+    sample: Annotated[int, typer.Option(min=1, help="How many people, and how many contents.")] = 1_000,
+    as_json: Json = False,
+) -> None:
+    """Check what a colour really holds online, by sample, against the declarations."""
+    from stillpoint.clock import to_micros
+    from stillpoint.settings import project_name
+    from stillpoint.stores.connection import connect
+    from stillpoint.stores.plan import ReadPlan
+    from stillpoint.stores.reader import OnlineReader
+    from validation.expectations import validate as run
+    from validation.online import online_tables
+    from validation.suites import view_suite
+
+    now, project = system_clock(), project_name(colour)
+    client = connect(Settings.load().connection(colour))
+    reader = OnlineReader(client, ReadPlan.of_declarations(project))
+    tables = online_tables(client, reader, project, count=sample, now_us=to_micros(now))
+    _tell([run(view_suite(view), [table], at=now) for view, table in tables], as_json)
+
+
+@validate.command()
 def parity(
     since: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day of predictions, UTC; default: yesterday.")
@@ -119,13 +142,8 @@ def parity(
     if as_json:
         sys.stdout.write(json.dumps({**report.model_dump(mode="json"), "passed": report.passed}) + "\n")
     else:
-        table = Table("feature", "compared", "equal", "mismatched", "missing", "extra", "largest difference", "example")
-        for one in report.features:
-            counts = (one.compared, one.equal, one.mismatched, one.missing, one.extra)
-            shown = f"{one.largest_difference:g}" if one.mismatched else ""
-            table.add_row(one.feature, *(f"{count:,}" for count in counts), shown, "; ".join(one.examples[:1]))
         console = Console()
-        console.print(table)
+        console.print(_parity_table(report))
         console.print(
             f"{report.predictions:,} predictions of {report.users:,} users; {report.unexplained} unexplained differences; "
             f"{report.lagging} rows behind what had arrived (longest {report.longest_lag_seconds:.2f} s), {report.stale} of "
@@ -135,6 +153,27 @@ def parity(
         )
     if not report.passed:
         raise typer.Exit(1)
+
+
+def _parity_table(report: Any) -> Table:
+    """Return one line per view, and one per feature that differs."""
+    table = Table(
+        "what", *(Column(name, justify="right") for name in ("compared", "equal", "mismatched", "missing", "extra"))
+    )
+    table.add_column("for example")
+    for view in dict.fromkeys(one.feature.partition(":")[0] for one in report.features):
+        own = [one for one in report.features if one.feature.startswith(f"{view}:")]
+        sums = (
+            sum(getattr(one, name) for one in own) for name in ("compared", "equal", "mismatched", "missing", "extra")
+        )
+        table.add_row(f"{view}, {len(own)} features", *(f"{count:,}" for count in sums), "")
+        for one in own:
+            if one.equal < one.compared:
+                counts = (one.compared, one.equal, one.mismatched, one.missing, one.extra)
+                apart = f" (up to {one.largest_difference:g} apart)" if one.mismatched else ""
+                example = (one.examples[0] if one.examples else "") + apart
+                table.add_row("  " + one.feature.partition(":")[2], *(f"{count:,}" for count in counts), example)
+    return table
 
 
 def erase(

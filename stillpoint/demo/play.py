@@ -53,6 +53,7 @@ class Play:
             self._tell(story, person)
         tally = self._second_release(today)
         self._guard()
+        self._trust()
         self._end(people, tally)
 
     # --- acts ---
@@ -180,6 +181,13 @@ class Play:
         else:
             self._console.print(f"  {story.measure}: [bold red]{arrow}[/]")
             self._wrong.append(f"{story.title}: {story.measure} went {arrow}")
+
+    def _trust(self) -> None:
+        self._console.print()
+        self._console.rule("Was what was served true?")
+        with self._step("recompute served features from the events that had arrived") as done:
+            found = self._stage.verb("validate", "parity", "--json")
+            done(f"{found['predictions']:,} predictions, {found['unexplained']} unexplained differences")
 
     def _guard(self) -> None:
         self._console.print()

@@ -17,14 +17,18 @@ from release.states import last_report
 from release.status import history, status
 from release.switch import roll_back, switch
 from release.tools import Tools
-from stillpoint.clock import system_clock
+from stillpoint.clock import system_clock, to_micros
 from stillpoint.errors import GateRefused, LeaseHeld, ReleaseRefused
+from stillpoint.features.columns import rows_table
+from stillpoint.features.declarations import SESSION_BOUNCE_RATES
 from stillpoint.lake import Lake
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Kind
 from stillpoint.objects import LocalObjects
 from stillpoint.releases import State
 from stillpoint.settings import Colour, Settings
+from stillpoint.stores.layout import ViewLayout
+from stillpoint.stores.writer import OnlineWriter
 from tests.release_world import CONTENTS, USERS, World, favourite, tools_for
 
 RELAXED = Thresholds(latency_p99_ms=1000, digest_pause_seconds=0.05, daily_age_hours=72)
@@ -72,7 +76,7 @@ def test_a_release_is_prepared_checked_switched_rolled_back_switched_again_and_r
     first = prepare(tools, world.wanted(1))
     assert (first.id, first.colour, states(tools)) == ("r0001", "green", {"r0001": State.PREPARED})
     report = check(tools, "r0001", thresholds=RELAXED)
-    assert report.passed, [result.sentence() for result in report.failures()]
+    assert report.passed, [(result.sentence(), result.examples) for result in report.failures()]
     done = switch(tools, "r0001", why="first")
     assert done.registry_uri == f"{tools.lake.root}/releases/r0001/registry.pb"
     assert (done.pointer.generation, states(tools)) == (1, {"r0001": State.LIVE})
@@ -80,7 +84,7 @@ def test_a_release_is_prepared_checked_switched_rolled_back_switched_again_and_r
     second = prepare(tools, world.wanted(2))
     assert (second.id, second.colour) == ("r0002", "blue")
     report = check(tools, "r0002", thresholds=RELAXED)
-    assert report.passed, [result.sentence() for result in report.failures()]
+    assert report.passed, [(result.sentence(), result.examples) for result in report.failures()]
     compared = {result.name: result.found for result in report.results}
     assert (
         compared["shared views"] == f"0 of {len(USERS) * 5 + len(CONTENTS)} pairs of entity and view differ from r0001"
@@ -229,6 +233,19 @@ def test_a_red_gate_says_which_check_found_what_and_keeps_a_report_for_people(to
     assert "<svg" in page
     assert "at least 99.0% of the lake" in page
     assert not re.search(r"(src|href)=.https?:", page), "the page fetches nothing"
+
+
+def test_a_value_outside_its_declared_range_turns_the_gate_red(tools: Tools, world: World) -> None:
+    release = prepare(tools, world.wanted(1))
+    client = tools.online(release.colour)
+    moment = to_micros(tools.now())
+    row = ("u1", moment, moment, *(1.5 if "rate" in name else 2 for name in SESSION_BOUNCE_RATES.feature_names))
+    OnlineWriter(client, release.project).write(
+        ViewLayout.of(SESSION_BOUNCE_RATES), rows_table(SESSION_BOUNCE_RATES, [row])
+    )
+    (found,) = [one for one in check(tools, release.id, thresholds=RELAXED).results if one.name == "expectations"]
+    assert not found.passed
+    assert any("session_bounce_rates session_bounce_rate: expected" in text for text in found.examples), found.examples
 
 
 def test_definitions_applied_and_materialized_later_do_not_stop_a_rollback_or_change_what_is_served(

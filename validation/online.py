@@ -1,0 +1,57 @@
+"""Which rows does an online store hold, as tables that suites can check?"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stillpoint.features.columns import feature_columns
+from stillpoint.features.declarations import VIEWS, Entity, View
+from stillpoint.stores.columns import ABSENT_US, Mode
+from stillpoint.stores.deletion import project_keys
+from stillpoint.stores.layout import parse_key
+from stillpoint.stores.reader import OnlineReader
+
+
+def sampled_ids(client: Any, project: str, entity: Entity, count: int) -> list[str]:
+    """Return up to `count` entities of a project, in the order in which Redis happens to scan."""
+    ids = []
+    for key in islice(project_keys(client, project, [entity.join_key]), count):
+        parsed = parse_key(key)
+        assert parsed is not None
+        ((_, value),) = parsed[1]
+        ids.append(value.decode())
+    return ids
+
+
+def online_tables(
+    client: Any, reader: OnlineReader, project: str, *, count: int, now_us: int
+) -> Iterator[tuple[View, pa.Table]]:
+    """Yield each view with its rows for sampled entities, however old; entities without a row of the view are left out."""
+    for entity in Entity:
+        ids = sampled_ids(client, project, entity, count)
+        for view in VIEWS:
+            if view.entity is entity:
+                yield view, _table(reader, view, ids, now_us)
+
+
+def _table(reader: OnlineReader, view: View, ids: list[str], now_us: int) -> pa.Table:
+    schema = feature_columns(view)
+    if not ids:
+        return schema.empty_table()
+    columns = reader.read([view.name], {view.entity.join_key: ids}, now_us=now_us, mode=Mode.COMPAT)
+    event_us, created_us = columns.event_us(view.name), columns.created_us(view.name)
+    found: dict[str, Any] = {
+        view.entity.join_key: ids,
+        "event_timestamp": pa.array(event_us, pa.timestamp("us", "UTC")),
+        "created_timestamp": pa.array(created_us, pa.timestamp("us", "UTC"), mask=created_us == ABSENT_US),
+        **{name: columns.values(name) for name in view.feature_names},
+    }
+    arrays = [
+        value if isinstance(value, pa.Array) else pa.array(value, schema.field(name).type)
+        for name, value in ((field.name, found[field.name]) for field in schema)
+    ]
+    nullable = pa.schema([field.with_nullable(True) for field in schema])
+    return pa.Table.from_arrays(arrays, schema=nullable).filter(pa.array(np.asarray(event_us != ABSENT_US)))
