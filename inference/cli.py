@@ -10,42 +10,32 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stillpoint.errors import InvalidSettings
 from stillpoint.settings import Settings
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address; the setting by default.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; the setting by default.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; the setting by default.")] = None,
+    fixtures: Annotated[
+        bool,
+        typer.Option("--fixtures", help="Answer everything from made-up examples: no stack, no release, no model."),
+    ] = False,
 ) -> None:
     """Run the HTTP service until SIGTERM or Ctrl-C; requests under way are answered first."""
-    import uvicorn
+    from inference.serving import run_fixtures, run_service
 
     settings = Settings.load()
-    address = host or settings.http_host
-    if settings.http_tokens is None and (address not in _LOOPBACK or not settings.http_open):
-        raise InvalidSettings(
-            f"the service would listen on {address} without tokens; set STILLPOINT_HTTP_TOKENS, or bind to 127.0.0.1"
-        )
-    uvicorn.run(
-        "inference.entry:create_app",
-        factory=True,
-        host=address,
-        port=settings.http_port if port is None else port,
-        workers=workers or settings.http_workers,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=10,
-        server_header=False,
-    )
+    address, number = host or settings.http_host, settings.http_port if port is None else port
+    if fixtures:
+        run_fixtures(host=address, port=number)
+    else:
+        run_service(settings, host=address, port=number, workers=workers or settings.http_workers)
 
 
 def worker() -> None:
     """Answer prediction requests from the queue until SIGTERM or Ctrl-C; the batch under way is finished first."""
-    from inference.entry import create_worker
+    from inference.worker_entry import create_worker
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     running, close = create_worker(Settings.load())
@@ -69,16 +59,16 @@ def features(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a user's online features in the live release: value, status, age, colour."""
-    from inference.entry import now_us, open_lake
+    from inference.clients import open_lake
     from inference.loaded_release import load_live
     from inference.person import READ_FEATURES
-    from stillpoint.clock import system_clock
+    from stillpoint.clock import system_clock, to_micros
     from stillpoint.releases import ObjectReleaseBook
 
     settings = Settings.load()
     lake = open_lake(settings)
     loaded = load_live(ObjectReleaseBook(lake.objects), lake, settings, now=system_clock())
-    columns = loaded.reader.read(list(READ_FEATURES), {"user_id": [user_id]}, now_us=now_us())
+    columns = loaded.reader.read(list(READ_FEATURES), {"user_id": [user_id]}, now_us=to_micros(system_clock()))
     cells = columns.to_dicts(full_names=True)[0]
     if as_json:
         sys.stdout.write(
@@ -108,7 +98,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a recommendation was made from: features, ages, release, trigger, and what each added to the first items."""
-    from inference.entry import open_lake
+    from inference.clients import open_lake
     from inference.explain import explain as explained
     from inference.explain import served_record
     from inference.loaded_release import load

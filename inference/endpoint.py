@@ -24,6 +24,7 @@ Scores = npt.NDArray[np.float64]
 ATTEMPTS = 2
 BACK_OFF_SECONDS = 0.03
 DEADLINE_SECONDS = 0.5
+REST_SECONDS = 5.0
 
 
 class _Garbage(Exception):
@@ -37,13 +38,14 @@ class Circuit(StrEnum):
 
 
 class CircuitBreaker:
-    """Opens after `failures` in a row; after `rest_seconds` one call may try, which closes it or opens it again."""
+    """Opens after `failures` in a row; after `rest_seconds` (5 unless given) one call may try, which closes it or opens it
+    again."""
 
     def __init__(
-        self, *, failures: int = 5, rest_seconds: float = 5.0, monotonic: Callable[[], float] = time.monotonic
+        self, *, failures: int = 5, rest_seconds: float | None = None, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._limit = failures
-        self._rest = rest_seconds
+        self._rest = REST_SECONDS if rest_seconds is None else rest_seconds
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._failed = 0

@@ -16,7 +16,7 @@ from inference.person import READ_FEATURES, person
 from inference.predict import Ask, Guard, Prediction, Source, predict
 from inference.recommendations import Recommendations
 from stillpoint.clock import Clock, to_micros
-from stillpoint.errors import StillpointError
+from stillpoint.errors import StackUnavailable, StillpointError
 from stillpoint.events import EventType
 from stillpoint.messages import Channel, Kind, PredictionRequest, Push, StoredRecommendation
 
@@ -35,21 +35,25 @@ SendPush = Callable[[Push], None]
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """One message as it came from the queue."""
+    """One message as it came from the queue: for which time, and within which trace (W3C `traceparent`) if it says so."""
 
     receipt: str
     body: str
+    receives: int = 1
+    trace: str | None = None
 
 
 @dataclass(slots=True)
 class JobReport:
-    """What became of a batch: `failed` receipts go back to the queue, the others are done."""
+    """What became of a batch: `failed` receipts go back to the queue, the others are done. Of the failed, `unavailable` met
+    a server that does not answer, and may well be done a little later."""
 
     done: int = 0
     erased: int = 0
     coalesced: int = 0
     pushed: int = 0
     fallbacks: int = 0
+    unavailable: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     predictions: list[Prediction] = field(default_factory=list)
 
@@ -94,6 +98,7 @@ class Jobs:
                 self._one(loaded, request, report)
             except StillpointError as error:
                 report.failed[message.receipt] = str(error)
+                report.unavailable += isinstance(error, StackUnavailable)
             except Exception as error:
                 log.exception("a prediction request failed")
                 report.failed[message.receipt] = f"{type(error).__name__}: {error}"

@@ -6,10 +6,11 @@ generation first, and what was ranked under a generation that has ended meanwhil
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from inference.dead_letters import DeadLetters
 from inference.endpoint import by_route, endpoint_config
 from inference.jobs import Delivered, JobReport, Jobs
 from inference.loaded_release import LoadedRelease, load
@@ -40,23 +41,27 @@ class Function:
         *,
         clock: Clock,
         forward: Callable[[JobReport], None],
+        bury: Callable[[Sequence[Delivered], Mapping[str, str]], Sequence[Delivered]] = lambda messages, reasons: (),
     ) -> None:
-        """`jobs` builds the work from the check whether a release is still live; `forward` keeps what was served."""
+        """`jobs` builds the work from the check whether a release is still live; `forward` keeps what was served; `bury`
+        moves messages that failed for the last time to the dead letters and returns them."""
         self._book = book
         self._load = load_release
         self._jobs = jobs(self.still_live)
         self._clock = clock
         self._forward = forward
+        self._bury = bury
         self._loaded: LoadedRelease | None = None
 
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Work one batch off and name the messages that must come back."""
-        messages = [Delivered(record["messageId"], record["body"]) for record in event["Records"]]
+        messages = [_delivered(record) for record in event["Records"]]
         report = self._jobs.run(self._live(), messages)
         self._forward(report)
         for message, reason in report.failed.items():
             log.warning("message %s goes back to the queue: %s", message, reason)
-        return {"batchItemFailures": [{"itemIdentifier": message} for message in report.failed]}
+        buried = {message.receipt for message in self._bury(messages, report.failed)}
+        return {"batchItemFailures": [{"itemIdentifier": one} for one in report.failed if one not in buried]}
 
     def still_live(self, loaded: LoadedRelease) -> bool:
         """Say whether a generation is still the live one, by the book."""
@@ -115,6 +120,17 @@ def build(settings: Settings, clock: Clock) -> Function:
         ),
         clock=clock,
         forward=forward,
+        bury=DeadLetters(sqs, sqs.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"]).bury,
+    )
+
+
+def _delivered(record: Mapping[str, Any]) -> Delivered:
+    """Return a record of an SQS event; its message id stands for the receipt, as the batch response wants it."""
+    return Delivered(
+        receipt=record["messageId"],
+        body=record["body"],
+        receives=int(record.get("attributes", {}).get("ApproximateReceiveCount", 1)),
+        trace=record.get("messageAttributes", {}).get("traceparent", {}).get("stringValue"),
     )
 
 

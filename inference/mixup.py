@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from inference.entry import now_us, open_lake
+from inference.clients import open_lake
 from inference.loaded_release import LoadedRelease, load
 from inference.person import READ_FEATURES, person
 from inference.predict import Ask, Guard, predict
-from stillpoint.clock import from_micros, system_clock
+from stillpoint.clock import from_micros, system_clock, to_micros
 from stillpoint.lake import Lake
 from stillpoint.messages import Kind
 from stillpoint.releases import ObjectReleaseBook
@@ -46,7 +46,7 @@ def experiment(lake: Lake, old: LoadedRelease, new: LoadedRelease, users: Sequen
     """Rank people with the mixed pairing, without and with the guard; count whose factors were used for whom."""
     pair = mixed(old, new)
     whose = owners(lake, old.release.mapping_version)
-    at_us = now_us()
+    at_us = to_micros(system_clock())
     somebody_else, refused, example = 0, 0, None
     for user in users:
         found = person(pair.reader.read(list(READ_FEATURES), {"user_id": [user]}, now_us=at_us))

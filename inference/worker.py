@@ -1,14 +1,18 @@
 """How does a local worker drain the prediction queue?
 
-Long polling; messages that take long stay invisible by a heartbeat; a stop lets the batch under way finish.
+Long polling; messages that take long stay invisible by a heartbeat; a stop lets the batch under way finish. While nothing
+can be done at all, as when Redis is away, it waits longer and longer: an outage must not use up the receives of requests.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
+from inference.dead_letters import DeadLetters
 from inference.following import Following
 from inference.jobs import Delivered, JobReport, Jobs
 
@@ -21,6 +25,7 @@ WAIT_SECONDS = 1
 MESSAGES = 10
 VISIBILITY_SECONDS = 15
 HEARTBEAT_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 10.0
 
 
 class Worker:
@@ -41,6 +46,9 @@ class Worker:
         self._following = following
         self._on_report = on_report
         self._stop = threading.Event()
+        self._url = ""
+        self._dead_letters: DeadLetters | None = None
+        self._barren = 0
 
     def stop(self) -> None:
         """Ask for an end after the batch under way."""
@@ -48,48 +56,67 @@ class Worker:
 
     def run(self) -> None:
         """Receive and work off until told to stop. Trouble with a server is waited out."""
-        url: str | None = None
         while not self._stop.is_set():
             try:
-                url = url or self._client.get_queue_url(QueueName=self._queue)["QueueUrl"]
-                self._once(url)
+                self._once()
             except Exception as error:  # noqa: BLE001  messages come back by themselves; the worker must live
                 log.warning("the queue cannot be read, trying again: %s", error)
                 self._stop.wait(1.0)
 
-    def _once(self, url: str) -> None:
+    def _once(self) -> None:
         loaded = self._following.current
         if loaded is None:
             self._stop.wait(0.2)
             return
-        answer = self._client.receive_message(QueueUrl=url, MaxNumberOfMessages=MESSAGES, WaitTimeSeconds=WAIT_SECONDS)
-        messages = [Delivered(one["ReceiptHandle"], one["Body"]) for one in answer.get("Messages", ())]
+        messages, dead_letters = self._receive()
         if not messages:
             return
-        with self._invisible(url, messages):
+        with self._invisible(messages):
             report = self._jobs.run(loaded, messages)
-        done = [message for message in messages if message.receipt not in report.failed]
-        if done:
-            self._client.delete_message_batch(
-                QueueUrl=url,
-                Entries=[{"Id": str(index), "ReceiptHandle": one.receipt} for index, one in enumerate(done)],
-            )
         for reason in report.failed.values():
             log.warning("a prediction request goes back to the queue: %s", reason)
+        buried = dead_letters.bury(messages, report.failed)
+        done = [message for message in messages if message.receipt not in report.failed]
+        self._delete([*done, *buried])
         self._on_report(report)
+        self._barren = self._barren + 1 if report.unavailable and not done else 0
+        if self._barren:
+            self._stop.wait(min(LONGEST_PAUSE_SECONDS, 0.25 * 2**self._barren))
+
+    def _receive(self) -> tuple[list[Delivered], DeadLetters]:
+        if self._dead_letters is None:
+            self._url = self._client.get_queue_url(QueueName=self._queue)["QueueUrl"]
+            self._dead_letters = DeadLetters(self._client, self._url)
+        answer = self._client.receive_message(
+            QueueUrl=self._url,
+            MaxNumberOfMessages=MESSAGES,
+            WaitTimeSeconds=WAIT_SECONDS,
+            AttributeNames=["ApproximateReceiveCount"],
+            MessageAttributeNames=["traceparent"],
+        )
+        return [delivered(one) for one in answer.get("Messages", ())], self._dead_letters
+
+    def _delete(self, messages: Sequence[Delivered]) -> None:
+        """Take messages off the queue. One that stays is done again, which changes nothing."""
+        if messages:
+            entries: Any = [{"Id": str(index), "ReceiptHandle": one.receipt} for index, one in enumerate(messages)]
+            self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
 
     @contextmanager
-    def _invisible(self, url: str, messages: Sequence[Delivered]) -> Iterator[None]:
+    def _invisible(self, messages: Sequence[Delivered]) -> Iterator[None]:
         """Keep messages invisible to others while they are worked on."""
         finished = threading.Event()
 
         def beat() -> None:
+            entries: Any = [
+                {"Id": str(index), "ReceiptHandle": one.receipt, "VisibilityTimeout": VISIBILITY_SECONDS}
+                for index, one in enumerate(messages)
+            ]
             while not finished.wait(HEARTBEAT_SECONDS):
-                entries = [
-                    {"Id": str(index), "ReceiptHandle": one.receipt, "VisibilityTimeout": VISIBILITY_SECONDS}
-                    for index, one in enumerate(messages)
-                ]
-                self._client.change_message_visibility_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]
+                try:
+                    self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+                except (BotoCoreError, ClientError) as error:
+                    log.warning("messages could not be kept invisible; another worker may do them too: %s", error)
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -97,3 +124,13 @@ class Worker:
             yield
         finally:
             finished.set()
+
+
+def delivered(message: Mapping[str, Any]) -> Delivered:
+    """Return a message as `receive_message` gives it."""
+    return Delivered(
+        receipt=message["ReceiptHandle"],
+        body=message["Body"],
+        receives=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+        trace=message.get("MessageAttributes", {}).get("traceparent", {}).get("StringValue"),
+    )

@@ -1,73 +1,31 @@
 """What does a scorer do when its endpoint hangs, fails or answers garbage? Over real HTTP, with boto3."""
 
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import numpy as np
-import orjson
 import pytest
 
 from inference.endpoint import Circuit, CircuitBreaker, EndpointScorer, endpoint_config
-from inference.model_server import _parse
 from stillpoint.errors import StackUnavailable
 from stillpoint.model import ModelBundle
 from tests.hand_made import contents, model
+from tests.model_endpoint import Endpoint
 
 IDS = tuple(one[0] for one in contents(12))
-
-
-class Endpoint(ThreadingHTTPServer):
-    """An endpoint whose answer a test decides."""
-
-    def __init__(self, bundle: ModelBundle) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.bundle = bundle
-        self.mood = "right"
-        self.calls = 0
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Endpoint
-
-    def do_POST(self) -> None:
-        self.server.calls += 1
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        columns, ids, sequence_id = _parse(self.server.bundle, body, "application/json")
-        scores = self.server.bundle.score(columns, content_ids=ids, sequence_id=sequence_id).tolist()
-        answers = {
-            "right": {"scores": scores, "model_sha256": self.server.bundle.sha256},
-            "other model": {"scores": scores, "model_sha256": "0" * 64},
-            "too few": {"scores": scores[1:], "model_sha256": self.server.bundle.sha256},
-            "not finite": {"scores": [None] * len(scores), "model_sha256": self.server.bundle.sha256},
-        }
-        if self.server.mood == "hangs":
-            time.sleep(0.6)
-        data = orjson.dumps(answers.get(self.server.mood, "<html>"))
-        self.send_response(500 if self.server.mood == "fails" else 200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     server = Endpoint(model(IDS))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
-    server.shutdown()
-    server.server_close()
+    server.stop()
 
 
 def scorer(endpoint: Endpoint, clock: list[float]) -> EndpointScorer:
     client = boto3.client(
         "sagemaker-runtime",
-        endpoint_url=f"http://127.0.0.1:{endpoint.server_port}",
+        endpoint_url=endpoint.url,
         region_name="us-east-1",
         aws_access_key_id="test",
         aws_secret_access_key="test",

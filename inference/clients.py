@@ -1,0 +1,67 @@
+"""Which clients do the serving processes share, and how are they built from the settings?"""
+
+from typing import Any
+
+from inference.endpoint import by_route, endpoint_config
+from inference.following import Following
+from inference.loaded_release import LoadedRelease, load, refreshed
+from stillpoint.clock import system_clock
+from stillpoint.lake import Lake
+from stillpoint.objects import open_objects
+from stillpoint.presence import WorkerKind
+from stillpoint.releases import ObjectReleaseBook
+from stillpoint.settings import Settings
+from stillpoint.stores.connection import connect
+
+
+def client(settings: Settings, service: str, **timeouts: float) -> Any:
+    """Return a boto3 client of the stand-in or of AWS."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 5},
+        connect_timeout=timeouts.get("connect", 3),
+        read_timeout=timeouts.get("read", 30),
+        max_pool_connections=32,
+    )
+    make: Any = boto3.client
+    return make(service, config=config, **settings.aws_client_arguments())
+
+
+def endpoint_client(settings: Settings) -> Any:
+    """Return a boto3 client that invokes model endpoints, at once or not at all."""
+    import boto3
+
+    arguments = settings.aws_client_arguments()
+    arguments.pop("endpoint_url", None)
+    if settings.sagemaker_endpoint_url:
+        arguments["endpoint_url"] = settings.sagemaker_endpoint_url
+    make: Any = boto3.client
+    return make("sagemaker-runtime", config=endpoint_config(), **arguments)
+
+
+def open_lake(settings: Settings) -> Lake:
+    """Return the lake of the settings."""
+    return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+
+
+def follow(settings: Settings, lake: Lake, kind: WorkerKind, address: str) -> Following:
+    """Return a follower of the release book, not started."""
+    book = ObjectReleaseBook(lake.objects)
+    make_scorer = by_route(endpoint_client(settings))
+
+    def load_one(release_id: str, generation: int) -> LoadedRelease:
+        return load(book, lake, settings, release_id, generation, now=system_clock(), make_scorer=make_scorer)
+
+    redis = connect(settings.redis_serving.get_secret_value())
+    return Following(
+        book,
+        load_one,
+        redis=redis,
+        kind=kind,
+        address=address,
+        clock=system_clock,
+        refresh=lambda loaded: refreshed(loaded, lake, now=system_clock()),
+        refresh_seconds=settings.contents_refresh,
+    )

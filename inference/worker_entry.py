@@ -1,0 +1,53 @@
+"""How is a queue worker put together? It reads the settings and builds clients; the HTTP service is not imported."""
+
+import os
+from collections.abc import Callable
+
+from inference.clients import client, follow, open_lake
+from inference.jobs import JobReport, Jobs
+from inference.opt_in import OptIns
+from inference.recommendations import Recommendations
+from inference.served_log import ServedLog
+from inference.worker import Worker
+from stillpoint.clock import system_clock
+from stillpoint.messages import Push
+from stillpoint.presence import WorkerKind
+from stillpoint.settings import Settings
+from stillpoint.stores.connection import connect
+from stillpoint.tombstones import Erased, erasure_key
+
+
+def create_worker(settings: Settings) -> tuple[Worker, Callable[[], None]]:
+    """Return a queue worker that follows the live release, and what to call after its run."""
+    lake = open_lake(settings)
+    sqs = client(settings, "sqs")
+    following = follow(settings, lake, WorkerKind.WORKER, os.uname().nodename)
+    served = ServedLog(lake, clock=system_clock, seed=settings.seed, erasure_key=erasure_key(settings))
+    serving = connect(settings.redis_serving.get_secret_value())
+    push_url: list[str] = []
+
+    def send_push(push: Push) -> None:
+        if not push_url:
+            push_url.append(sqs.get_queue_url(QueueName=settings.push_queue)["QueueUrl"])
+        sqs.send_message(QueueUrl=push_url[0], MessageBody=push.model_dump_json())
+
+    jobs = Jobs(
+        Recommendations(serving),
+        send_push=send_push,
+        may_receive=OptIns(lake, system_clock),
+        clock=system_clock,
+        is_erased=Erased(serving, lake.objects, erasure_key(settings), system_clock),
+    )
+
+    def report(done: JobReport) -> None:
+        for made in done.predictions:
+            served.add(made)
+
+    worker = Worker(sqs, settings.prediction_queue, jobs, following, on_report=report)
+    following.start()
+
+    def close() -> None:
+        following.close()
+        served.close()
+
+    return worker, close

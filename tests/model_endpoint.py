@@ -1,0 +1,62 @@
+"""A model endpoint over real HTTP whose behaviour a test decides: right, hanging, failing, or answering garbage."""
+
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import orjson
+
+from inference.model_server import _parse
+from stillpoint.model import ModelBundle
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Answers as `mood` says. `called` is set with each call, before it is answered."""
+
+    daemon_threads = True
+
+    def __init__(self, bundle: ModelBundle) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.bundle = bundle
+        self.mood = "right"
+        self.calls = 0
+        self.called = threading.Event()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A caller that gave up or was killed is no trouble of this server."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        self.server.calls += 1
+        self.server.called.set()
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        columns, ids, sequence_id = _parse(self.server.bundle, body, "application/json")
+        scores = self.server.bundle.score(columns, content_ids=ids, sequence_id=sequence_id).tolist()
+        answers = {
+            "right": {"scores": scores, "model_sha256": self.server.bundle.sha256},
+            "other model": {"scores": scores, "model_sha256": "0" * 64},
+            "too few": {"scores": scores[1:], "model_sha256": self.server.bundle.sha256},
+            "not finite": {"scores": [None] * len(scores), "model_sha256": self.server.bundle.sha256},
+        }
+        if self.server.mood == "hangs":
+            time.sleep(0.6)
+        data = orjson.dumps(answers.get(self.server.mood, "<html>"))
+        self.send_response(500 if self.server.mood == "fails" else 200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
