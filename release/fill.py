@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -55,7 +56,9 @@ def fresh_registry(tools: Tools, colour: Colour, mapping_version: int) -> None:
         os.makedirs(folder, exist_ok=True)
     with feast_environment(tools.settings, mapping_version):
         store = feature_store(tools, colour, mapping_version)
-        store.apply(define(lake_root=tools.settings.lake, mapping_version=mapping_version).all())
+        with warnings.catch_warnings():  # Feast calls on-demand views experimental each time; ours is pure and tested
+            warnings.simplefilter("ignore", RuntimeWarning)
+            store.apply(define(lake_root=tools.settings.lake, mapping_version=mapping_version).all())
 
 
 def feature_store(tools: Tools, colour: Colour, mapping_version: int) -> FeatureStore:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from release.gate import Thresholds
 from release.prepare import prepare
 from release.rehearsal.plan import Fault, plan_flips
 from release.rehearsal.report import plot, text
-from release.rehearsal.run import break_servers, rehearse
+from release.rehearsal.run import Rehearsed, break_servers, rehearse
 from release.retire import retire
 from release.switch import roll_back, switch
 from release.tools import Tools
@@ -155,17 +156,39 @@ def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_secon
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_twenty_cycles_and_eighty_more_moves_at_two_hundred_requests_a_second(tools: Tools) -> None:
+def test_twenty_cycles_and_eighty_more_moves_at_two_hundred_requests_a_second(
+    tools: Tools, capsys: pytest.CaptureFixture[str]
+) -> None:
     world = bring_up(tools)
+    rehearsals = []
     with service(tools, workers=2) as (url, pid):
         for cycle in range(20):
             found, _ = rehearse(
                 tools, url, plan_flips(seed=cycle, flips=4), seed=cycle, rate=200, breaks=break_servers(tools, [pid])
             )
             assert found.verdict.passed, text(found)
+            assert all(move.switch_seconds < 1 for move in found.moves), text(found)
+            rehearsals.append(found)
             retire(tools, why="make room")
             fresh = prepare(tools, world.wanted(1 + cycle % 2))
             assert check(tools, fresh.id, thresholds=RELAXED).passed
             switch(tools, fresh.id, why="cycle")
             roll_back(tools, why="cycle")
             switch(tools, fresh.id, why="cycle")
+    with capsys.disabled():
+        print(f"\n{summary(rehearsals)}")
+
+
+def summary(rehearsals: list[Rehearsed]) -> str:
+    """Return the sums of many rehearsals, and the medians of their 99th percentiles."""
+    verdicts = [one.verdict for one in rehearsals]
+    sums = {name: sum(getattr(one, name) for one in verdicts) for name in ("requests", "failed", "mixed", "wrong_user")}
+    moves = [move.switch_seconds for one in rehearsals for move in one.moves]
+    ninety_ninth = {
+        phase: statistics.median(one.latency[phase]["p99"] for one in rehearsals if phase in one.latency)
+        for phase in ("before", "during", "between", "after")
+    }
+    return (
+        f"{sums}; {len(moves)} moves, longest {max(moves):.3f} s, median {statistics.median(moves):.3f} s; "
+        f"median of p99 in ms: {', '.join(f'{phase} {value:.1f}' for phase, value in ninety_ninth.items())}"
+    )
