@@ -138,12 +138,10 @@ def read_on(address: str, project: str, users: int, started: Event, stop: Event,
 def measure(users: int, folder: Path) -> dict[str, Any]:
     """Prepare two releases and return seconds, memory and the readers' latencies."""
     server = RedisServer(folder / "redis")
-    settings = Settings(
-        _env_file=None,  # type: ignore[call-arg]
-        home=folder / "home",
-        lake=str(folder / "lake"),
-        **{f"redis_{name}": server.connection_string for name in ("green", "blue", "sandbox", "serving", "state")},
+    servers: dict[str, Any] = dict.fromkeys(
+        ("redis_green", "redis_blue", "redis_sandbox", "redis_serving", "redis_state"), server.connection_string
     )
+    settings = Settings(_env_file=None, home=folder / "home", lake=str(folder / "lake"), **servers)
     lake = Lake(LocalObjects(folder / "lake"))
     tools = Tools(
         settings=settings,
