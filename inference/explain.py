@@ -5,7 +5,7 @@ content features are read now, so they are those of the release's colour today.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from inference.contents import Contents
+from inference.loaded_release import LoadedRelease
 from inference.person import USER_VIEWS, Person
 from inference.rank import model_columns
 from stillpoint.clock import to_micros
@@ -21,9 +22,13 @@ from stillpoint.errors import InvalidInput
 from stillpoint.features.declarations import EMBEDDING_LENGTH, USER_SEQUENCE, DType
 from stillpoint.features.request import REQUEST_TIMESTAMP
 from stillpoint.lake import Lake
+from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle
 
 TOP_FEATURES = 5
+
+Load = Callable[[str, int], LoadedRelease]
+"""Loads a release for a generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +75,45 @@ def served_record(lake: Lake, recommendation_id: str) -> dict[str, Any]:
     Raises:
         InvalidInput: it is not there; the log reaches the lake a few seconds after the answer.
     """
-    rows = lake.read("served", where=pc.field("recommendation_id") == recommendation_id).to_pylist()
-    if not rows:
+    found = find_served(lake, recommendation_id)
+    if found is None:
         raise InvalidInput(
             f"no recommendation {recommendation_id!r} in the served log; it reaches the lake some seconds after the answer"
         )
-    return dict(max(rows, key=lambda row: row["served_at"]))
+    return found
+
+
+def find_served(lake: Lake, recommendation_id: str) -> dict[str, Any] | None:
+    """Return what the served log holds of a recommendation, None if nothing."""
+    rows = lake.read("served", where=pc.field("recommendation_id") == recommendation_id).to_pylist()
+    return dict(max(rows, key=lambda row: row["served_at"])) if rows else None
+
+
+class Explainer:
+    """Explains recommendations inside a service. Of releases that are not live any more, the last one asked for is kept."""
+
+    def __init__(self, lake: Lake, load: Load) -> None:
+        self._lake = lake
+        self._load = load
+        self._kept: LoadedRelease | None = None
+
+    def __call__(self, recommendation_id: str, live: LoadedRelease) -> dict[str, Any] | None:
+        """Return the explanation's document, None for a recommendation that the served log does not hold."""
+        served = find_served(self._lake, recommendation_id)
+        if served is None:
+            return None
+        loaded = self._loaded(served["release"], served["generation"], live)
+        route = loaded.release.routes[Kind(served["kind"])]
+        bundle = ModelBundle.load(self._lake.objects.get(route.model_uri), expected_sha256=route.sha256)
+        return explain(served, bundle, loaded.contents).document()
+
+    def _loaded(self, release: str, generation: int, live: LoadedRelease) -> LoadedRelease:
+        kept = self._kept
+        for one in (live, kept):
+            if one is not None and (one.id, one.generation) == (release, generation):
+                return one
+        self._kept = loaded = self._load(release, generation)
+        return loaded
 
 
 def logged_person(served: Mapping[str, Any]) -> Person:

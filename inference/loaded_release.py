@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -146,6 +146,16 @@ def load(
         scorers={kind: make_scorer(route, bundles[route.sha256]) for kind, route in release.routes.items()},
         contents=contents,
     )
+
+
+def refreshed(loaded: LoadedRelease, lake: Lake, *, now: datetime) -> LoadedRelease:
+    """Return the same release with the contents as catalogue and colour hold them now.
+
+    Raises:
+        ReleaseRefused: there are none.
+        StackUnavailable: the lake or Redis does not answer.
+    """
+    return replace(loaded, contents=load_contents(lake, loaded.reader, now_us=to_micros(now)))
 
 
 def load_live(

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from stillpoint.errors import InvalidSettings
+from stillpoint.experiments import Experiment
 
 
 class Colour(StrEnum):
@@ -94,6 +95,14 @@ class Settings(BaseSettings):
         default=None, description="File of hashed bearer tokens; unset is allowed on loopback with http_open."
     )
     http_open: bool = Field(default=True, description="Serve without tokens; refused unless the host is loopback.")
+    http_at_once: int = Field(
+        default=64, ge=1, description="Requests that one process answers at the same time; more get a 503."
+    )
+    http_seconds: float = Field(default=2.0, gt=0, description="Deadline of an answer.")
+    http_log: bool = Field(default=True, description="Log a line per request: id, route, status, milliseconds.")
+    contents_refresh: float = Field(
+        default=300.0, gt=0, description="How often a serving process reads the contents' features anew."
+    )
 
     stream_trigger_seconds: float = Field(
         default=0.0, ge=0, description="Micro-batch interval; 0 starts the next as soon as possible."
@@ -115,6 +124,10 @@ class Settings(BaseSettings):
         default=3_600, ge=1, description="A gate report older than this does not allow a switch."
     )
 
+    experiment: Experiment = Field(
+        default_factory=Experiment,
+        description='JSON: `{"salt": "7", "arms": [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5, "ordering": "popular"}]}`; `ordering` is model or popular.',
+    )
     seed: int = 7
     erasure_key: SecretStr = Field(
         default=SecretStr("embedded-stack-only"),
@@ -152,6 +165,8 @@ class Settings(BaseSettings):
                 where = ".".join(str(part) for part in problem["loc"]).upper()
                 lines.append(f"STILLPOINT_{where}: {problem['msg']}" if where else problem["msg"])
             raise InvalidSettings("settings refused; " + "; ".join(lines)) from None
+        except SettingsError as error:
+            raise InvalidSettings(f"settings refused; {error}: it is not JSON") from None
 
     def connection(self, colour: "Colour | Literal['sandbox']") -> str:
         """Return the Redis connection string of a colour, or of the sandbox. It may hold a password."""

@@ -93,7 +93,7 @@ def parse(payload: bytes, arrived_us: int) -> AppEvent | Malformed:
         field = "platform"
         platform = _platform(document.get(field))
         values: dict[str, Any] = {}
-        required, optional = _FIELDS_OF[event_type]
+        required, optional = FIELDS_OF[event_type]
         for field in required:
             values[field] = _CHECKS[field](document.get(field))
         absent = 0
@@ -124,7 +124,7 @@ def to_payload(event: AppEvent) -> bytes:
         "event_timestamp": from_micros(event.event_us).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "platform": event.platform,
     }
-    required, optional = _FIELDS_OF[event.type]
+    required, optional = FIELDS_OF[event.type]
     for field in required + optional:
         value = getattr(event, field)
         if value is not None:
@@ -286,7 +286,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 _PLAY = ("play_id", "content_id", "category")
-_FIELDS_OF: dict[EventType, tuple[tuple[str, ...], tuple[str, ...]]] = {
+FIELDS_OF: dict[EventType, tuple[tuple[str, ...], tuple[str, ...]]] = {
     EventType.LOGIN: ((), ()),
     EventType.SUBSCRIPTION_RENEWED: ((), ()),
     EventType.NAVIGATION: (("screen",), ()),

@@ -42,6 +42,7 @@ def service(made: HandMade, tokens: Tokens | None = None) -> TestClient:
         async_reader=lambda loaded: AsyncOnlineReader(connect_async(connection), loaded.plan),
         put_events=lambda payloads: None,
         quarantine=lambda rejected: None,
+        explain=lambda recommendation_id, loaded: None,
         served_log=ServedLog(made.lake, clock=system_clock, seed=7, erasure_key=b"key"),
         clock=system_clock,
         guard=Guard(),

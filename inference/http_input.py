@@ -1,0 +1,127 @@
+"""Is what a client sent usable? Bodies, paths and query parameters become values, or a problem that names the field."""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+
+from inference.problems import Problem, invalid
+from stillpoint.messages import PULL_KINDS, USER_ID_PATTERN, Kind
+
+DEFAULT_LIMIT = 10
+MAX_BODY = 4 * 1024 * 1024
+MAX_ENTITIES = 10_000
+MAX_LIMIT = 100
+RECOMMENDATION_ID_PATTERN = r"^[0-9a-f]{32}$"
+REQUEST_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+_USER_ID = re.compile(USER_ID_PATTERN.removesuffix("$") + r"\Z")
+_RECOMMENDATION_ID = re.compile(RECOMMENDATION_ID_PATTERN.removesuffix("$") + r"\Z")
+
+
+async def read_body(request: Request, seconds: float) -> bytes:
+    """Return the whole body, at most `MAX_BODY` bytes of it, unless it takes longer than `seconds` to come.
+
+    Raises:
+        Problem: 413 too large, 408 too slow, 400 cut off.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared[:12]) > MAX_BODY:
+        raise _too_large()
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > MAX_BODY:
+                    raise _too_large()
+                parts.append(part)
+    except TimeoutError:
+        raise Problem(408, "Request timeout", f"the body took longer than {seconds:g} s to come") from None
+    except ClientDisconnect:
+        raise Problem(400, "Bad request", "the body was cut off", field="body") from None
+    return b"".join(parts)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Return a body's JSON object.
+
+    Raises:
+        Problem: 400 no JSON, 422 no object.
+    """
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Problem(400, "Bad request", "the body is not JSON", field="body") from None
+    if not isinstance(parsed, dict):
+        raise invalid("body", "expected a JSON object")
+    return parsed
+
+
+def refuse_unknown(given: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuse fields or parameters that mean nothing here, so that a misspelt one is not silently ignored."""
+    for name in given:
+        if name not in known:
+            raise invalid(_shown(name), f"unknown; expected {', '.join(known) or 'none'}")
+
+
+def user_of(value: Any, field: str = "user_id") -> str:
+    """Return a user id."""
+    if not isinstance(value, str) or not _USER_ID.match(value):
+        raise invalid(field, "expected 1 to 64 of A-Z, a-z, 0-9, _ and -")
+    return value
+
+
+def recommendation_id_of(value: str) -> str:
+    """Return the id of a recommendation."""
+    if not _RECOMMENDATION_ID.match(value):
+        raise invalid("recommendation_id", "expected 32 of 0-9 and a-f, as an answer names it")
+    return value
+
+
+def kind_of(value: Any, field: str, allowed: Sequence[Kind]) -> Kind:
+    """Return a kind of recommendation."""
+    if not isinstance(value, str) or value not in [str(kind) for kind in allowed]:
+        raise invalid(field, f"expected one of {', '.join(allowed)}")
+    return Kind(value)
+
+
+def kinds_of(text: str) -> list[Kind]:
+    """Return the kinds in a list with commas, each once, in its order."""
+    return list(dict.fromkeys(kind_of(part, "kinds", PULL_KINDS) for part in text.split(",")))
+
+
+def limit_of(value: Any) -> int:
+    """Return how many items are asked for, from a JSON number (10.0 is 10); null is the default."""
+    if value is None:
+        return DEFAULT_LIMIT
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not 1 <= value <= MAX_LIMIT:
+        raise invalid("limit", f"expected a whole number from 1 to {MAX_LIMIT}")
+    return int(value)
+
+
+def limit_in(text: str | None) -> int:
+    """Return how many items are asked for, from a query parameter; absent is the default."""
+    if text is not None and (not text.isascii() or not text.isdigit() or len(text) > 9):
+        raise invalid("limit", f"expected a whole number from 1 to {MAX_LIMIT}")
+    return limit_of(None if text is None else int(text))
+
+
+def verbose_in(text: str | None) -> bool:
+    """Say whether the answer shall show digests."""
+    if text not in (None, "0", "1"):
+        raise invalid("verbose", "expected 0 or 1")
+    return text == "1"
+
+
+def _too_large() -> Problem:
+    return Problem(413, "Content too large", f"at most {MAX_BODY} bytes are read", field="body")
+
+
+def _shown(name: str) -> str:
+    return name[:40] if name.isprintable() else "body"

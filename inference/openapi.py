@@ -1,0 +1,265 @@
+"""How is the HTTP service described to its clients? `python -m inference.openapi` prints the document (OpenAPI 3.1).
+
+Built from the table of endpoints and the shapes; `openapi.json` at the top of the repository is its committed form.
+"""
+
+import json
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from inference import http_shapes as shapes
+from inference.endpoints import (
+    ENDPOINTS,
+    FIXTURES_HEADER,
+    MODE_HEADER,
+    RELEASE_HEADER,
+    REQUEST_ID_HEADER,
+    Endpoint,
+    Name,
+)
+from inference.events_input import MAX_EVENTS
+from inference.http_input import DEFAULT_LIMIT, MAX_BODY, MAX_LIMIT, RECOMMENDATION_ID_PATTERN, REQUEST_ID_PATTERN
+from stillpoint.events import SCHEMA_VERSION, Category, EventType, Platform
+from stillpoint.features.validate import (
+    FIELDS_OF,
+    HEART_RATE_RANGE,
+    MAX_ITEMS,
+    MAX_NAME_LENGTH,
+    MAX_QUERY_LENGTH,
+    MAX_STEPS,
+)
+from stillpoint.messages import PULL_KINDS, USER_ID_PATTERN, Kind
+
+VERSION = "1"
+_SHAPES: Mapping[Name, type[BaseModel]] = {
+    Name.STORED: shapes.StoredRecommendations,
+    Name.PREDICT: shapes.Prediction,
+    Name.EXPLAIN: shapes.Explanation,
+    Name.FEATURES: shapes.FeatureAnswer,
+    Name.EVENTS: shapes.EventResults,
+    Name.RELEASE: shapes.ReleaseDescription,
+    Name.ALIVE: shapes.Alive,
+    Name.READY: shapes.Ready,
+}
+_ASKED: Mapping[Name, type[BaseModel]] = {Name.PREDICT: shapes.PredictionAsked, Name.FEATURES: shapes.FeaturesAsked}
+_PROBLEMS = {
+    400: "The body is not JSON.",
+    401: "No token that is known.",
+    403: "The token lacks the scope.",
+    404: "Nothing is known by this id.",
+    408: "The body came too slowly.",
+    413: f"The body is larger than {MAX_BODY} bytes.",
+    422: "A field or parameter cannot be used.",
+    500: "The service failed; its log tells more under the request id.",
+    503: "Saturated, too slow, about to stop, without a release, or a store is away. Come back after `Retry-After`.",
+}
+Schema = dict[str, Any]
+
+
+def document(offered: Collection[Name] = tuple(Name)) -> Schema:
+    """Return the OpenAPI document of the endpoints offered."""
+    paths: dict[str, Schema] = {}
+    for endpoint in ENDPOINTS:
+        if endpoint.name in offered:
+            paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Stillpoint",
+            "version": VERSION,
+            "description": "Recommendations and online features. Every answer comes from one release and names it in "
+            f"`{RELEASE_HEADER}`. Errors are problem documents (RFC 9457). `{FIXTURES_HEADER}: true` marks the made-up "
+            "answers of `stillpoint serve --fixtures`.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "headers": {
+                "RequestId": {"schema": {"type": "string", "pattern": REQUEST_ID_PATTERN}},
+                "Release": {"schema": {"type": "string"}},
+                "RetryAfter": {"schema": {"type": "integer", "minimum": 0}, "description": "Seconds."},
+            },
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token with the operation's scope, or with `admin`. A service on loopback may run "
+                    "without tokens.",
+                }
+            },
+        },
+    }
+
+
+def text(offered: Collection[Name] = tuple(Name)) -> str:
+    """Return the document as it is committed."""
+    return json.dumps(document(offered), indent=2, ensure_ascii=False) + "\n"
+
+
+def _operation(endpoint: Endpoint) -> Schema:
+    operation: Schema = {"operationId": str(endpoint.name), "summary": endpoint.summary}
+    if endpoint.scope is not None:
+        operation["description"] = f"Needs the scope `{endpoint.scope}`."
+        operation["security"] = [{"bearer": []}]
+    if parameters := _parameters(endpoint.name):
+        operation["parameters"] = parameters
+    if endpoint.reads_body:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _asked(endpoint.name)}},
+        }
+    operation["responses"] = {str(code): answer for code, answer in sorted(_answers(endpoint).items())}
+    return operation
+
+
+def _answers(endpoint: Endpoint) -> dict[int, Schema]:
+    headers = {REQUEST_ID_HEADER: {"$ref": "#/components/headers/RequestId"}}
+    refused = [500]
+    if endpoint.scope is not None:
+        refused += [401, 403, 422, 503]
+    if endpoint.reads_body:
+        refused += [400, 408, 413]
+    if endpoint.name is Name.EXPLAIN:
+        refused.append(404)
+    if endpoint.name is Name.READY:
+        refused.append(503)
+    answers: dict[int, Schema] = {}
+    for status in refused:
+        also = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}} if status == 503 else {}
+        answers[status] = {
+            "description": _PROBLEMS[status],
+            "headers": headers | also,
+            "content": {"application/problem+json": {"schema": _ref("ProblemDocument")}},
+        }
+    good = 202 if endpoint.name is Name.EVENTS else 200
+    if endpoint.scope is not None and endpoint.name is not Name.EVENTS:
+        headers = headers | {RELEASE_HEADER: {"$ref": "#/components/headers/Release"}}
+    answers[good] = {"description": "Done.", "headers": headers, "content": _content(endpoint.name)}
+    return answers
+
+
+def _content(name: Name) -> Schema:
+    match name:
+        case Name.METRICS:
+            return {"text/plain": {"schema": {"type": "string"}}}
+        case Name.DOCS:
+            return {"text/html": {"schema": {"type": "string"}}}
+        case Name.OPENAPI:
+            return {"application/json": {"schema": {"type": "object"}}}
+    return {"application/json": {"schema": _ref(_SHAPES[name].__name__)}}
+
+
+def _parameters(name: Name) -> list[Schema]:
+    user = {
+        "name": "user_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": USER_ID_PATTERN},
+        "example": "u1",
+    }
+    verbose = {
+        "name": "verbose",
+        "in": "query",
+        "description": "1 adds the release's digests.",
+        "schema": {"type": "string", "enum": ["0", "1"]},
+    }
+    match name:
+        case Name.STORED:
+            kinds = {
+                "type": "array",
+                "minItems": 1,
+                "items": {"type": "string", "enum": [str(one) for one in PULL_KINDS]},
+            }
+            limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+            return [
+                user,
+                {"name": "kinds", "in": "query", "style": "form", "explode": False, "schema": kinds},
+                {"name": "limit", "in": "query", "schema": limit},
+                verbose,
+            ]
+        case Name.PREDICT:
+            return [verbose]
+        case Name.EXPLAIN:
+            pattern = {"type": "string", "pattern": RECOMMENDATION_ID_PATTERN}
+            return [{"name": "recommendation_id", "in": "path", "required": True, "schema": pattern}]
+        case Name.FEATURES:
+            return [
+                {
+                    "name": MODE_HEADER,
+                    "in": "header",
+                    "description": "`compat` gives Feast's very values; `enforce` withholds what is past its time to live.",
+                    "schema": {"type": "string", "enum": ["compat", "enforce"], "default": "compat"},
+                }
+            ]
+    return []
+
+
+def _asked(name: Name) -> Schema:
+    if name is Name.EVENTS:
+        many = {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": _ref("Event")}
+        batch = {
+            "type": "object",
+            "required": ["events"],
+            "properties": {"events": many},
+            "additionalProperties": False,
+        }
+        return {"anyOf": [_ref("Event"), batch]}
+    return _ref(_ASKED[name].__name__)
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _schemas() -> Schema:
+    answered = [(shape, "serialization") for shape in (*_SHAPES.values(), shapes.ProblemDocument)]
+    asked = [(shape, "validation") for shape in _ASKED.values()]
+    _, found = models_json_schema([*answered, *asked], ref_template="#/components/schemas/{model}")  # type: ignore[list-item]
+    return {**found["$defs"], "Event": _event_schema()}
+
+
+def _event_schema() -> Schema:
+    """Return the events of version 1, one form per type. Other fields are dropped and counted."""
+    name = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH, "description": "Printable, not blank."}
+    fields: dict[str, Schema] = {
+        "query": {"type": "string", "minLength": 1, "maxLength": MAX_QUERY_LENGTH, "description": "Not blank."},
+        "category": {"type": "string", "enum": [str(one) for one in Category]},
+        "kind": {"type": "string", "enum": [str(one) for one in Kind]},
+        "position_seconds": {"type": "number", "minimum": 0},
+        "heart_rate_bpm": {"type": "number", "minimum": HEART_RATE_RANGE[0], "maximum": HEART_RATE_RANGE[1]},
+        "steps": {"type": "integer", "minimum": 0, "maximum": MAX_STEPS},
+        "items": {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": name},
+    }
+    forms = []
+    for event_type in EventType:
+        required, optional = FIELDS_OF[event_type]
+        form: Schema = {
+            "title": str(event_type),
+            "type": "object",
+            "required": ["schema_version", "type", "event_id", "user_id", "event_timestamp", "platform", *required],
+            "properties": {
+                "schema_version": {"const": SCHEMA_VERSION, "type": "integer"},
+                "type": {"const": str(event_type), "type": "string"},
+                "event_id": {"type": "string", "format": "uuid"},
+                "user_id": {"type": "string", "pattern": USER_ID_PATTERN},
+                "event_timestamp": {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "With an offset, at most microseconds, at most 60 s ahead of the service's clock.",
+                },
+                "platform": {"type": "string", "enum": [str(one) for one in Platform]},
+                **{field: fields.get(field, name) for field in (*required, *optional)},
+            },
+        }
+        if event_type is EventType.BIOMETRIC:
+            form["anyOf"] = [{"required": [field]} for field in optional]
+        forms.append(form)
+    return {"oneOf": forms}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())
