@@ -43,7 +43,7 @@ def service(made: HandMade, tokens: Tokens | None = None) -> TestClient:
         put_events=lambda payloads: None,
         quarantine=lambda rejected: None,
         explain=lambda recommendation_id, loaded: None,
-        served_log=ServedLog(made.lake, clock=system_clock, seed=7, erasure_key=b"key"),
+        served_log=ServedLog(made.lake, clock=system_clock, erasure_key=b"key"),
         clock=system_clock,
         guard=Guard(),
         tokens=tokens,
@@ -126,3 +126,55 @@ def test_what_was_served_reaches_the_lake_when_the_service_ends(made: HandMade) 
     (row,) = made.lake.read("served").to_pylist()
     assert (row["user_id"], row["release"], row["source"]) == ("u1", "r0001", "model")
     assert row["served_at"] <= datetime.now(UTC)
+
+
+def test_a_service_becomes_ready_when_a_release_is_live_and_its_features_can_be_read(
+    made: HandMade, redis_factory: Any
+) -> None:
+    with service(made) as client:
+        assert client.get("/readyz").json() == {"status": "ready", "release": "r0001"}
+        made.client.execute_command("CLIENT", "PAUSE", "3000", "ALL")  # Redis hangs for three seconds
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["detail"]) == (503, "the features of the release cannot be read")
+        assert client.get("/healthz").status_code == 200
+
+
+def test_recommendations_are_answered_while_redis_is_away_and_recover_by_themselves(
+    made: HandMade, redis_factory: Any
+) -> None:
+    body = {"user_id": "u1", "kind": "today"}
+    port = int(made.settings.connection(made.release.colour).split(":")[1].split(",")[0])
+    with service(made) as client:
+        assert client.post("/v1/recommendations", json=body).json()["source"] == "model"
+        made.client.shutdown(nosave=True)
+        for answer in (
+            client.post("/v1/recommendations?verbose=1", json=body),
+            client.get("/v1/users/u1/recommendations"),
+        ):
+            assert answer.status_code == 200
+            one = answer.json().get("recommendations", {}).get("today", answer.json())
+            assert (one["source"], len(one["items"])) == ("fallback", 10)
+        features = client.post(
+            "/get-online-features", json={"entities": {"user_id": ["u1"]}, "features": ["user_profiles:locale"]}
+        )
+        assert (features.status_code, features.headers["retry-after"]) == (503, "1")
+        assert b'stillpoint_fallbacks_total{reason="store away"}' in client.get("/metrics").content
+        redis_factory(port=port)
+        hand_made(made.lake, made.settings, project=made.release.project)
+        assert client.post("/v1/recommendations", json=body).json()["source"] == "model"
+
+
+def test_more_entities_or_events_than_allowed_are_refused(client: TestClient) -> None:
+    entities = {"user_id": [f"u{number}" for number in range(10_001)]}
+    answer = client.post("/get-online-features", json={"entities": entities, "features": ["user_profiles:locale"]})
+    assert (answer.status_code, answer.json()["field"]) == (422, "entities")
+    answer = client.post("/v1/events", json={"events": [{}] * 501})
+    assert (answer.status_code, answer.json()["field"]) == (422, "events")
+
+
+def test_a_stored_recommendation_that_cannot_be_read_is_answered_with_popular_content(
+    client: TestClient, made: HandMade
+) -> None:
+    made.client.hset("stillpoint:rec:u1:today:r0001", "recommendation", b"{broken")
+    answer = client.get("/v1/users/u1/recommendations")
+    assert (answer.status_code, answer.json()["recommendations"]["today"]["source"]) == (200, "fallback")

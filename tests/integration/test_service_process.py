@@ -1,0 +1,262 @@
+"""Does the started service, with several processes, hold what it promises: nothing lost, nobody locked out, nothing told?"""
+
+import json
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from stillpoint.lake import Lake
+from stillpoint.local.redis_server import RedisServer
+from stillpoint.objects import LocalObjects
+from stillpoint.presence import present
+from stillpoint.settings import Settings
+from stillpoint.stores.connection import connect
+from tests.hand_made import HandMade, hand_made
+from tests.service_process import ServiceProcess, environment, token_file
+
+LEAKS = re.compile(rb"Traceback|File \"|\.py\b|site-packages|/work/|/home/|redis\.|botocore|starlette|uvicorn|Error\(")
+USER = "person-4711-unmistakable"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> HandMade:
+    home = tmp_path_factory.mktemp("service")
+    connection = redis_server.connection_string
+    lake = Lake(LocalObjects(home / "lake"))
+    settings = Settings(
+        _env_file=None,
+        home=home,
+        lake=lake.root,
+        redis_green=connection,
+        redis_blue=connection,
+        redis_serving=connection,
+    )
+    made = hand_made(lake, settings, project=f"stillpoint_{home.name}".replace("-", "_"))
+    made.point()
+    return made
+
+
+@pytest.fixture(scope="module")
+def service(made: HandMade) -> Iterator[ServiceProcess]:
+    file, tokens = token_file(made.settings.home, {"all": ["admin"]})
+    variables = environment(made.settings, STILLPOINT_HTTP_TOKENS=str(file))
+    started = ServiceProcess(made.settings.home, variables, "--workers", "2", token=tokens["all"])
+    yield started
+    assert started.stop() == 0
+    log = started.log
+    assert USER not in log
+    assert tokens["all"] not in log
+
+
+def counted(exposition: str, metric: str, route: str) -> float:
+    lines = [line for line in exposition.splitlines() if line.startswith(metric) and f'route="{route}"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_metrics_of_all_processes_are_added_up_whichever_is_asked(service: ServiceProcess) -> None:
+    route = "GET /v1/release"
+    before = counted(httpx.get(f"{service.url}/metrics").text, "stillpoint_http_seconds_count", route)
+    for _ in range(60):  # a connection each, so that both processes get some
+        headers = {"Authorization": service.http.headers["Authorization"]}
+        assert httpx.get(f"{service.url}/v1/release", headers=headers).status_code == 200
+    for _ in range(6):
+        exposition = httpx.get(f"{service.url}/metrics").text
+        assert counted(exposition, "stillpoint_http_seconds_count", route) - before == 60
+    service.http.post("/v1/recommendations", json={"user_id": USER})
+    exposition = httpx.get(f"{service.url}/metrics").text
+    assert 'stillpoint_feature_views_total{status="NOT_FOUND",view="user_profiles"}' in exposition
+    assert USER not in exposition
+
+
+def test_each_process_beats_with_the_port_that_was_asked_for(service: ServiceProcess, made: HandMade) -> None:
+    found = present(connect(made.settings.redis_serving.get_secret_value()))
+    ours = [one for one in found if one.address == f"127.0.0.1:{service.port}"]
+    assert len({one.pid for one in ours}) == 2
+    assert {one.release for one in ours} == {"r0001"}
+
+
+def test_a_user_id_in_path_body_or_headers_never_reaches_the_log(service: ServiceProcess) -> None:
+    service.http.get(f"/v1/users/{USER}/recommendations", headers={"X-User": USER, "User-Agent": USER})
+    service.http.get(f"/v1/users/{USER}/recommendations?kinds={USER}")
+    service.http.get(f"/{USER}")
+    service.http.post("/v1/recommendations", json={"user_id": USER, USER: 1})
+    service.http.post("/v1/recommendations", content=f"{{{USER}".encode())
+    service.http.post("/get-online-features", json={"entities": {"user_id": [USER]}, "features": [f"{USER}:x"]})
+    talk(service.port, f"GET /{USER} HTTP/9.9\r\n{USER}\r\n\r\n".encode())
+    talk(
+        service.port,
+        f"GET /v1/users/{USER}/recommendations HTTP/1.1\r\nUpgrade: {USER}\r\nConnection: upgrade\r\n\r\n".encode(),
+    )
+    lines = service.lines()
+    routes = {(line.get("method"), line.get("route"), line.get("status")) for line in lines}
+    assert ("GET", "/v1/users/{user_id}/recommendations", 200) in routes
+    assert ("POST", "/v1/recommendations", 400) in routes
+    assert USER not in service.log
+    answered = next(line for line in lines if line.get("route") == "/v1/recommendations")
+    assert {"at", "request_id", "ms", "pid"} <= set(answered)
+
+
+def test_no_page_of_another_origin_may_read_answers(service: ServiceProcess) -> None:
+    asked = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "GET"}
+    for answer in (service.http.get("/v1/release", headers=asked), service.http.options("/v1/release", headers=asked)):
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+def talk(port: int, data: bytes) -> bytes:
+    """Send bytes and return all that comes back until the other side is done or silent."""
+    with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+        connection.settimeout(0.3)
+        received = b""
+        try:
+            connection.sendall(data)
+            while part := connection.recv(65_536):
+                received += part
+                head, found, body = received.partition(b"\r\n\r\n")
+                length = re.search(rb"content-length: (\d+)", head)
+                if found and length and len(body) >= int(length[1]):
+                    break
+        except (TimeoutError, ConnectionError):
+            pass
+        return received
+
+
+PATHS = st.sampled_from(
+    ["/v1/recommendations", "/get-online-features", "/v1/users/u1/recommendations", "/v1/release", "/readyz", "/docs"]
+)
+NAMES = st.sampled_from(
+    b"Content-Length Content-Type Transfer-Encoding X-Request-Id X-Stillpoint-Mode Authorization Connection Upgrade Host "
+    b"Cookie Expect Accept-Encoding Range".split()
+)
+VALUES = st.one_of(
+    st.binary(max_size=60).filter(lambda value: b"\r" not in value and b"\n" not in value),
+    st.sampled_from(
+        [b"chunked", b"-1", b"9" * 30, b"application/json", b"Bearer x", b"100-continue", b"h2c", b"\xff" * 300]
+    ),
+)
+BODIES = st.one_of(
+    st.binary(max_size=200),
+    st.sampled_from(
+        [b"[" * 5000, b'{"user_id":"\\ud800"}', b'{"user_id":"u1","limit":1e400}', b'{"entities":{"user_id":[1e999]},']
+    ),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=20) | st.integers(),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(["user_id", "kind", "limit", "entities", "features", "feature_service", "events"])
+                | st.text(max_size=8),
+                inner,
+                max_size=5,
+            )
+        ),
+    ).map(lambda value: json.dumps(value).encode()),
+)
+
+
+def fuzz(service: ServiceProcess, examples: int) -> None:
+    authorization = service.http.headers["Authorization"].encode()
+
+    @hypothesis_settings(
+        max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    @given(
+        method=st.sampled_from([b"GET", b"POST", b"PUT", b"HEAD", b"TRACE", b"\x00\x01"]),
+        path=PATHS.map(str.encode) | st.binary(min_size=1, max_size=40).map(lambda value: b"/" + value),
+        headers=st.lists(st.tuples(NAMES | st.binary(min_size=1, max_size=10), VALUES), max_size=5),
+        body=BODIES,
+        honest=st.booleans(),
+    )
+    def run(method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body: bytes, honest: bool) -> None:
+        lines = [b"%b %b HTTP/1.1" % (method, path), b"Authorization: " + authorization, b"Connection: close"]
+        lines += [b"%b: %b" % header for header in headers]
+        if honest:
+            lines.append(b"Content-Length: %d" % len(body))
+        answer = talk(service.port, b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        status = re.match(rb"HTTP/1.1 (\d+)", answer)
+        assert status is None or int(status[1]) < 500, answer
+        assert path in (b"/docs", b"/openapi.json") or LEAKS.search(answer) is None, answer
+
+    run()
+    assert service.http.get("/readyz").status_code == 200
+
+
+def test_garbage_in_lines_headers_and_bodies_gives_no_5xx_and_no_sight_of_the_inside(service: ServiceProcess) -> None:
+    fuzz(service, 150)
+    assert not [line for line in service.lines() if line["level"] == "error"]
+
+
+@pytest.mark.soak
+def test_much_garbage_gives_no_5xx_and_no_sight_of_the_inside(service: ServiceProcess) -> None:
+    fuzz(service, 20_000)
+
+
+def test_two_hundred_slow_senders_keep_nobody_out(service: ServiceProcess) -> None:
+    authorization = service.http.headers["Authorization"].encode()
+    starts = [
+        b"GET /v1/release HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+        b"POST /v1/recommendations HTTP/1.1\r\nAuthorization: %b\r\nContent-Length: 100\r\n\r\n{" % authorization,
+    ]
+    slow = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(200)]
+    try:
+        for number, connection in enumerate(slow):
+            connection.sendall(starts[number % 2])
+        for _ in range(20):
+            answer = httpx.post(
+                f"{service.url}/v1/recommendations", json={"user_id": "u1"}, headers=service.http.headers, timeout=2
+            )
+            assert (answer.status_code, answer.json()["source"]) == (200, "model")
+        slow[0].settimeout(10)
+        slow[1].settimeout(10)
+        assert slow[0].recv(100) == b""  # given up
+        assert b" 408 " in slow[1].recv(100)
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_a_stop_under_load_loses_no_request(made: HandMade) -> None:
+    """Clients do as behind a load balancer: they leave when they are asked to, and do not come back."""
+    service = ServiceProcess(made.settings.home, environment(made.settings), "--workers", "2")
+    outcomes: Counter[str] = Counter()
+
+    def ask() -> None:
+        with httpx.Client(base_url=service.url, timeout=10) as client:
+            while True:
+                try:
+                    answer = client.post("/v1/recommendations", json={"user_id": "u1"})
+                except httpx.TransportError as error:
+                    outcomes[type(error).__name__] += 1
+                    return
+                outcomes[str(answer.status_code)] += 1
+                if answer.headers.get("connection") == "close":
+                    outcomes["left"] += 1
+                    return
+
+    clients = [threading.Thread(target=ask) for _ in range(8)]
+    for client in clients:
+        client.start()
+    time.sleep(1.0)
+    assert service.stop() == 0
+    for client in clients:
+        client.join(10)
+    assert set(outcomes) == {"200", "left"}, outcomes
+    assert outcomes["left"] == 8
+    assert outcomes["200"] > 100
+    rows = made.lake.read("served", columns=["user_id"]).num_rows
+    assert rows >= outcomes["200"]
+
+
+def test_a_service_without_tokens_refuses_to_listen_beyond_loopback(made: HandMade) -> None:
+    with pytest.raises(AssertionError, match=r"would listen on 0\.0\.0\.0 without tokens; set STILLPOINT_HTTP_TOKENS"):
+        ServiceProcess(made.settings.home, environment(made.settings), "--host", "0.0.0.0")
+    with pytest.raises(AssertionError, match="without tokens"):
+        ServiceProcess(made.settings.home, environment(made.settings, STILLPOINT_HTTP_OPEN="false"))
