@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench golden soak fix lock audit clean
+.PHONY: help setup demo test check bench notebooks golden soak fix lock audit clean
 
 BIN := .venv/bin
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -29,6 +29,9 @@ check: setup ## ruff, mypy --strict, import-linter, golden files
 
 bench: setup ## tables of ratios against a named peer, printed and written as JSON; asserts nothing
 	@$(BIN)/python -m benchmarks
+
+notebooks: setup ## run the notebooks and keep their outputs
+	@$(BIN)/python notebooks/execute.py
 
 golden: setup ## rewrite the golden files; read the diff
 	$(BIN)/pytest -m 'golden and not soak' --rewrite-golden
