@@ -66,9 +66,12 @@ def create_app() -> Starlette:
             put_events=put_events,
             quarantine=quarantine,
             explain=Explainer(lake, load_one),
-            served_log=ServedLog(lake, clock=system_clock, seed=settings.seed, erasure_key=erasure_key(settings)),
+            served_log=ServedLog(
+                lake, clock=system_clock, erasure_key=erasure_key(settings), spool=settings.home / "served"
+            ),
             clock=system_clock,
             guard=Guard(),
+            experiment=settings.experiment,
             tokens=None if settings.http_tokens is None else Tokens.load(settings.http_tokens),
             limits=Limits(at_once=settings.http_at_once, seconds=settings.http_seconds),
             metrics=Metrics(None if folder is None else Path(folder)),

@@ -9,7 +9,7 @@ from inference.http_input import DEFAULT_LIMIT, MAX_LIMIT, RECOMMENDATION_ID_PAT
 from stillpoint.events import Category
 from stillpoint.messages import Kind, UserId
 
-_Source = Literal["model", "stored", "fallback"]
+_Source = Literal["model", "baseline", "stored", "fallback"]
 
 
 class Shape(BaseModel):

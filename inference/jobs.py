@@ -12,12 +12,13 @@ from typing import Any
 
 from inference.loaded_release import LoadedRelease
 from inference.opt_in import REFRESH as OPT_IN_REFRESH
-from inference.person import READ_FEATURES, person
-from inference.predict import Ask, Guard, Prediction, Source, predict
-from inference.recommendations import Recommendations
+from inference.person import READ_FEATURES, people
+from inference.predict import ALIKE, Ask, Guard, Prediction, Source, predict
+from inference.recommendations import Put, Recommendations
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import StackUnavailable, StillpointError
 from stillpoint.events import EventType
+from stillpoint.experiments import Experiment
 from stillpoint.messages import Channel, Kind, PredictionRequest, Push, StoredRecommendation
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ _CHANNELS = {
 
 SendPush = Callable[[Push], None]
 """Puts one push on the push queue, or raises."""
+
+Moment = tuple[str, int]
+"""A user, and microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,16 @@ class JobReport:
     predictions: list[Prediction] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    receipt: str
+    request: PredictionRequest
+
+    @property
+    def happened(self) -> Moment:
+        return self.request.user_id, to_micros(self.request.event_timestamp)
+
+
 class Jobs:
     """Works requests off under the release that it is given. Clients are built by the entry point."""
 
@@ -69,82 +83,113 @@ class Jobs:
         may_receive: Callable[[str], bool],
         clock: Clock,
         guard: Guard | None = None,
+        experiment: Experiment = ALIKE,
         still_live: Callable[[LoadedRelease], bool] = lambda loaded: True,
-        is_erased: Callable[[str, int], bool] = lambda user_id, at_us: False,
+        erased: Callable[[Sequence[Moment]], Sequence[bool]] = lambda moments: [False] * len(moments),
     ) -> None:
-        """`is_erased` says whether what happened to a user at a moment (microseconds) has been erased."""
+        """`erased` says of users and moments whether what happened then has been erased."""
         self._recommendations = recommendations
         self._send_push = send_push
         self._may_receive = may_receive
         self._clock = clock
         self._guard = guard or Guard()
+        self._experiment = experiment
         self._still_live = still_live
-        self._is_erased = is_erased
+        self._erased = erased
 
     def run(self, loaded: LoadedRelease, messages: Sequence[Delivered]) -> JobReport:
-        """Work a batch off."""
+        """Work a batch off: one read, one write for all. Of a batch in which one fails, each is tried alone."""
         report = JobReport()
-        requests: list[tuple[Delivered, PredictionRequest]] = []
+        jobs: list[_Job] = []
         for message in messages:
             try:
-                requests.append((message, PredictionRequest.model_validate_json(message.body)))
+                jobs.append(_Job(message.receipt, PredictionRequest.model_validate_json(message.body)))
             except ValueError as error:
                 report.failed[message.receipt] = f"not a prediction request of version 1: {_first(error)}"
-        for message, request in requests:
-            if not _is_newest(request, (other for _, other in requests)):
-                report.coalesced += 1
-                continue
-            try:
-                self._one(loaded, request, report)
-            except StillpointError as error:
-                report.failed[message.receipt] = str(error)
-                report.unavailable += isinstance(error, StackUnavailable)
-            except Exception as error:
-                log.exception("a prediction request failed")
-                report.failed[message.receipt] = f"{type(error).__name__}: {error}"
+        newest = [job for job in jobs if _is_newest(job.request, (other.request for other in jobs))]
+        report.coalesced = len(jobs) - len(newest)
+        if newest:
+            self._work(loaded, newest, report)
         return report
 
-    def _one(self, loaded: LoadedRelease, request: PredictionRequest, report: JobReport) -> None:
-        now = self._clock()
-        happened_us = to_micros(request.event_timestamp)
-        if self._is_erased(request.user_id, happened_us):
-            report.erased += 1
-            return
-        columns = loaded.reader.read(list(READ_FEATURES), {"user_id": [request.user_id]}, now_us=to_micros(now))
-        ask = Ask(request.request_id, request.user_id, request.kind, request.event_timestamp, request.event_type)
-        finished = self._recommendations.finished(request.user_id)
-        made = predict(loaded, ask, person(columns), finished, at=now, guard=self._guard)
+    def _work(self, loaded: LoadedRelease, jobs: Sequence[_Job], report: JobReport) -> None:
+        try:
+            made = self._make(loaded, jobs, report)
+        except StackUnavailable as error:
+            report.failed |= {job.receipt: str(error) for job in jobs}
+            report.unavailable += len(jobs)
+        except Exception as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._work(loaded, [job], report)
+            elif isinstance(error, StillpointError):
+                report.failed[jobs[0].receipt] = str(error)
+            else:
+                log.exception("a prediction request failed")
+                report.failed[jobs[0].receipt] = f"{type(error).__name__}: {error}"
+        else:
+            for job, prediction in made:
+                self._finish(job, prediction, report)
+
+    def _make(self, loaded: LoadedRelease, jobs: Sequence[_Job], report: JobReport) -> list[tuple[_Job, Prediction]]:
+        """Read, rank and store. Until it returns, the report is untouched; doing it again changes nothing."""
+        erased = self._erased([job.happened for job in jobs])
+        wanted = [job for job, gone in zip(jobs, erased, strict=True) if not gone]
+        made = self._ranked(loaded, wanted) if wanted else []
         if not self._still_live(loaded):
-            raise StillpointError(
-                f"release {loaded.id} is no longer live; the request is done again under its successor"
+            raise _ended(loaded)
+        results = self._recommendations.put_all([stored(one) for one in made if one.items])
+        if Put.SUPERSEDED in results:
+            raise _ended(loaded)
+        erased = self._erased([job.happened for job in wanted]) if wanted else []
+        kept = []
+        for job, one, gone in zip(wanted, made, erased, strict=True):
+            if gone:  # meanwhile: what was just stored must go too
+                self._recommendations.forget(job.request.user_id, job.request.kind, one.release)
+            else:
+                kept.append((job, one))
+        report.erased += len(jobs) - len(kept)
+        return kept
+
+    def _ranked(self, loaded: LoadedRelease, jobs: Sequence[_Job]) -> list[Prediction]:
+        now = self._clock()
+        users = list(dict.fromkeys(job.request.user_id for job in jobs))
+        columns = loaded.reader.read(list(READ_FEATURES), {"user_id": users}, now_us=to_micros(now))
+        known = dict(zip(users, people(columns), strict=True))
+        finished = dict(zip(users, self._recommendations.finished(users), strict=True))
+        return [
+            predict(
+                loaded,
+                _ask(job.request),
+                known[job.request.user_id],
+                finished[job.request.user_id],
+                at=now,
+                guard=self._guard,
+                experiment=self._experiment,
             )
-        if made.items:
-            self._recommendations.put(stored(made))
-        if self._is_erased(request.user_id, happened_us):  # meanwhile: what was just stored must go too
-            self._recommendations.forget(request.user_id, request.kind, made.release)
-            report.erased += 1
-            return
+            for job in jobs
+        ]
+
+    def _finish(self, job: _Job, made: Prediction, report: JobReport) -> None:
+        """Push where the request asks for it, and count. A push that fails brings the message back."""
         report.predictions.append(made)
         report.fallbacks += made.source is Source.FALLBACK
-        if request.kind is Kind.NEXT and made.source is Source.MODEL and made.items:
-            report.pushed += self._push(made, request)
+        if job.request.kind is Kind.NEXT and made.source is not Source.FALLBACK and made.items:
+            try:
+                report.pushed += self._push(made, job.request)
+            except Exception as error:  # noqa: BLE001  whatever the queue's trouble, the others are done
+                report.failed[job.receipt] = f"stored, but the push could not be sent: {type(error).__name__}: {error}"
+                return
         report.done += 1
 
     def _push(self, made: Prediction, request: PredictionRequest) -> bool:
-        """Push the best item, at most once per user and half hour. A send that fails gives the half hour back."""
-        channel, reason = _CHANNELS[request.event_type]
-        push = Push(
-            push_id=made.recommendation_id,
-            user_id=request.user_id,
-            channel=channel,
-            content_id=made.items[0].content_id,
-            reason=reason,
-            recommendation_id=made.recommendation_id,
-            release=made.release,
-            created_at=made.at,
-            expires_at=made.at + PUSH_LIFE,
-        )
-        if self._is_erased(request.user_id, to_micros(made.at - OPT_IN_REFRESH)):
+        """Push the best item while it is of use, at most once per user and half hour. A send that fails gives the half
+        hour back."""
+        push = _push_of(made, request)
+        if push.expires_at <= made.at:
+            return False  # the request waited too long, as after a redrive
+        (erased,) = self._erased([(request.user_id, to_micros(made.at - OPT_IN_REFRESH))])
+        if erased:
             return False  # whoever came back has not opted in again, whatever is still remembered
         if not self._may_receive(request.user_id) or not self._recommendations.may_push(request.user_id, push.push_id):
             return False
@@ -154,6 +199,29 @@ class Jobs:
             self._recommendations.forget_push(request.user_id, push.push_id)
             raise
         return True
+
+
+def _ended(loaded: LoadedRelease) -> StillpointError:
+    return StillpointError(f"release {loaded.id} is no longer live; the request is done again under its successor")
+
+
+def _ask(request: PredictionRequest) -> Ask:
+    return Ask(request.request_id, request.user_id, request.kind, request.event_timestamp, request.event_type)
+
+
+def _push_of(made: Prediction, request: PredictionRequest) -> Push:
+    channel, reason = _CHANNELS[request.event_type]
+    return Push(
+        push_id=made.recommendation_id,
+        user_id=request.user_id,
+        channel=channel,
+        content_id=made.items[0].content_id,
+        reason=reason,
+        recommendation_id=made.recommendation_id,
+        release=made.release,
+        created_at=made.at,
+        expires_at=min(request.event_timestamp, made.at) + PUSH_LIFE,
+    )
 
 
 def stored(made: Prediction) -> StoredRecommendation:

@@ -98,14 +98,14 @@ def build(settings: Settings, clock: Clock) -> Function:
         sqs.send_message(QueueUrl=pushes, MessageBody=push.to_bytes().decode())
 
     def forward(report: JobReport) -> None:
-        served = ServedLog(lake, clock=clock, seed=settings.seed, erasure_key=erasure_key(settings))
+        served = ServedLog(lake, clock=clock, erasure_key=erasure_key(settings))
         for prediction in report.predictions:
             served.add(prediction)
         served.close()
 
     serving = connect(settings.redis_serving.get_secret_value())
     recommendations = Recommendations(serving)
-    is_erased = Erased(serving, lake.objects, erasure_key(settings), clock)
+    erased = Erased(serving, lake.objects, erasure_key(settings), clock)
     opted_in = OptIns(lake, clock)
     return Function(
         book,
@@ -116,7 +116,8 @@ def build(settings: Settings, clock: Clock) -> Function:
             may_receive=opted_in,
             clock=clock,
             still_live=still_live,
-            is_erased=is_erased,
+            erased=erased.of,
+            experiment=settings.experiment,
         ),
         clock=clock,
         forward=forward,

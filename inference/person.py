@@ -1,10 +1,12 @@
 """What do the online features say about one person at the moment of a request? (pure)"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from functools import cached_property
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -30,36 +32,61 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One user's features. `sequence_id` is None for a user who is new to the mapping."""
+    """One user's features. `sequence_id` is None for a user who is new to the mapping.
+
+    `views` are the rows as the served log keeps them; they are decoded when first looked at, which is the log's thread.
+    `seen` says of each view read only its status and event time, at once.
+    """
 
     user_id: str
     columns: Mapping[str, npt.NDArray[Any]]
     sequence_id: int | None
     mapping_version: int | None
     sentinel: Sentinel | None
-    views: tuple[Mapping[str, Any], ...]
+    views: Sequence[Mapping[str, Any]]
+    seen: Sequence[Mapping[str, Any]] = ()
 
     @property
     def subscribed(self) -> bool:
         return bool(self.columns["subscribed"][0] == 1.0)
 
 
-def person(columns: OnlineColumns, row: int = 0) -> Person:
-    """Return one row of an enforcing read of `READ_FEATURES` as a person."""
-    values: dict[str, npt.NDArray[Any]] = {REQUEST_TIMESTAMP: np.array([columns.now_us], np.int64)}
+def person(columns: OnlineColumns) -> Person:
+    """Return the only row of an enforcing read of `READ_FEATURES` as a person."""
+    (found,) = people(columns)
+    return found
+
+
+def people(columns: OnlineColumns) -> list[Person]:
+    """Return the rows of an enforcing read of `READ_FEATURES` as persons; each column is decoded once for all.
+
+    Raises:
+        CorruptData: the stored bytes of one of them cannot be read.
+    """
+    values: dict[str, npt.NDArray[Any]] = {}
     for view in USER_VIEWS:
         for feature in view:
-            values[feature.name] = feature_column(columns, feature.name, feature.dtype)[row : row + 1]
-        values[f"{view.name}_age_seconds"] = columns.age_seconds(view.name)[row : row + 1]
-    sequence_id, mapping_version = (columns.values(name)[row] for name in USER_SEQUENCE.feature_names)
-    return Person(
-        user_id=columns.entities["user_id"][row],
-        columns=values,
-        sequence_id=sequence_id,
-        mapping_version=mapping_version,
-        sentinel=columns.sentinel,
-        views=tuple(_logged(columns, view, row) for view in (*USER_VIEWS, USER_SEQUENCE)),
-    )
+            values[feature.name] = feature_column(columns, feature.name, feature.dtype)
+        values[f"{view.name}_age_seconds"] = columns.age_seconds(view.name)
+    sequence_ids, versions = (columns.values(name) for name in USER_SEQUENCE.feature_names)
+    moment = np.array([columns.now_us], np.int64)
+    logged = _Logged(columns)
+    seen = [_seen(columns, view) for view in (*USER_VIEWS, USER_SEQUENCE)]
+    return [
+        Person(
+            user_id=user_id,
+            columns={
+                REQUEST_TIMESTAMP: moment,
+                **{name: array[row : row + 1] for name, array in values.items()},
+            },
+            sequence_id=sequence_ids[row],
+            mapping_version=versions[row],
+            sentinel=columns.sentinel,
+            views=_LoggedRow(logged, row),
+            seen=tuple(view[row] for view in seen),
+        )
+        for row, user_id in enumerate(columns.entities["user_id"])
+    ]
 
 
 def guard(found: Person, mapping_version: int) -> Refusal | None:
@@ -76,19 +103,71 @@ def guard(found: Person, mapping_version: int) -> Refusal | None:
     return None
 
 
-def _logged(columns: OnlineColumns, view: View, row: int) -> dict[str, Any]:
-    """Return a view's row as the served log keeps it."""
-    values = {}
-    for name in view.feature_names:
-        value = columns.values(name)[row]
-        values[name] = value.tolist() if isinstance(value, np.ndarray) else value
-    statuses = [Status(int(columns.status(name)[row])) for name in view.feature_names]
-    worst = Status.PRESENT if Status.PRESENT in statuses else max(statuses)
-    event_us, created_us = int(columns.event_us(view.name)[row]), int(columns.created_us(view.name)[row])
-    return {
-        "view": view.name,
-        "status": worst.name,
-        "event_timestamp": None if event_us == ABSENT_US else from_micros(event_us),
-        "created_timestamp": None if created_us == ABSENT_US else from_micros(created_us),
-        "values": json.dumps(values),
-    }
+def _seen(columns: OnlineColumns, view: View) -> list[dict[str, Any]]:
+    """Return a view's status and event time of each row. One present value makes a row present."""
+    first, *others = view.feature_names
+    statuses = columns.status(first)
+    for name in others:
+        null = statuses == Status.NULL_VALUE
+        if not null.any():
+            break
+        statuses = np.where(null, columns.status(name), statuses)
+    events = columns.event_us(view.name).tolist()
+    return [
+        {"view": view.name, "status": Status(status).name, "event_timestamp": _moment(event_us)}
+        for status, event_us in zip(statuses.tolist(), events, strict=True)
+    ]
+
+
+class _Logged:
+    """What was read, as the served log keeps it: decoded once for all rows, when the first is looked at."""
+
+    def __init__(self, columns: OnlineColumns) -> None:
+        self._columns = columns
+
+    @cached_property
+    def rows(self) -> list[list[dict[str, Any]]]:
+        views = [self._view(view) for view in (*USER_VIEWS, USER_SEQUENCE)]
+        return [list(row) for row in zip(*views, strict=True)]
+
+    def _view(self, view: View) -> list[dict[str, Any]]:
+        columns = self._columns
+        values = [columns.values(name) for name in view.feature_names]
+        created = columns.created_us(view.name).tolist()
+        return [
+            {
+                **seen,
+                "created_timestamp": _moment(created_us),
+                "values": json.dumps(
+                    {
+                        name: value.tolist() if isinstance(value, np.ndarray) else value
+                        for name, value in zip(view.feature_names, row, strict=True)
+                    }
+                ),
+            }
+            for seen, created_us, row in zip(_seen(columns, view), created, zip(*values, strict=True), strict=True)
+        ]
+
+
+class _LoggedRow(Sequence[Mapping[str, Any]]):
+    """One person's views among `_Logged`."""
+
+    __slots__ = ("_logged", "_row")
+
+    def __init__(self, logged: _Logged, row: int) -> None:
+        self._logged = logged
+        self._row = row
+
+    def __len__(self) -> int:
+        return len(USER_VIEWS) + 1
+
+    @overload
+    def __getitem__(self, place: int) -> Mapping[str, Any]: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Mapping[str, Any]]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        return self._logged.rows[self._row][place]
+
+
+def _moment(us: int) -> datetime | None:
+    return None if us == ABSENT_US else from_micros(us)

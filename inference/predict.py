@@ -16,6 +16,7 @@ from inference.person import Person, Refusal, guard
 from inference.rank import Ranking, popular, rank
 from stillpoint.errors import ModelRefused, StackUnavailable
 from stillpoint.events import EventType
+from stillpoint.experiments import Experiment, Ordering
 from stillpoint.messages import Item, Kind
 
 DEFAULT_LIMIT = 10
@@ -25,6 +26,7 @@ class Source(StrEnum):
     """Where an answer's items come from."""
 
     MODEL = "model"
+    BASELINE = "baseline"
     STORED = "stored"
     FALLBACK = "fallback"
 
@@ -56,6 +58,7 @@ class Prediction:
     ranking: Ranking
     person: Person
     at: datetime
+    arm: str
 
 
 class Guard:
@@ -69,14 +72,27 @@ class Guard:
         return guard(found, mapping_version) if self._on else None
 
 
+ALIKE = Experiment()
+
+
 def predict(
-    loaded: LoadedRelease, ask: Ask, found: Person, finished: Collection[str], *, at: datetime, guard: Guard
+    loaded: LoadedRelease,
+    ask: Ask,
+    found: Person,
+    finished: Collection[str],
+    *,
+    at: datetime,
+    guard: Guard,
+    experiment: Experiment = ALIKE,
 ) -> Prediction:
-    """Make one recommendation. A refusal by the guard or a model that fails gives popular contents, marked as fallback."""
+    """Make one recommendation. A refusal by the guard or a model that fails gives popular contents, marked as fallback;
+    so does an arm of the experiment that orders by popularity, marked as its baseline."""
     scorer = loaded.scorers[ask.kind]
+    arm = experiment.arm_of(ask.user_id)
     refusal: str | None = guard.refusal(found, scorer.mapping_version)
     ranking: Ranking | None = None
-    if refusal is None:
+    source = Source.BASELINE if arm.ordering is Ordering.POPULAR else Source.MODEL
+    if refusal is None and source is Source.MODEL:
         try:
             ranking = rank(scorer, found, loaded.contents, ask.kind, finished=finished, limit=ask.limit)
         except (ModelRefused, StackUnavailable) as error:
@@ -91,12 +107,13 @@ def predict(
         release=loaded.id,
         generation=loaded.generation,
         mapping_version=loaded.release.mapping_version,
-        source=Source.MODEL if refusal is None else Source.FALLBACK,
+        source=source if refusal is None else Source.FALLBACK,
         refusal=refusal,
         items=ranking.items,
         ranking=ranking,
         person=found,
         at=at,
+        arm=arm.name,
     )
 
 

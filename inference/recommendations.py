@@ -6,24 +6,41 @@ pushed to. What the user finished lately is read from where the stream wrote it.
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from stillpoint.clock import to_micros
 from stillpoint.errors import CorruptData
 from stillpoint.finished import finished_key
 from stillpoint.messages import Kind, StoredRecommendation
+from stillpoint.stores.connection import told
 
 TTL_SECONDS = {Kind.TODAY: 24 * 3_600, Kind.SLEEP: 24 * 3_600, Kind.NEXT: 3_600}
 PUSH_INTERVAL_SECONDS = 30 * 60
 
 _STORE = """
+local generation = redis.call('HGET', KEYS[1], 'generation')
+if generation and tonumber(generation) > tonumber(ARGV[4]) then return 'superseded' end
 local held = redis.call('HGET', KEYS[1], 'order')
-if held and held >= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'order', ARGV[1], 'recommendation', ARGV[2])
+if held and held >= ARGV[1] then
+    redis.call('HSET', KEYS[1], 'generation', ARGV[4])
+    return 'older'
+end
+redis.call('HSET', KEYS[1], 'order', ARGV[1], 'recommendation', ARGV[2], 'generation', ARGV[4])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
-return 1
+return 'stored'
 """
-"""KEYS: user, kind and release. ARGV: order, recommendation, seconds to live. Returns 1 if it is the newest."""
+"""KEYS: user, kind and release. ARGV: order, recommendation, seconds to live, generation. Returns a `Put`."""
+
+
+class Put(StrEnum):
+    """What became of a recommendation that was to be stored."""
+
+    STORED = "stored"
+    OLDER = "older"
+    """A newer one, or this very one, is there."""
+    SUPERSEDED = "superseded"
+    """A later generation of the live release has written here: whoever ranked this works for a release that has ended."""
 
 
 def order_of(event_timestamp: datetime, request_id: str) -> str:
@@ -38,34 +55,58 @@ class Recommendations:
         self._client = client
         self._store = client.register_script(_STORE)
 
-    def put(self, recommendation: StoredRecommendation) -> bool:
-        """Store a recommendation unless a newer one, or this very one, is there. Return whether it was stored."""
-        key = recommendation_key(recommendation.user_id, recommendation.kind, recommendation.release)
-        order = order_of(recommendation.event_timestamp, recommendation.request_id)
-        ttl = TTL_SECONDS[recommendation.kind]
-        return bool(self._store(keys=[key], args=[order, recommendation.to_bytes(), ttl]))
+    def put(self, recommendation: StoredRecommendation) -> Put:
+        """Store a recommendation unless a newer one, this very one, or one of a later generation is there."""
+        (result,) = self.put_all([recommendation])
+        return result
+
+    def put_all(self, recommendations: Sequence[StoredRecommendation]) -> list[Put]:
+        """Store several in one round trip, each as `put` does."""
+        if not recommendations:
+            return []
+        pipeline = self._client.pipeline(transaction=False)
+        for one in recommendations:
+            self._store(
+                keys=[recommendation_key(one.user_id, one.kind, one.release)],
+                args=[
+                    order_of(one.event_timestamp, one.request_id),
+                    one.to_bytes(),
+                    TTL_SECONDS[one.kind],
+                    one.generation,
+                ],
+                client=pipeline,
+            )
+        with told(self._client):
+            return [Put(result.decode()) for result in pipeline.execute()]
 
     def get(self, user_id: str, kinds: Sequence[Kind], release: str) -> list[StoredRecommendation | None]:
         """Return what is stored of each kind under one release."""
         pipeline = self._client.pipeline(transaction=False)
         for kind in kinds:
             pipeline.hget(recommendation_key(user_id, kind, release), "recommendation")
-        return [parse(data) for data in pipeline.execute()]
+        with told(self._client):
+            return [parse(data) for data in pipeline.execute()]
 
     def forget(self, user_id: str, kind: Kind, release: str) -> None:
         """Delete what is stored of one kind under one release."""
-        self._client.delete(recommendation_key(user_id, kind, release))
+        with told(self._client):
+            self._client.delete(recommendation_key(user_id, kind, release))
 
-    def finished(self, user_id: str) -> frozenset[str]:
-        """Return the contents that the user completed lately."""
-        return frozenset(member.decode() for member in self._client.zrange(finished_key(user_id), 0, -1))
+    def finished(self, user_ids: Sequence[str]) -> list[frozenset[str]]:
+        """Return the contents that each user completed lately, in one round trip."""
+        pipeline = self._client.pipeline(transaction=False)
+        for user_id in user_ids:
+            pipeline.zrange(finished_key(user_id), 0, -1)
+        with told(self._client):
+            return [frozenset(member.decode() for member in members) for members in pipeline.execute()]
 
     def may_push(self, user_id: str, push_id: str) -> bool:
         """Say whether the user may be pushed to now, and count it: one push per half hour. The same push may be repeated."""
         key = f"stillpoint:pushed:{user_id}"
-        if self._client.set(key, push_id, nx=True, ex=PUSH_INTERVAL_SECONDS):
-            return True
-        held = self._client.get(key)
+        with told(self._client):
+            if self._client.set(key, push_id, nx=True, ex=PUSH_INTERVAL_SECONDS):
+                return True
+            held = self._client.get(key)
         return held is not None and held.decode() == push_id
 
     def forget_push(self, user_id: str, push_id: str) -> None:

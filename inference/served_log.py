@@ -1,65 +1,72 @@
 """How does what each prediction used reach the lake, off the request's path?
 
-Records wait in a bounded queue; a thread writes them in batches, each with a commit of its own. A graceful end writes what
-waits. When the lake is slow and the queue is full, further records are counted as lost rather than delay an answer.
+Predictions wait in a bounded queue; a thread makes rows of them and writes them in batches, each with a commit of its own.
+What the lake does not take waits on disk (`spool.py`), also over a restart. What is dropped is counted.
 """
 
-import hashlib
+import logging
 import queue
 import threading
 import uuid
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from inference.predict import Prediction
+from inference.spool import Spool, Waiting
 from stillpoint.clock import Clock, to_micros
+from stillpoint.errors import StillpointError
 from stillpoint.lake import Commit, Lake, by_date
 from stillpoint.served import SERVED_COLUMNS
 from stillpoint.tombstones import read_tombstones
 
+log = logging.getLogger(__name__)
+
 FLUSH_SECONDS = 2.0
 BATCH = 2_000
-WAITING = 50_000
+WAITING = 5_000
 
 
-def arm(user_id: str, seed: int) -> str:
-    """Return the user's experiment arm, `a` or `b`, by a seeded hash: stable, and half of the users each."""
-    return "ab"[hashlib.sha256(f"{seed}\x00{user_id}".encode()).digest()[0] & 1]
+def served_row(prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction as a row of `served/`.
 
-
-def served_row(prediction: Prediction, seed: int) -> dict[str, Any]:
-    """Return a prediction as a row of `served/`."""
+    Raises:
+        CorruptData: what was read cannot be decoded.
+    """
     return {
         "request_id": prediction.ask.request_id,
         "recommendation_id": prediction.recommendation_id,
         "served_at": prediction.at,
         "release": prediction.release,
         "generation": prediction.generation,
-        "arm": arm(prediction.ask.user_id, seed),
+        "arm": prediction.arm,
         "user_id": prediction.ask.user_id,
         "kind": str(prediction.ask.kind),
         "source": str(prediction.source),
         "trigger": None if prediction.ask.trigger is None else str(prediction.ask.trigger),
         "items": [item.content_id for item in prediction.items],
-        "candidates": list(prediction.ranking.candidates),
+        "candidates": prediction.ranking.candidates,
         "scores": prediction.ranking.scores,
         "views": list(prediction.person.views),
     }
 
 
 class ServedLog:
-    """One process's served log. `add` never waits."""
+    """One process's served log. `add` never waits. `lost` counts what reached neither lake nor disk."""
 
-    def __init__(self, lake: Lake, *, clock: Clock, seed: int, erasure_key: bytes) -> None:
+    def __init__(self, lake: Lake, *, clock: Clock, erasure_key: bytes, spool: Path | None = None) -> None:
+        """`spool` is the folder for what the lake does not take; without one, that is lost once memory is full."""
         self._lake = lake
         self._clock = clock
-        self._seed = seed
         self._erasure_key = erasure_key
         self._queue: queue.Queue[Prediction] = queue.Queue(WAITING)
         self._stop = threading.Event()
         self._writer = f"served-{uuid.uuid4().hex[:12]}"
         self._sequence = 0
+        self._held: list[tuple[int, pa.Table]] = []
+        self._spool = None if spool is None else Spool(spool, self._writer)
         self.lost = 0
         self.failures = 0
         self._thread = threading.Thread(target=self._run, name="served-log", daemon=True)
@@ -73,7 +80,7 @@ class ServedLog:
             self.lost += 1
 
     def close(self) -> None:
-        """Write what waits, and end."""
+        """Write what waits, to the lake or else to disk, and end."""
         self._stop.set()
         self._thread.join(30)
 
@@ -81,41 +88,87 @@ class ServedLog:
         while not self._stop.wait(FLUSH_SECONDS):
             self._flush()
         self._flush()
+        if self._held:
+            self.lost += sum(table.num_rows for _, table in self._held)
+            log.error("%d records of the served log are lost: the lake takes nothing, and there is no disk", self.lost)
+        if self._spool is not None:
+            self._spool.close()
 
     def _flush(self) -> None:
-        waiting: list[Prediction] = []
+        is_there = self._written_before()
         while True:
-            while len(waiting) < BATCH:
-                try:
-                    waiting.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
-            if not waiting:
+            predictions: list[Prediction] = []
+            while len(predictions) < BATCH and not self._queue.empty():
+                predictions.append(self._queue.get_nowait())
+            if not predictions:
                 return
-            if not self._written(waiting):
-                if self._stop.is_set():
-                    self.lost += len(waiting)
-                    return
-                self._stop.wait(FLUSH_SECONDS)
-                continue
-            waiting = []
+            table = self._table(predictions)
+            sequence, self._sequence = self._sequence, self._sequence + 1
+            is_there = is_there and self._written(self._writer, sequence, table)
+            if not is_there:
+                self._keep(sequence, table)
 
-    def _written(self, predictions: list[Prediction]) -> bool:
-        name = f"{self._writer}-{self._sequence:08d}"
+    def _written_before(self) -> bool:
+        """Write what could not be written before, the oldest first. Return whether the lake took all of it."""
+        for sequence, table in list(self._held):
+            if not self._written(self._writer, sequence, table, again=True):
+                return False
+            self._held.pop(0)
+        if self._spool is None:
+            return True
+        self._spool.adopt()
+        for batch in list(self._spool.waiting()):
+            table = self._spooled(batch)
+            if table is None:
+                continue
+            if not self._written(batch.writer, batch.sequence, table, again=True):
+                return False
+            self._spool.done(batch)
+        return True
+
+    def _spooled(self, batch: Waiting) -> pa.Table | None:
+        assert self._spool is not None
         try:
+            return batch.read()
+        except (pa.ArrowInvalid, OSError) as error:
+            log.error("%s cannot be read and is set aside: %s", batch.path, error)
+            self._spool.set_aside(batch)
+            return None
+
+    def _keep(self, sequence: int, table: pa.Table) -> None:
+        if self._spool is not None and self._spool.keep(sequence, table):
+            return
+        if sum(held.num_rows for _, held in self._held) + table.num_rows <= WAITING:
+            self._held.append((sequence, table))
+        else:
+            self.lost += table.num_rows
+
+    def _table(self, predictions: Sequence[Prediction]) -> pa.Table:
+        rows = []
+        for prediction in predictions:
+            try:
+                rows.append(served_row(prediction))
+            except StillpointError as error:
+                self.lost += 1
+                log.error("a prediction cannot be logged: %s", error)
+        return pa.Table.from_pylist(rows, schema=SERVED_COLUMNS)
+
+    def _written(self, writer: str, sequence: int, table: pa.Table, *, again: bool = False) -> bool:
+        """Write a batch once, without the rows of the erased."""
+        name = f"{writer}-{sequence:08d}"
+        try:
+            if again and self._lake.committed(writer, sequence):
+                return True  # it was written, and only the answer was lost
             tombstones = read_tombstones(self._lake.objects, self._erasure_key)
-            rows = [
-                served_row(one, self._seed)
-                for one in predictions
-                if not tombstones.covers(one.ask.user_id, to_micros(one.at))
-            ]
-            if not rows:
-                return True
-            table = pa.Table.from_pylist(rows, schema=SERVED_COLUMNS)
-            files = tuple(self._lake.write("served", day, name, part) for day, part in by_date(table, "served_at"))
-            self._lake.commit(Commit(writer=self._writer, sequence=self._sequence, at=self._clock(), files=files))
-        except Exception:  # noqa: BLE001  whatever the lake's trouble, answering goes on and the batch is tried again
+            pairs = zip(table["user_id"].to_pylist(), table["served_at"].to_pylist(), strict=True)
+            table = table.filter(
+                pa.array([not tombstones.covers(user, to_micros(at)) for user, at in pairs], pa.bool_())
+            )
+            if table.num_rows:
+                files = tuple(self._lake.write("served", day, name, part) for day, part in by_date(table, "served_at"))
+                self._lake.commit(Commit(writer=writer, sequence=sequence, at=self._clock(), files=files))
+        except Exception as error:  # noqa: BLE001  whatever the lake's trouble, answering goes on; the batch is tried again
             self.failures += 1
+            log.warning("the served log cannot be written, trying again: %s", error)
             return False
-        self._sequence += 1
         return True

@@ -40,7 +40,7 @@ from inference.http_input import (
 from inference.http_metrics import Metrics
 from inference.loaded_release import LoadedRelease
 from inference.person import READ_FEATURES, Refusal, person
-from inference.predict import Ask, Guard, Prediction, Source, predict, section
+from inference.predict import ALIKE, Ask, Guard, Prediction, Source, predict, section
 from inference.problems import Problem, invalid, unavailable
 from inference.published import docs, openapi
 from inference.rank import popular
@@ -49,6 +49,7 @@ from inference.served_log import ServedLog
 from inference.tokens import Tokens
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import CorruptData, StackUnavailable, StillpointError
+from stillpoint.experiments import Experiment
 from stillpoint.features.on_demand import ON_DEMAND_FUNCTIONS
 from stillpoint.finished import finished_key
 from stillpoint.messages import Item, Kind, StoredRecommendation
@@ -83,6 +84,7 @@ class Parts:
     guard: Guard
     tokens: Tokens | None
     """None answers everybody: on loopback only, which the entry point sees to."""
+    experiment: Experiment = ALIKE
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
 
@@ -231,13 +233,22 @@ class Service:
             answer = self._popular(loaded, uuid.uuid4().hex, ask.kind, ask.limit, (), why)
             digest: list[dict[str, Any]] = []
         else:
-            work = partial(predict, loaded, ask, found, known, at=ask.happened, guard=self._parts.guard)
+            work = partial(
+                predict,
+                loaded,
+                ask,
+                found,
+                known,
+                at=ask.happened,
+                guard=self._parts.guard,
+                experiment=self._parts.experiment,
+            )
             made = await asyncio.to_thread(work) if loaded.scorers[ask.kind].waits else work()
             started = self._metrics.stage(Name.PREDICT, "rank", started)
             self._parts.served_log.add(made)
             self._count(made)
             answer, reason = section(made), _reason(made)
-            digest = [{"view": view["view"], "status": view["status"]} for view in found.views]
+            digest = [{"view": view["view"], "status": view["status"]} for view in found.seen]
         if verbose:
             answer["verbose"] = _digests(loaded) | {"refusal": reason, "features": digest}
         response = _json(answer, loaded)
@@ -253,7 +264,7 @@ class Service:
 
     def _count(self, made: Prediction) -> None:
         self._metrics.section(made.source, made.ask.kind, made.release)
-        self._metrics.views(made.person.views)
+        self._metrics.views(made.person.seen)
         if made.refusal in tuple(Refusal):
             self._metrics.refusal(Refusal(made.refusal).name.lower())
         if (reason := _reason(made)) is not None:

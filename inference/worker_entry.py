@@ -22,7 +22,7 @@ def create_worker(settings: Settings) -> tuple[Worker, Callable[[], None]]:
     lake = open_lake(settings)
     sqs = client(settings, "sqs")
     following = follow(settings, lake, WorkerKind.WORKER, os.uname().nodename)
-    served = ServedLog(lake, clock=system_clock, seed=settings.seed, erasure_key=erasure_key(settings))
+    served = ServedLog(lake, clock=system_clock, erasure_key=erasure_key(settings), spool=settings.home / "served")
     serving = connect(settings.redis_serving.get_secret_value())
     push_url: list[str] = []
 
@@ -36,7 +36,9 @@ def create_worker(settings: Settings) -> tuple[Worker, Callable[[], None]]:
         send_push=send_push,
         may_receive=OptIns(lake, system_clock),
         clock=system_clock,
-        is_erased=Erased(serving, lake.objects, erasure_key(settings), system_clock),
+        experiment=settings.experiment,
+        still_live=lambda loaded: following.current is not None and following.current.generation == loaded.generation,
+        erased=Erased(serving, lake.objects, erasure_key(settings), system_clock).of,
     )
 
     def report(done: JobReport) -> None:

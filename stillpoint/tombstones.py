@@ -7,7 +7,7 @@ key nobody can test whether an id is among them. Names alone carry all there is,
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from stillpoint.clock import Clock, from_micros, to_micros
 from stillpoint.errors import AlreadyExists, CorruptData, ObjectMissing
 from stillpoint.objects import Objects
 from stillpoint.settings import Settings
+from stillpoint.stores.connection import told
 
 PREFIX = "erasures/"
 MARK_KEY = "stillpoint:erased"
@@ -98,14 +99,23 @@ class Erased:
 
     def __call__(self, user_id: str, at_us: int) -> bool:
         """Say whether what happened to a user at a moment is erased."""
+        (erased,) = self.of([(user_id, at_us)])
+        return erased
+
+    def of(self, moments: Sequence[tuple[str, int]]) -> list[bool]:
+        """Say it of several users, each at a moment, in one round trip."""
         now = self._clock()
         if self._read_at is None or now - self._read_at >= REFRESH:
             self._known = read_tombstones(self._objects, self._key)
             self._read_at = now
-        if self._known.covers(user_id, at_us):
-            return True
-        marked = self._client.hget(MARK_KEY, digest(self._key, user_id))
-        return marked is not None and at_us <= int(marked)
+        if not moments:
+            return []
+        with told(self._client):
+            marks = self._client.hmget(MARK_KEY, [digest(self._key, user_id) for user_id, _ in moments])
+        return [
+            self._known.covers(user_id, at_us) or (mark is not None and at_us <= int(mark))
+            for (user_id, at_us), mark in zip(moments, marks, strict=True)
+        ]
 
 
 def acknowledge_erasures(objects: Objects, count: int) -> None:

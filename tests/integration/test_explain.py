@@ -32,7 +32,7 @@ def test_contributions_from_the_log_add_up_to_what_the_prediction_used(
     found = person(loaded.reader.read(list(READ_FEATURES), {"user_id": ["u0"]}, now_us=to_micros(now)))
     ask = Ask("request-1", "u0", Kind.TODAY, from_micros(to_micros(now)), None)
     prediction = predict(loaded, ask, found, (), at=ask.happened, guard=Guard())
-    log = ServedLog(s3_lake, clock=system_clock, seed=7, erasure_key=b"key")
+    log = ServedLog(s3_lake, clock=system_clock, erasure_key=b"key")
     log.add(prediction)
     log.close()
     served = served_record(s3_lake, prediction.recommendation_id)

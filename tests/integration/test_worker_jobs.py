@@ -9,10 +9,11 @@ import pytest
 from inference.jobs import Delivered, JobReport, Jobs
 from inference.loaded_release import LoadedRelease, load_live
 from inference.opt_in import opted_in as read_opted_in
-from inference.predict import Guard, Source
-from inference.recommendations import Recommendations
+from inference.predict import ALIKE, Guard, Source
+from inference.recommendations import PUSH_INTERVAL_SECONDS, Put, Recommendations
 from stillpoint.clock import to_micros
 from stillpoint.events import EventType
+from stillpoint.experiments import Arm, Experiment, Ordering
 from stillpoint.features.declarations import BIOMETRICS, SEARCH_EMBEDDINGS
 from stillpoint.finished import add_finished
 from stillpoint.lake import Lake
@@ -38,7 +39,11 @@ class Host:
         self.jobs = self.build(Guard())
 
     def build(
-        self, guard: Guard, still_live: bool = True, is_erased: Callable[[str, int], bool] = lambda user, at: False
+        self,
+        guard: Guard,
+        still_live: bool = True,
+        is_erased: Callable[[str, int], bool] = lambda user, at: False,
+        experiment: Experiment = ALIKE,
     ) -> Jobs:
         return Jobs(
             self.recommendations,
@@ -46,8 +51,9 @@ class Host:
             may_receive=self.users.__contains__,
             clock=lambda: NOW,
             guard=guard,
+            experiment=experiment,
             still_live=lambda loaded: still_live,
-            is_erased=is_erased,
+            erased=lambda moments: [is_erased(*moment) for moment in moments],
         )
 
     def send(self, push: Push) -> None:
@@ -249,3 +255,75 @@ def test_nobody_is_pushed_to_on_an_opt_in_from_before_an_erasure(host: Host) -> 
     host.jobs = host.build(Guard(), is_erased=lambda user, at_us: at_us <= erased_at)
     report = host.ask(event)
     assert (report.done, report.pushed, host.pushes) == (1, 0, [])
+
+
+def test_a_late_writer_of_an_ended_generation_overwrites_nothing(host: Host) -> None:
+    late = host.loaded
+    host.made.point()
+    host.made.point()  # away, and back to the same release by a rollback
+    back = load_live(host.made.book, host.made.lake, host.made.settings, now=NOW)
+    assert (late.id, late.generation, back.generation) == (back.id, 1, 3)
+    host.loaded = back
+    host.ask(request(ago=60))
+    first = host.recommendations.get("u1", [Kind.TODAY], "r0001")
+    host.loaded = late
+    report = host.ask(request(ago=1))
+    assert "no longer live" in next(iter(report.failed.values()))
+    assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == first
+    host.loaded = back
+    assert host.ask(request(ago=1)).done == 1
+    (held,) = host.recommendations.get("u1", [Kind.TODAY], "r0001")
+    assert held is not None
+    assert (held.generation, held.request_id) == (3, request(ago=1).request_id)
+
+
+def test_an_older_event_under_a_new_generation_keeps_the_newest_and_locks_the_old_generation_out(host: Host) -> None:
+    host.ask(request(ago=5))
+    (newest,) = host.recommendations.get("u1", [Kind.TODAY], "r0001")
+    assert newest is not None
+    older = newest.model_copy(update={"generation": 3, "event_timestamp": NOW - timedelta(seconds=60)})
+    newer = newest.model_copy(update={"event_timestamp": NOW})
+    assert host.recommendations.put_all([older, newer]) == [Put.OLDER, Put.SUPERSEDED]
+    assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == [newest]
+    assert host.recommendations.put(newer.model_copy(update={"generation": 3})) is Put.STORED
+
+
+def test_an_arm_that_orders_by_popularity_gets_its_baseline_and_is_pushed_to_alike(host: Host) -> None:
+    everybody = Experiment(arms=(Arm(name="popular", share=1, ordering=Ordering.POPULAR),))
+    host.jobs = host.build(Guard(), experiment=everybody)
+    made = host.ask(request(kind=Kind.NEXT, type=EventType.CONTENT_COMPLETE)).predictions[0]
+    assert (made.arm, made.source, made.refusal) == ("popular", Source.BASELINE, None)
+    assert made.items[0].content_id == host.made.bundle.manifest.popular[0]
+    assert [push.content_id for push in host.pushes] == [made.items[0].content_id]
+
+
+def test_a_user_whose_stored_features_are_damaged_costs_only_their_own_request(host: Host) -> None:
+    key = next(iter(host.made.client.scan_iter(match=b"*u3*stillpoint_handmade")))
+    field = next(name for name in host.made.client.hkeys(key) if len(name) == 4)
+    host.made.client.hset(key, field, b"\xff\xff\xff")
+    report = host.ask(request("u1"), request("u3", event="f"), request("u4", event="g"))
+    assert (report.done, list(report.failed)) == (2, [request("u3", event="f").request_id])
+
+
+def test_a_push_expires_half_an_hour_after_its_event_and_is_not_sent_later(host: Host) -> None:
+    fresh = request(kind=Kind.NEXT, type=EventType.CONTENT_COMPLETE, ago=60)
+    assert host.ask(fresh).pushed == 1
+    assert host.pushes[0].expires_at == fresh.event_timestamp + timedelta(seconds=PUSH_INTERVAL_SECONDS)
+    redriven = request("u1", kind=Kind.NEXT, type=EventType.CONTENT_COMPLETE, ago=1801)
+    host.made.client.delete("stillpoint:pushed:u1")
+    assert (host.ask(redriven).pushed, len(host.pushes)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("type", "channel", "reason"),
+    [
+        (EventType.SEARCH, "modal", "you searched for sleep"),
+        (EventType.BIOMETRIC, "modal", "you are on the move"),
+        (EventType.CONTENT_COMPLETE, "push", "you finished a session"),
+    ],
+)
+def test_what_asked_for_it_decides_between_a_modal_and_a_push(
+    host: Host, type: EventType, channel: str, reason: str
+) -> None:
+    host.ask(request(kind=Kind.NEXT, type=type))
+    assert [(push.channel, push.reason) for push in host.pushes] == [(channel, reason)]
