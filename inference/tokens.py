@@ -69,7 +69,7 @@ class Tokens:
             Problem: 401 without a token that is known, 403 without the scope.
         """
         kind, _, token = (authorization or "").partition(" ")
-        found = hashlib.sha256(token.strip().encode()).hexdigest()
+        found = hashlib.sha256(token.strip().encode(errors="surrogatepass")).hexdigest()
         bearer = None
         for entry in self._entries:  # all of them, so that time tells nothing of which one matched
             if hmac.compare_digest(entry.sha256, found):

@@ -3,16 +3,19 @@
 import json
 import re
 import socket
+import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from stillpoint.lake import Lake
 from stillpoint.local.redis_server import RedisServer
@@ -21,7 +24,7 @@ from stillpoint.presence import present
 from stillpoint.settings import Settings
 from stillpoint.stores.connection import connect
 from tests.hand_made import HandMade, hand_made
-from tests.service_process import ServiceProcess, environment, token_file
+from tests.service_process import COMMAND, ServiceProcess, environment, token_file
 
 LEAKS = re.compile(rb"Traceback|File \"|\.py\b|site-packages|/work/|/home/|redis\.|botocore|starlette|uvicorn|Error\(")
 USER = "person-4711-unmistakable"
@@ -260,3 +263,44 @@ def test_a_service_without_tokens_refuses_to_listen_beyond_loopback(made: HandMa
         ServiceProcess(made.settings.home, environment(made.settings), "--host", "0.0.0.0")
     with pytest.raises(AssertionError, match="without tokens"):
         ServiceProcess(made.settings.home, environment(made.settings, STILLPOINT_HTTP_OPEN="false"))
+
+
+def test_a_password_of_redis_is_neither_logged_by_the_service_nor_shown_by_status(
+    made: HandMade, redis_factory: Any
+) -> None:
+    password = "hunter2-unmistakable"
+    server = redis_factory({"requirepass": password})
+    secret = f"127.0.0.1:{server.port},db=0,password={password}"
+    wrong = f"127.0.0.1:{server.port},db=0,password=wrong-{password}"
+    settings = made.settings.model_copy(
+        update={"redis_serving": SecretStr(secret), "redis_green": SecretStr(wrong), "redis_blue": SecretStr(wrong)}
+    )
+    service = ServiceProcess(settings.home, environment(settings), "--workers", "1", ready="/healthz")
+    assert service.http.get("/readyz").status_code == 503
+    service.stop()
+    assert "cannot follow the release book" in service.log
+    assert password not in service.log
+    status = subprocess.run(
+        [*COMMAND[:-1], "status"],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=settings.home,
+    )
+    assert str(server.port) in status.stdout
+    assert password not in status.stdout + status.stderr
+
+
+def test_an_answer_is_explained_over_http_once_it_is_in_the_served_log(service: ServiceProcess) -> None:
+    answer = service.http.post("/v1/recommendations", json={"user_id": "u1", "limit": 3}).json()
+    path = f"/v1/recommendations/{answer['recommendation_id']}/explanation"
+    end = time.monotonic() + 15
+    while (explained := service.http.get(path)).status_code == 404 and time.monotonic() < end:
+        time.sleep(0.2)
+    document = explained.json()
+    assert (document["user_id"], document["source"], document["release"]) == ("u1", "model", "r0001")
+    assert list(document["contributions"]) == [item["content_id"] for item in answer["items"]]
+    assert {view["view"]: view["status"] for view in document["views"]}["user_profiles"] == "PRESENT"
+    unknown = service.http.get(f"/v1/recommendations/{'0' * 32}/explanation")
+    assert (unknown.status_code, unknown.json()["field"]) == (404, "recommendation_id")
