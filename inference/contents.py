@@ -1,7 +1,7 @@
 """Which contents can be recommended, and what is known of each? Read once per loaded release."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,28 @@ class Contents:
     categories: npt.NDArray[Any]
     durations: npt.NDArray[np.float64]
     columns: Mapping[str, npt.NDArray[Any]]
+    _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def of_categories(self, categories: tuple[str, ...]) -> "Contents":
+        """Return the contents of some categories; chosen once, then kept."""
+        if categories not in self._kept:
+            rows = np.flatnonzero(np.isin(self.categories.astype(str), [str(one) for one in categories]))
+            self._kept[categories] = self.take(rows)
+        chosen: Contents = self._kept[categories]
+        return chosen
+
+    def popularity(self, by_popularity: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return each content's place among the most popular first, NaN if it has none; kept for the last list given."""
+        held = self._kept.get("popularity")
+        if held is None or held[0] is not by_popularity:
+            places = {content_id: place for place, content_id in enumerate(by_popularity)}
+            held = by_popularity, np.array([places.get(content_id, np.nan) for content_id in self.ids], np.float64)
+            self._kept["popularity"] = held
+        found: npt.NDArray[np.float64] = held[1]
+        return found
 
     def take(self, rows: npt.NDArray[np.intp]) -> "Contents":
         """Return a choice of rows, in the order given."""

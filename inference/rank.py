@@ -56,9 +56,7 @@ class Ranking:
 
 def candidates(contents: Contents, kind: Kind) -> Contents:
     """Return the contents that a kind may show: sleep and music for `sleep`, all for the others."""
-    if kind is not Kind.SLEEP:
-        return contents
-    return contents.take(np.flatnonzero(np.isin(contents.categories.astype(str), [str(one) for one in _SLEEP_KIND])))
+    return contents.of_categories(_SLEEP_KIND) if kind is Kind.SLEEP else contents
 
 
 def retrieve(
@@ -71,24 +69,32 @@ def retrieve(
 ) -> Contents:
     """Return up to `limit` of a large catalogue, in its order, for the model to rank; a small one is kept whole.
 
-    The nearest to the user's searches (a (256,) vector), the best by the collaborative filter and the most popular take
+    The most popular, the best by the collaborative filter and the nearest to the user's searches (a (256,) vector) take
     turns. NaN is unknown, and leaves its turns to the others.
     """
     if len(pool) <= limit:
         return pool
-    places = {content_id: place for place, content_id in enumerate(by_popularity)}
-    preferences = [
-        np.array([places.get(content_id, np.nan) for content_id in pool.ids]),
+    preferences: list[npt.NDArray[Any]] = [
+        pool.popularity(by_popularity),
         -collaborative,
-        -(pool.columns["title_embedding"].astype(np.float64) @ search.astype(np.float64)),
+        -(pool.columns["title_embedding"].astype(np.float32, copy=False) @ search.astype(np.float32, copy=False)),
     ]
-    turns = [np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))] for values in preferences]
+    turns = [_least(values, limit) for values in preferences]
     chosen: dict[int, None] = {}
-    for turn in itertools.zip_longest(*turns):
-        chosen.update((int(row), None) for row in turn if row is not None)
+    for turn in itertools.zip_longest(*(rows.tolist() for rows in turns)):
+        chosen.update((row, None) for row in turn if row is not None)
         if len(chosen) >= limit:
             break
     return pool.take(np.array(sorted(list(chosen)[:limit]) or range(limit), dtype=np.intp))
+
+
+def _least(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
+    """Return the rows of the `count` least values, least first, ties by row; NaN never."""
+    known = np.flatnonzero(~np.isnan(values))
+    if len(known) > count:
+        bound = np.partition(values[known], count - 1)[count - 1]
+        known = known[values[known] <= bound]
+    return known[np.argsort(values[known], kind="stable")][:count]
 
 
 def model_columns(person: Person, contents: Contents) -> dict[str, npt.NDArray[Any]]:
@@ -137,10 +143,7 @@ def popular(
 ) -> Ranking:
     """Return the fallback: popular contents, post-processed alike, with score 0."""
     pool = candidates(contents, kind)
-    places = {content_id: place for place, content_id in enumerate(by_popularity)}
-    order = np.array(
-        sorted(range(len(pool)), key=lambda row: (places.get(pool.ids[row], len(places)), row)), dtype=np.intp
-    )
+    order = np.argsort(pool.popularity(by_popularity), kind="stable")  # NaN, unknown to the model, goes last
     scores = np.zeros(len(pool))
     return Ranking(
         pool.ids, scores, choose(pool, order, scores, kind, subscribed=subscribed, finished=finished, limit=limit)
