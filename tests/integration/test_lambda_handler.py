@@ -1,0 +1,130 @@
+"""Does the handler answer SQS with exactly the messages that must come back, under the generation of the moment?"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.jobs import Delivered, JobReport, Jobs
+from inference.lambda_handler import Function
+from inference.loaded_release import LoadedRelease, load
+from inference.recommendations import Recommendations
+from stillpoint.errors import ReleaseRefused
+from stillpoint.events import EventType
+from stillpoint.lake import Lake
+from stillpoint.messages import Kind, PredictionRequest, request_id
+from stillpoint.objects import LocalObjects
+from stillpoint.settings import Settings
+from tests.hand_made import HandMade, hand_made
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+class Host:
+    """A function over a real Redis and a folder lake, warm between invocations as Lambda keeps it."""
+
+    def __init__(self, made: HandMade) -> None:
+        self.made = made
+        self.loads: list[tuple[str, int]] = []
+        self.reports: list[JobReport] = []
+        self.buried: list[str] = []
+        self.recommendations = Recommendations(made.client)
+        self.function = Function(
+            made.book, self.load, self.jobs, clock=lambda: NOW, forward=self.reports.append, bury=self.bury
+        )
+
+    def load(self, release_id: str, generation: int, now: datetime) -> LoadedRelease:
+        self.loads.append((release_id, generation))
+        return load(self.made.book, self.made.lake, self.made.settings, release_id, generation, now=now)
+
+    def jobs(self, still_live: Any) -> Jobs:
+        return Jobs(
+            self.recommendations,
+            send_push=lambda push: None,
+            may_receive=lambda user: False,
+            clock=lambda: NOW,
+            still_live=still_live,
+        )
+
+    def bury(self, messages: Sequence[Delivered], reasons: Mapping[str, str]) -> list[Delivered]:
+        last = [one for one in messages if one.receives >= 5 and one.receipt in reasons]
+        self.buried += [one.receipt for one in last]
+        return last
+
+    def invoke(self, *bodies: str, receives: int = 1) -> list[str]:
+        records = [
+            {"messageId": f"m{n}", "body": body, "attributes": {"ApproximateReceiveCount": str(receives)}}
+            for n, body in enumerate(bodies)
+        ]
+        return [one["itemIdentifier"] for one in self.function({"Records": records})["batchItemFailures"]]
+
+
+def body(user: str) -> str:
+    made = PredictionRequest(
+        request_id=request_id(user, Kind.TODAY),
+        user_id=user,
+        kind=Kind.TODAY,
+        event_id=user,
+        event_type=EventType.SEARCH,
+        event_timestamp=NOW,
+        arrived_at=NOW,
+        enqueued_at=NOW,
+    )
+    return made.to_bytes().decode()
+
+
+@pytest.fixture
+def host(tmp_path: Path, redis_factory: Any) -> Iterator[Host]:
+    connection = redis_factory().connection_string
+    lake = Lake(LocalObjects(tmp_path / "lake"))
+    redis = dict.fromkeys(("redis_green", "redis_blue", "redis_serving"), connection)
+    made = hand_made(
+        lake,
+        Settings(_env_file=None, home=tmp_path, lake=lake.root, **redis),  # type: ignore[arg-type]
+        project="stillpoint_handmade",
+    )
+    yield Host(made)
+
+
+def test_without_a_live_release_the_whole_batch_comes_back(host: Host) -> None:
+    with pytest.raises(ReleaseRefused, match="the messages come back"):
+        host.invoke(body("u1"))
+
+
+def test_only_what_failed_comes_back_and_at_the_last_receive_it_is_a_dead_letter(host: Host) -> None:
+    host.made.point()
+    assert host.invoke(body("u1"), "poison", body("u2")) == ["m1"]
+    assert host.invoke(body("u1"), "poison", receives=5) == []
+    assert host.buried == ["m1"]
+    assert all(host.recommendations.get(user, [Kind.TODAY], "r0001")[0] for user in ("u1", "u2"))
+
+
+def test_each_invocation_works_under_the_generation_of_the_moment_and_loads_a_release_once(host: Host) -> None:
+    host.made.point()
+    host.invoke(body("u1"))
+    host.invoke(body("u2"))
+    host.made.point()
+    host.invoke(body("u3"))
+    assert host.loads == [("r0001", 1), ("r0001", 2)]
+    assert [made.generation for report in host.reports for made in report.predictions] == [1, 1, 2]
+
+
+def test_what_was_ranked_while_the_release_was_switched_comes_back_and_is_done_under_the_next(host: Host) -> None:
+    host.made.point()
+    switched = iter([True])
+    clock = host.function._clock
+
+    def switch_meanwhile() -> datetime:
+        if next(switched, False):
+            host.made.point()
+        return clock()
+
+    host.function._jobs._clock = switch_meanwhile
+    assert host.invoke(body("u1")) == ["m0"]
+    assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == [None]
+    assert host.invoke(body("u1")) == []
+    (held,) = host.recommendations.get("u1", [Kind.TODAY], "r0001")
+    assert held is not None
+    assert held.generation == 2
