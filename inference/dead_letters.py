@@ -51,7 +51,6 @@ class DeadLetters:
                     "Id": str(place),
                     "MessageBody": one.body,
                     "MessageAttributes": {
-                        **({} if one.trace is None else {"traceparent": _text(one.trace)}),
                         REASON: _text(reasons[one.receipt][:REASON_LENGTH]),
                         RECEIVES: {"DataType": "Number", "StringValue": str(one.receives)},
                     },

@@ -7,7 +7,7 @@ it. A request that cannot be done now is given back alone; one that can never be
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from inference.loaded_release import LoadedRelease
@@ -39,12 +39,23 @@ Moment = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """One message as it came from the queue: for which time, and within which trace (W3C `traceparent`) if it says so."""
+    """One message as it came from the queue, and for which time."""
 
     receipt: str
     body: str
     receives: int = 1
-    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a request led to, and when each step ended."""
+
+    request: PredictionRequest
+    prediction: Prediction
+    began: datetime
+    read: datetime
+    ranked: datetime
+    stored: datetime
 
 
 @dataclass(slots=True)
@@ -59,7 +70,11 @@ class JobReport:
     fallbacks: int = 0
     unavailable: int = 0
     failed: dict[str, str] = field(default_factory=dict)
-    predictions: list[Prediction] = field(default_factory=list)
+    made: list[Made] = field(default_factory=list)
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        return [one.prediction for one in self.made]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,51 +143,55 @@ class Jobs:
                 log.exception("a prediction request failed")
                 report.failed[jobs[0].receipt] = f"{type(error).__name__}: {error}"
         else:
-            for job, prediction in made:
-                self._finish(job, prediction, report)
+            for job, one in made:
+                self._finish(job, one, report)
 
-    def _make(self, loaded: LoadedRelease, jobs: Sequence[_Job], report: JobReport) -> list[tuple[_Job, Prediction]]:
+    def _make(self, loaded: LoadedRelease, jobs: Sequence[_Job], report: JobReport) -> list[tuple[_Job, Made]]:
         """Read, rank and store. Until it returns, the report is untouched; doing it again changes nothing."""
+        began = self._clock()
         erased = self._erased([job.happened for job in jobs])
         wanted = [job for job, gone in zip(jobs, erased, strict=True) if not gone]
-        made = self._ranked(loaded, wanted) if wanted else []
-        if not self._still_live(loaded):
-            raise _ended(loaded)
-        results = self._recommendations.put_all([stored(one) for one in made if one.items])
-        if Put.SUPERSEDED in results:
-            raise _ended(loaded)
-        erased = self._erased([job.happened for job in wanted]) if wanted else []
-        kept = []
-        for job, one, gone in zip(wanted, made, erased, strict=True):
-            if gone:  # meanwhile: what was just stored must go too
-                self._recommendations.forget(job.request.user_id, job.request.kind, one.release)
-            else:
-                kept.append((job, one))
-        report.erased += len(jobs) - len(kept)
-        return kept
-
-    def _ranked(self, loaded: LoadedRelease, jobs: Sequence[_Job]) -> list[Prediction]:
-        now = self._clock()
-        users = list(dict.fromkeys(job.request.user_id for job in jobs))
-        columns = loaded.reader.read(list(READ_FEATURES), {"user_id": users}, now_us=to_micros(now))
+        if not wanted:
+            report.erased += len(jobs)
+            return []
+        users = list(dict.fromkeys(job.request.user_id for job in wanted))
+        columns = loaded.reader.read(list(READ_FEATURES), {"user_id": users}, now_us=to_micros(began))
         known = dict(zip(users, people(columns), strict=True))
         finished = dict(zip(users, self._recommendations.finished(users), strict=True))
-        return [
+        read = self._clock()
+        predictions = [
             predict(
                 loaded,
                 _ask(job.request),
                 known[job.request.user_id],
                 finished[job.request.user_id],
-                at=now,
+                at=began,
                 guard=self._guard,
                 experiment=self._experiment,
             )
-            for job in jobs
+            for job in wanted
         ]
+        ranked = self._clock()
+        if not self._still_live(loaded):
+            raise _ended(loaded)
+        results = self._recommendations.put_all([stored(one) for one in predictions if one.items])
+        if Put.SUPERSEDED in results:
+            raise _ended(loaded)
+        erased = self._erased([job.happened for job in wanted])
+        written = self._clock()
+        kept = []
+        for job, one, gone in zip(wanted, predictions, erased, strict=True):
+            if gone:  # meanwhile: what was just stored must go too
+                self._recommendations.forget(job.request.user_id, job.request.kind, one.release)
+            else:
+                kept.append((job, Made(job.request, one, began, read, ranked, written)))
+        report.erased += len(jobs) - len(kept)
+        return kept
 
-    def _finish(self, job: _Job, made: Prediction, report: JobReport) -> None:
+    def _finish(self, job: _Job, one: Made, report: JobReport) -> None:
         """Push where the request asks for it, and count. A push that fails brings the message back."""
-        report.predictions.append(made)
+        report.made.append(one)
+        made = one.prediction
         report.fallbacks += made.source is Source.FALLBACK
         if job.request.kind is Kind.NEXT and made.source is not Source.FALLBACK and made.items:
             try:

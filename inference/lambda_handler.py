@@ -131,7 +131,6 @@ def _delivered(record: Mapping[str, Any]) -> Delivered:
         receipt=record["messageId"],
         body=record["body"],
         receives=int(record.get("attributes", {}).get("ApproximateReceiveCount", 1)),
-        trace=record.get("messageAttributes", {}).get("traceparent", {}).get("stringValue"),
     )
 
 

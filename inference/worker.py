@@ -92,7 +92,6 @@ class Worker:
             MaxNumberOfMessages=MESSAGES,
             WaitTimeSeconds=WAIT_SECONDS,
             AttributeNames=["ApproximateReceiveCount"],
-            MessageAttributeNames=["traceparent"],
         )
         return [delivered(one) for one in answer.get("Messages", ())], self._dead_letters
 
@@ -132,5 +131,4 @@ def delivered(message: Mapping[str, Any]) -> Delivered:
         receipt=message["ReceiptHandle"],
         body=message["Body"],
         receives=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
-        trace=message.get("MessageAttributes", {}).get("traceparent", {}).get("StringValue"),
     )

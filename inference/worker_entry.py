@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 from inference.clients import client, follow, open_lake
+from inference.job_spans import spans
 from inference.jobs import JobReport, Jobs
 from inference.opt_in import OptIns
 from inference.recommendations import Recommendations
@@ -15,6 +16,7 @@ from stillpoint.presence import WorkerKind
 from stillpoint.settings import Settings
 from stillpoint.stores.connection import connect
 from stillpoint.tombstones import Erased, erasure_key
+from stillpoint.tracing import tracing
 
 
 def create_worker(settings: Settings) -> tuple[Worker, Callable[[], None]]:
@@ -24,6 +26,7 @@ def create_worker(settings: Settings) -> tuple[Worker, Callable[[], None]]:
     following = follow(settings, lake, WorkerKind.WORKER, os.uname().nodename)
     served = ServedLog(lake, clock=system_clock, erasure_key=erasure_key(settings), spool=settings.home / "served")
     serving = connect(settings.redis_serving.get_secret_value())
+    traces = tracing(settings, "stillpoint-worker")
     push_url: list[str] = []
 
     def send_push(push: Push) -> None:
@@ -44,6 +47,8 @@ def create_worker(settings: Settings) -> tuple[Worker, Callable[[], None]]:
     def report(done: JobReport) -> None:
         for made in done.predictions:
             served.add(made)
+        if traces is not None:
+            traces.add(span for made in done.made if traces.wants(made.request.event_id) for span in spans(made))
 
     worker = Worker(sqs, settings.prediction_queue, jobs, following, on_report=report)
     following.start()
@@ -51,5 +56,7 @@ def create_worker(settings: Settings) -> tuple[Worker, Callable[[], None]]:
     def close() -> None:
         following.close()
         served.close()
+        if traces is not None:
+            traces.close()
 
     return worker, close

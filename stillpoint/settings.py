@@ -128,6 +128,12 @@ class Settings(BaseSettings):
         default_factory=Experiment,
         description='JSON: `{"salt": "7", "arms": [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5, "ordering": "popular"}]}`; `ordering` is model or popular.',
     )
+    trace_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the events that are traced with OpenTelemetry; `stillpoint[tracing]` and OTEL_EXPORTER_OTLP_ENDPOINT.",
+    )
     seed: int = 7
     erasure_key: SecretStr = Field(
         default=SecretStr("embedded-stack-only"),

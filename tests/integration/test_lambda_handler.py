@@ -1,6 +1,6 @@
 """Does the handler answer SQS with exactly the messages that must come back, under the generation of the moment?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def body(user: str) -> str:
 
 
 @pytest.fixture
-def host(tmp_path: Path, redis_factory: Any) -> Iterator[Host]:
+def host(tmp_path: Path, redis_factory: Any) -> Host:
     connection = redis_factory().connection_string
     lake = Lake(LocalObjects(tmp_path / "lake"))
     redis = dict.fromkeys(("redis_green", "redis_blue", "redis_serving"), connection)
@@ -85,7 +85,7 @@ def host(tmp_path: Path, redis_factory: Any) -> Iterator[Host]:
         Settings(_env_file=None, home=tmp_path, lake=lake.root, **redis),  # type: ignore[arg-type]
         project="stillpoint_handmade",
     )
-    yield Host(made)
+    return Host(made)
 
 
 def test_without_a_live_release_the_whole_batch_comes_back(host: Host) -> None:
