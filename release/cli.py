@@ -91,6 +91,9 @@ def prepare(
     model_only: Annotated[
         bool, typer.Option("--model-only", help="Use the live release's features; only the models change.")
     ] = False,
+    endpoint: Annotated[
+        str | None, typer.Option(help="SageMaker endpoint that holds the model; default: rank in process.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Fill the idle colour, put the models beside it, and record a new release."""
@@ -98,7 +101,7 @@ def prepare(
     from release.prepare import Wanted
     from release.prepare import prepare as run
 
-    routes = routes_of(parse_models(model))
+    routes = routes_of(parse_models(model), endpoint=endpoint)
     done = run(_tools(as_json), Wanted(routes=routes, why=why, model_only=model_only))
     if as_json:
         _print(done)

@@ -31,8 +31,8 @@ def load_models(objects: Objects, routes: Mapping[Kind, Route]) -> dict[str, Mod
     return found
 
 
-def routes_of(models: Mapping[Kind, str]) -> dict[Kind, Route]:
-    """Return a routing table that ranks in process, from the digest of each kind's model.
+def routes_of(models: Mapping[Kind, str], *, endpoint: str | None = None) -> dict[Kind, Route]:
+    """Return a routing table from the digest of each kind's model; ranked in process, or behind one endpoint.
 
     Raises:
         ReleaseRefused: a kind has no model.
@@ -40,7 +40,7 @@ def routes_of(models: Mapping[Kind, str]) -> dict[Kind, Route]:
     missing = [kind.value for kind in Kind if kind not in models]
     if missing:
         raise ReleaseRefused(f"no model is named for {', '.join(missing)}; every kind of recommendation needs one")
-    return {kind: Route(model_uri=model_key(models[kind]), sha256=models[kind]) for kind in Kind}
+    return {kind: Route(model_uri=model_key(models[kind]), sha256=models[kind], endpoint=endpoint) for kind in Kind}
 
 
 def one_mapping(models: Mapping[str, ModelBundle]) -> int:

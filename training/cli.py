@@ -5,8 +5,10 @@ Builds the clients from the settings and passes them in; the work is in the modu
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
+import boto3
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -17,6 +19,17 @@ from stillpoint.errors import InvalidInput
 from stillpoint.lake import Lake
 from stillpoint.objects import open_objects
 from stillpoint.settings import Settings
+
+if TYPE_CHECKING:
+    from training.snapshot import SnapshotManifest
+
+
+class Place(StrEnum):
+    """Where a model is trained."""
+
+    HERE = "here"
+    SAGEMAKER = "sagemaker"
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
 SnapshotId = Annotated[str | None, typer.Argument(help="Id of a snapshot; default: the newest.")]
@@ -67,6 +80,7 @@ def train(
     mapping_version: Annotated[int | None, typer.Option(min=1, help="Default: the next free one.")] = None,
     maximum_age_hours: Annotated[float, typer.Option(min=0, help="Refuse an older snapshot.")] = 24 * 365,
     track: Annotated[bool, typer.Option(help="Log the run to MLflow and register the model.")] = True,
+    on: Annotated[Place, typer.Option(help="Train in this process, or as a SageMaker training job.")] = Place.HERE,
     as_json: AsJson = False,
 ) -> None:
     """Train the collaborative filter and the ranker on a snapshot, judge them, and keep the model in the lake."""
@@ -80,6 +94,9 @@ def train(
     chosen = load_snapshot(lake, snapshot_id or _newest(lake))
     refuse_older_than(chosen.manifest, timedelta(hours=maximum_age_hours), now=system_clock())
     version = mapping_version or next_mapping_version(lake)
+    if on is Place.SAGEMAKER:
+        _report(as_json, _train_at_sagemaker(settings, lake, chosen.manifest, version))
+        return
     with Console(stderr=True).status("training") as status:
         trained = train_on(lake, chosen, mapping_version=version, seed=settings.seed, progress=status.update)
     key = keep(lake, trained, cutoff=chosen.manifest.cutoff)
@@ -96,6 +113,54 @@ def train(
 
         report["mlflow_run"] = track_run(settings, chosen, trained)
     _report(as_json, report)
+
+
+def _train_at_sagemaker(
+    settings: Settings, lake: Lake, snapshot: "SnapshotManifest", mapping_version: int
+) -> dict[str, Any]:
+    from training.sagemaker_job import collect, fetch_artifact, train_at_sagemaker
+
+    client = _sagemaker(settings)
+    job = f"stillpoint-{snapshot.id}-m{mapping_version}-{system_clock():%Y%m%d%H%M%S}"
+    with Console(stderr=True).status(f"training job {job}"):
+        address = train_at_sagemaker(
+            client, settings, job=job, snapshot_id=snapshot.id, mapping_version=mapping_version
+        )
+        key = collect(lake, fetch_artifact(lake, address))
+    return {
+        "model": key,
+        "sha256": key.removeprefix("models/").removesuffix(".tar.gz"),
+        "snapshot_id": snapshot.id,
+        "mapping_version": mapping_version,
+        "data": snapshot.data,
+        "training_job": job,
+    }
+
+
+def deploy(
+    model: Annotated[str, typer.Argument(help="Digest of a model in the lake, as `stillpoint train` printed it.")],
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="Its name; made, or updated with the former model draining. Default: one of its own."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a model behind a SageMaker endpoint. `stillpoint release prepare --endpoint` makes a release ask it."""
+    from training.sagemaker_job import deploy as run
+
+    settings = Settings.load()
+    endpoint = endpoint or f"stillpoint-{model[:12]}"
+    with Console(stderr=True).status(f"endpoint {endpoint}"):
+        run(_sagemaker(settings), _lake(settings), settings, endpoint=endpoint, model_sha256=model)
+    _report(as_json, {"endpoint": endpoint, "model": model})
+
+
+def _sagemaker(settings: Settings) -> Any:
+    arguments: dict[str, Any] = dict(settings.aws_client_arguments())
+    arguments.pop("endpoint_url", None)
+    if settings.sagemaker_endpoint_url:
+        arguments["endpoint_url"] = settings.sagemaker_endpoint_url
+    return boto3.client("sagemaker", **arguments)
 
 
 def evaluate(

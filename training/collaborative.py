@@ -6,6 +6,7 @@ Factors are indexed by `sequence_id` only; the mapping from users to it belongs 
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -140,18 +141,18 @@ def next_mapping_version(lake: Lake) -> int:
     return max(taken, default=0) + 1
 
 
-def write_mapping(lake: Lake, factors: Factors, *, mapping_version: int, cutoff: datetime) -> None:
+def write_mapping(lake: Lake, user_ids: Sequence[str], *, mapping_version: int, cutoff: datetime) -> None:
     """Commit which user has which sequence id, with the cutoff as event and created time. Repeatable.
 
     Raises:
         AlreadyExists: this version is taken by another mapping.
     """
     moment = pa.scalar(to_micros(cutoff), pa.int64())
-    count = len(factors.user_ids)
+    count = len(user_ids)
     times = pc.cast(pa.repeat(moment, count), pa.timestamp("us", tz="UTC"))
     table = pa.table(
         [
-            pa.array(factors.user_ids, pa.string()),
+            pa.array(user_ids, pa.string()),
             times,
             times,
             pa.array(range(count), pa.int64()),
@@ -160,7 +161,7 @@ def write_mapping(lake: Lake, factors: Factors, *, mapping_version: int, cutoff:
         schema=feature_columns(USER_SEQUENCE),
     )
     writer = f"mapping-{mapping_version}"
-    content = hashlib.sha256("\n".join(factors.user_ids).encode()).hexdigest()
+    content = hashlib.sha256("\n".join(user_ids).encode()).hexdigest()
     file = lake.write(feature_dataset(USER_SEQUENCE, mapping_version), cutoff.date(), f"{writer}-{content[:16]}", table)
     at = from_micros(to_micros(cutoff))
     commit = Commit(writer=writer, sequence=0, at=at, files=(file,), properties={"users_sha256": content})

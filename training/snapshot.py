@@ -132,13 +132,13 @@ def make_snapshot(
     return Snapshot(manifest, rows)
 
 
-def load_snapshot(lake: Lake, snapshot_id: str) -> Snapshot:
-    """Return a stored snapshot.
+def load_snapshot(lake: Lake, snapshot_id: str, *, folder: str | None = None) -> Snapshot:
+    """Return a stored snapshot; `folder` is where it lies, if not below `snapshots/`.
 
     Raises:
         InvalidInput: there is none. CorruptData: the rows are not those of the manifest.
     """
-    folder = f"snapshots/{snapshot_id}"
+    folder = f"snapshots/{snapshot_id}" if folder is None else folder
     try:
         text = lake.objects.get(f"{folder}/manifest.json")
     except ObjectMissing:

@@ -138,12 +138,15 @@ def train(
 def keep(lake: Lake, trained: Trained, *, cutoff: datetime) -> str:
     """Write the mapping, the report and then the bundle to the lake; return the bundle's key. Repeatable."""
     manifest = trained.bundle.manifest
-    collaborative.write_mapping(lake, trained.factors, mapping_version=manifest.mapping_version, cutoff=cutoff)
-    lake.objects.put(
-        f"reports/evaluation-{trained.bundle.sha256[:16]}.json", trained.evaluation.model_dump_json(indent=1).encode()
-    )
+    collaborative.write_mapping(lake, trained.factors.user_ids, mapping_version=manifest.mapping_version, cutoff=cutoff)
+    lake.objects.put(report_key(trained.bundle.sha256), trained.evaluation.model_dump_json(indent=1).encode())
     lake.objects.put(trained.bundle.key, trained.bundle.data)
     return trained.bundle.key
+
+
+def report_key(model_sha256: str) -> str:
+    """Return where a model's evaluation is kept."""
+    return f"reports/evaluation-{model_sha256[:16]}.json"
 
 
 def _baselines(matrix: np.ndarray, labels: np.ndarray, split: ranker.Split, seed: int) -> dict[str, np.ndarray]:

@@ -22,6 +22,12 @@ from stillpoint.local.process import Child, free_port
 Fetch = Callable[[str], bytes]
 """Returns the bytes at an `s3://` address."""
 
+Store = Callable[[str, bytes], None]
+"""Writes an object to an `s3://` address."""
+
+FetchAll = Callable[[str], Mapping[str, bytes]]
+"""Returns the objects below an `s3://` prefix, by their names below it."""
+
 
 class Starter:
     """A thread that lives as long as the program and starts every child.
@@ -162,3 +168,27 @@ def fetch_with(s3: object) -> Fetch:
             raise StackUnavailable(f"the artifact {address} cannot be read: {error}") from None
 
     return fetch
+
+
+def store_with(aws: dict[str, str]) -> Store:
+    """Return a `Store`; `aws` holds boto3's arguments."""
+
+    def store(address: str, data: bytes) -> None:
+        from stillpoint.objects import open_objects
+
+        folder, _, name = address.rpartition("/")
+        open_objects(folder, aws).put(name, data)
+
+    return store
+
+
+def fetch_all_with(aws: dict[str, str]) -> FetchAll:
+    """Return a `FetchAll`; `aws` holds boto3's arguments."""
+
+    def fetch_all(address: str) -> dict[str, bytes]:
+        from stillpoint.objects import open_objects
+
+        objects = open_objects(address.rstrip("/"), aws)
+        return {key: objects.get(key) for key in objects.list("")}
+
+    return fetch_all

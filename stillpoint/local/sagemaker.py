@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote
 
-from stillpoint.local.container import fetch_with
+from stillpoint.local.container import fetch_all_with, fetch_with, store_with
 from stillpoint.local.sagemaker_control import ControlPlane, Refused
 from stillpoint.settings import Settings
 
@@ -115,7 +115,14 @@ def main(arguments: list[str]) -> None:
         if settings.model_server_command
         else [sys.executable, "-m", "inference.model_server"]
     )
-    control = ControlPlane(Path(arguments[1]), fetch_with(s3), command, region=settings.aws_region)
+    control = ControlPlane(
+        Path(arguments[1]),
+        fetch_with(s3),
+        command,
+        region=settings.aws_region,
+        fetch_all=fetch_all_with(settings.aws_client_arguments()),
+        store=store_with(settings.aws_client_arguments()),
+    )
     server = SageMakerServer(control, int(arguments[0]))
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

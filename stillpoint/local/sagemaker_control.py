@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stillpoint.errors import StillpointError
-from stillpoint.local.container import Container, Fetch, Starter
+from stillpoint.local.container import Container, Fetch, FetchAll, Starter, Store
 from stillpoint.local.training_job import run_training_job
 
 ACCOUNT = "000000000000"
@@ -35,8 +35,20 @@ class Refused(Exception):
 class ControlPlane:
     """All resources, and the containers behind the endpoints. Safe for many threads."""
 
-    def __init__(self, home: Path, fetch: Fetch, command: Sequence[str], *, region: str = "us-east-1") -> None:
-        """`command` is the program of every container; `fetch` reads artifacts from S3."""
+    def __init__(
+        self,
+        home: Path,
+        fetch: Fetch,
+        command: Sequence[str],
+        *,
+        region: str = "us-east-1",
+        fetch_all: FetchAll = lambda address: {},
+        store: Store | None = None,
+    ) -> None:
+        """`command` is the program of every container; `fetch` reads artifacts from S3, `fetch_all` a job's channels; `store` keeps
+        what a job made."""
+        self._fetch_all = fetch_all
+        self._store = store
         self._home = home
         self._fetch = fetch
         self._command = list(command)
@@ -219,7 +231,7 @@ class ControlPlane:
     def _train(self, name: str) -> None:
         with self._lock:
             job = dict(self._resources["training-job"][name])
-        outcome = run_training_job(job, self._home / "training" / name, self._starter)
+        outcome = run_training_job(job, self._home / "training" / name, self._starter, self._fetch_all, self._store)
         with self._lock:
             self._resources["training-job"][name] |= {
                 **outcome,
