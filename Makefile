@@ -46,6 +46,7 @@ fix: setup ## let ruff fix and format what it can
 
 lock: ## write the requirements*.lock files anew from pyproject.toml
 	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(COMPILE) --extra serve --extra train --extra stores pyproject.toml -o deploy/model-server/requirements.lock
 	$(COMPILE) --group aws -o requirements-aws.lock
 	$(COMPILE) --no-deps --group redis -o requirements-redis.lock
 	$(COMPILE) --no-deps --group java -o requirements-java.lock

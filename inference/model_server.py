@@ -1,6 +1,7 @@
 """How does a model answer in SageMaker's container? `GET /ping` and `POST /invocations`.
 
-`python -m inference.model_server` serves the bundle in STILLPOINT_MODEL_DIR on SAGEMAKER_BIND_TO_PORT (8080). Input is
+`python -m inference.model_server` serves the bundle in STILLPOINT_MODEL_DIR or SM_MODEL_DIR (/opt/ml/model) on
+STILLPOINT_MODEL_PORT or SAGEMAKER_BIND_TO_PORT (8080). Input is
 JSON `{"columns": {name: [values]}, "content_ids": […], "sequence_id": n|[…]|null}` or CSV with a header of the same names.
 """
 
@@ -95,20 +96,27 @@ def find_bundle(folder: Path) -> Path:
     return found[0]
 
 
+def first_of(*names: str, default: str) -> str:
+    """Return the first of these environment variables that is set."""
+    return next((os.environ[name] for name in names if os.environ.get(name)), default)
+
+
 def main() -> int:
     """Serve until stopped. Return 1 with one sentence if the model cannot be loaded."""
     import uvicorn
 
-    folder = Path(os.environ.get("STILLPOINT_MODEL_DIR", "/opt/ml/model"))
+    folder = Path(first_of("STILLPOINT_MODEL_DIR", "SM_MODEL_DIR", default="/opt/ml/model"))
     try:
         bundle = ModelBundle.load(find_bundle(folder))
     except StillpointError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    host = os.environ.get("STILLPOINT_MODEL_HOST", "127.0.0.1")
-    uvicorn.run(
-        create_app(bundle), host=host, port=int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")), log_level="warning"
-    )
+    host = first_of("STILLPOINT_MODEL_HOST", default="127.0.0.1")
+    port = first_of("STILLPOINT_MODEL_PORT", "SAGEMAKER_BIND_TO_PORT", default="8080")
+    if not port.isdigit():
+        sys.stderr.write(f"error: the port is {port!r}; expected a number\n")
+        return 1
+    uvicorn.run(create_app(bundle), host=host, port=int(port), log_level="warning")
     return 0
 
 
