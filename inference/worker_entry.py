@@ -19,8 +19,10 @@ from stillpoint.tombstones import Erased, erasure_key
 from stillpoint.tracing import tracing
 
 
-def create_worker(settings: Settings) -> tuple[Worker, Callable[[], None]]:
-    """Return a queue worker that follows the live release, and what to call after its run."""
+def create_worker(
+    settings: Settings, watch: Callable[[JobReport], None] = lambda report: None
+) -> tuple[Worker, Callable[[], None]]:
+    """Return a queue worker that follows the live release, and what to call after its run. `watch` hears of each batch."""
     lake = open_lake(settings)
     sqs = client(settings, "sqs")
     following = follow(settings, lake, WorkerKind.WORKER, os.uname().nodename)
@@ -45,6 +47,7 @@ def create_worker(settings: Settings) -> tuple[Worker, Callable[[], None]]:
     )
 
     def report(done: JobReport) -> None:
+        watch(done)
         for made in done.predictions:
             served.add(made)
         if traces is not None:

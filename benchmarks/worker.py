@@ -1,0 +1,257 @@
+"""How many jobs a second does a queue worker do, and how long from an event to its stored recommendation?
+
+    python benchmarks/worker.py [--jobs N] [--processes 1,2] [--seconds N] [--rate N]
+
+Queue and lake by the AWS stand-in, a real Redis, 300 contents ranked in process. First a full queue drained by worker processes,
+beside a consumer that only receives and deletes: what the stand-in itself allows. Then the whole path under a steady rate of events:
+Kinesis (held to its limits), the Spark receiver, the queue, one worker process; by stage. `--seconds 0` leaves that out. Last,
+the cold import of the Lambda handler. Prints tables and one JSON line; asserts nothing.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ranking import hand_made
+from stream import limiting_proxy, send, settings_for
+
+from ingestion.process_batch import BatchReport
+from ingestion.supervisor import Supervisor
+from stillpoint.clock import system_clock
+from stillpoint.control import Target, write_control
+from stillpoint.events import EventType
+from stillpoint.features.declarations import STREAMED_VIEWS
+from stillpoint.lake import Lake
+from stillpoint.local.aws import AwsServer
+from stillpoint.local.provision import provision
+from stillpoint.local.redis_server import RedisServer
+from stillpoint.messages import Kind, PredictionRequest, request_id
+from stillpoint.objects import open_objects
+from stillpoint.settings import Colour, Settings
+
+CONTENTS = 300
+WORK = """
+import json, resource, signal, sys
+from inference.worker_entry import create_worker
+from stillpoint.settings import Settings
+began = []
+stages = {"event to Kinesis": [], "stream": [], "queue": [], "worker": [], "whole": []}
+def watch(report):
+    for one in report.made:
+        asked = one.request
+        moments = (asked.event_timestamp, asked.arrived_at, asked.enqueued_at, one.began, one.stored)
+        for name, start, end in zip(stages, moments, moments[1:]):
+            stages[name].append((end - start).total_seconds())
+        stages["whole"].append((moments[-1] - moments[0]).total_seconds())
+    began.append((report.made[0].began.timestamp(), report.made[-1].stored.timestamp(), report.done + report.coalesced) if report.made else None)
+worker, close = create_worker(Settings.load(), watch)
+signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+print("ready", flush=True)
+worker.run()
+close()
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+json.dump({"batches": [one for one in began if one], "stages": stages, "memory_mb": memory}, sys.stdout)
+"""
+NULL = """
+import sys, boto3
+sqs = boto3.client("sqs", endpoint_url=sys.argv[1], region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
+url = sqs.get_queue_url(QueueName=sys.argv[2])["QueueUrl"]
+while True:
+    found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages")
+    if not found: break
+    sqs.delete_message_batch(QueueUrl=url, Entries=[{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(found)])
+"""
+
+
+class Worker:
+    """A worker process; `stop` returns what it measured."""
+
+    def __init__(self, settings: Settings) -> None:
+        values = {f"STILLPOINT_{name.upper()}": str(value) for name, value in settings if value is not None}
+        for name in ("redis_green", "redis_blue", "redis_serving", "redis_state", "redis_sandbox", "erasure_key"):
+            values[f"STILLPOINT_{name.upper()}"] = getattr(settings, name).get_secret_value()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", WORK], env=os.environ | values, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+
+    def stop(self) -> dict[str, Any]:
+        self._process.send_signal(signal.SIGTERM)
+        found, _ = self._process.communicate(timeout=60)
+        result: dict[str, Any] = json.loads(found)
+        return result
+
+
+class Queue:
+    def __init__(self, settings: Settings, aws: AwsServer) -> None:
+        self.sqs: Any = aws.client("sqs")
+        self.url = self.sqs.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"]
+
+    def fill(self, jobs: int, users: int) -> None:
+        now = system_clock()
+        for start in range(0, jobs, 10):
+            entries = []
+            for number in range(start, min(start + 10, jobs)):
+                kind, at = list(Kind)[number % 2], now + timedelta(microseconds=number)
+                asked = PredictionRequest(
+                    request_id=request_id(f"event{number}-{now}", kind),
+                    user_id=f"u{number % users}",
+                    kind=kind,
+                    event_id=f"event{number}",
+                    event_type=EventType.SEARCH,
+                    event_timestamp=at,
+                    arrived_at=at,
+                    enqueued_at=at,
+                )
+                entries.append({"Id": str(number), "MessageBody": asked.to_bytes().decode()})
+            self.sqs.send_message_batch(QueueUrl=self.url, Entries=entries)
+
+    def left(self) -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in names)
+
+    def wait(self, seconds: float = 600) -> None:
+        end = time.monotonic() + seconds
+        while self.left() and time.monotonic() < end:
+            time.sleep(0.2)
+
+
+def drained(settings: Settings, queue: Queue, jobs: int, processes: int, users: int) -> dict[str, Any]:
+    queue.fill(jobs, users)
+    workers = [Worker(settings) for _ in range(processes)]
+    queue.wait()
+    found = [worker.stop() for worker in workers]
+    batches = [batch for one in found for batch in one["batches"]]
+    taken = max(end for _, end, _ in batches) - min(start for start, _, _ in batches)
+    done = sum(count for _, _, count in batches)
+    memory = max(one["memory_mb"] for one in found)
+    print(
+        f"{processes} worker process(es): {done / taken:,.0f} jobs/s; {done} jobs in {taken:.1f} s; {memory:.0f} MB each"
+    )
+    return {
+        "processes": processes,
+        "jobs_per_second": round(done / taken),
+        "jobs": done,
+        "memory_mb": round(memory),
+    }
+
+
+def nothing_but_the_queue(settings: Settings, queue: Queue, jobs: int, users: int) -> dict[str, Any]:
+    queue.fill(jobs, users)
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", NULL, settings.aws_endpoint_url or "", settings.prediction_queue], check=True)
+    rate = jobs / (time.monotonic() - began)
+    print(f"receive and delete alone, one process: {rate:,.0f} messages/s")
+    return {"processes": 1, "messages_per_second": round(rate)}
+
+
+def whole_path(settings: Settings, queue: Queue, rate: float, seconds: float, users: int) -> dict[str, Any]:
+    """Run the receiver in this process and a worker in its own, while events are sent by a third."""
+    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    views = tuple(view.name for view in STREAMED_VIEWS)
+    write_control(lake.objects, tuple(Target(colour=c, project=f"bench_{c}", views=views) for c in Colour))
+    proxy = limiting_proxy(settings.aws_endpoint_url or "")
+    assert proxy.stdout is not None
+    source = settings.aws_client_arguments() | {"endpoint_url": proxy.stdout.readline().strip()}
+    records: list[int] = []
+
+    def on_batch(report: BatchReport) -> None:
+        records.append(report.records)
+
+    supervisor = Supervisor(settings, clock=system_clock, on_batch=on_batch, source_client=source)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    try:
+        send(settings, 50, 4, users)
+        wait_for(records, 200)
+        queue.wait(60) if not records else None
+        queue.sqs.purge_queue(QueueUrl=queue.url)
+        worker = Worker(settings)
+        records.clear()
+        send(settings, rate, seconds, users)
+        wait_for(records, int(rate * seconds))
+        queue.wait(60)
+        found = worker.stop()
+    finally:
+        supervisor.stop()
+        thread.join()
+        proxy.kill()
+    print(
+        f"from event to stored recommendation at {rate:.0f} events/s, {len(found['stages']['whole'])} jobs (seconds):"
+    )
+    table = {}
+    for name, taken in found["stages"].items():
+        p50, p95, p99 = (float(np.quantile(taken, share)) for share in (0.5, 0.95, 0.99))
+        table[name] = {"p50": round(p50, 3), "p95": round(p95, 3), "p99": round(p99, 3)}
+        print(f"  {name:<18} p50 {p50:6.3f}   p95 {p95:6.3f}   p99 {p99:6.3f}")
+    return {"rate": rate, "jobs": len(found["stages"]["whole"]), "stages": table}
+
+
+def wait_for(records: list[int], count: int, seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while sum(records) < count and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def cold_import() -> dict[str, Any]:
+    taken = []
+    for _ in range(5):
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import inference.lambda_handler"], check=True)
+        taken.append(time.monotonic() - began)
+    empty = []
+    for _ in range(5):
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        empty.append(time.monotonic() - began)
+    found = {"median": round(float(np.median(taken)), 3), "bare_python": round(float(np.median(empty)), 3)}
+    print(f"cold import of the Lambda handler: {found['median']:.2f} s; a bare Python: {found['bare_python']:.2f} s")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=6_000)
+    parser.add_argument("--processes", default="1,2")
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--rate", type=float, default=500)
+    parser.add_argument("--users", type=int, default=2_000)
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp())
+    aws, redis = AwsServer(folder / "aws"), RedisServer(folder / "redis", options={"hash-max-listpack-value": "1200"})
+    settings = settings_for(folder, aws, redis)
+    result: dict[str, Any] = {"benchmark": "worker"}
+    try:
+        provision(settings)
+        lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+        made = hand_made().hand_made(lake, settings, project="bench_green", count=CONTENTS, users=arguments.users)
+        made.point()
+        queue = Queue(settings, aws)
+        result["queue_alone"] = nothing_but_the_queue(settings, queue, arguments.jobs, arguments.users)
+        result["drained"] = [
+            drained(settings, queue, arguments.jobs, int(count), arguments.users)
+            for count in arguments.processes.split(",")
+        ]
+        if arguments.seconds:
+            result["whole_path"] = whole_path(settings, queue, arguments.rate, arguments.seconds, arguments.users)
+        result["lambda_import_seconds"] = cold_import()
+    finally:
+        aws.stop()
+        redis.stop()
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
