@@ -136,8 +136,8 @@ class Settings(BaseSettings):
     )
     seed: int = 7
     erasure_key: SecretStr = Field(
-        default=SecretStr("embedded-stack-only"),
-        description="Key of the tombstones' HMAC; keep it secret in production.",
+        default=SecretStr(""),
+        description="Key of the tombstones' HMAC. Required with real S3; on one machine `erasure.key` in the home is made.",
     )
 
     @field_validator("aws_endpoint_url", "sagemaker_endpoint_url", mode="after")

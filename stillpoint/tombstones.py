@@ -1,26 +1,32 @@
 """Whose events, up to when, must have no effect, without saying whose?
 
 An erasure leaves a create-only object `erasures/<HMAC-SHA256 of the user id>/<microseconds>.json` in the lake. Without the
-key nobody can test whether an id is among them. Names alone carry all there is, so that one listing reads them.
+key nobody can test whether an id is among them. Names alone carry all there is, so that one listing reads them. A mark of the
+key lies beside them: whoever comes with another key is told so, and does not take everybody for unknown.
 """
 
 import hashlib
 import hmac
 import json
+import os
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from stillpoint.clock import Clock, from_micros, to_micros
-from stillpoint.errors import AlreadyExists, CorruptData, ObjectMissing
+from stillpoint.errors import AlreadyExists, CorruptData, InvalidSettings, ObjectMissing
 from stillpoint.objects import Objects
 from stillpoint.settings import Settings
 from stillpoint.stores.connection import told
 
 PREFIX = "erasures/"
+KEY_MARK = "key"
+KEY_FILE = "erasure.key"
 MARK_KEY = "stillpoint:erased"
 REFRESH = timedelta(minutes=1)
 ACKNOWLEDGED_KEY = "stream/erasures_acknowledged.json"
@@ -46,8 +52,40 @@ class Tombstones:
 
 
 def erasure_key(settings: Settings) -> bytes:
-    """Return the secret key of tombstones."""
-    return settings.erasure_key.get_secret_value().encode()
+    """Return the secret key of tombstones: the setting, or on one machine a file of its home, made at the first call.
+
+    Raises:
+        InvalidSettings: the lake lies in real S3, where machines must share one key, and none is set.
+    """
+    given = settings.erasure_key.get_secret_value()
+    if given:
+        return given.encode()
+    if settings.lake.startswith("s3://") and settings.aws_endpoint_url is None:
+        raise InvalidSettings(
+            f"STILLPOINT_ERASURE_KEY is missing; the tombstones of {settings.lake} need one secret that all parts share: "
+            "make it once (`openssl rand -hex 32`), keep it as long as the data, and set it everywhere"
+        )
+    return _own_key(settings.home / KEY_FILE)
+
+
+def _own_key(path: Path) -> bytes:
+    """Return the key in a file that only its owner reads. Made whole or not at all; of several makers one wins."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+        staged.touch(mode=0o600)
+        try:
+            staged.write_text(secrets.token_hex(32))
+            with suppress(FileExistsError):
+                os.link(staged, path)
+        finally:
+            staged.unlink()
+    key = path.read_bytes().strip()
+    if not key:
+        raise InvalidSettings(
+            f"{path} is empty; restore it from a backup, or set STILLPOINT_ERASURE_KEY to what it held"
+        )
+    return key
 
 
 def digest(key: bytes, user_id: str) -> str:
@@ -60,11 +98,20 @@ def read_tombstones(objects: Objects, key: bytes) -> Tombstones:
 
     Raises:
         CorruptData: an object below `erasures/` is no tombstone; ignoring it could bring a person back.
+        InvalidSettings: the tombstones were made with another key, and would be mute under this one.
     """
     until: dict[str, int] = {}
     count = 0
+    own = digest(key, KEY_MARK)
     for name in objects.list(PREFIX):
         who, _, moment = name.removeprefix(PREFIX).removesuffix(".json").partition("/")
+        if who == KEY_MARK:
+            if moment != own:
+                raise InvalidSettings(
+                    f"the tombstones in {objects.root}/{PREFIX} were made with another key; set STILLPOINT_ERASURE_KEY to "
+                    f"that key, or restore {KEY_FILE} in the home: with a wrong one, the erased would come back"
+                )
+            continue
         if len(who) != hashlib.sha256().digest_size * 2 or not moment.isdigit():
             raise CorruptData(f"{objects.root}/{name} is no tombstone; move it away")
         until[who] = max(until.get(who, 0), int(moment))
@@ -73,7 +120,14 @@ def read_tombstones(objects: Objects, key: bytes) -> Tombstones:
 
 
 def bury(objects: Objects, key: bytes, user_id: str, until: datetime) -> str:
-    """Write a tombstone, and return its digest. Writing it again changes nothing."""
+    """Write a tombstone, and return its digest. Writing it again changes nothing.
+
+    Raises:
+        InvalidSettings: earlier tombstones were made with another key.
+    """
+    read_tombstones(objects, key)
+    with suppress(AlreadyExists):
+        objects.create(f"{PREFIX}{KEY_MARK}/{digest(key, KEY_MARK)}.json", b"{}\n")
     who, moment = digest(key, user_id), to_micros(until)
     text = f'{{"until": "{from_micros(moment).isoformat()}"}}\n'
     with suppress(AlreadyExists):
