@@ -45,11 +45,11 @@ import json, resource, signal, sys
 from inference.worker_entry import create_worker
 from stillpoint.settings import Settings
 began = []
-stages = {"event to Kinesis": [], "stream": [], "queue": [], "worker": [], "whole": []}
+stages = {"event to Kinesis": [], "stream computes": [], "stream commits": [], "queue": [], "worker": [], "whole": []}
 def watch(report):
     for one in report.made:
         asked = one.request
-        moments = (asked.event_timestamp, asked.arrived_at, asked.enqueued_at, one.began, one.stored)
+        moments = (asked.event_timestamp, asked.arrived_at, asked.enqueued_at, one.sent, one.began, one.stored)
         for name, start, end in zip(stages, moments, moments[1:]):
             stages[name].append((end - start).total_seconds())
         stages["whole"].append((moments[-1] - moments[0]).total_seconds())

@@ -1,7 +1,7 @@
 """Which spans of an event's trace does a prediction add? (pure)
 
 Under the event: one span per request, from the record's arrival to the stored recommendation, and within it what it went
-through: the stream, the queue, reading, ranking, storing.
+through: the stream's computation and its commit, the queue, reading, ranking, storing.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,8 @@ def spans(made: Made) -> Iterator[Span]:
     )
     moments = (
         ("stream", request.arrived_at, request.enqueued_at),
-        ("queue", request.enqueued_at, made.began),
+        ("commit", request.enqueued_at, made.sent),
+        ("queue", made.sent, made.began),
         ("read", made.began, made.read),
         ("rank", made.read, made.ranked),
         ("store", made.ranked, made.stored),

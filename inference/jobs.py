@@ -39,11 +39,12 @@ Moment = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """One message as it came from the queue, and for which time."""
+    """One message as it came from the queue, for which time, and when it was put there if the queue tells."""
 
     receipt: str
     body: str
     receives: int = 1
+    sent: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Made:
 
     request: PredictionRequest
     prediction: Prediction
+    sent: datetime
     began: datetime
     read: datetime
     ranked: datetime
@@ -79,8 +81,16 @@ class JobReport:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    receipt: str
+    message: Delivered
     request: PredictionRequest
+
+    @property
+    def receipt(self) -> str:
+        return self.message.receipt
+
+    def sent(self, began: datetime) -> datetime:
+        """Return when the message was put on the queue, between what came before and after whatever clocks say."""
+        return max(self.request.enqueued_at, min(self.message.sent or self.request.enqueued_at, began))
 
     @property
     def happened(self) -> Moment:
@@ -118,7 +128,7 @@ class Jobs:
         jobs: list[_Job] = []
         for message in messages:
             try:
-                jobs.append(_Job(message.receipt, PredictionRequest.model_validate_json(message.body)))
+                jobs.append(_Job(message, PredictionRequest.model_validate_json(message.body)))
             except ValueError as error:
                 report.failed[message.receipt] = f"not a prediction request of version 1: {_first(error)}"
         newest = [job for job in jobs if _is_newest(job.request, (other.request for other in jobs))]
@@ -184,7 +194,7 @@ class Jobs:
             if gone:  # meanwhile: what was just stored must go too
                 self._recommendations.forget(job.request.user_id, job.request.kind, one.release)
             else:
-                kept.append((job, Made(job.request, one, began, read, ranked, written)))
+                kept.append((job, Made(job.request, one, job.sent(began), began, read, ranked, written)))
         report.erased += len(jobs) - len(kept)
         return kept
 

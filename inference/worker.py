@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from inference.dead_letters import DeadLetters
 from inference.following import Following
 from inference.jobs import Delivered, JobReport, Jobs
+from stillpoint.clock import from_micros
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -91,7 +92,7 @@ class Worker:
             QueueUrl=self._url,
             MaxNumberOfMessages=MESSAGES,
             WaitTimeSeconds=WAIT_SECONDS,
-            AttributeNames=["ApproximateReceiveCount"],
+            AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
         )
         return [delivered(one) for one in answer.get("Messages", ())], self._dead_letters
 
@@ -127,8 +128,10 @@ class Worker:
 
 def delivered(message: Mapping[str, Any]) -> Delivered:
     """Return a message as `receive_message` gives it."""
+    attributes = message.get("Attributes", {})
     return Delivered(
         receipt=message["ReceiptHandle"],
         body=message["Body"],
-        receives=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+        receives=int(attributes.get("ApproximateReceiveCount", 1)),
+        sent=from_micros(int(attributes["SentTimestamp"]) * 1_000) if "SentTimestamp" in attributes else None,
     )

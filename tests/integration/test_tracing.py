@@ -75,7 +75,7 @@ def test_an_event_and_the_recommendations_it_led_to_are_one_trace(
     thread = threading.Thread(target=worker.run)
     thread.start()
     deadline = time.monotonic() + 20
-    while len(exporter.get_finished_spans()) < 13 and time.monotonic() < deadline:
+    while len(exporter.get_finished_spans()) < 15 and time.monotonic() < deadline:
         time.sleep(0.05)
     worker.stop()
     thread.join()
@@ -86,13 +86,13 @@ def test_an_event_and_the_recommendations_it_led_to_are_one_trace(
         "event content_exit": None,
         "recommendation today": "event content_exit",
         "recommendation sleep": "event content_exit",
-    } | {stage: tree(spans)[stage] for stage in ("stream", "queue", "read", "rank", "store")}
-    children = [span for span in spans if span.name in ("stream", "queue", "read", "rank", "store")]
+    } | {stage: tree(spans)[stage] for stage in ("stream", "commit", "queue", "read", "rank", "store")}
+    children = [span for span in spans if span.name in ("stream", "commit", "queue", "read", "rank", "store")]
     for whole in (span for span in spans if span.name.startswith("recommendation")):
         parts = sorted(
             (one for one in children if one.parent.span_id == whole.context.span_id), key=lambda one: one.start_time
         )
-        assert [one.name for one in parts] == ["stream", "queue", "read", "rank", "store"]
+        assert [one.name for one in parts] == ["stream", "commit", "queue", "read", "rank", "store"]
         assert (parts[0].start_time, parts[-1].end_time) == (whole.start_time, whole.end_time)
         assert all(one.end_time == following.start_time for one, following in itertools.pairwise(parts))
     held = Recommendations(connect(settings.redis_serving.get_secret_value())).get("u1", [Kind.TODAY], "r0001")[0]
