@@ -48,6 +48,14 @@ class Contents:
         found: npt.NDArray[np.float64] = held[1]
         return found
 
+    def by_category(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Return a row of each category that occurs, and for each row which of these is its own; kept."""
+        if "by_category" not in self._kept:
+            _, first, own = np.unique(self.columns["category"].astype(str), return_index=True, return_inverse=True)
+            self._kept["by_category"] = first, own
+        held: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]] = self._kept["by_category"]
+        return held
+
     def take(self, rows: npt.NDArray[np.intp]) -> "Contents":
         """Return a choice of rows, in the order given."""
         return Contents(

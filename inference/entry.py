@@ -17,6 +17,7 @@ from inference.predict import Guard
 from inference.served_log import ServedLog
 from inference.service import Parts, Service
 from inference.tokens import Tokens
+from inference.tuning import hand_over_quickly
 from stillpoint.clock import system_clock
 from stillpoint.errors import StackUnavailable
 from stillpoint.presence import WorkerKind
@@ -35,6 +36,7 @@ def create_app() -> Starlette:
     """Return the HTTP application of this process; uvicorn calls it in each of its workers."""
     settings = Settings.load()
     logging.config.dictConfig(configuration(access=settings.http_log))
+    hand_over_quickly()
     lake = open_lake(settings)
     kinesis = client(settings, "kinesis")
     book = ObjectReleaseBook(lake.objects)

@@ -1,6 +1,5 @@
 """What do the online features say about one person at the moment of a request? (pure)"""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from inference.contents import feature_column
 from stillpoint.clock import from_micros
@@ -138,12 +138,12 @@ class _Logged:
             {
                 **seen,
                 "created_timestamp": _moment(created_us),
-                "values": json.dumps(
+                "values": orjson.dumps(
                     {
                         name: value.tolist() if isinstance(value, np.ndarray) else value
                         for name, value in zip(view.feature_names, row, strict=True)
                     }
-                ),
+                ).decode(),
             }
             for seen, created_us, row in zip(_seen(columns, view), created, zip(*values, strict=True), strict=True)
         ]

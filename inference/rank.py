@@ -15,13 +15,18 @@ import numpy.typing as npt
 from inference.contents import Contents
 from inference.person import Person
 from stillpoint.events import Category
-from stillpoint.features.request import REQUEST_INPUTS, request_time_features
+from stillpoint.features.declarations import CONTENT_PROFILES
+from stillpoint.features.request import REQUEST_FEATURES, compute
 from stillpoint.messages import Item, Kind
 
 CANDIDATES = 300
 FREE_SECONDS = 600.0
 CATEGORY_SHARE = 0.5
 _SLEEP_KIND = (Category.SLEEP, Category.MUSIC)
+
+_OF_ONE_CONTENT = frozenset(CONTENT_PROFILES.feature_names) - {"category"}
+_BY_CONTENT = tuple(one for one in REQUEST_FEATURES if _OF_ONE_CONTENT & set(one.inputs))
+_BY_CATEGORY = tuple(one for one in REQUEST_FEATURES if one not in _BY_CONTENT)
 
 
 class Scorer(Protocol):
@@ -98,9 +103,14 @@ def _least(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
 
 
 def model_columns(person: Person, contents: Contents) -> dict[str, npt.NDArray[Any]]:
-    """Return every column that models may take: the person's (length 1), the contents' and the request-time ones."""
+    """Return every column that models may take: the person's (length 1), the contents' and the request-time ones.
+
+    What depends on a content by its category alone is computed once per category.
+    """
     rows: dict[str, npt.NDArray[Any]] = {**person.columns, **contents.columns}
-    return rows | request_time_features({name: rows[name] for name in REQUEST_INPUTS})
+    first, own = contents.by_category()
+    of_categories = compute({**person.columns, "category": contents.columns["category"][first]}, _BY_CATEGORY)
+    return rows | compute(rows, _BY_CONTENT) | {name: values[own] for name, values in of_categories.items()}
 
 
 def rank(
@@ -115,6 +125,8 @@ def rank(
 ) -> Ranking:
     """Score the kind's candidates in one model call and return the best that may be shown. Ties go by content id."""
     pool = candidates(contents, kind)
+    if not len(pool):
+        return Ranking((), np.zeros(0), ())
     sequence_id = person.sequence_id if use_sequence else None
     if len(pool) > CANDIDATES:
         pool = retrieve(

@@ -8,10 +8,11 @@ import logging
 import queue
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from inference.predict import Prediction
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 FLUSH_SECONDS = 2.0
 BATCH = 2_000
 WAITING = 5_000
+TOGETHER = 8
+"""Rows turned into a table in one go, which keeps the interpreter from answering meanwhile."""
 
 
 def served_row(prediction: Prediction) -> dict[str, Any]:
@@ -144,14 +147,17 @@ class ServedLog:
             self.lost += table.num_rows
 
     def _table(self, predictions: Sequence[Prediction]) -> pa.Table:
-        rows = []
-        for prediction in predictions:
-            try:
-                rows.append(served_row(prediction))
-            except StillpointError as error:
-                self.lost += 1
-                log.error("a prediction cannot be logged: %s", error)
-        return pa.Table.from_pylist(rows, schema=SERVED_COLUMNS)
+        parts = [SERVED_COLUMNS.empty_table()]
+        for start in range(0, len(predictions), TOGETHER):
+            rows = []
+            for prediction in predictions[start : start + TOGETHER]:
+                try:
+                    rows.append(served_row(prediction))
+                except StillpointError as error:
+                    self.lost += 1
+                    log.error("a prediction cannot be logged: %s", error)
+            parts.append(_columns(rows))
+        return pa.concat_tables(parts).combine_chunks()
 
     def _written(self, writer: str, sequence: int, table: pa.Table, *, again: bool = False) -> bool:
         """Write a batch once, without the rows of the erased."""
@@ -172,3 +178,17 @@ class ServedLog:
             log.warning("the served log cannot be written, trying again: %s", error)
             return False
         return True
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows as a table. The long lists go by way of arrays, which is many times faster than value by value."""
+    arrays = []
+    for column in SERVED_COLUMNS:
+        values = [row[column.name] for row in rows]
+        if column.name in ("candidates", "scores") and rows:
+            flat = pa.concat_arrays([pa.array(one, column.type.value_type) for one in values])
+            offsets = np.cumsum([0, *(len(one) for one in values)], dtype=np.int32)
+            arrays.append(pa.ListArray.from_arrays(pa.array(offsets), flat, type=column.type))
+        else:
+            arrays.append(pa.array(values, column.type))
+    return pa.Table.from_arrays(arrays, schema=SERVED_COLUMNS)

@@ -47,6 +47,7 @@ from inference.rank import popular
 from inference.recommendations import parse, recommendation_key
 from inference.served_log import ServedLog
 from inference.tokens import Tokens
+from inference.tuning import keep_what_is_loaded
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import CorruptData, StackUnavailable, StillpointError
 from stillpoint.experiments import Experiment
@@ -116,6 +117,7 @@ class Service:
     @asynccontextmanager
     async def _life(self, app: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(self._parts.following.start)
+        keep_what_is_loaded()
         with drain_on_sigterm(self.gate):
             yield
         await asyncio.to_thread(self._parts.following.close)

@@ -5,6 +5,7 @@ import signal
 import sys
 import tempfile
 
+from inference.tuning import one_thread_per_process
 from stillpoint.errors import InvalidSettings
 from stillpoint.settings import Settings
 
@@ -30,6 +31,7 @@ def run_service(settings: Settings, *, host: str, port: int, workers: int) -> No
         InvalidSettings: the address is not loopback and there are no tokens, or the tokens cannot be read.
     """
     refuse_open_address(settings, host)
+    one_thread_per_process()
     if settings.http_tokens is not None:
         from inference.tokens import Tokens
 

@@ -120,6 +120,7 @@ class OnlineColumns:
                 self._features.append((column.name, f"{view.shown_as}__{column.name}", part, view, number))
         self._found: dict[str, int] = {}
         self._blocks: dict[tuple[int, ValueType], tuple[dict[int, int], npt.NDArray[Any], npt.NDArray[np.bool_]]] = {}
+        self._kept_gone: dict[str, tuple[npt.NDArray[np.bool_], list[int]]] = {}
         self._clocks: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]] = {}
 
     @property
@@ -148,13 +149,15 @@ class OnlineColumns:
         if type in VECTORISED:
             values, missing = self._numbers(part, view, place)
             result = values.astype(np.float64)
-            result[missing | self._withheld(view.shown_as, part)] = np.nan
+            result[missing] = np.nan
+            if self.mode is Mode.ENFORCE:
+                result[self._gone(view.shown_as)[1]] = np.nan
             return self._spread(result, part)
         if type in (ValueType.FLOAT_LIST, ValueType.DOUBLE_LIST):
             vectors = decode_vectors(type, part.stored(view.start + place))
             if vectors is not None:
-                withheld = self._withheld(view.shown_as, part)
-                if withheld.any():
+                withheld = self._gone(view.shown_as)[1] if self.mode is Mode.ENFORCE else []
+                if withheld:
                     vectors = vectors.copy()
                     vectors[withheld] = np.nan
                 return self._spread(vectors, part)
@@ -296,8 +299,15 @@ class OnlineColumns:
     def _withheld(self, shown_as: str, part: Fetched) -> npt.NDArray[np.bool_]:
         if self.mode is Mode.COMPAT:
             return np.zeros(len(part.keys), np.bool_)
-        withheld: npt.NDArray[np.bool_] = self._expired(shown_as) | (self._event_times(shown_as) == ABSENT_US)
-        return withheld
+        return self._gone(shown_as)[0]
+
+    def _gone(self, shown_as: str) -> tuple[npt.NDArray[np.bool_], list[int]]:
+        """Return which of a view's rows are missing or past their time-to-live, as a mask and by number; kept."""
+        held = self._kept_gone.get(shown_as)
+        if held is None:
+            mask = self._expired(shown_as) | (self._event_times(shown_as) == ABSENT_US)
+            held = self._kept_gone[shown_as] = mask, np.flatnonzero(mask).tolist()
+        return held
 
     def _statuses(self, part: Fetched, view: ViewAsked, place: int) -> npt.NDArray[np.uint8]:
         statuses = np.full(len(part.keys), Status.PRESENT, np.uint8)
@@ -371,7 +381,7 @@ class OnlineColumns:
             except (CorruptData, ValueError, ArithmeticError, OverflowError, OSError) as error:
                 raise corrupt_value(view.name, column.name, key, str(error)) from None
         if self.mode is Mode.ENFORCE:
-            for row in np.flatnonzero(self._withheld(view.shown_as, part)).tolist():
+            for row in self._gone(view.shown_as)[1]:
                 values[row] = None
         return values
 
