@@ -1,4 +1,4 @@
-"""`stillpoint snapshot`, `train` and `evaluate`: training from the command line.
+"""`stillpoint snapshot`, `train`, `deploy`, `undeploy` and `evaluate`: training from the command line.
 
 Builds the clients from the settings and passes them in; the work is in the modules beside it.
 """
@@ -153,6 +153,14 @@ def deploy(
     with Console(stderr=True).status(f"endpoint {endpoint}"):
         run(_sagemaker(settings), _lake(settings), settings, endpoint=endpoint, model_sha256=model)
     _report(as_json, {"endpoint": endpoint, "model": model})
+
+
+def undeploy(endpoint: Annotated[str, typer.Argument(help="Its name.")], as_json: AsJson = False) -> None:
+    """Delete a SageMaker endpoint with its configurations; the model stays in the lake."""
+    from training.sagemaker_job import undeploy as run
+
+    run(_sagemaker(Settings.load()), endpoint=endpoint)
+    _report(as_json, {"deleted": endpoint})
 
 
 def _sagemaker(settings: Settings) -> Any:

@@ -181,7 +181,9 @@ def undeploy(client: "SageMakerClient", *, endpoint: str) -> None:
     """Delete an endpoint with its configurations and models; what lies in the lake stays. Nothing happens if there is none."""
     if _exists(client, endpoint):
         client.delete_endpoint(EndpointName=endpoint)
-    names = [one["EndpointConfigName"] for one in client.list_endpoint_configs(NameContains=endpoint)["EndpointConfigs"]]
+    names = [
+        one["EndpointConfigName"] for one in client.list_endpoint_configs(NameContains=endpoint)["EndpointConfigs"]
+    ]
     for name in names:
         if _NAME.fullmatch(name.removeprefix(endpoint)):
             client.delete_endpoint_config(EndpointConfigName=name)

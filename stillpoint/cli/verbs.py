@@ -50,6 +50,7 @@ VERBS = (
     Verb("snapshot", "training.cli:snapshot", "Make a point-in-time training set.", _MODEL),
     Verb("train", "training.cli:train", "Train a model on a snapshot.", _MODEL),
     Verb("deploy", "training.cli:deploy", "Put a model behind a SageMaker endpoint.", _MODEL),
+    Verb("undeploy", "training.cli:undeploy", "Delete a SageMaker endpoint.", _MODEL),
     Verb("evaluate", "training.cli:evaluate", "Compare a model with its baselines.", _MODEL),
     Verb("release", "release.cli:release", "Prepare, check, switch, roll back and retire releases.", _MODEL),
     Verb("retrain", "release.cli:retrain", "Snapshot, train, prepare, check and switch.", _MODEL),

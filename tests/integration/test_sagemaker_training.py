@@ -7,7 +7,6 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from stillpoint.settings import Settings
 from tests.training_world import World, make_world
 from training import sagemaker_program
 from training.sagemaker_job import ARTIFACTS, collect, deploy, fetch_artifact, train_at_sagemaker, undeploy
-from training.train import keep, report_key
+from training.train import keep, report_key, train
 
 SEED = 7
 
@@ -85,9 +84,7 @@ def site(aws: AwsServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     settings = Settings(
         _env_file=None, lake=lake.root, aws_endpoint_url=aws.endpoint_url, sagemaker_endpoint_url=server.endpoint_url
     )
-    yield Site(
-        world, settings, boto3.client("sagemaker", **sagemaker), boto3.client("sagemaker-runtime", **sagemaker)
-    )
+    yield Site(world, settings, boto3.client("sagemaker", **sagemaker), boto3.client("sagemaker-runtime", **sagemaker))
     server.stop()
 
 
@@ -101,15 +98,12 @@ def archive(files: dict[str, bytes]) -> bytes:
     return sink.getvalue()
 
 
-def other_model(site: Site) -> ModelBundle:
-    bundle = site.world.trained.bundle
-    return ModelBundle(
-        bundle.manifest.model_copy(update={"created_at": datetime(2026, 10, 1, tzinfo=UTC)}),
-        ranker=bundle.ranker,
-        user_factors=bundle.user_factors,
-        content_factors=bundle.content_factors,
-        content_ids=bundle.content_ids,
-    )
+@pytest.fixture(scope="module")
+def other(site: Site) -> ModelBundle:
+    """A second model in the lake."""
+    bundle = train(site.world.lake, site.world.snapshot, mapping_version=1, seed=8, with_baselines=False).bundle
+    site.world.lake.objects.put(bundle.key, bundle.data)
+    return bundle
 
 
 def request_for(bundle: ModelBundle, site: Site) -> tuple[dict[str, Any], list[str]]:
@@ -131,7 +125,7 @@ def test_reason_of_a_training_that_fails_reaches_who_started_it(site: Site) -> N
     with pytest.raises(StackUnavailable) as caught:
         site.train("no-such-snapshot", snapshot_id="5" * 16)
     assert "training job no-such-snapshot failed: AlgorithmError" in str(caught.value)
-    assert f"no snapshot {'5' * 16}" in str(caught.value)
+    assert f"there is no snapshot '{'5' * 16}'" in str(caught.value)
     with pytest.raises(ObjectMissing):
         site.world.lake.objects.get(f"{ARTIFACTS}/no-such-snapshot/output/model.tar.gz")
 
@@ -150,7 +144,7 @@ def test_job_that_could_not_read_the_lake_is_not_started(site: Site, tmp_path: P
 
 
 def test_artifact_elsewhere_is_refused(site: Site) -> None:
-    with pytest.raises(InvalidInput, match="the artifact is at 's3://other/model.tar.gz'; expected it below"):
+    with pytest.raises(InvalidInput, match=r"the artifact is at 's3://other/model\.tar\.gz'; expected it below"):
         fetch_artifact(site.world.lake, "s3://other/model.tar.gz")
 
 
@@ -182,15 +176,14 @@ def test_wrong_artifact_is_refused_and_leaves_nothing(
 def test_mapping_of_other_people_is_refused(lake: Lake, site: Site, tmp_path: Path) -> None:
     sagemaker_program.write(site.world.trained, tmp_path)
     (tmp_path / sagemaker_program.MAPPING).write_text('{"user_ids": ["one"]}')
-    with pytest.raises(ModelRefused, match="maps 1 people and its model knows .* do not belong together"):
+    with pytest.raises(ModelRefused, match=r"maps 1 people and its model knows .* do not belong together"):
         collect(lake, archive({path.name: path.read_bytes() for path in tmp_path.iterdir()}))
     assert list(lake.objects.list("")) == []
 
 
-def test_endpoint_scores_as_the_bundle_does_and_an_update_drops_no_request(site: Site) -> None:
-    lake, first, second = site.world.lake, site.world.trained.bundle, other_model(site)
-    for bundle in (first, second):
-        lake.objects.put(bundle.key, bundle.data)
+def test_endpoint_scores_as_the_bundle_does_and_an_update_drops_no_request(site: Site, other: ModelBundle) -> None:
+    lake, first, second = site.world.lake, site.world.trained.bundle, other
+    lake.objects.put(first.key, first.data)
     columns, content_ids = request_for(first, site)
     request = {"columns": columns, "content_ids": content_ids, "sequence_id": 0}
     deploy(site.client, lake, site.settings, endpoint="ranker", model_sha256=first.sha256)
@@ -228,22 +221,22 @@ def test_model_whose_bytes_are_not_its_name_is_never_deployed(site: Site) -> Non
     lake, bundle = site.world.lake, site.world.trained.bundle
     wrong = "f" * 64
     lake.objects.put(f"models/{wrong}.tar.gz", bundle.data)
-    with pytest.raises(ModelRefused, match="digest|sha256"):
+    with pytest.raises(ModelRefused, match=r"digest|sha256"):
         deploy(site.client, lake, site.settings, endpoint="wrong", model_sha256=wrong)
     assert site.client.list_endpoints(NameContains="wrong")["Endpoints"] == []
 
 
-def test_container_that_dies_at_start_leaves_the_former_model_answering(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_container_that_dies_at_start_leaves_the_former_model_answering(
+    site: Site, other: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lake, good = site.world.lake, site.world.trained.bundle
     lake.objects.put(good.key, good.data)
     deploy(site.client, lake, site.settings, endpoint="steady", model_sha256=good.sha256)
     columns, content_ids = request_for(good, site)
-    next_model = other_model(site)
-    lake.objects.put(next_model.key, next_model.data)
     put = lake.objects.put
     monkeypatch.setattr(lake.objects, "put", lambda key, data: put(key, archive({"empty": b""})))
     with pytest.raises(StackUnavailable, match=r"endpoint steady did not take the model: .*holds 0 bundles"):
-        deploy(site.client, lake, site.settings, endpoint="steady", model_sha256=next_model.sha256)
+        deploy(site.client, lake, site.settings, endpoint="steady", model_sha256=other.sha256)
     answer = site.invoke("steady", {"columns": columns, "content_ids": content_ids, "sequence_id": None})
     assert answer["model_sha256"] == good.sha256
     undeploy(site.client, endpoint="steady")
@@ -274,6 +267,9 @@ def test_job_and_endpoint_through_the_sagemaker_sdk(site: Site, monkeypatch: pyt
         monkeypatch.setenv(name, value)
     from sagemaker.core.resources import TrainingJob
     from sagemaker.core.shapes import AlgorithmSpecification, OutputDataConfig, ResourceConfig, StoppingCondition
+    from sagemaker.core.utils.utils import SageMakerClient
+
+    SageMakerClient.reset()
 
     lake = site.world.lake
     job = TrainingJob.create(

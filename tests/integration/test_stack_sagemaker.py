@@ -248,6 +248,9 @@ def test_sagemaker_core_creates_and_invokes(server: SageMakerServer, monkeypatch
         monkeypatch.setenv(name, value)
     from sagemaker.core.resources import Endpoint, EndpointConfig, Model
     from sagemaker.core.shapes import ContainerDefinition, ProductionVariant
+    from sagemaker.core.utils.utils import SageMakerClient
+
+    SageMakerClient.reset()
 
     Model.create(
         model_name="core",
