@@ -107,7 +107,7 @@ def make_snapshot(
         parts.append(_features(store, references, spine.slice(start, CHUNK_ROWS)))
         progress(min(1.0, (start + CHUNK_ROWS) / len(spine)))
     rows = pa.concat_tables(parts).combine_chunks()
-    data = _parquet(rows)
+    data, rows_sha256 = stored_rows(rows)
     body: dict[str, Any] = {
         "format_version": 1,
         "feature_service": RANKER_SERVICE,
@@ -120,7 +120,7 @@ def make_snapshot(
         "encoder_sha256": encoder_sha256,
         "label": definition,
         "data": "simulated" if _is_simulated(lake) else "observed",
-        "rows_sha256": hashlib.sha256(data).hexdigest(),
+        "rows_sha256": rows_sha256,
     }
     identity = SnapshotManifest(id="", **body).model_dump_json().encode()
     manifest = SnapshotManifest(id=f"s{hashlib.sha256(identity).hexdigest()[:16]}", **body)
@@ -130,6 +130,13 @@ def make_snapshot(
     with suppress(AlreadyExists):  # The same inputs were taken before; the id says that the bytes are equal.
         lake.objects.create(f"{folder}/manifest.json", (manifest.model_dump_json(indent=1) + "\n").encode())
     return Snapshot(manifest, rows)
+
+
+def stored_rows(rows: pa.Table) -> tuple[bytes, str]:
+    """Return rows as they are stored, Parquet, and their digest. Equal rows give equal bytes."""
+    sink = io.BytesIO()
+    pq.write_table(rows, sink, compression="zstd", coerce_timestamps="us")
+    return sink.getvalue(), hashlib.sha256(sink.getbuffer()).hexdigest()
 
 
 def load_snapshot(lake: Lake, snapshot_id: str, *, folder: str | None = None) -> Snapshot:
@@ -285,12 +292,6 @@ def _nullable(values: np.ndarray) -> pa.Array:
 
 def _plain(type: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_large_string(type) or pa.types.is_string_view(type) else type
-
-
-def _parquet(rows: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(rows, sink, compression="zstd", coerce_timestamps="us")
-    return sink.getvalue()
 
 
 def _is_simulated(lake: Lake) -> bool:
