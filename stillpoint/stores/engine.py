@@ -7,6 +7,7 @@ be killed and run again, and may run beside a live stream: the ordered writer ne
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.engine_pace import Pace, Progress, at_most, slowest, wait_for, while_absent
 from stillpoint.stores.engine_sink import Sink, open_sink
-from stillpoint.stores.offline import StillpointOfflineStore, latest_tables
+from stillpoint.stores.offline import StillpointOfflineStore, latest_tables, open_source
 from stillpoint.stores.offline_latest import Pull
 
 View = Any
@@ -120,9 +121,12 @@ class StillpointEngine(ComputeEngine):
     def _fill(self, registry: BaseRegistry, task: MaterializationTask) -> None:
         """Write each entity's latest row. An error stops the fill; what is written stays, and a new run completes it."""
         view = task.feature_view
-        sink = open_sink(self.repo_config, self.online_store, view)
         entities = [registry.get_entity(name, task.project) for name in view.entities if name != "__dummy"]
         meter = _Meter(view.name, task.tqdm_builder, self.on_progress)
+        if getattr(self.repo_config.offline_store, "spark_parts", None):
+            self._fill_on_spark(task, entities, meter)
+            return
+        sink = open_sink(self.repo_config, self.online_store, view)
         pace = self._pace()
         with ThreadPoolExecutor(self.settings.workers) as pool:
             under_way: set[Future[int]] = set()
@@ -135,6 +139,21 @@ class StillpointEngine(ComputeEngine):
                         meter.add(sum(future.result() for future in done))
                     under_way.add(pool.submit(_write, sink, batch))
             meter.add(sum(future.result() for future in under_way))
+        meter.close()
+
+    def _fill_on_spark(self, task: MaterializationTask, entities: list[Entity], meter: "_Meter") -> None:
+        """Fill from Spark's executors. They write as fast as they can: a pace is one process's."""
+        from stillpoint.stores.on_spark import fill_on_spark
+
+        settings = self.repo_config.offline_store
+        pull, mapping = _pull(task, entities)
+        source = open_source(self.repo_config, task.feature_view.batch_source, pull.first, pull.last)
+        write = partial(
+            _write_part, self.repo_config, self.online_store, task.feature_view, mapping, self.settings.batch_rows
+        )
+        written = fill_on_spark(source, pull, write, chunk_rows=settings.chunk_rows, parts=settings.spark_parts)
+        meter.expect(written)
+        meter.add(written)
         meter.close()
 
     def _pace(self) -> Pace:
@@ -152,15 +171,7 @@ class StillpointEngine(ComputeEngine):
         mapping = view.batch_source.field_mapping or {}
         tables: Iterable[pa.Table]
         if isinstance(self.offline_store, StillpointOfflineStore):
-            pull = Pull(
-                keys=tuple(keys),
-                features=tuple(features),
-                event=event,
-                created=created or None,
-                first=None if task.disable_event_timestamp else to_micros(task.start_time),
-                last=to_micros(task.end_time),
-            )
-            tables = latest_tables(self.repo_config, view.batch_source, pull)
+            tables = latest_tables(self.repo_config, view.batch_source, _pull(task, entities)[0])
         else:
             job = self.offline_store.pull_latest_from_table_or_query(
                 config=self.repo_config,
@@ -189,6 +200,28 @@ def engine_of(store: FeatureStore) -> StillpointEngine:
             f"batch_engine is {type(engine).__name__}; set it to stillpoint.stores.engine.StillpointEngine"
         )
     return engine
+
+
+def _pull(task: MaterializationTask, entities: list[Entity]) -> tuple[Pull, dict[str, str]]:
+    """Return which columns of the source a fill reads, and the view's names for them."""
+    view = task.feature_view
+    keys, features, event, created = _get_column_names(view, entities)
+    pull = Pull(
+        keys=tuple(keys),
+        features=tuple(features),
+        event=event,
+        created=created or None,
+        first=None if task.disable_event_timestamp else to_micros(task.start_time),
+        last=to_micros(task.end_time),
+    )
+    return pull, view.batch_source.field_mapping or {}
+
+
+def _write_part(config: Any, store: Any, view: View, mapping: dict[str, str], rows: int, table: pa.Table) -> int:
+    """Write one executor's latest rows."""
+    sink = open_sink(config, store, view)
+    table = table.rename_columns([mapping.get(name, name) for name in table.column_names])
+    return sum(_write(sink, batch) for batch in _batches(table, rows))
 
 
 def _needs_computing(view: View) -> bool:

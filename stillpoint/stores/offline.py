@@ -68,6 +68,9 @@ class StillpointOfflineStoreConfig(FeastConfigBaseModel):
     s3: S3Config = S3Config()
     chunk_rows: int = Field(default=2_000_000, ge=1, description="Rows of a source that are read at once.")
     rows_in_memory: int = Field(default=20_000_000, ge=1, description="Rows whose keys and times are held at once.")
+    spark_parts: int | None = Field(
+        default=None, ge=1, description="Join and fill on Spark's executors, in so many parts; unset: in this process."
+    )
 
 
 class StillpointOfflineStore(OfflineStore):
@@ -123,8 +126,18 @@ class StillpointOfflineStore(OfflineStore):
 
         cutoff = settings.created_cutoff or filter_by_created_timestamp
         limits = Limits(chunk_rows=settings.chunk_rows, key_rows=settings.rows_in_memory)
+
+        def joined() -> pa.Table:
+            if settings.spark_parts is None:
+                return join_history(spine, views, opened, cutoff=cutoff, limits=limits, since=since)
+            from stillpoint.stores.on_spark import join_on_spark
+
+            return join_on_spark(
+                spine, views, opened, cutoff=cutoff, limits=limits, since=since, parts=settings.spark_parts
+            )
+
         return StillpointRetrievalJob(
-            lambda: join_history(spine, views, opened, cutoff=cutoff, limits=limits, since=since),
+            joined,
             access=_access(config, None),
             full_feature_names=full_feature_names,
             on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),

@@ -10,7 +10,7 @@ import pyarrow as pa
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.offline_types import stored_type
 from stillpoint.stores.point_in_time import UNKNOWN, Rows, newest_per_code
-from stillpoint.stores.sources import SourceTable, utc_micros
+from stillpoint.stores.sources import Chunk, SourceTable, utc_micros
 
 _EVENT, _CREATED, _CODE = "__event", "__created", "__code"
 
@@ -49,9 +49,10 @@ def all_rows(source: SourceTable, pull: Pull, *, chunk_rows: int) -> pa.Table:
     """Return every row in the range (both ends included), in the source's order."""
     check_pull(source, pull)
     parts = [
-        _in_range(chunk.read(pull.columns), pull, source).select(pull.columns) for chunk in source.chunks(chunk_rows)
+        _in_range(chunk.read(pull.columns), pull, source.name).select(pull.columns)
+        for chunk in source.chunks(chunk_rows)
     ]
-    return _to_arrow(pl.concat(parts, how="vertical_relaxed"), source)
+    return to_arrow(pl.concat(parts, how="vertical_relaxed"), source.schema)
 
 
 def latest_rows(source: SourceTable, pull: Pull, *, chunk_rows: int, entities_at_once: int) -> Iterator[pa.Table]:
@@ -66,20 +67,32 @@ def latest_rows(source: SourceTable, pull: Pull, *, chunk_rows: int, entities_at
     for partition in range(partitions):
         kept: pl.DataFrame | None = None
         for chunk in source.chunks(chunk_rows):
-            frame = _in_range(chunk.read(pull.columns), pull, source)
-            frame = frame.filter(
-                pl.all_horizontal(pl.col(key).is_not_null() for key in pull.keys) if pull.keys else True
-            )
+            frame = _readable(chunk, pull, source.name)
             if partitions > 1 and pull.keys:
                 frame = frame.filter(pl.struct(pull.keys).hash() % partitions == partition)
             frame = _newest(frame, pull)
             kept = frame if kept is None else _newest(pl.concat([kept, frame], how="vertical_relaxed"), pull)
         if kept is not None and (kept.height or partition == 0):
-            yield _to_arrow(kept.select(pull.columns), source)
+            yield to_arrow(kept.select(pull.columns), source.schema)
 
 
-def _in_range(frame: pl.DataFrame, pull: Pull, source: SourceTable) -> pl.DataFrame:
-    where = f"source {source.name!r}"
+def candidates(chunk: Chunk, pull: Pull, source: str) -> pl.DataFrame:
+    """Return each entity's latest row within one chunk; `merged` makes one of the chunks."""
+    return _newest(_readable(chunk, pull, source), pull)
+
+
+def merged(frames: Sequence[pl.DataFrame], pull: Pull) -> pl.DataFrame:
+    """Return each entity's latest row among chunks' candidates, given in the chunks' order."""
+    return _newest(pl.concat(frames, how="vertical_relaxed"), pull)
+
+
+def _readable(chunk: Chunk, pull: Pull, source: str) -> pl.DataFrame:
+    frame = _in_range(chunk.read(pull.columns), pull, source)
+    return frame.filter(pl.all_horizontal(pl.col(key).is_not_null() for key in pull.keys) if pull.keys else True)
+
+
+def _in_range(frame: pl.DataFrame, pull: Pull, source: str) -> pl.DataFrame:
+    where = f"source {source!r}"
     frame = frame.with_columns(utc_micros(pull.event, frame.schema[pull.event], where).alias(_EVENT))
     keep = pl.col(_EVENT).is_not_null()
     if pull.first is not None:
@@ -111,6 +124,7 @@ def _newest(frame: pl.DataFrame, pull: Pull) -> pl.DataFrame:
     return frame[newest_per_code(Rows(code=codes, event=frame[_EVENT].to_numpy(), created=created))]
 
 
-def _to_arrow(frame: pl.DataFrame, source: SourceTable) -> pa.Table:
+def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """Return a frame in the types of the source."""
     names: Sequence[str] = frame.columns
-    return pa.table([stored_type(frame[name], source.schema.field(name).type) for name in names], names=list(names))
+    return pa.table([stored_type(frame[name], schema.field(name).type) for name in names], names=list(names))

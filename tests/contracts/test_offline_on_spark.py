@@ -1,0 +1,159 @@
+"""Do executors join and fill exactly as one machine does, on data with every trap?"""
+
+import contextlib
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
+from feast.repo_config import RepoConfig
+from feast.types import Float64, Int64, String
+
+from ingestion.spark import spark_session
+from stillpoint.settings import Settings
+
+NOW = datetime(2026, 3, 10, tzinfo=UTC)
+US = pa.timestamp("us", tz="UTC")
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    home = tmp_path_factory.mktemp("spark")
+    return spark_session(Settings(_env_file=None, home=home), "offline-on-spark", master="local[2]")
+
+
+def write_traps(folder: Path) -> None:
+    """Write sources with ties, replays, null keys, values equal in time and creation, and keys that look like pairs."""
+    random = np.random.default_rng(11)
+    count = 6_000
+    event = [NOW - timedelta(seconds=int(s)) for s in random.integers(0, 86_400, count)]
+    lag = [timedelta(seconds=int(s)) for s in random.choice([0, 0, 5, 60, 7_200], count)]
+    users = [None if n % 97 == 0 else f"u{n}" for n in random.integers(0, 300, count)]
+    table = pa.table(
+        {
+            "user_id": pa.array(users, pa.string()),
+            "event_timestamp": pa.array(event, US),
+            "created_timestamp": pa.array([e + one for e, one in zip(event, lag, strict=True)], US),
+            "plays": pa.array([None if n % 50 == 0 else n for n in range(count)], pa.int64()),
+            "rate": random.random(count),
+        }
+    )
+    replayed = pa.concat_tables([table, table.slice(100, 400), table.slice(0, 50)])
+    folder.mkdir()
+    for number in range(3):  # several files, so that chunks are read by several tasks
+        pq.write_table(replayed.slice(number * 2_150, 2_150), folder / f"part-{number}.parquet", row_group_size=300)
+    pairs = pa.table(
+        {
+            "user_id": ["u1", "u11", "u1", "u2"] * 2,
+            "content_id": ["1c", "c", "1c", "c"] * 2,
+            "event_timestamp": pa.array([NOW - timedelta(hours=h) for h in (5, 5, 4, 4, 3, 3, 2, 2)], US),
+            "score": [float(n) for n in range(8)],
+        }
+    )
+    pq.write_table(pairs, folder.with_name("pairs.parquet"))
+
+
+def open_store(folder: Path, server: Any, name: str, parts: int | None) -> FeatureStore:
+    offline = {"type": "stillpoint.stores.offline.StillpointOfflineStore", "chunk_rows": 500, "created_cutoff": True}
+    store = FeatureStore(
+        config=RepoConfig(
+            project=name,
+            provider="local",
+            registry=str(folder / f"{name}.pb"),
+            online_store={
+                "type": "stillpoint.stores.online.StillpointOnlineStore",
+                "connection_string": server.connection_string,
+            },
+            offline_store={**offline, **({"spark_parts": parts} if parts else {})},
+            batch_engine={"type": "stillpoint.stores.engine.StillpointEngine"},
+            entity_key_serialization_version=3,
+        )
+    )
+    user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
+    content = Entity(name="content", join_keys=["content_id"], value_type=ValueType.STRING)
+    times = {"timestamp_field": "event_timestamp"}
+    taste = FeatureView(
+        name="taste",
+        entities=[user],
+        ttl=timedelta(hours=6),
+        schema=[
+            Field(name="user_id", dtype=String),
+            Field(name="plays", dtype=Int64),
+            Field(name="rate", dtype=Float64),
+        ],
+        source=FileSource(path=str(folder / "taste"), created_timestamp_column="created_timestamp", **times),
+    )
+    pair = FeatureView(
+        name="pair",
+        entities=[user, content],
+        ttl=timedelta(hours=2),
+        schema=[
+            Field(name="user_id", dtype=String),
+            Field(name="content_id", dtype=String),
+            Field(name="score", dtype=Float64),
+        ],
+        source=FileSource(path=str(folder / "pairs.parquet"), **times),
+    )
+    store.apply([user, content, taste, pair])
+    return store
+
+
+@pytest.fixture
+def stores(tmp_path: Path, redis_server: Any, unique: str) -> list[FeatureStore]:
+    write_traps(tmp_path / "taste")
+    return [
+        open_store(tmp_path, redis_server, f"{unique}_{kind}", parts) for kind, parts in (("here", None), ("spark", 3))
+    ]
+
+
+def test_executors_join_exactly_what_one_machine_joins(stores: list[FeatureStore], spark: Any) -> None:
+    random = np.random.default_rng(5)
+    spine = pd.DataFrame(
+        {
+            "user_id": [None if n % 31 == 0 else f"u{n}" for n in random.integers(0, 310, 900)],
+            "content_id": random.choice(["c", "1c", "none"], 900),
+            "event_timestamp": [NOW - timedelta(seconds=int(s)) for s in random.integers(0, 90_000, 900)],
+            "label": random.integers(0, 2, 900),
+        }
+    )
+    spine = pd.concat([spine, spine.head(40)], ignore_index=True)
+    features = ["taste:plays", "taste:rate", "pair:score"]
+    here, there = (store.get_historical_features(entity_df=spine, features=features).to_arrow() for store in stores)
+    assert there.schema == here.schema
+    assert there.equals(here)
+    assert here["plays"].null_count not in (0, here.num_rows)
+    assert here["score"].null_count not in (0, here.num_rows)
+
+
+def test_executors_fill_exactly_what_one_machine_fills(
+    stores: list[FeatureStore], spark: Any, redis_server: Any
+) -> None:
+    for store in stores:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            store.materialize(start_date=NOW - timedelta(days=2), end_date=NOW)
+    client = redis_server.client()
+    here, there = (
+        {
+            key.removesuffix(store.project.encode()): client.hgetall(key)
+            for key in client.scan_iter(match=f"*{store.project}")
+        }
+        for store in stores
+    )
+    assert len(here) > 290
+    assert there == here
+
+
+def test_a_source_that_lacks_a_column_is_refused_alike(stores: list[FeatureStore], spark: Any) -> None:
+    spine = pd.DataFrame({"event_timestamp": [NOW], "other": ["u1"]})
+    said = []
+    for store in stores:
+        with pytest.raises(Exception) as refusal:
+            store.get_historical_features(entity_df=spine, features=["taste:plays"]).to_arrow()
+        said.append(str(refusal.value))
+    assert all("user_id" in text for text in said)
