@@ -42,6 +42,9 @@ from stillpoint.settings import Colour, Settings
 CONTENTS = 300
 WORK = """
 import json, resource, signal, sys
+from inference.tuning import hand_over_quickly, keep_what_is_loaded, one_thread_per_process
+one_thread_per_process()
+hand_over_quickly()
 from inference.worker_entry import create_worker
 from stillpoint.settings import Settings
 began = []
@@ -55,6 +58,7 @@ def watch(report):
         stages["whole"].append((moments[-1] - moments[0]).total_seconds())
     began.append((report.made[0].began.timestamp(), report.made[-1].stored.timestamp(), report.done + report.coalesced) if report.made else None)
 worker, close = create_worker(Settings.load(), watch)
+keep_what_is_loaded()
 signal.signal(signal.SIGTERM, lambda *_: worker.stop())
 print("ready", flush=True)
 worker.run()

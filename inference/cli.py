@@ -35,10 +35,15 @@ def serve(
 
 def worker() -> None:
     """Answer prediction requests from the queue until SIGTERM or Ctrl-C; the batch under way is finished first."""
+    from inference.tuning import hand_over_quickly, keep_what_is_loaded, one_thread_per_process
+
+    one_thread_per_process()
     from inference.worker_entry import create_worker
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    hand_over_quickly()
     running, close = create_worker(Settings.load())
+    keep_what_is_loaded()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.stop())
     try:

@@ -1,12 +1,14 @@
 """How does a local worker drain the prediction queue?
 
-Long polling; messages that take long stay invisible by a heartbeat; a stop lets the batch under way finish. While nothing
+Long polling; messages that take long stay invisible by a heartbeat; while more wait, the next batch is received during
+the work on this one; a stop lets what was received be finished. While nothing
 can be done at all, as when Redis is away, it waits longer and longer: an outage must not use up the receives of requests.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -50,33 +52,42 @@ class Worker:
         self._url = ""
         self._dead_letters: DeadLetters | None = None
         self._barren = 0
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="receive")
+        self._ahead: Future[list[Delivered]] | None = None
 
     def stop(self) -> None:
-        """Ask for an end after the batch under way."""
+        """Ask for an end after what was received."""
         self._stop.set()
 
     def run(self) -> None:
         """Receive and work off until told to stop. Trouble with a server is waited out."""
-        while not self._stop.is_set():
+        while not self._stop.is_set() or self._ahead is not None:
             try:
                 self._once()
             except Exception as error:  # noqa: BLE001  messages come back by themselves; the worker must live
                 log.warning("the queue cannot be read, trying again: %s", error)
                 self._stop.wait(1.0)
+        self._pool.shutdown()
 
     def _once(self) -> None:
         loaded = self._following.current
         if loaded is None:
             self._stop.wait(0.2)
             return
-        messages, dead_letters = self._receive()
+        if self._dead_letters is None:
+            self._url = self._client.get_queue_url(QueueName=self._queue)["QueueUrl"]
+            self._dead_letters = DeadLetters(self._client, self._url)
+        ahead, self._ahead = self._ahead, None
+        messages = self._receive() if ahead is None else ahead.result()
         if not messages:
             return
+        if len(messages) == MESSAGES and not self._barren and not self._stop.is_set():
+            self._ahead = self._pool.submit(self._receive)
         with self._invisible(messages):
             report = self._jobs.run(loaded, messages)
         for reason in report.failed.values():
             log.warning("a prediction request goes back to the queue: %s", reason)
-        buried = dead_letters.bury(messages, report.failed)
+        buried = self._dead_letters.bury(messages, report.failed)
         done = [message for message in messages if message.receipt not in report.failed]
         self._delete([*done, *buried])
         self._on_report(report)
@@ -84,17 +95,14 @@ class Worker:
         if self._barren:
             self._stop.wait(min(LONGEST_PAUSE_SECONDS, 0.25 * 2**self._barren))
 
-    def _receive(self) -> tuple[list[Delivered], DeadLetters]:
-        if self._dead_letters is None:
-            self._url = self._client.get_queue_url(QueueName=self._queue)["QueueUrl"]
-            self._dead_letters = DeadLetters(self._client, self._url)
+    def _receive(self) -> list[Delivered]:
         answer = self._client.receive_message(
             QueueUrl=self._url,
             MaxNumberOfMessages=MESSAGES,
             WaitTimeSeconds=WAIT_SECONDS,
             AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
         )
-        return [delivered(one) for one in answer.get("Messages", ())], self._dead_letters
+        return [delivered(one) for one in answer.get("Messages", ())]
 
     def _delete(self, messages: Sequence[Delivered]) -> None:
         """Take messages off the queue. One that stays is done again, which changes nothing."""

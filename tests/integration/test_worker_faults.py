@@ -289,3 +289,20 @@ def test_a_burst_is_worked_off_and_then_a_request_is_as_quick_as_before(worlds: 
     world.rest()
     assert all(world.held(f"u{n}", list(Kind)[n % 2]) for n in range(20))
     assert world.received(world.dead) == []
+
+
+def test_a_graceful_stop_amid_a_burst_leaves_nothing_half_done_and_nothing_under_way(worlds: Worlds) -> None:
+    world = worlds()
+    burst(world, 300)
+    world.work()
+    until(lambda: world.held("u0"), "the first batches are done")
+    world.rest()
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = world.sqs.get_queue_attributes(QueueUrl=world.queue, AttributeNames=names)["Attributes"]
+    assert int(found["ApproximateNumberOfMessages"]) > 0, "the stop came too late to show anything"
+    assert int(found["ApproximateNumberOfMessagesNotVisible"]) == 0
+    assert len({row["recommendation_id"] for row in world.served()}) == len(world.served())
+    world.work()
+    until(world.drained, "another worker does the rest")
+    world.rest()
+    assert world.received(world.dead) == []
