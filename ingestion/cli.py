@@ -171,10 +171,13 @@ def backfill(
     from ingestion.backfill import backfill as run
     from ingestion.backfill import day_range
     from ingestion.spark import spark_session
+    from stillpoint.under_way import announced
 
     settings = Settings.load()
     session = spark_session(settings, "stillpoint-backfill", master="local[2]") if spark else None
-    counts = run(_lake(settings), day_range(_day(first), _day(last)), at=system_clock(), spark=session)
+    lake = _lake(settings)
+    with announced(lake.objects, "stillpoint backfill", clock=system_clock):
+        counts = run(lake, day_range(_day(first), _day(last)), at=system_clock(), spark=session)
     _print(counts, as_json, "rows written: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
@@ -189,6 +192,7 @@ def daily(
     from stillpoint.encoder import WordLlamaEncoder
     from stillpoint.stores.connection import connect
     from stillpoint.stores.writer import OnlineWriter
+    from stillpoint.under_way import announced
 
     settings = Settings.load()
     lake = _lake(settings)
@@ -200,5 +204,6 @@ def daily(
         target.project: OnlineWriter(connect(settings.connection(target.colour)), target.project)
         for target in read_control(lake.objects).targets
     }
-    counts = run(lake, begin, end, at=system_clock(), encoder=WordLlamaEncoder(), writers=writers)
+    with announced(lake.objects, "stillpoint daily", clock=system_clock):
+        counts = run(lake, begin, end, at=system_clock(), encoder=WordLlamaEncoder(), writers=writers)
     _print(counts, as_json, "rows written: " + ", ".join(f"{name} {count}" for name, count in counts.items()))

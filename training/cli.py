@@ -49,13 +49,18 @@ def snapshot(
     """Take an immutable point-in-time training set from the lake, through Feast."""
     import stillpoint
     from stillpoint.encoder import WordLlamaEncoder
+    from stillpoint.under_way import announced
     from training.snapshot import make_snapshot
 
     settings = Settings.load()
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    lake = _lake(settings)
+    with (
+        announced(lake.objects, "stillpoint snapshot", clock=system_clock),
+        Progress(console=Console(stderr=True), transient=True) as bar,
+    ):
         task = bar.add_task("point-in-time join", total=1.0)
         taken = make_snapshot(
-            _lake(settings),
+            lake,
             stillpoint.feature_store(store, settings),
             cutoff=(cutoff.replace(tzinfo=UTC) if cutoff else system_clock()),
             first=first.replace(tzinfo=UTC) if first else None,

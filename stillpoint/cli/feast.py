@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -40,8 +41,10 @@ def feast(
     `teardown` is refused: Feast's deletes every project of its registry. Use `stillpoint release retire`.
     """
     from stillpoint import feast_config
+    from stillpoint.clock import system_clock
     from stillpoint.objects import open_objects
     from stillpoint.releases import ObjectReleaseBook
+    from stillpoint.under_way import announced
 
     arguments = list(context.args)
     if not arguments:
@@ -60,4 +63,8 @@ def feast(
     path = feast_config.write_yaml(settings, target, mapping_version=mapping_version)
     with feast_config.feast_environment(settings, mapping_version):
         command = [str(Path(sys.executable).with_name("feast")), "-f", str(path), *arguments]
-        raise typer.Exit(subprocess.run(command, check=False).returncode)
+        fills = any(one.startswith("materialize") for one in arguments)
+        objects = open_objects(settings.lake, settings.aws_client_arguments()) if fills else None
+        with announced(objects, "stillpoint feast", clock=system_clock) if objects is not None else nullcontext():
+            code = subprocess.run(command, check=False).returncode
+        raise typer.Exit(code)

@@ -27,6 +27,7 @@ from stillpoint.messages import Kind
 from stillpoint.served import SERVED_COLUMNS
 from stillpoint.settings import Colour
 from stillpoint.tombstones import Erased, erasure_key, read_tombstones
+from stillpoint.under_way import announced, under_way
 from tests.batch_world import NOW, Parts, World, searches
 from tests.hand_made import hand_made, opted_in
 from validation.erasure.lake import LakeErasure
@@ -220,6 +221,37 @@ def test_a_fill_under_way_ends_first(home):
     erasing.join(20)
     assert done
     assert home.found(PERSON) == []
+
+
+def test_a_backfill_that_read_before_is_waited_for_and_its_rows_go_too(home):
+    home.processor._lease.release()
+    done, clock = [], lambda: datetime.now(UTC)
+    rows = home.lake.read("features/session_bounce_rates")
+    with announced(home.lake.objects, "stillpoint backfill", clock=clock):
+        with pytest.raises(
+            StackUnavailable, match=r"stillpoint backfill, process \d+ .* may still write the person anew"
+        ):
+            home.erase(wait_seconds=0.3)
+        erasing = threading.Thread(target=lambda: done.append(home.erase()))
+        erasing.start()
+        time.sleep(0.7)
+        assert not done
+        file = home.lake.write("features/session_bounce_rates", NOW.date(), "backfill-late", rows)
+        home.lake.commit(Commit(writer="backfill-late", sequence=0, at=NOW, files=(file,)))
+    erasing.join(20)
+    assert done
+    assert home.found(PERSON) == []
+    assert under_way(home.lake.objects, clock=clock) == []
+    assert list(home.lake.objects.list("leases/under_way/")) == []
+
+
+def test_a_run_that_was_killed_is_waited_for_no_longer_than_its_lease(home):
+    def clock():
+        return datetime.now(UTC)
+
+    Lease(home.lake.objects, "under_way/k", holder="killed", ttl=timedelta(seconds=30), clock=clock).acquire()
+    assert [one.holder for one in under_way(home.lake.objects, clock=clock)] == ["killed"]
+    assert under_way(home.lake.objects, clock=lambda: datetime.now(UTC) + timedelta(seconds=31)) == []
 
 
 STEPS = ("_wait_for_stream", "forget_features", "forget_state", "LakeErasure.supersede", "LakeErasure.purge")

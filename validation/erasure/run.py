@@ -4,7 +4,8 @@
 2. Wait until the stream says so; whatever it wrote without knowing is written by then.
 3. Online: features of every colour, stored recommendations, the stream's memory.
 4. The lake: one commit supersedes every file that holds the person.
-5. Under the leases of releases and compaction (a fill under way ends first): the same again for what was written in
+5. When runs that read the lake before are over (backfill, daily, snapshot, materialize), under the leases of releases and
+   compaction (a fill under way ends first): the same again for what was written in
    between, then the old files are deleted and snapshots revised.
 
 Killed anywhere, it can be run again.
@@ -27,6 +28,7 @@ from stillpoint.lease import Lease, kept
 from stillpoint.settings import Settings
 from stillpoint.stores.connection import connect, told
 from stillpoint.tombstones import acknowledged_erasures, bury, erasure_key, mark_erased, read_tombstones
+from stillpoint.under_way import under_way
 from validation.erasure.lake import LakeErasure
 from validation.erasure.online import forget_features, forget_serving, forget_state
 from validation.erasure.receipt import Receipt, Removed
@@ -81,6 +83,7 @@ def erase(
 
     sweep("online stores and lake")
     sleep(max(0.0, settle_seconds - (time.monotonic() - began)))
+    _wait_for_runs(lake, clock, wait_seconds, sleep)
     with _leases(lake, clock, wait_seconds, sleep):
         sweep("once more, for what was being written")
         progress("old files, snapshots and reports")
@@ -150,6 +153,18 @@ def _wait_for_stream(lake: Lake, key: bytes, clock: Clock, seconds: float, sleep
                 "`stillpoint erase` again"
             )
         sleep(0.1)
+
+
+def _wait_for_runs(lake: Lake, clock: Clock, seconds: float, sleep: Callable[[float], None]) -> None:
+    """Wait until nobody is left who read the lake before the first sweep and will write what follows."""
+    end = time.monotonic() + seconds
+    while running := under_way(lake.objects, clock=clock):
+        if time.monotonic() > end:
+            raise StackUnavailable(
+                f"{running[0].holder} may still write the person anew after {seconds:.0f} s; wait for it or stop it, and run "
+                "`stillpoint erase` again"
+            )
+        sleep(0.5)
 
 
 @contextmanager
