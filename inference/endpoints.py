@@ -90,6 +90,22 @@ ENDPOINTS: Sequence[Endpoint] = (
         reads_body=True,
         patience=5.0,
     ),
+    Endpoint(
+        Name.EXPORT,
+        "GET",
+        "/v1/users/{user_id}/export",
+        Scope.ADMIN,
+        "All that is known of one person, as a zip archive that a person can read.",
+        patience=30.0,
+    ),
+    Endpoint(
+        Name.ERASE,
+        "POST",
+        "/v1/users/{user_id}/erasure",
+        Scope.ADMIN,
+        "Erase one person everywhere and return the receipt. May be asked again after any failure; takes seconds.",
+        patience=60.0,
+    ),
     Endpoint(Name.RELEASE, "GET", "/v1/release", Scope.READ, "Which release this process answers with."),
     Endpoint(Name.ALIVE, "GET", "/healthz", None, "Whether the process answers."),
     Endpoint(

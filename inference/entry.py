@@ -13,6 +13,7 @@ from inference.gate import Limits
 from inference.http_metrics import Metrics
 from inference.json_logs import configuration
 from inference.loaded_release import LoadedRelease, load
+from inference.personal_data import personal_data
 from inference.predict import Guard
 from inference.served_log import ServedLog
 from inference.service import Parts, Service
@@ -75,6 +76,7 @@ def create_app() -> Starlette:
             guard=Guard(),
             experiment=settings.experiment,
             tokens=None if settings.http_tokens is None else Tokens.load(settings.http_tokens),
+            personal_data=personal_data(settings, lake, system_clock),
             limits=Limits(at_once=settings.http_at_once, seconds=settings.http_seconds),
             metrics=Metrics(None if folder is None else Path(folder)),
         )

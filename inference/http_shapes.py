@@ -158,6 +158,35 @@ class Explanation(Shape):
     )
 
 
+class RemovedPart(Shape):
+    place: str
+    what: str
+    count: Annotated[int, Field(ge=0)]
+
+
+class RemainingPart(Shape):
+    place: str
+    why: str
+    until: datetime | None
+
+
+class ErasureReceipt(Shape):
+    """What was found and removed where. It names the person by the tombstone's digest only."""
+
+    format_version: Literal[1]
+    person: str
+    erased_until: datetime
+    finished_at: datetime
+    found: bool
+    removed: list[RemovedPart]
+    remaining: list[RemainingPart] = Field(
+        description="Stores that cannot be edited, and until when they hold something."
+    )
+    revised_snapshots: list[str]
+    models: list[str] = Field(description="Models trained on the person's data: retrain to replace them.")
+    skipped: list[str]
+
+
 class Alive(Shape):
     status: Literal["alive"]
 

@@ -42,6 +42,7 @@ _SHAPES: Mapping[Name, type[BaseModel]] = {
     Name.FEATURES: shapes.FeatureAnswer,
     Name.EVENTS: shapes.EventResults,
     Name.RELEASE: shapes.ReleaseDescription,
+    Name.ERASE: shapes.ErasureReceipt,
     Name.ALIVE: shapes.Alive,
     Name.READY: shapes.Ready,
 }
@@ -51,6 +52,7 @@ _PROBLEMS = {
     401: "No token that is known.",
     403: "The token lacks the scope.",
     404: "Nothing is known by this id.",
+    409: "Something else must end first. Come back after `Retry-After`.",
     408: "The body came too slowly.",
     413: f"The body is larger than {MAX_BODY} bytes.",
     422: "A field or parameter cannot be used.",
@@ -125,18 +127,20 @@ def _answers(endpoint: Endpoint) -> dict[int, Schema]:
         refused += [400, 408, 413]
     if endpoint.name is Name.EXPLAIN:
         refused.append(404)
+    if endpoint.name is Name.ERASE:
+        refused.append(409)
     if endpoint.name is Name.READY:
         refused.append(503)
     answers: dict[int, Schema] = {}
     for status in refused:
-        also = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}} if status == 503 else {}
+        also = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}} if status in (409, 503) else {}
         answers[status] = {
             "description": _PROBLEMS[status],
             "headers": headers | also,
             "content": {"application/problem+json": {"schema": _ref("ProblemDocument")}},
         }
     good = 202 if endpoint.name is Name.EVENTS else 200
-    if endpoint.scope is not None and endpoint.name is not Name.EVENTS:
+    if endpoint.scope is not None and endpoint.name not in (Name.EVENTS, Name.EXPORT, Name.ERASE):
         headers = headers | {RELEASE_HEADER: {"$ref": "#/components/headers/Release"}}
     answers[good] = {"description": "Done.", "headers": headers, "content": _content(endpoint.name)}
     return answers
@@ -146,6 +150,8 @@ def _content(name: Name) -> Schema:
     match name:
         case Name.METRICS:
             return {"text/plain": {"schema": {"type": "string"}}}
+        case Name.EXPORT:
+            return {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
         case Name.DOCS:
             return {"text/html": {"schema": {"type": "string"}}}
         case Name.OPENAPI:
@@ -181,6 +187,8 @@ def _parameters(name: Name) -> list[Schema]:
                 {"name": "limit", "in": "query", "schema": limit},
                 verbose,
             ]
+        case Name.EXPORT | Name.ERASE:
+            return [user]
         case Name.PREDICT:
             return [verbose]
         case Name.EXPLAIN:

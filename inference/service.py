@@ -40,6 +40,7 @@ from inference.http_input import (
 from inference.http_metrics import Metrics
 from inference.loaded_release import LoadedRelease
 from inference.person import READ_FEATURES, Refusal, person
+from inference.personal_data import PersonalData
 from inference.predict import ALIKE, Ask, Guard, Prediction, Source, predict, section
 from inference.problems import Problem, invalid, unavailable
 from inference.published import docs, openapi
@@ -86,6 +87,8 @@ class Parts:
     tokens: Tokens | None
     """None answers everybody: on loopback only, which the entry point sees to."""
     experiment: Experiment = ALIKE
+    personal_data: PersonalData | None = None
+    """None: this service neither exports nor erases people."""
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
 
@@ -110,6 +113,8 @@ class Service:
             Name.READY: self.ready,
             Name.METRICS: self.metrics,
         }
+        if parts.personal_data is not None:
+            handlers |= parts.personal_data.handlers()
         offered = {*handlers, Name.OPENAPI, Name.DOCS}
         handlers |= {Name.OPENAPI: openapi(offered), Name.DOCS: docs(offered)}
         self.app = application(self.gate, handlers, self._life)

@@ -30,6 +30,8 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
         "STILLPOINT_EVENT_STREAM": settings.event_stream,
         "STILLPOINT_REDIS_GREEN": settings.redis_green.get_secret_value(),
         "STILLPOINT_REDIS_BLUE": settings.redis_blue.get_secret_value(),
+        "STILLPOINT_REDIS_SANDBOX": settings.redis_sandbox.get_secret_value(),
+        "STILLPOINT_REDIS_STATE": settings.redis_state.get_secret_value(),
         "STILLPOINT_REDIS_SERVING": settings.redis_serving.get_secret_value(),
     }
     return {**os.environ, **told, **more}
@@ -102,7 +104,7 @@ class ServiceProcess:
         """Return the log's lines, each of which must be JSON."""
         return [json.loads(line) for line in self.log.splitlines()]
 
-    def stop(self, *, seconds: float = 20.0) -> int:
+    def stop(self, *, seconds: float = 40.0) -> int:
         """Ask it to stop and return its exit code."""
         self.http.close()
         if self.process.poll() is None:

@@ -84,7 +84,8 @@ def test_the_service_publishes_its_description_and_a_page_that_loads_nothing(ser
 
 def explore(service: ServiceProcess, examples: int) -> None:
     """Send generated requests, good and bad, to every operation and hold each answer to the description."""
-    document = openapi.document()
+    # Each erasure takes seconds; both have tests of their own.
+    document = openapi.document(set(Name) - {Name.ERASE, Name.EXPORT})
     for methods in document["paths"].values():
         for operation in methods.values():
             operation.pop("security", None)  # every request here carries a token; tokens have tests of their own
