@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def run(what: str, folder: Path) -> dict[str, Any]:
         ranker.train_ranker(matrix[split.train], labels[split.train], seed=7, stop=stop)
     step("end")
     taken: dict[str, float] = {}
-    for (name, begun), (_, ended) in zip(steps, steps[1:], strict=False):
+    for (name, begun), (_, ended) in pairwise(steps):
         taken[name] = taken.get(name, 0.0) + ended - begun
     return {
         "seconds": steps[-1][1] - steps[0][1],

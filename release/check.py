@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from release.checks.better_than_live import BetterThanLive
 from release.checks.coverage import Coverage
 from release.checks.expectations import expectation_checks
 from release.checks.freshness import Freshness
@@ -29,6 +30,7 @@ def all_checks() -> list[Check]:
         Coverage(),
         Freshness(),
         *expectation_checks(),
+        BetterThanLive(),
         Replay(),
         Latency(),
         Parity(),

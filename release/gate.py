@@ -38,6 +38,12 @@ class Thresholds(BaseSettings):
     replay_overlap: float = Field(
         default=0.0, ge=0, le=1, description="Mean share of the ten first contents that stay; 0 only reports it."
     )
+    better_than_live: float | None = Field(
+        default=None,
+        ge=-1,
+        le=1,
+        description="Least rise in NDCG@3 over the live model; unset only reports it.",
+    )
     latency_p99_ms: float = Field(default=10.0, gt=0, description="99th percentile of one user's features.")
     latency_reads: int = Field(default=200, ge=20)
 
