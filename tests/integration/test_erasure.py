@@ -283,6 +283,65 @@ def test_killed_at_any_step_it_can_be_run_again(home, monkeypatch, step):
     assert again.removed == ()
 
 
+class Dying:
+    """Objects of a process that is killed at its nth write, before or after it takes effect: nothing is written later."""
+
+    def __init__(self, objects, nth, *, done):
+        self._objects, self._left, self._done = objects, nth, done
+        self.killed = False
+
+    def __getattr__(self, name):
+        found = getattr(self._objects, name)
+        return found if name not in ("put", "create", "delete") else lambda *what: self._write(found, *what)
+
+    def _write(self, write, *what):
+        if self.killed:
+            raise Dead
+        self._left -= 1
+        if self._left > 0 or self._done:
+            write(*what)
+        if self._left <= 0:
+            self.killed = True
+            raise Dead
+
+
+class Dead(BaseException):
+    """Stands for the end of a process."""
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_killed_at_one_write_after_the_other_it_completes_and_others_are_whole_all_the_time(home, done):
+    home.processor._lease.release()
+    before, nth = home.kept(OTHER), 0
+    while True:
+        nth += 1
+        dying = Dying(home.lake.objects, nth, done=done)
+        minutes = timedelta(minutes=nth)  # by when the leases of the killed have run out
+        try:
+            receipt = erase(
+                home.settings,
+                Lake(dying),
+                PERSON,
+                clock=lambda minutes=minutes: datetime.now(UTC) + minutes,
+                settle_seconds=0.0,
+            )
+            break
+        except Dead:
+            assert home.kept(OTHER) == before
+    assert nth > 12, "the test must kill at many writes"
+    assert receipt.models == (home.made.bundle.key,), "what a killed run found out is told by the one that completes"
+    assert home.kept(OTHER) == before
+    assert home.found(PERSON) == []
+
+
+def test_rows_of_a_snapshot_that_was_never_completed_go_too(home):
+    home.processor._lease.release()
+    rows = home.lake.objects.get("snapshots/s1/rows.parquet")
+    home.lake.objects.put("snapshots/killed/rows.parquet", rows)
+    home.erase()
+    assert home.found(PERSON) == []
+
+
 def test_a_half_revised_snapshot_is_completed(home, monkeypatch):
     home.processor._lease.release()
     put_json = Lake.put_json

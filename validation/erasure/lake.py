@@ -117,6 +117,7 @@ class LakeErasure:
         """
         for key in list(self.lake.objects.list(SNAPSHOTS)):
             if not key.endswith("/manifest.json"):
+                self._delete_unfinished(key)
                 continue
             folder = key.removesuffix("/manifest.json")
             try:
@@ -144,6 +145,14 @@ class LakeErasure:
             for other in list(self.lake.objects.list(f"{folder}/rows")):
                 if other != snapshot_rows(folder, revision):
                     self.lake.objects.delete(other)
+
+    def _delete_unfinished(self, key: str) -> None:
+        """Delete a snapshot's rows that no manifest names, since its taking was killed, if they hold the person."""
+        manifest = f"{key.rpartition('/')[0]}/manifest.json"
+        if not key.endswith(".parquet") or self._read(key) is None or manifest in self.lake.objects.list(manifest):
+            return
+        self.lake.objects.delete(key)
+        self.files["snapshots"] += 1
 
     def revise_documents(self) -> None:
         """Take the person out of releases' canaries, and the person's id out of reports."""

@@ -21,6 +21,8 @@ def remaining(settings: Settings, *, now: datetime) -> Iterator[Remaining]:
     yield from _redis(settings)
     if settings.lake.startswith("s3://"):
         yield from _versions(settings)
+    why = "rows that wait on a worker's disk while the lake is away; the person's are dropped when they are written"
+    yield Remaining(place="spools of served logs", why=why)
     yield Remaining(place="Spark checkpoints", why="hold positions in the event stream, and no event", until=now)
     yield Remaining(place="backups and logs of machines", why="made outside Stillpoint; see their own retention")
 
