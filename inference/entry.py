@@ -1,5 +1,6 @@
 """How is a process of the HTTP service put together? It reads the settings and builds clients."""
 
+import atexit
 import logging.config
 import os
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from inference.clients import client, follow, open_lake
+from inference.event_spans import spans
 from inference.explain import Explainer
 from inference.gate import Limits
 from inference.http_metrics import Metrics
@@ -28,6 +30,7 @@ from stillpoint.settings import Settings
 from stillpoint.stores.connection import connect_async
 from stillpoint.stores.reader import AsyncOnlineReader
 from stillpoint.tombstones import erasure_key
+from stillpoint.tracing import tracing
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's own variable; `serve` sets it for the processes of one service."""
@@ -41,16 +44,22 @@ def create_app() -> Starlette:
     lake = open_lake(settings)
     kinesis = client(settings, "kinesis")
     book = ObjectReleaseBook(lake.objects)
+    traces = tracing(settings, "stillpoint-service")
+    if traces is not None:
+        atexit.register(traces.close)
 
     def put_events(payloads: Sequence[tuple[str, bytes]]) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
         from stillpoint.event_stream import put_events as put
 
+        began = system_clock()
         try:
             put(kinesis, settings.event_stream, payloads)
         except (BotoCoreError, ClientError) as error:
             raise StackUnavailable(f"event stream {settings.event_stream}: {type(error).__name__}") from error
+        if traces is not None:
+            traces.add(spans(payloads, began, system_clock()))
 
     def quarantine(rejected: Sequence[tuple[bytes, str | None, str]]) -> None:
         quarantine_rejected(lake, rejected, at=system_clock())

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pydantic import SecretStr
 
 import inference.worker_entry
+from inference.event_spans import spans as event_spans
 from inference.recommendations import Recommendations
 from inference.worker_entry import create_worker
 from stillpoint.errors import InvalidSettings
@@ -114,6 +115,16 @@ def test_two_processes_that_share_only_the_event_s_id_add_to_one_trace_and_repea
     assert len({one.context.span_id for one in spans}) == 2
 
 
+def test_an_event_that_came_over_http_adds_how_long_it_took_to_put_it_on_the_stream() -> None:
+    exporter = InMemorySpanExporter()
+    made = Tracing(SimpleSpanProcessor(exporter), share=1.0, service="service")
+    payloads = [("u1", b'{"event_id": "%s", "user_id": "u1"}' % EVENT_ID.encode())]
+    made.add([span(EVENT_ID), *event_spans(payloads, AT, AT + timedelta(milliseconds=7))])
+    _, http = exporter.get_finished_spans()
+    assert tree(exporter.get_finished_spans()) == {"event": None, "POST /v1/events": "event"}
+    assert http.end_time - http.start_time == 7_000_000
+
+
 def test_a_share_of_the_events_is_traced_whole() -> None:
     exporter = InMemorySpanExporter()
     made = Tracing(SimpleSpanProcessor(exporter), share=0.25, service="a")
@@ -167,7 +178,9 @@ def test_spans_reach_a_collector_by_otlp_at_the_latest_at_the_end(
     assert b"stillpoint-worker" in body
 
 
-def test_when_it_is_off_nothing_of_it_is_imported() -> None:  # redis-py takes OpenTelemetry's metrics where it finds them
+def test_when_it_is_off_nothing_of_it_is_imported() -> (
+    None
+):  # redis-py takes OpenTelemetry's metrics where it finds them
     code = (
         "import sys; from inference.worker_entry import tracing; from stillpoint.settings import Settings; "
         "print(tracing(Settings(_env_file=None), 's'), [m for m in sys.modules if m.startswith(('opentelemetry.sdk.trace.export', 'opentelemetry.exporter'))])"

@@ -1,0 +1,21 @@
+"""Which spans of their traces do events add that came over HTTP? (pure)"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import orjson
+
+from stillpoint.tracing import EVENT, Span
+
+
+def spans(payloads: Sequence[tuple[str, bytes]], start: datetime, end: datetime) -> Iterator[Span]:
+    """Return one span for each accepted event: how long it took to put it on the stream."""
+    for _, payload in payloads:
+        yield Span(
+            event_id=orjson.loads(payload)["event_id"],
+            key="http",
+            parent=EVENT,
+            name="POST /v1/events",
+            start=start,
+            end=end,
+        )
