@@ -1,11 +1,12 @@
 """Which of the events that a client sent are good? (pure)"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from inference.problems import invalid
 from stillpoint.features.validate import Malformed, parse
 
 MAX_EVENTS = 500
@@ -18,6 +19,18 @@ class SortedEvents:
     results: list[dict[str, Any]] = field(default_factory=list)
     accepted: list[tuple[str, bytes]] = field(default_factory=list)
     rejected: list[tuple[bytes, str | None, str]] = field(default_factory=list)
+
+
+def events_in(body: Mapping[str, Any]) -> list[Any]:
+    """Return the events of a body: those of `{"events": […]}`, or the body itself as the only one.
+
+    Raises:
+        Problem: 422, none or too many.
+    """
+    given = body["events"] if set(body) == {"events"} else [body]
+    if not isinstance(given, list) or not 1 <= len(given) <= MAX_EVENTS:
+        raise invalid("events", f"expected a list of 1 to {MAX_EVENTS} events")
+    return given
 
 
 def sort_events(given: Sequence[Any], arrived_us: int) -> SortedEvents:

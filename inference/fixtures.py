@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inference.endpoints import FIXTURES_HEADER, MODE_HEADER, RELEASE_HEADER, Handler, Name
-from inference.events_input import MAX_EVENTS, sort_events
+from inference.events_input import events_in, sort_events
 from inference.gate import Gate, Limits, application
 from inference.http_input import (
     kind_of,
@@ -140,10 +140,7 @@ class Fixtures:
     async def events(self, request: Request) -> Response:
         """Judge events as the service does, and keep nothing."""
         refuse_unknown(request.query_params, ())
-        body = parse_object(request.state.body)
-        given = body["events"] if set(body) == {"events"} else [body]
-        if not isinstance(given, list) or not 1 <= len(given) <= MAX_EVENTS:
-            raise invalid("events", f"expected a list of 1 to {MAX_EVENTS} events")
+        given = events_in(parse_object(request.state.body))
         results = sort_events(given, to_micros(self._clock())).results
         return Response(orjson.dumps({"results": results}), 202, media_type="application/json")
 

@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from inference.draining import drain_on_sigterm
 from inference.endpoints import MODE_HEADER, RELEASE_HEADER, Handler, Name
-from inference.events_input import MAX_EVENTS, sort_events
+from inference.events_input import events_in, sort_events
 from inference.following import Following
 from inference.gate import Gate, Limits, application
 from inference.http_input import (
@@ -39,13 +39,13 @@ from inference.http_input import (
 )
 from inference.http_metrics import Metrics
 from inference.loaded_release import LoadedRelease
-from inference.person import READ_FEATURES, Refusal, person
+from inference.person import Refusal, person
+from inference.person_store import PersonStore
 from inference.personal_data import PersonalData
 from inference.predict import ALIKE, Ask, Guard, Prediction, Source, predict, section
 from inference.problems import Problem, invalid, unavailable
 from inference.published import docs, openapi
 from inference.rank import popular
-from inference.recommendations import parse, recommendation_key
 from inference.served_log import ServedLog
 from inference.tokens import Tokens
 from inference.tuning import keep_what_is_loaded
@@ -53,15 +53,10 @@ from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import CorruptData, StackUnavailable, StillpointError
 from stillpoint.experiments import Experiment
 from stillpoint.features.on_demand import ON_DEMAND_FUNCTIONS
-from stillpoint.finished import finished_key
 from stillpoint.messages import Item, Kind, StoredRecommendation
 from stillpoint.stores.columns import Mode
-from stillpoint.stores.connection_pipeline import Command, pack, send_async
 from stillpoint.stores.feature_server import parse_request, to_response
 from stillpoint.stores.reader import AsyncOnlineReader
-
-STORE_SECONDS = 1.0
-"""How long a recommendation waits for Redis before popular contents are answered instead."""
 
 PutEvents = Callable[[Sequence[tuple[str, bytes]]], None]
 """Puts accepted payloads on the event stream, in order, or raises. Called in a thread."""
@@ -99,7 +94,7 @@ class Service:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._metrics = parts.metrics
-        self._readers: dict[tuple[str, int], AsyncOnlineReader] = {}
+        self._store = PersonStore(parts.redis, self._make_reader)
         self._explaining = asyncio.Semaphore(2)
         self.gate = Gate(parts.metrics, limits=parts.limits, tokens=parts.tokens)
         handlers: dict[Name, Handler] = {
@@ -135,13 +130,9 @@ class Service:
             raise unavailable("no release is loaded yet")
         return loaded
 
-    def _reader(self, loaded: LoadedRelease) -> AsyncOnlineReader:
-        key = (loaded.id, loaded.generation)
-        if key not in self._readers:
-            self._readers = dict(list(self._readers.items())[-1:])
-            self._readers[key] = self._parts.async_reader(loaded)
-            self._metrics.release(loaded.id, str(loaded.release.colour), loaded.generation)
-        return self._readers[key]
+    def _make_reader(self, loaded: LoadedRelease) -> AsyncOnlineReader:
+        self._metrics.release(loaded.id, str(loaded.release.colour), loaded.generation)
+        return self._parts.async_reader(loaded)
 
     async def stored(self, request: Request) -> Response:
         """Answer with what is stored of each kind, or with popular contents marked as fallback."""
@@ -152,7 +143,13 @@ class Service:
         user_id = user_of(request.path_params["user_id"])
         kinds = kinds_of(asked.get("kinds", "today"))
         limit, verbose = limit_in(asked.get("limit")), verbose_in(asked.get("verbose"))
-        found, finished, reason = await self._stored(loaded, user_id, kinds)
+        found: dict[Kind, StoredRecommendation] = {}
+        finished: frozenset[str] = frozenset()
+        reason = "nothing stored"
+        try:
+            found, finished = await self._store.stored(loaded, user_id, kinds)
+        except StackUnavailable:
+            reason = "store away"
         started = self._metrics.stage(Name.STORED, "read", started)
         now = self._parts.clock()
         sections: dict[str, Any] = {}
@@ -163,7 +160,7 @@ class Service:
                 one = _section(held.recommendation_id, Source.STORED, age, loaded, held.items[:limit])
                 self._metrics.section(Source.STORED, kind, loaded.id)
             else:
-                one = self._popular(loaded, uuid.uuid4().hex, kind, limit, finished, reason or "nothing stored")
+                one = self._popular(loaded, uuid.uuid4().hex, kind, limit, finished, reason)
             sections[str(kind)] = one
         body: dict[str, Any] = {"user_id": user_id, "release": loaded.id, "recommendations": sections}
         if verbose:
@@ -171,30 +168,6 @@ class Service:
         response = _json(body, loaded)
         self._metrics.stage(Name.STORED, "encode", started)
         return response
-
-    async def _stored(
-        self, loaded: LoadedRelease, user_id: str, kinds: Sequence[Kind]
-    ) -> tuple[dict[Kind, StoredRecommendation], frozenset[str], str | None]:
-        """Return what is stored and usable, what the user finished, and why nothing could be read, if so."""
-        keys = [recommendation_key(user_id, kind, loaded.id).encode() for kind in kinds]
-        commands = [
-            Command(key, pack(b"HGET", key, b"recommendation"), ("HGET", key, "recommendation")) for key in keys
-        ]
-        commands.append(_finished(user_id))
-        try:
-            async with asyncio.timeout(STORE_SECONDS):
-                *replies, members = await send_async(self._parts.redis, commands)
-        except (StackUnavailable, TimeoutError):
-            return {}, frozenset(), "store away"
-        found: dict[Kind, StoredRecommendation] = {}
-        for kind, reply in zip(kinds, replies, strict=True):
-            try:
-                held = parse(reply) if isinstance(reply, bytes) else None
-            except CorruptData:
-                continue
-            if held is not None and held.mapping_version == loaded.release.mapping_version:
-                found[kind] = held
-        return found, _ids(members), None
 
     def _popular(
         self,
@@ -230,11 +203,10 @@ class Service:
         )
         started = self._metrics.stage(Name.PREDICT, "unpack", started)
         try:
-            async with asyncio.timeout(STORE_SECONDS):
-                columns, known = await self._fetch(loaded, ask)
+            columns, known = await self._store.features(loaded, ask.user_id, ask.happened)
             started = self._metrics.stage(Name.PREDICT, "read", started)
             found = person(columns)
-        except (StackUnavailable, CorruptData, TimeoutError) as error:
+        except (StackUnavailable, CorruptData) as error:
             why = "features corrupt" if isinstance(error, CorruptData) else "store away"
             reason: str | None = why
             answer = self._popular(loaded, uuid.uuid4().hex, ask.kind, ask.limit, (), why)
@@ -261,13 +233,6 @@ class Service:
         response = _json(answer, loaded)
         self._metrics.stage(Name.PREDICT, "encode", started)
         return response
-
-    async def _fetch(self, loaded: LoadedRelease, ask: Ask) -> tuple[Any, frozenset[str]]:
-        reading = self._reader(loaded).read(
-            list(READ_FEATURES), {"user_id": [ask.user_id]}, now_us=to_micros(ask.happened)
-        )
-        columns, (members,) = await asyncio.gather(reading, send_async(self._parts.redis, [_finished(ask.user_id)]))
-        return columns, _ids(members)
 
     def _count(self, made: Prediction) -> None:
         self._metrics.section(made.source, made.ask.kind, made.release)
@@ -304,16 +269,13 @@ class Service:
         if any(len(values) > MAX_ENTITIES for values in asked.entities.values()):
             raise invalid("entities", f"at most {MAX_ENTITIES} entities can be asked for at once")
         now_us = to_micros(self._parts.clock())
-        columns = await self._reader(loaded).read(asked.features, asked.entities, now_us=now_us, mode=Mode(text))
+        columns = await self._store.reader(loaded).read(asked.features, asked.entities, now_us=now_us, mode=Mode(text))
         return _json(to_response(asked, columns), loaded)
 
     async def events(self, request: Request) -> Response:
         """Take app events: the good ones go to the event stream in order, the others are kept aside with the reason."""
         refuse_unknown(request.query_params, ())
-        body = parse_object(request.state.body)
-        given = body["events"] if set(body) == {"events"} else [body]
-        if not isinstance(given, list) or not 1 <= len(given) <= MAX_EVENTS:
-            raise invalid("events", f"expected a list of 1 to {MAX_EVENTS} events")
+        given = events_in(parse_object(request.state.body))
         sorted_out = sort_events(given, to_micros(self._parts.clock()))
         if sorted_out.accepted:
             await asyncio.to_thread(self._parts.put_events, sorted_out.accepted)
@@ -339,9 +301,8 @@ class Service:
             raise unavailable("this process is about to stop")
         loaded = self._loaded()
         try:
-            async with asyncio.timeout(STORE_SECONDS):
-                await self._fetch(loaded, _canary(self._parts.clock()))
-        except (StillpointError, TimeoutError):
+            await self._store.features(loaded, "canary", self._parts.clock())
+        except StillpointError:
             raise unavailable("the features of the release cannot be read") from None
         return _json({"status": "ready", "release": loaded.id}, loaded)
 
@@ -376,16 +337,3 @@ def _reason(made: Prediction) -> str | None:
     if made.refusal is None:
         return None
     return made.refusal if made.refusal in tuple(Refusal) else "the model gave no scores"
-
-
-def _finished(user_id: str) -> Command:
-    key = finished_key(user_id).encode()
-    return Command(key, pack(b"ZRANGE", key, b"0", b"-1"), ("ZRANGE", key, 0, -1))
-
-
-def _ids(members: Any) -> frozenset[str]:
-    return frozenset(member.decode() for member in members) if isinstance(members, list) else frozenset()
-
-
-def _canary(at: datetime) -> Ask:
-    return Ask("canary", "canary", Kind.TODAY, at, None)
