@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stillpoint.clock import to_micros
-from stillpoint.errors import InvalidInput
+from stillpoint.errors import InvalidInput, ObjectMissing
 from stillpoint.lake import Lake, snapshot_rows
 from stillpoint.settings import SANDBOX, Colour, Settings, project_name
 from stillpoint.stores.columns import Mode
@@ -33,6 +33,7 @@ online.json       the features that recommendations are made from, in each copy 
 stored.json       recommendations that wait, contents finished lately, when you were last pushed to, recent events in memory
 lake/             one file per kind of record: what you did, what was computed from it, what was shown to you
 snapshots/        rows of training sets
+unreadable.txt    only if there are any: damaged files, in which more of yours may lie
 Times are in UTC. A value that is not known is null.
 """
 
@@ -54,9 +55,13 @@ def export(settings: Settings, lake: Lake, user_id: str, target: Path, *, now: d
         for name, document in (("online", _online(settings, user_id, now)), ("stored", _stored(settings, user_id))):
             counts[name] = len(document)
             archive.writestr(f"{name}.json", _json(document, indent=1))
-        for name, rows in _lake_rows(lake, user_id):
+        unreadable: list[str] = []
+        for name, rows in _lake_rows(lake, user_id, unreadable):
             counts[name] = counts.get(name, 0) + len(rows)
             archive.writestr(f"{name}.jsonl", "".join(_json(row) + "\n" for row in rows))
+        if unreadable:
+            counts["unreadable files"] = len(unreadable)
+            archive.writestr("unreadable.txt", "".join(f"{line}\n" for line in unreadable))
     staged = target.with_name(f".{target.name}.staged")
     staged.touch(mode=0o600)
     staged.write_bytes(sink.getvalue())
@@ -116,25 +121,32 @@ def _text(data: bytes) -> str:
         return f"base64:{base64.b64encode(data).decode()}"
 
 
-def _lake_rows(lake: Lake, user_id: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield the person's committed rows by dataset, and those of snapshots."""
+def _lake_rows(lake: Lake, user_id: str, unreadable: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield the person's committed rows by dataset, and those of snapshots. Files that are damaged are told."""
     for dataset in sorted({file.dataset for commit in lake.commits() for file in commit.files}):
         rows: list[dict[str, Any]] = []
         for file in lake.files(dataset):
-            rows += _rows(lake, file.path, user_id)
+            rows += _rows(lake, file.path, user_id, unreadable)
         if rows:
             yield f"lake/{dataset}", rows
     for key in lake.objects.list("snapshots/"):
         if key.endswith("/manifest.json"):
             folder = key.removesuffix("/manifest.json")
             revision = int(str(lake.get_json(key).get("revision", 0)))
-            rows = _rows(lake, snapshot_rows(folder, revision), user_id)
+            rows = _rows(lake, snapshot_rows(folder, revision), user_id, unreadable)
             if rows:
                 yield folder, rows
 
 
-def _rows(lake: Lake, path: str, user_id: str) -> list[dict[str, Any]]:
-    table = pq.read_table(io.BytesIO(lake.objects.get(path)))
+def _rows(lake: Lake, path: str, user_id: str, unreadable: list[str]) -> list[dict[str, Any]]:
+    try:
+        table = pq.read_table(io.BytesIO(lake.objects.get(path)))
+    except ObjectMissing:
+        unreadable.append(f"{path}: is gone; it was replaced while this archive was made, or was removed by hand")
+        return []
+    except (pa.ArrowInvalid, OSError) as error:
+        unreadable.append(f"{path}: {str(error).splitlines()[0][:120]}")
+        return []
     if not holds_people(table.schema):
         return []
     found: list[dict[str, Any]] = table.filter(pa.array(about(table, user_id))).to_pylist()

@@ -454,6 +454,19 @@ def test_an_export_holds_the_person_and_nobody_else(home, tmp_path):
         export(home.settings, home.lake, PERSON, target, now=NOW)
 
 
+def test_a_damaged_file_is_named_in_the_archive_and_the_rest_is_there(home, tmp_path):
+    path = next(file.path for file in home.lake.files("features/session_bounce_rates"))
+    home.lake.objects.put(path, b"PAR1 not really")
+    (gone,) = (file.path for file in home.lake.files("served"))
+    home.lake.objects.delete(gone)
+    counts = export(home.settings, home.lake, PERSON, tmp_path / "mine.zip", now=NOW)
+    assert (counts["unreadable files"], counts["lake/events"]) == (2, 2)
+    with zipfile.ZipFile(tmp_path / "mine.zip") as archive:
+        told = archive.read("unreadable.txt").decode().splitlines()
+    assert {line.partition(":")[0] for line in told} == {path, gone}
+    assert home.lake.objects.get(path) == b"PAR1 not really"
+
+
 def test_after_an_erasure_there_is_nothing_to_export(home, tmp_path):
     home.processor._lease.release()
     home.erase()

@@ -8,7 +8,6 @@ import threading
 import time
 import uuid
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 
 import httpx
@@ -118,7 +117,9 @@ def settings(settings, redis_factory):
     return type(settings)(_env_file=None, **{**dict(settings), **own})
 
 
-def test_an_erasure_amid_traffic_a_stream_and_a_fill_leaves_no_trace_and_fails_no_request(settings, s3_lake, aws):
+def test_an_erasure_amid_traffic_a_stream_and_a_fill_leaves_no_trace_and_fails_no_request(
+    settings, s3_lake, aws, monkeypatch
+):
     provision(settings)
     settings.home.mkdir(parents=True, exist_ok=True)
     tools = tools_for(settings, s3_lake, lease_seconds=10.0, barrier_seconds=30.0, load_seconds=20.0)
@@ -148,16 +149,24 @@ def test_an_erasure_amid_traffic_a_stream_and_a_fill_leaves_no_trace_and_fails_n
     worker = subprocess.Popen(command, env=variables, stdout=log, stderr=log, cwd=settings.home)
     traffic = Traffic(service.url, aws.client("kinesis"), settings.event_stream)
     green, blue = (connect(settings.connection(colour)) for colour in ("green", "blue"))
-    under_way = threading.Event()
+    held, swept, again = threading.Event(), threading.Event(), threading.Event()
 
-    def slowly(step):
-        if step.startswith("fill "):
-            under_way.set()
-            time.sleep(0.15)
+    def hold(progress):
+        """Keep the rows that the fill has read, unwritten, until the erasure has swept once and would go on."""
+        if not held.is_set():
+            held.set()
+            assert swept.wait(60)
+            again.wait(8)
+        return 0.0
+
+    def follow(what):
+        (swept if what == "online stores and lake" else again if what == "receipt" else threading.Event()).set()
+
+    monkeypatch.setattr("release.fill.considerate", lambda live: hold)
 
     def fill():
         try:
-            prepare(replace(tools, progress=slowly), world.wanted(2))
+            prepare(tools, world.wanted(2))
         except BaseException as failure:  # noqa: BLE001 - told below
             failures.append(failure)
 
@@ -165,12 +174,14 @@ def test_an_erasure_amid_traffic_a_stream_and_a_fill_leaves_no_trace_and_fails_n
     try:
         wait_for(lambda: list(green.scan_iter(match=f"stillpoint:rec:{PERSON}:*")), "a recommendation of the person")
         filling.start()
-        assert under_way.wait(30)
+        assert held.wait(60)
         planted = traces(settings, s3_lake, (green, blue))
         traffic.people = list(USERS)
         time.sleep(0.2)
         assert filling.is_alive()
-        receipts.append(erase(settings, Lake(s3_lake.objects), PERSON, clock=system_clock, wait_seconds=60))
+        receipts.append(
+            erase(settings, Lake(s3_lake.objects), PERSON, clock=system_clock, wait_seconds=60, progress=follow)
+        )
         assert not filling.is_alive(), "the fill ended before old files were deleted"
         own = [event for event in traffic.sent if event[0] == PERSON][:20]
         put_events(aws.client("kinesis"), settings.event_stream, own)
