@@ -373,6 +373,7 @@ def test_compacted_days_are_rewritten_at_their_path(home):
     left = pq.read_table(io.BytesIO(home.lake.objects.get(path)))
     assert left["user_id"].to_pylist() == [OTHER]
     assert Lake(home.lake.objects).read("events").num_rows == 1
+    assert reconcile(Lake(home.lake.objects), {}).unequal_commits == []
 
 
 def test_foreign_and_damaged_files_are_named_and_left(home):
