@@ -290,7 +290,7 @@ def retrain(
 ) -> None:
     """Snapshot, train, prepare, check and switch: a new model live, from one command.
 
-    Each step may be killed; the next run says with `--resume` where to go on. A rollback target that is older than
+    Each step may be killed; the next run within a day goes on where it was, or with the model of `--resume`. A rollback target that is older than
     STILLPOINT_ROLLBACK_KEEP is retired on the way; a younger one stops it, and says until when.
     """
     from release.retrain import plan_retrain

@@ -1,14 +1,17 @@
 """How does a new model go live from one command: snapshot, train, prepare, check, switch?
 
-The training room is run by its own verbs, in a process of its own: rooms do not import each other.
+The training room is run by its own verbs, in a process of its own: rooms do not import each other. What was done is
+noted in `retraining.json`, so that the next run goes on where one was killed; the book of releases tells the rest.
 """
 
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from release.check import check
 from release.models import routes_of
@@ -17,9 +20,12 @@ from release.retire import retire
 from release.states import occupants
 from release.switch import Switched, switch
 from release.tools import Tools
-from stillpoint.errors import GateRefused, ReleaseRefused, StillpointError
+from stillpoint.errors import CorruptData, GateRefused, ObjectMissing, ReleaseRefused, StillpointError
 from stillpoint.messages import Kind
-from stillpoint.releases import State
+from stillpoint.releases import Route, State
+
+JOURNAL = "retraining.json"
+RESUME_WITHIN = timedelta(hours=24)
 
 RunVerb = Callable[[Sequence[str]], dict[str, Any]]
 """Runs a verb of `stillpoint` with `--json` and returns what it reports."""
@@ -27,6 +33,16 @@ RunVerb = Callable[[Sequence[str]], dict[str, Any]]
 
 class StepFailed(StillpointError):
     """A step of a retraining ended with an error; the text holds its last words."""
+
+
+class Journal(BaseModel):
+    """How far a retraining came. A run that began longer ago than `RESUME_WITHIN` is not gone on with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    begun: AwareDatetime
+    snapshot_id: str
+    sha256: str | None = None
 
 
 def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
@@ -49,16 +65,23 @@ def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def plan_retrain(tools: Tools, *, store: str, resume: str | None) -> list[str]:
-    """Return what `retrain` would do now, a line per step.
+    """Return what `retrain` would do now, a line per step; what an interrupted run has done is left out.
 
     Raises:
         ReleaseRefused: a rollback target is younger than it is to be kept.
     """
     book = tools.book
     live = book.live()
-    steps = []
-    if resume is None:
-        steps += [f"stillpoint snapshot --store {_store(tools, store)}", "stillpoint train"]
+    journal = _interrupted(tools)
+    digest = resume or (journal.sha256 if journal else None)
+    steps: list[str] = []
+    if resume is None and (gone := _went_live(tools, journal)) is not None:
+        return [f"stillpoint release switch {gone} (finish)"]
+    if digest is None:
+        steps = [f"stillpoint train {journal.snapshot_id}"] if journal else []
+        steps = steps or [f"stillpoint snapshot --store {_store(tools, store)}", "stillpoint train"]
+    elif resume is None and (ready := _prepared(tools, digest)) is not None:
+        return [f"stillpoint release check {ready}", f"stillpoint release switch {ready}"]
     if (old := _to_retire(tools)) is not None:
         steps.append(f"stillpoint release retire {old}")
     number = max((int(intent.id[1:]) for intent in book.intents()), default=0) + 1
@@ -74,30 +97,102 @@ def plan_retrain(tools: Tools, *, store: str, resume: str | None) -> list[str]:
 def retrain(tools: Tools, *, store: str, resume: str | None = None, run: RunVerb = run_verb) -> Switched:
     """Train on what is known now and make the model live, if the gate is green. Returns the switch.
 
+    Goes on with an interrupted run of the last day; `resume` names a model instead. A refusal by the gate ends a run.
+
     Raises:
         ReleaseRefused: a rollback target is younger than it is to be kept; said before anything is done.
             GateRefused: the gate is red; the release stays prepared. StepFailed: a training step failed.
     """
-    _to_retire(tools)
-    if resume is None:
-        tools.progress("snapshot")
-        snapshot = run(["snapshot", "--store", _store(tools, store)])
-        tools.progress(f"train on {snapshot['snapshot_id']}")
-        digest = str(run(["train", str(snapshot["snapshot_id"])])["sha256"])
-        tools.progress(f"trained {digest}; if this is interrupted, go on with `stillpoint retrain --resume {digest}`")
+    journal = _interrupted(tools) if resume is None else None
+    if (live := _went_live(tools, journal)) is not None:
+        return _end(tools, switch(tools, live, why="finish an interrupted retraining"))
+    ready = _prepared(tools, journal.sha256) if journal and journal.sha256 else None
+    if ready is None:
+        _to_retire(tools)
+        digest = resume or _trained(tools, journal, store=store, run=run)
+        if (old := _to_retire(tools)) is not None:
+            retire(tools, old, why="older than STILLPOINT_ROLLBACK_KEEP, a retraining needs its colour")
+        routes = routes_of(dict.fromkeys(Kind, digest))
+        ready = prepare(tools, Wanted(routes=routes, why=f"retrained: {digest[:12]}")).id
     else:
-        digest = resume
-    if (old := _to_retire(tools)) is not None:
-        retire(tools, old, why="older than STILLPOINT_ROLLBACK_KEEP, a retraining needs its colour")
-    release = prepare(tools, Wanted(routes=routes_of(dict.fromkeys(Kind, digest)), why=f"retrained: {digest[:12]}"))
-    report = check(tools, release.id)
+        tools.progress(f"go on with release {ready}, prepared by an interrupted retraining")
+    report = check(tools, ready)
     if not report.passed:
+        tools.lake.objects.delete(JOURNAL)
         failed = "; ".join(result.sentence() for result in report.failures())
         raise GateRefused(
-            f"release {release.id} is prepared and the gate is red: {failed}; the live release is undisturbed, see "
+            f"release {ready} is prepared and the gate is red: {failed}; the live release is undisturbed, see "
             f"{tools.lake.root}/{report.html}"
         )
-    return switch(tools, release.id, why=f"retrained: {digest[:12]}")
+    return _end(tools, switch(tools, ready, why=f"retrained, release {ready}"))
+
+
+def _end(tools: Tools, done: Switched) -> Switched:
+    tools.progress("end of the retraining")
+    tools.lake.objects.delete(JOURNAL)
+    return done
+
+
+def _trained(tools: Tools, journal: Journal | None, *, store: str, run: RunVerb) -> str:
+    """Return the digest of the model of this run, which is noted after each step."""
+    if journal is None:
+        tools.progress("snapshot")
+        taken = run(["snapshot", "--store", _store(tools, store)])
+        journal = Journal(begun=tools.now(), snapshot_id=str(taken["snapshot_id"]))
+        _note(tools, journal)
+    if journal.sha256 is not None:
+        return journal.sha256
+    tools.progress(f"train: on {journal.snapshot_id}")
+    digest = str(run(["train", journal.snapshot_id])["sha256"])
+    _note(tools, journal.model_copy(update={"sha256": digest}))
+    tools.progress(f"trained: {digest}")
+    return digest
+
+
+def _note(tools: Tools, journal: Journal) -> None:
+    tools.lake.objects.put(JOURNAL, journal.model_dump_json(indent=1).encode())
+
+
+def _interrupted(tools: Tools) -> Journal | None:
+    """Return what a retraining noted that neither ended nor was refused, and is young enough to go on with.
+
+    Raises:
+        CorruptData: the note cannot be read.
+    """
+    try:
+        text = tools.lake.objects.get(JOURNAL)
+    except ObjectMissing:
+        return None
+    try:
+        journal = Journal.model_validate_json(text)
+    except ValidationError as error:
+        raise CorruptData(
+            f"{tools.lake.root}/{JOURNAL} is no note of a retraining; delete it to begin anew: {error}"
+        ) from None
+    return None if tools.now() - journal.begun > RESUME_WITHIN else journal
+
+
+def _went_live(tools: Tools, journal: Journal | None) -> str | None:
+    """Return the live release, if an interrupted run made it live."""
+    live = tools.book.live()
+    if live is None or journal is None or not _only_model(tools.book.get(live.release).routes, journal.sha256):
+        return None
+    return live.release
+
+
+def _prepared(tools: Tools, digest: str) -> str | None:
+    """Return the newest release that is prepared or checked with this model for every kind."""
+    book = tools.book
+    ready = [
+        one.id
+        for one in book.intents()
+        if _only_model(one.routes, digest) and book.state(one.id) in (State.PREPARED, State.CHECKED)
+    ]
+    return max(ready, default=None)
+
+
+def _only_model(routes: Mapping[Kind, Route], digest: str | None) -> bool:
+    return {route.sha256 for route in routes.values()} == {digest}
 
 
 def _store(tools: Tools, store: str) -> str:

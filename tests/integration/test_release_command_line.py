@@ -1,8 +1,10 @@
 """Do the release verbs work from the command line, with exit codes and JSON, and does a retraining go live from one command?"""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ from release.cli import parse_models
 from release.retrain import StepFailed, plan_retrain, retrain, run_verb
 from release.tools import Tools
 from stillpoint.cli import run
-from stillpoint.errors import InvalidInput, ReleaseRefused
+from stillpoint.errors import CorruptData, InvalidInput, LeaseHeld, ReleaseRefused
 from stillpoint.lake import Lake
 from stillpoint.messages import Kind
 from stillpoint.objects import LocalObjects
+from stillpoint.releases import State
 from stillpoint.settings import Settings
 from tests.release_world import World, tools_for
 
@@ -96,6 +99,62 @@ def test_a_retraining_goes_live_and_can_go_on_where_it_was_interrupted(tools: To
     eager = replace(tools, settings=tools.settings.model_copy(update={"rollback_keep": 0}))
     assert "stillpoint release retire r0001" in plan_retrain(eager, store="live", resume=digest)
     assert retrain(eager, store="live", resume=digest, run=verbs).release.id == "r0003"
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def test_a_retraining_killed_at_each_step_goes_on_and_trains_once(tools: Tools, world: World) -> None:
+    steps: set[str] = set()
+    asked: list[str] = []
+    model = world.model(1)
+
+    def progress(step: str) -> None:
+        step = step.partition(":")[0]
+        if step not in steps:
+            steps.add(step)
+            raise Killed(step)
+
+    def verbs(arguments: Sequence[str]) -> dict[str, Any]:
+        asked.append(arguments[0])
+        return {"snapshot_id": "s1"} if arguments[0] == "snapshot" else {"sha256": model}
+
+    killed = replace(tools, progress=progress, lease_seconds=0.2)
+    for _ in range(80):
+        try:
+            retrain(killed, store="live", run=verbs)
+        except Killed:
+            continue
+        except LeaseHeld:
+            time.sleep(0.25)
+            continue
+        break
+    assert {"snapshot", "train", "trained", "write the report", "end of the retraining"} <= steps
+    assert asked == ["snapshot", "train"]
+    live = tools.book.live()
+    assert live is not None
+    assert {route.sha256 for route in tools.book.get(live.release).routes.values()} == {model}
+    assert [intent.id for intent in tools.book.intents() if tools.book.state(intent.id) is State.PREPARED] == []
+    assert plan_retrain(replace(tools, settings=tools.settings), store="live", resume=None)[0].startswith(
+        "stillpoint snapshot"
+    )
+
+
+def test_an_interrupted_retraining_is_planned_from_where_it_was(tools: Tools, world: World) -> None:
+    def verbs(arguments: Sequence[str]) -> dict[str, Any]:
+        if arguments[0] == "train":
+            raise StepFailed("no room")
+        return {"snapshot_id": "s1"}
+
+    with pytest.raises(StepFailed):
+        retrain(tools, store="live", run=verbs)
+    assert plan_retrain(tools, store="live", resume=None)[0] == "stillpoint train s1"
+    later = replace(tools, clock=lambda: tools.now() + timedelta(hours=25))
+    assert plan_retrain(later, store="live", resume=None)[0] == "stillpoint snapshot --store sandbox"
+    tools.lake.objects.put("retraining.json", b"{")
+    with pytest.raises(CorruptData, match=r"retraining\.json is no note of a retraining; delete it"):
+        plan_retrain(tools, store="live", resume=None)
 
 
 def test_a_training_step_that_fails_is_quoted(tools: Tools) -> None:
