@@ -89,6 +89,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train the collaborative filter and the ranker on a snapshot, judge them, and keep the model in the lake."""
+    from stillpoint.under_way import announced
     from training.collaborative import next_mapping_version
     from training.snapshot import load_snapshot, refuse_older_than
     from training.train import keep
@@ -96,15 +97,16 @@ def train(
 
     settings = Settings.load()
     lake = _lake(settings)
-    chosen = load_snapshot(lake, snapshot_id or _newest(lake))
-    refuse_older_than(chosen.manifest, timedelta(hours=maximum_age_hours), now=system_clock())
-    version = mapping_version or next_mapping_version(lake)
-    if on is Place.SAGEMAKER:
-        _report(as_json, _train_at_sagemaker(settings, lake, chosen.manifest, version))
-        return
-    with Console(stderr=True).status("training") as status:
-        trained = train_on(lake, chosen, mapping_version=version, seed=settings.seed, progress=status.update)
-    key = keep(lake, trained, cutoff=chosen.manifest.cutoff)
+    with announced(lake.objects, "stillpoint train", clock=system_clock):
+        chosen = load_snapshot(lake, snapshot_id or _newest(lake))
+        refuse_older_than(chosen.manifest, timedelta(hours=maximum_age_hours), now=system_clock())
+        version = mapping_version or next_mapping_version(lake)
+        if on is Place.SAGEMAKER:
+            _report(as_json, _train_at_sagemaker(settings, lake, chosen.manifest, version))
+            return
+        with Console(stderr=True).status("training") as status:
+            trained = train_on(lake, chosen, mapping_version=version, seed=settings.seed, progress=status.update)
+        key = keep(lake, trained, cutoff=chosen.manifest.cutoff)
     report: dict[str, Any] = {
         "model": key,
         "sha256": trained.bundle.sha256,

@@ -84,6 +84,7 @@ def erase(
     sweep("online stores and lake")
     sleep(max(0.0, settle_seconds - (time.monotonic() - began)))
     _wait_for_runs(lake, clock, wait_seconds, sleep)
+    models = _remember_models(lake, person, own)  # a training that began before may have ended since
     with _leases(lake, clock, wait_seconds, sleep):
         sweep("once more, for what was being written")
         progress("old files, snapshots and reports")
