@@ -178,9 +178,8 @@ def test_spans_reach_a_collector_by_otlp_at_the_latest_at_the_end(
     assert b"stillpoint-worker" in body
 
 
-def test_when_it_is_off_nothing_of_it_is_imported() -> (
-    None
-):  # redis-py takes OpenTelemetry's metrics where it finds them
+def test_when_it_is_off_nothing_of_it_is_imported() -> None:
+    # redis-py takes OpenTelemetry's metrics where it finds them
     code = (
         "import sys; from inference.worker_entry import tracing; from stillpoint.settings import Settings; "
         "print(tracing(Settings(_env_file=None), 's'), [m for m in sys.modules if m.startswith(('opentelemetry.sdk.trace.export', 'opentelemetry.exporter'))])"
