@@ -26,6 +26,8 @@ from stillpoint.objects import Objects
 from stillpoint.served import SERVED_COLUMNS
 
 COMPRESSION = "zstd"
+TABLES = "tables/"
+"""Where compacted days lie. The only files that are written again at their path; they are replaced whole."""
 
 
 class CommittedFile(BaseModel):

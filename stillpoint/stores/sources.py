@@ -19,7 +19,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from stillpoint.errors import CorruptData, InvalidInput
-from stillpoint.lake import ALL_DATES, DateRange, Lake, dataset_columns
+from stillpoint.lake import ALL_DATES, TABLES, DateRange, Lake, dataset_columns
 from stillpoint.objects import open_objects
 
 
@@ -214,16 +214,26 @@ def open_lake_dataset(
             raise InvalidInput(f"source {name!r}: the lake {lake.root} holds no committed file of {dataset!r}")
         schema = pq.read_schema(f"{root}/{files[0].path}", filesystem=filesystem)
     is_s3 = lake.root.startswith("s3://")
+    # A compacted day is written again at its path, by a later compaction or an erasure: its commit's count is not its own.
+    rewritten = [file.path for file in files if file.path.startswith(TABLES)]
+    with ThreadPoolExecutor(16) as pool:
+        found = pool.map(lambda path: pq.read_metadata(f"{root}/{path}", filesystem=filesystem).num_rows, rewritten)
+        counts = dict(zip(rewritten, found, strict=True))
+    marks = filesystem.get_file_info([f"{root}/{path}" for path in rewritten])
     group = FileGroup(
         paths=tuple(f"{lake.root}/{file.path}" for file in files),
-        rows=tuple(file.rows for file in files),
+        rows=tuple(counts.get(file.path, file.rows) for file in files),
         columns=tuple(schema.names),
         hive=False,
         options=access.polars_options() if is_s3 else {},
     )
-    # Committed files are never written again: no marks to compare.
     return SourceTable(
-        name=name, path=f"{lake.root}/{dataset}", schema=schema, groups=(group,), filesystem=filesystem, marks=()
+        name=name,
+        path=f"{lake.root}/{dataset}",
+        schema=schema,
+        groups=(group,),
+        filesystem=filesystem,
+        marks=tuple((info.path, info.size, info.mtime) for info in marks),
     )
 
 

@@ -11,6 +11,7 @@ from feast.data_source import PushMode
 from feast.repo_config import RepoConfig
 
 from feature_repo.definitions import define
+from ingestion.compact import compact
 from stillpoint.errors import InvalidInput
 from stillpoint.features.declarations import BIOMETRICS, USER_SEQUENCE
 from stillpoint.lake import Commit, Lake, feature_columns, feature_dataset
@@ -126,3 +127,15 @@ def test_plain_paths_on_s3_are_files_folders_and_globs(aws, s3_lake):
     for path, expected in (("plain", [1, 2]), ("plain/day=2/part.parquet", [2]), ("plain/day=1/*", [1])):
         source = open_path(f"{s3_lake.root}/{path}", "plain", access)
         assert pa.concat_arrays([c.read(["n"])["n"].to_arrow() for c in source.chunks(1)]).to_pylist() == expected
+
+
+def test_rows_that_join_a_compacted_day_later_are_read_too(any_lake, open_store):
+    dataset = feature_dataset(BIOMETRICS)
+    commit(any_lake, dataset, biometrics([("u1", T0, T0, 5)]), "first")
+    compact(any_lake, before=T0.date() + timedelta(days=1), at=T0)
+    late = [(f"u{n}", T0 + MINUTE, T0 + MINUTE, n) for n in range(2, 6)]
+    commit(any_lake, dataset, biometrics(late), "late")
+    compact(any_lake, before=T0.date() + timedelta(days=1), at=T0)
+    spine = pd.DataFrame({"user_id": [f"u{n}" for n in range(1, 6)], "event_timestamp": [T0 + 2 * MINUTE] * 5})
+    found = open_store().get_historical_features(spine, ["biometrics:steps_sum_10m"]).to_df()
+    assert found["steps_sum_10m"].tolist() == [5, 2, 3, 4, 5]

@@ -21,12 +21,11 @@ import pyarrow.parquet as pq
 
 from stillpoint.errors import CorruptData, ObjectMissing
 from stillpoint.features.declarations import USER_SEQUENCE
-from stillpoint.lake import COMPRESSION, Commit, CommittedFile, Lake, feature_dataset, snapshot_rows
+from stillpoint.lake import COMPRESSION, TABLES, Commit, CommittedFile, Lake, feature_dataset, snapshot_rows
 from stillpoint.model import ModelBundle
 from validation.erasure.rows import about, holds_people, mentions
 
 _THREADS = 8
-TABLES = "tables/"
 SNAPSHOTS = "snapshots/"
 
 
