@@ -7,6 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from ingestion.process_batch import BatchReport
+from stillpoint.clock import SECOND
 
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _FRESHNESS_BUCKETS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 30, 60, 300)
@@ -35,9 +36,16 @@ class StreamMetrics:
             buckets=_FRESHNESS_BUCKETS,
             **register,
         )
+        self._newest = Gauge(
+            "stillpoint_newest_event_time_seconds",
+            "Newest event time written online, in seconds since 1970; now minus this is the view's freshness.",
+            ["colour", "view"],
+            **register,
+        )
         self._lag = Gauge(
             "stillpoint_shard_lag_seconds", "How far reading is behind a shard's end.", ["shard"], **register
         )
+        self._newest_so_far: dict[str, int] = {}
         self._failures = Counter("stillpoint_stream_failures", "Failures of the query.", **register)
 
     def batch(self, report: BatchReport) -> None:
@@ -48,6 +56,9 @@ class StreamMetrics:
             self._reasons.labels(name).inc(count)
         for place, count in report.rows.items():
             self._rows.labels(*place.split("/")).inc(count)
+        for place, newest_us in report.newest_event_us.items():
+            self._newest_so_far[place] = max(newest_us, self._newest_so_far.get(place, newest_us))
+            self._newest.labels(*place.split("/")).set(self._newest_so_far[place] / SECOND)
         self._dropped.inc(report.dropped_fields)
         self._differing.inc(report.differing)
         self._requests.inc(report.requests)

@@ -40,6 +40,7 @@ class BatchReport:
     reasons: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     freshness: Counter[int] = field(default_factory=Counter)
+    newest_event_us: dict[str, int] = field(default_factory=dict)
     requests: int = 0
     newest_arrival_us: int = 0
     dropped_fields: int = 0
@@ -196,6 +197,8 @@ class BatchProcessor:
             report.reasons.update(part.reasons)
             report.rows.update(part.rows)
             report.freshness.update({int(hundredths): count for hundredths, count in part.freshness.items()})
+            for place, newest in part.newest_event_us.items():
+                report.newest_event_us[place] = max(report.newest_event_us.get(place, newest), newest)
             report.requests += len(part.requests)
             report.newest_arrival_us = max(report.newest_arrival_us, part.newest_arrival_us)
             report.dropped_fields += part.dropped_fields

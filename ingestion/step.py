@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ingestion.compute import Computed, Quarantined, Rules, compute, parse_records
 from ingestion.kinesis_shards import Record
@@ -59,7 +60,7 @@ class Batch:
 @dataclass(slots=True)
 class PartReport:
     """What one part did. Times are seconds by stage; `freshness` counts records by hundredths of a second from their
-    arrival until their features were readable."""
+    arrival until their features were readable. `rows` and `newest_event_us` are by `colour/view`."""
 
     files: list[CommittedFile] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
@@ -68,6 +69,7 @@ class PartReport:
     rows: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     freshness: dict[str, int] = field(default_factory=dict)
+    newest_event_us: dict[str, int] = field(default_factory=dict)
     newest_arrival_us: int = 0
     dropped_fields: int = 0
     differing: int = 0
@@ -198,7 +200,9 @@ def _write_online(clients: Clients, batch: Batch, tables: dict[str, pa.Table], r
             if view.name in tables and view.name in target.views:
                 table = tables[view.name]
                 clients.writers[target.project].write(ViewLayout.of(view), table)
-                report.rows[f"{target.colour}/{view.name}"] = table.num_rows
+                place = f"{target.colour}/{view.name}"
+                report.rows[place] = table.num_rows
+                report.newest_event_us[place] = pc.max(table["event_timestamp"]).cast(pa.int64()).as_py()
 
 
 def _completions(result: Computed) -> list[tuple[str, str, int]]:

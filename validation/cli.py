@@ -124,6 +124,9 @@ def parity(
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="How many of the newest predictions are looked at.")] = 1_000,
     lag_limit: Annotated[float, typer.Option(min=0, help="Seconds until an arrived event must be served.")] = 5.0,
+    metrics_file: Annotated[
+        Path | None, typer.Option(help="Also write the counts for Prometheus (node exporter's text files).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Recompute what was served from the events that had arrived, and compare value by value."""
@@ -139,6 +142,12 @@ def parity(
         sample=sample,
         limits=Limits(streamed=timedelta(seconds=lag_limit)),
     )
+    if metrics_file is not None:
+        from validation.parity_run import metrics_text
+
+        staged = metrics_file.with_name(f".{metrics_file.name}.staged")
+        staged.write_text(metrics_text(report))
+        staged.replace(metrics_file)
     if as_json:
         sys.stdout.write(json.dumps({**report.model_dump(mode="json"), "passed": report.passed}) + "\n")
     else:

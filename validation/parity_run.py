@@ -138,6 +138,17 @@ def check_parity(
     )
 
 
+def metrics_text(report: ParityReport) -> str:
+    """Return a report's counts in Prometheus' text format."""
+    values = {
+        "stillpoint_parity_predictions": report.predictions,
+        "stillpoint_parity_unexplained": report.unexplained,
+        "stillpoint_parity_stale": report.stale,
+        "stillpoint_parity_checked_time_seconds": report.at.timestamp(),
+    }
+    return "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in values.items())
+
+
 def _streamed(tally: Tally, row: Served, known: Records, encoder: Encoder, limit: timedelta) -> None:
     streamed = known.streamed.get(row.user_id, ())
     in_time = newest_of(recomputed(row.view, streamed, row.served_at - limit, encoder))
