@@ -21,6 +21,7 @@ from stillpoint.objects import open_objects
 from stillpoint.settings import Settings
 
 if TYPE_CHECKING:
+    from training.evaluate import Estimate
     from training.snapshot import SnapshotManifest
 
 
@@ -202,8 +203,12 @@ def evaluate(
         table.add_column(name.replace("_", " "))
     for group, results in evaluation.results.items():
         cells = [results[name]["ndcg@3"] for name in rankings]
-        table.add_row(group, str(cells[0].lists), *(f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})" for one in cells))
+        table.add_row(group, str(cells[0].lists), *map(_shown, cells))
     Console().print(table)
+
+
+def _shown(one: "Estimate") -> str:
+    return f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})" if one.lists else "no list"
 
 
 def _lake(settings: Settings) -> Lake:

@@ -4,17 +4,18 @@ Lists are what was shown at one moment; a ranking is judged by where it puts the
 from drawing users with replacement, since one user's lists are not independent.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 DRAWS = 300
 
 
 class Estimate(BaseModel):
-    """A mean over lists with its 95 % interval by users, and how many lists it rests on."""
+    """A mean over lists with its 95 % interval by users, and how many lists it rests on; without any, NaN (JSON: null)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,6 +23,11 @@ class Estimate(BaseModel):
     low: float
     high: float
     lists: int
+
+    @field_validator("value", "low", "high", mode="before")
+    @classmethod
+    def _null_is_nan(cls, value: object) -> object:
+        return math.nan if value is None else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +113,9 @@ def compare(
 
 
 def calibration_error(probability: np.ndarray, label: np.ndarray, bins: int = 10) -> float:
-    """Return the mean gap between promised and observed success over equally filled bins, weighted by rows."""
+    """Return the mean gap between promised and observed success over equally filled bins, weighted by rows; NaN of none."""
+    if not len(probability):
+        return math.nan
     order = np.argsort(probability, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     gaps = [abs(probability[part].mean() - label[part].mean()) * len(part) for part in parts]
@@ -115,7 +123,9 @@ def calibration_error(probability: np.ndarray, label: np.ndarray, bins: int = 10
 
 
 def coverage(rows: Judged, scores: np.ndarray, *, k: int) -> float:
-    """Return the share of all shown contents that appear among the first k of some list."""
+    """Return the share of all shown contents that appear among the first k of some list; NaN of none."""
+    if not len(rows.content):
+        return math.nan
     order = np.lexsort((_tie_breaker(rows.content), -np.nan_to_num(scores, nan=-np.inf), rows.list_id))
     lists = rows.list_id[order]
     begins = np.r_[0, np.flatnonzero(lists[1:] != lists[:-1]) + 1]

@@ -18,6 +18,7 @@ from stillpoint.settings import Colour, Settings
 validate = typer.Typer(help="Check events, the lake's features and snapshots.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Page = Annotated[Path | None, typer.Option("--html", help="Also write a page that reads offline.")]
 
 
 def _lake() -> Any:
@@ -37,8 +38,12 @@ def _batches(lake: Any, dataset: str) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
-def _tell(outcomes: list[Any], as_json: bool) -> None:
+def _tell(outcomes: list[Any], as_json: bool, html: Path | None = None) -> None:
     """Print what was found; the exit code is 1 if anything is red."""
+    if html is not None:
+        from validation.page import page
+
+        html.write_text(page(outcomes))
     if as_json:
         document = [{**outcome.model_dump(mode="json"), "passed": outcome.passed} for outcome in outcomes]
         sys.stdout.write(json.dumps(document) + "\n")
@@ -56,17 +61,17 @@ def _tell(outcomes: list[Any], as_json: bool) -> None:
 
 
 @validate.command()
-def events(as_json: Json = False) -> None:
+def events(html: Page = None, as_json: Json = False) -> None:
     """Check the lake's events: required columns, closed sets, clocks."""
     from validation.expectations import validate as run
     from validation.suites import event_suite
 
     lake = _lake()
-    _tell([run(event_suite(), _batches(lake, "events"), at=system_clock())], as_json)
+    _tell([run(event_suite(), _batches(lake, "events"), at=system_clock())], as_json, html)
 
 
 @validate.command()
-def lake(as_json: Json = False) -> None:
+def lake(html: Page = None, as_json: Json = False) -> None:
     """Check every feature view's rows in the lake against its declaration."""
     from stillpoint.features.declarations import VIEWS, Origin
     from stillpoint.lake import feature_dataset
@@ -76,13 +81,17 @@ def lake(as_json: Json = False) -> None:
     opened = _lake()
     stored = [view for view in VIEWS if view.origin is not Origin.MAPPING]
     _tell(
-        [run(view_suite(view), _batches(opened, feature_dataset(view)), at=system_clock()) for view in stored], as_json
+        [run(view_suite(view), _batches(opened, feature_dataset(view)), at=system_clock()) for view in stored],
+        as_json,
+        html,
     )
 
 
 @validate.command()
 def snapshot(
-    snapshot_id: Annotated[str, typer.Argument(help="As `stillpoint snapshot` printed it.")], as_json: Json = False
+    snapshot_id: Annotated[str, typer.Argument(help="As `stillpoint snapshot` printed it.")],
+    html: Page = None,
+    as_json: Json = False,
 ) -> None:
     """Check a training snapshot: labels of both classes, ranges and closed sets of every feature."""
     from stillpoint.features.declarations import RANKER_SERVICE
@@ -91,13 +100,14 @@ def snapshot(
     from validation.suites import snapshot_suite
 
     rows = load_snapshot(_lake(), snapshot_id).rows
-    _tell([run(snapshot_suite(RANKER_SERVICE), [rows], at=system_clock())], as_json)
+    _tell([run(snapshot_suite(RANKER_SERVICE), [rows], at=system_clock())], as_json, html)
 
 
 @validate.command()
 def online(
     colour: Annotated[Colour, typer.Option(help="Which colour's store is looked at.")],
     sample: Annotated[int, typer.Option(min=1, help="How many people, and how many contents.")] = 1_000,
+    html: Page = None,
     as_json: Json = False,
 ) -> None:
     """Check what a colour really holds online, by sample, against the declarations."""
@@ -114,7 +124,7 @@ def online(
     client = connect(Settings.load().connection(colour))
     reader = OnlineReader(client, ReadPlan.of_declarations(project))
     tables = online_tables(client, reader, project, count=sample, now_us=to_micros(now))
-    _tell([run(view_suite(view), [table], at=now) for view, table in tables], as_json)
+    _tell([run(view_suite(view), [table], at=now) for view, table in tables], as_json, html)
 
 
 @validate.command()
@@ -160,6 +170,43 @@ def parity(
             if report.predictions
             else "nothing was served in that time: there is nothing to compare, which is not a pass"
         )
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+@validate.command()
+def drift(
+    snapshot_id: Annotated[str, typer.Argument(help="The snapshot that the live model was trained on.")],
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day that is compared, UTC; default: yesterday.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the report as a page with plots.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a snapshot's features with the lake's newest and with what was served; exit code 1 if any has moved."""
+    from training.snapshot import load_snapshot
+    from validation.drift_run import check_drift, page
+
+    now, lake = system_clock(), _lake()
+    first = since.date() if since else now.date() - timedelta(days=1)
+    report = check_drift(lake, load_snapshot(lake, snapshot_id).rows, snapshot_id, since=first, at=now)
+    if html is not None:
+        html.write_text(page(report))
+    if as_json:
+        sys.stdout.write(json.dumps({**report.model_dump(mode="json"), "passed": report.passed}) + "\n")
+    else:
+        table = Table("sample", "feature", "measure", "value", "limit")
+        for sample, one in report.drifted:
+            table.add_row(sample, one.feature, one.measure, f"{one.value:.3f}", f"{one.limit:g}")
+        console = Console()
+        if report.drifted:
+            console.print(table)
+        elif not report.compared:
+            console.print(
+                f"too few values since {first}, or in the snapshot: there is nothing to compare, which is not a pass"
+            )
+        else:
+            console.print(f"no drift in {sum(map(len, report.moved.values()))} measures")
     if not report.passed:
         raise typer.Exit(1)
 

@@ -29,6 +29,7 @@ from training.collaborative import next_mapping_version, write_mapping
 from training.snapshot import load_snapshot, make_snapshot, refuse_older_than
 from training.tracking import input_example, score_frame, track
 from training.train import keep, train
+from validation.drift_run import check_drift, page
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +242,20 @@ def test_service_without_a_declared_feature_is_refused(world: World, tmp_path: P
     store.apply([lacking])
     with pytest.raises(UnknownFeature, match="ranker_v1 lacks biometrics:heart_rate_mean_10m"):
         make_snapshot(world.lake, store, cutoff=CUTOFF, encoder_sha256=ENCODER.sha256)
+
+
+def test_a_feature_that_moved_since_the_snapshot_is_told_with_a_plot_and_nothing_is_not_a_pass(world: World) -> None:
+    rows = world.snapshot.rows
+    place = rows.schema.get_field_index("plays_7d")
+    moved = rows.set_column(
+        place, "plays_7d", pc.add(pc.multiply(rows["plays_7d"], 3), 500).cast(rows["plays_7d"].type)
+    )
+    found = check_drift(world.lake, moved, "s", since=START + timedelta(days=8), at=CUTOFF)
+    assert {"population stability index", "KS distance"} <= {
+        m.measure for _, m in found.drifted if m.feature == "plays_7d"
+    }
+    shown = page(found)
+    assert "plays_7d (lake): population stability index" in shown
+    assert "data:image/svg+xml" in shown
+    later = check_drift(world.lake, rows, "s", since=date(2030, 1, 1), at=CUTOFF)
+    assert (later.passed, later.drifted) == (False, ())

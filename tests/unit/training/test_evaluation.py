@@ -1,0 +1,72 @@
+"""Are the metrics what one computes by hand, and is nothing not zero?"""
+
+import math
+
+import numpy as np
+import pytest
+
+from training.evaluate import Estimate, Judged, calibration_error, compare, coverage, estimate, score_lists
+
+
+def judged(labels, lists=None, users=None):
+    count = len(labels)
+    return Judged(
+        list_id=np.array(lists or ["l1"] * count),
+        user=np.array(users or ["u1"] * count),
+        content=np.array([f"c{n}" for n in range(count)]),
+        label=np.array(labels, np.float32),
+    )
+
+
+def test_recall_and_ndcg_are_those_computed_by_hand():
+    scores = np.array([0.9, 0.8, 0.7, 0.6])
+    found = score_lists(judged([0, 1, 0, 1]), scores, k=3)
+    assert found.recall.tolist() == [0.5]
+    best = 1 + 1 / math.log2(3)
+    assert found.ndcg[0] == pytest.approx((1 / math.log2(3)) / best)
+
+
+def test_a_perfect_order_is_one_and_a_null_score_ranks_last():
+    assert score_lists(judged([1, 1, 0, 0]), np.array([4.0, 3, 2, 1]), k=2).ndcg.tolist() == [1.0]
+    assert score_lists(judged([1, 0, 0, 0]), np.array([np.nan, 1, 1, 1]), k=3).recall.tolist() == [0.0]
+
+
+def test_lists_without_a_success_do_not_count():
+    found = score_lists(judged([0, 0, 1, 0], ["l1", "l1", "l2", "l2"]), np.array([1.0, 0, 1, 0]), k=1)
+    assert found.list_id.tolist() == ["l2"]
+
+
+def test_ties_are_broken_alike_for_every_ranking():
+    rows = judged([1, 0, 0, 0, 0])
+    one, other = (score_lists(rows, np.full(5, value), k=2).ndcg.tolist() for value in (0.0, 7.0))
+    assert one == other
+
+
+def test_an_interval_holds_its_mean_and_draws_users_not_lists():
+    values, users = np.array([0.0] * 50 + [1.0] * 50), np.repeat(["a", "b"], 50)
+    found = estimate(values, users, seed=7)
+    assert found.low <= found.value == 0.5 <= found.high
+    assert (found.low, found.high) == (0.0, 1.0), "two users say little, however many lists they have"
+
+
+def test_an_empty_group_is_null_and_can_be_read_again():
+    rows = judged([1, 0])
+    found = compare(rows, {"ranker": np.array([1.0, 0])}, {"nobody": np.array([False, False])}, k=1, seed=7)
+    kept = found["nobody"]["ranker"]["ndcg@1"].model_dump_json()
+    assert '"value":null' in kept
+    again = Estimate.model_validate_json(kept)
+    assert again.lists == 0
+    assert math.isnan(again.value)
+
+
+def test_calibration_is_the_gap_between_promise_and_outcome_and_nothing_of_nothing():
+    promised = np.full(100, 0.3)
+    assert calibration_error(promised, np.array([1.0] * 30 + [0.0] * 70), bins=1) == pytest.approx(0)
+    assert calibration_error(promised, np.ones(100), bins=1) == pytest.approx(0.7)
+    assert math.isnan(calibration_error(np.array([]), np.array([])))
+
+
+def test_coverage_is_the_share_of_contents_that_come_first_somewhere():
+    rows = judged([0, 0, 0, 0], ["l1", "l1", "l2", "l2"])
+    assert coverage(rows, np.array([1.0, 0, 1, 0]), k=1) == 0.5
+    assert math.isnan(coverage(judged([]), np.array([]), k=1))
