@@ -1,6 +1,6 @@
 """How many rows a second do expectations check, and does memory stay bounded?
 
-`python benchmarks/validation.py [--rows 1000000]` runs the suite of `biometrics` over made-up batches that are never held
+`python benchmarks/expectations.py [--rows 1000000]` runs the suite of `biometrics` over made-up batches that are never held
 together. The peer is the same batches read and dropped.
 """
 
