@@ -268,7 +268,7 @@ def test_sagemaker_core_creates_and_invokes(server: SageMakerServer, monkeypatch
     endpoint.delete()
 
 
-@pytest.mark.parametrize("data", [b"", b"no archive", artifact("x")[:20]])
+@pytest.mark.parametrize("data", [b"", b"no archive", artifact("x")[:20]], ids=["empty", "text", "cut off"])
 def test_artifact_that_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(CorruptData, match=r"cannot be unpacked: .*expected a tar.gz"):
         unpack(data, tmp_path)
