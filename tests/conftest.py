@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import prometheus_client.values  # noqa: F401  (before Feast's server, which would make every later registry share files)
 import pytest
 
 from stillpoint.errors import StackUnavailable
