@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     push_queue: str = "stillpoint-pushes"
 
     registry: str | None = Field(
-        default=None, description="Root of Feast's registries: s3://… or a folder; unset means `<home>/registry`."
+        default=None, description="Root of Feast's registries: s3://… or a folder; unset means the home folder."
     )
     mapping_version: int = Field(
         default=1,
@@ -181,7 +181,7 @@ class Settings(BaseSettings):
 
     def registry_path(self, colour: "Colour | str") -> str:
         """Return where a colour's own Feast registry lies, or the sandbox's. Inference reads frozen copies, not this."""
-        root = self.registry or str(self.home / "registry")
+        root = self.registry or str(self.home)
         return f"{root.rstrip('/')}/{project_name(colour)}.pb"
 
     def aws_client_arguments(self) -> dict[str, str]:
