@@ -21,6 +21,7 @@ Values = npt.NDArray[np.float64]
 REQUEST_TIMESTAMP = "request_timestamp_us"
 _PLAYS = {category: f"plays_30d_{category}" for category in Category}
 _COMPLETIONS = {category: f"completion_rate_30d_{category}" for category in Category}
+_CODES = {category.value: place for place, category in enumerate(Category)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,10 @@ def compute(rows: Columns, features: Sequence[RequestFeature]) -> dict[str, Valu
 def search_title_cosine(rows: Columns) -> Values:
     """Cosine of the user's searches and the candidate's title, summed in float64 by halves, so that bits do not depend
     on how many rows there are."""
-    products = rows["search_embedding"].astype(np.float64) * rows["title_embedding"].astype(np.float64)
+    searches, titles = (
+        rows[name].astype(np.float64, copy=False) for name in ("search_embedding", "title_embedding")
+    )
+    products = searches * titles
     while products.shape[1] > 1:
         half = products.shape[1] // 2
         products = products[:, :half] + products[:, half:]
@@ -106,26 +110,32 @@ def hour_of_day(rows: Columns) -> Values:
 
 
 def _numbers(rows: Columns, name: str) -> Values:
-    return rows[name].astype(np.float64)
+    return rows[name].astype(np.float64, copy=False)
+
+
+def _category_codes(rows: Columns) -> npt.NDArray[np.intp]:
+    """Return each candidate's category by its place among all, their number where it is unknown."""
+    return np.array([_CODES.get(value, len(_CODES)) for value in rows["category"].tolist()], np.intp)
 
 
 def _where_known(rows: Columns, values: npt.NDArray[Any]) -> Values:
     """Return the values, NaN where the candidate's category is unknown."""
-    known = np.isin(rows["category"].astype(str), [category.value for category in Category])
-    return np.where(known, values, np.nan)
+    return np.where(_category_codes(rows) < len(_CODES), values, np.nan)
 
 
 def _by_category(rows: Columns, names: Mapping[Category, str]) -> Values:
-    categories = rows["category"]
-    shape = np.broadcast_shapes(categories.shape, *(rows[name].shape for name in names.values()))
-    values = np.full(shape, np.nan)
-    for category, name in names.items():
-        values = np.where(categories == category.value, _numbers(rows, name), values)
-    return values
+    codes = _category_codes(rows)
+    columns = [*(_numbers(rows, names[category]) for category in Category), np.full(1, np.nan)]
+    if all(len(values) == 1 for values in columns):
+        of_one: Values = np.concatenate(columns)[codes]
+        return of_one
+    table = np.stack(np.broadcast_arrays(*columns))
+    of_many: Values = table[codes, np.arange(table.shape[1])]
+    return of_many
 
 
 def _age(name: str) -> Callable[[Columns], Values]:
-    return lambda rows: _numbers(rows, name)
+    return lambda rows: rows[name].astype(np.float64)
 
 
 def _declare(
