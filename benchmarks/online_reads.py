@@ -24,7 +24,7 @@ from feast.types import Int64, String
 
 from stillpoint.features.declarations import VIEWS, DType, View
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.columns import Mode
+from stillpoint.stores.answer import Mode
 from stillpoint.stores.compile import compile_plan
 from stillpoint.stores.connection import connect
 from stillpoint.stores.layout import ViewLayout

@@ -15,7 +15,8 @@ from inference.contents import feature_column
 from stillpoint.clock import from_micros
 from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, USER_SEQUENCE, Entity, View
 from stillpoint.features.request import REQUEST_TIMESTAMP
-from stillpoint.stores.columns import ABSENT_US, OnlineColumns, Sentinel, Status
+from stillpoint.stores.answer import ABSENT_US, Sentinel, Status
+from stillpoint.stores.columns import OnlineColumns
 
 USER_VIEWS: tuple[View, ...] = tuple(view for view in SERVICES[RANKER_SERVICE] if view.entity is Entity.USER)
 READ_FEATURES: tuple[str, ...] = (*(view.name for view in USER_VIEWS), USER_SEQUENCE.name)

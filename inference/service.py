@@ -54,7 +54,7 @@ from stillpoint.errors import CorruptData, StackUnavailable, StillpointError
 from stillpoint.experiments import Experiment
 from stillpoint.features.on_demand import ON_DEMAND_FUNCTIONS
 from stillpoint.messages import Item, Kind, StoredRecommendation
-from stillpoint.stores.columns import Mode
+from stillpoint.stores.answer import Mode
 from stillpoint.stores.feature_server import parse_request, to_response
 from stillpoint.stores.reader import AsyncOnlineReader
 

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from stillpoint.errors import ReleaseRefused
-from stillpoint.stores.columns import Sentinel
+from stillpoint.stores.answer import Sentinel
 from stillpoint.stores.connection import is_cluster, told, where
 from stillpoint.stores.deletion import delete_project, project_keys
 from stillpoint.stores.layout import parse_key

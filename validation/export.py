@@ -21,7 +21,7 @@ from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput, ObjectMissing
 from stillpoint.lake import Lake, snapshot_rows
 from stillpoint.settings import SANDBOX, Colour, Settings, project_name
-from stillpoint.stores.columns import Mode
+from stillpoint.stores.answer import Mode
 from stillpoint.stores.connection import connect, told
 from stillpoint.stores.plan import ReadPlan
 from stillpoint.stores.reader import OnlineReader

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from stillpoint.features.columns import feature_columns
 from stillpoint.features.declarations import VIEWS, Entity, View
-from stillpoint.stores.columns import ABSENT_US, Mode
+from stillpoint.stores.answer import ABSENT_US, Mode
 from stillpoint.stores.deletion import project_keys
 from stillpoint.stores.layout import parse_key
 from stillpoint.stores.reader import OnlineReader

@@ -11,7 +11,7 @@ from release.checks.sampling import Expected, expected_rows, micros
 from release.gate import CheckResult, Subject
 from stillpoint.clock import to_micros
 from stillpoint.features.declarations import VIEWS, View
-from stillpoint.stores.columns import Mode
+from stillpoint.stores.answer import Mode
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,15 +30,32 @@ def pack(*arguments: bytes) -> bytes:
     return b"".join([b"*%d\r\n" % len(arguments), *(b"$%d\r\n%b\r\n" % (len(part), part) for part in arguments)])
 
 
-class Command:
-    """A prepared command: the key that decides its node, its bytes, and its arguments for a second try on a cluster."""
+def unpack(data: bytes) -> tuple[Any, ...]:
+    """Return the arguments of a packed command, its name as text."""
+    arguments: list[Any] = []
+    position = data.index(b"\n") + 1
+    while position < len(data):
+        start = data.index(b"\n", position) + 1
+        end = start + int(data[position + 1 : start - 2])
+        arguments.append(data[start:end])
+        position = end + 2
+    return (arguments[0].decode(), *arguments[1:])
 
-    __slots__ = ("arguments", "data", "key")
+
+class Command:
+    """A prepared command: the key that decides its node, and its bytes. A second try on a cluster needs its arguments:
+    those given, or the bytes' own."""
+
+    __slots__ = ("_arguments", "data", "key")
 
     def __init__(self, key: bytes, data: bytes, arguments: tuple[Any, ...] = ()) -> None:
         self.key = key
         self.data = data
-        self.arguments = arguments
+        self._arguments = arguments
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        return self._arguments or unpack(self.data)
 
 
 def send(client: Any, commands: Sequence[Command]) -> list[Any]:

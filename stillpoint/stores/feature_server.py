@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 from stillpoint.errors import CorruptData, InvalidInput
-from stillpoint.stores.columns import ABSENT_US, Mode, OnlineColumns, Status
+from stillpoint.stores.answer import ABSENT_US, Mode, Status
+from stillpoint.stores.columns import OnlineColumns
 from stillpoint.stores.corrupt import corrupt_value
 from stillpoint.stores.on_demand import Computed, OnDemandFunction, computed_of, moment_of, sources_of
 from stillpoint.stores.plan import ReadPlan, Selection, request_keys

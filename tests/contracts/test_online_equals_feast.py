@@ -36,7 +36,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.columns import Mode
+from stillpoint.stores.answer import Mode
 from stillpoint.stores.compile import compile_plan
 from stillpoint.stores.connection import connect
 from stillpoint.stores.online import StillpointOnlineStoreConfig

@@ -51,7 +51,7 @@ from stillpoint.errors import InvalidInput, PlanRefused, StillpointError, Unknow
 from stillpoint.features.on_demand import ON_DEMAND_FEATURES, ON_DEMAND_FUNCTIONS, ON_DEMAND_SOURCES, ON_DEMAND_VIEW
 from stillpoint.features.request import REQUEST_TIMESTAMP
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.columns import Mode
+from stillpoint.stores.answer import Mode
 from stillpoint.stores.compile import compile_plan
 from stillpoint.stores.connection import connect
 from stillpoint.stores.feature_server import parse_request, to_response

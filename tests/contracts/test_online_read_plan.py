@@ -25,7 +25,7 @@ from feast.types import Float64, Int64, String
 
 from stillpoint.errors import CorruptData, PlanRefused
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.columns import Mode
+from stillpoint.stores.answer import Mode
 from stillpoint.stores.compile import compile_plan, definitions_sha256, view_layout
 from stillpoint.stores.connection import connect
 from stillpoint.stores.online import StillpointOnlineStoreConfig

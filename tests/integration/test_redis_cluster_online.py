@@ -11,7 +11,7 @@ import redis
 from redis.crc import key_slot
 
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.columns import Mode
+from stillpoint.stores.answer import Mode
 from stillpoint.stores.connection import connect, connect_async
 from stillpoint.stores.deletion import delete_project
 from stillpoint.stores.layout import Column, ViewLayout

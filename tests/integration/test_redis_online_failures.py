@@ -13,7 +13,7 @@ import pytest
 
 from stillpoint.errors import CorruptData, InvalidSettings, StackUnavailable
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.columns import Mode
+from stillpoint.stores.answer import Mode
 from stillpoint.stores.connection import RedisRefused, connect, parse_connection_string
 from stillpoint.stores.deletion import delete_project
 from stillpoint.stores.layout import Column, ViewLayout
