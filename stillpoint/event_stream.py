@@ -1,7 +1,7 @@
 """How do payloads get into the event stream, in order for each user and without loss?"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stillpoint.errors import StackUnavailable
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 _RECORDS_PER_CALL = 500
+_BYTES_PER_CALL = 5 * 1024 * 1024
 _TRIES = 8
 
 
@@ -23,8 +24,7 @@ def put_events(client: "KinesisClient", stream: str, payloads: Sequence[tuple[st
         StackUnavailable: the stream kept refusing; the text says how many were not accepted.
     """
     calls = 0
-    for start in range(0, len(payloads), _RECORDS_PER_CALL):
-        waiting = list(payloads[start : start + _RECORDS_PER_CALL])
+    for waiting in _groups(payloads):
         for attempt in range(_TRIES):
             answer = client.put_records(
                 StreamName=stream, Records=[{"PartitionKey": user, "Data": data} for user, data in waiting]
@@ -39,6 +39,21 @@ def put_events(client: "KinesisClient", stream: str, payloads: Sequence[tuple[st
                 f"Kinesis stream {stream} refused {len(waiting)} events {_TRIES} times; they were not accepted"
             )
     return calls
+
+
+def _groups(payloads: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    """Yield as many payloads at a time as one PutRecords call takes, keys included."""
+    group: list[tuple[str, bytes]] = []
+    size = 0
+    for user, data in payloads:
+        own = len(user.encode()) + len(data)
+        if group and (len(group) == _RECORDS_PER_CALL or size + own > _BYTES_PER_CALL):
+            yield group
+            group, size = [], 0
+        group.append((user, data))
+        size += own
+    if group:
+        yield group
 
 
 def _again(sent: Sequence[tuple[str, bytes]], answers: Sequence[Any]) -> list[tuple[str, bytes]]:

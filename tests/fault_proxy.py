@@ -1,8 +1,10 @@
 """What if AWS refuses? A proxy before the stand-in that fails services on demand and enforces Kinesis's limits.
 
-Kinesis allows five GetRecords calls and 2 MB a second for each shard; the stand-in does not mind, so the proxy does.
+Kinesis allows five GetRecords calls and 2 MB a second for each shard; the stand-in does not mind, so the proxy does: after
+an answer of 10 MB a shard refuses for five seconds, as AWS's does. `answered` keeps time and size of what it let through.
 """
 
+import bisect
 import http.client
 import json
 import sys
@@ -14,6 +16,7 @@ from urllib.parse import urlparse
 
 CALLS_A_SECOND = 5
 BYTES_A_SECOND = 2 * 1024 * 1024
+SLACK_SECONDS = 0.02
 _DROPPED = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 
@@ -24,9 +27,10 @@ class FaultProxy:
         self.failing = set()
         self.refused = 0
         self.throttled = 0
+        self.answered = defaultdict(list)
         self._shards = {}
         self._calls = defaultdict(deque)
-        self._bytes = defaultdict(deque)
+        self._free_at = defaultdict(float)
         self._lock = threading.Lock()
         target = urlparse(endpoint_url)
         proxy = self
@@ -91,12 +95,10 @@ class FaultProxy:
     def over_limit(self, shard):
         now = time.monotonic()
         with self._lock:
-            calls, sizes = self._calls[shard], self._bytes[shard]
-            while calls and calls[0] <= now - 1:
+            calls = self._calls[shard]
+            while calls and calls[0] <= now - 1 + SLACK_SECONDS:
                 calls.popleft()
-            while sizes and sizes[0][0] <= now - 1:
-                sizes.popleft()
-            if len(calls) >= CALLS_A_SECOND or sum(size for _, size in sizes) >= BYTES_A_SECOND:
+            if len(calls) >= CALLS_A_SECOND or now < self._free_at[shard] - SLACK_SECONDS:
                 return True
             calls.append(now)
             return False
@@ -106,11 +108,25 @@ class FaultProxy:
         if operation.endswith(".GetShardIterator"):
             self._shards[json.loads(data).get("ShardIterator")] = json.loads(body)["ShardId"]
         elif shard is not None:
+            answer = json.loads(data)
+            size = sum(len(record["Data"]) * 3 // 4 for record in answer.get("Records", ()))
             with self._lock:
-                self._bytes[shard].append((time.monotonic(), len(data)))
-            following = json.loads(data).get("NextShardIterator")
+                now = time.monotonic()
+                self._free_at[shard] = max(now, self._free_at[shard]) + size / BYTES_A_SECOND
+                self.answered[shard].append((now, size))
+            following = answer.get("NextShardIterator")
             if following:
                 self._shards[following] = shard
+
+    def most_in_a_second(self, shard):
+        """Return the greatest number of answered calls that began to be answered within one second."""
+        times = [moment for moment, _ in self.answered[shard]]
+        return max(bisect.bisect_left(times, moment + 1) - index for index, moment in enumerate(times))
+
+    def bytes_a_second(self, shard):
+        """Return how fast a shard was read, from its first answer until the last was paid for."""
+        first, last = self.answered[shard][0][0], self.answered[shard][-1]
+        return sum(size for _, size in self.answered[shard]) / (last[0] - first + last[1] / BYTES_A_SECOND or 1)
 
 
 if __name__ == "__main__":

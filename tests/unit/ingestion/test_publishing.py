@@ -48,6 +48,18 @@ def test_an_endless_refusal_says_how_many_were_not_accepted():
         put_events(Kinesis({b"x": 99}), "s", [("a", b"x"), ("b", b"y")])
 
 
+def test_no_call_carries_more_than_kinesis_takes():
+    sent = [(f"user-{number}", b"%06d" % number + bytes(50_000)) for number in range(250)] + [("u", b"x")] * 501
+    kinesis = Kinesis({})
+    calls, put = [], kinesis.put_records
+    kinesis.put_records = lambda **given: calls.append(given["Records"]) or put(**given)
+    assert put_events(kinesis, "s", sent) == len(calls) == 4
+    assert kinesis.accepted == sent
+    for records in calls:
+        assert len(records) <= 500
+        assert sum(len(one["Data"]) + len(one["PartitionKey"]) for one in records) <= 5 * 2**20
+
+
 class Queue:
     def __init__(self, refusals):
         self.refusals, self.accepted = refusals, []
