@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from stillpoint.features.columns import feature_columns
 from stillpoint.features.declarations import BIOMETRICS, DType
-from validation.expectations import BATCH_ROWS, validate
+from validation.batches import BATCH_ROWS
+from validation.expectations import validate
 from validation.suites import view_suite
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -44,6 +44,19 @@ class Thresholds(BaseSettings):
         le=1,
         description="Least rise in NDCG@3 over the live model; unset only reports it.",
     )
+    lake_days: int = Field(default=2, ge=1, description="Newest days of each view in the lake that are validated.")
+    lake_rows: int = Field(
+        default=100_000, ge=1, description="Rows of each view in the lake that are validated at most."
+    )
+    served_sample: int = Field(default=500, ge=1, description="Newest predictions of the live release to recompute.")
+    served_least: int = Field(
+        default=0, ge=0, description="Predictions that must be there to compare; 0 passes a release that served none."
+    )
+    served_unexplained: int = Field(default=0, ge=0, description="Served values that may differ from the events.")
+    served_lag_seconds: float = Field(
+        default=30.0, gt=0, description="Until when an event that arrived must be served."
+    )
+    served_stale_share: float = Field(default=0.05, ge=0, le=1, description="Share of served rows behind that limit.")
     latency_p99_ms: float = Field(default=10.0, gt=0, description="99th percentile of one user's features.")
     latency_reads: int = Field(default=200, ge=20)
 

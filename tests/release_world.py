@@ -28,6 +28,7 @@ from stillpoint.lake import Commit, Lake, by_date, feature_columns, feature_data
 from stillpoint.messages import Kind
 from stillpoint.model import COLLABORATIVE_SCORE, ModelBundle, ModelManifest
 from stillpoint.releases import Route
+from stillpoint.served import SERVED_COLUMNS
 from stillpoint.settings import Settings
 from stillpoint.stores.connection import connect
 
@@ -101,6 +102,29 @@ class World:
         self._commits += 1
         files = tuple(self.lake.write(name, day, f"test-{self._commits}", part) for day, part in by_date(table))
         self.lake.commit(Commit(writer=f"test-{id(self)}", sequence=self._commits, at=self.now, files=files))
+
+    def served(self, release: str, user: str, views: list[dict[str, Any]]) -> None:
+        """Write one prediction of a release to the served log: the rows of features that it says it has used."""
+        self._commits += 1
+        row = {
+            "request_id": str(self._commits),
+            "recommendation_id": str(self._commits),
+            "served_at": datetime.now(UTC),
+            "release": release,
+            "generation": 1,
+            "arm": "a",
+            "user_id": user,
+            "kind": "today",
+            "source": "model",
+            "trigger": None,
+            "items": [],
+            "candidates": [],
+            "scores": [],
+            "views": views,
+        }
+        table = pa.Table.from_pylist([row], schema=SERVED_COLUMNS)
+        file = self.lake.write("served", row["served_at"].date(), f"test-{self._commits}", table)
+        self.lake.commit(Commit(writer=f"test-{id(self)}", sequence=self._commits, at=self.now, files=(file,)))
 
     def mapping(self, version: int, *, users: list[str] = USERS) -> None:
         """Write a mapping: version 1 counts up, others turn the order round, so that ids belong to other people."""

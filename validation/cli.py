@@ -2,12 +2,10 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-import pyarrow as pa
 import typer
 from rich.console import Console
 from rich.table import Column, Table
@@ -27,15 +25,6 @@ def _lake() -> Any:
 
     settings = Settings.load()
     return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
-
-
-def _batches(lake: Any, dataset: str) -> Iterator[pa.Table]:
-    """Yield the committed rows of a dataset, a bounded number at a time."""
-    from validation.expectations import BATCH_ROWS
-
-    for batch in lake.dataset(dataset).to_batches(batch_size=BATCH_ROWS):
-        if batch.num_rows:
-            yield pa.Table.from_batches([batch])
 
 
 def _tell(outcomes: list[Any], as_json: bool, html: Path | None = None) -> None:
@@ -63,11 +52,12 @@ def _tell(outcomes: list[Any], as_json: bool, html: Path | None = None) -> None:
 @validate.command()
 def events(html: Page = None, as_json: Json = False) -> None:
     """Check the lake's events: required columns, closed sets, clocks."""
+    from validation.batches import batches
     from validation.expectations import validate as run
     from validation.suites import event_suite
 
     lake = _lake()
-    _tell([run(event_suite(), _batches(lake, "events"), at=system_clock())], as_json, html)
+    _tell([run(event_suite(), batches(lake, "events"), at=system_clock())], as_json, html)
 
 
 @validate.command()
@@ -75,13 +65,14 @@ def lake(html: Page = None, as_json: Json = False) -> None:
     """Check every feature view's rows in the lake against its declaration."""
     from stillpoint.features.declarations import VIEWS, Origin
     from stillpoint.lake import feature_dataset
+    from validation.batches import batches
     from validation.expectations import validate as run
     from validation.suites import view_suite
 
     opened = _lake()
     stored = [view for view in VIEWS if view.origin is not Origin.MAPPING]
     _tell(
-        [run(view_suite(view), _batches(opened, feature_dataset(view)), at=system_clock()) for view in stored],
+        [run(view_suite(view), batches(opened, feature_dataset(view)), at=system_clock()) for view in stored],
         as_json,
         html,
     )
@@ -95,7 +86,7 @@ def snapshot(
 ) -> None:
     """Check a training snapshot: labels of both classes, ranges and closed sets of every feature."""
     from stillpoint.features.declarations import RANKER_SERVICE
-    from training.snapshot import load_snapshot
+    from training.kept_snapshot import load_snapshot
     from validation.expectations import validate as run
     from validation.suites import snapshot_suite
 
@@ -184,7 +175,7 @@ def drift(
     as_json: Json = False,
 ) -> None:
     """Compare a snapshot's features with the lake's newest and with what was served; exit code 1 if any has moved."""
-    from training.snapshot import load_snapshot
+    from training.kept_snapshot import load_snapshot
     from validation.drift_run import check_drift, page
 
     now, lake = system_clock(), _lake()

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
-BATCH_ROWS = 250_000
 _EXAMPLES = 5
 _KEY_PARTS = 16
 
@@ -41,7 +41,7 @@ class _Tally:
 
     def __init__(self, suite: Suite) -> None:
         self._suite = suite
-        self._validation = _definition(suite)
+        self._checks = _checks(suite)
         self._found: dict[int, dict[str, Any]] = {}
         self._keys: list[pl.DataFrame] = []
         self.rows = 0
@@ -49,9 +49,8 @@ class _Tally:
     def add(self, table: pa.Table) -> None:
         self.rows += table.num_rows
         with contextlib.redirect_stderr(io.StringIO()):
-            result = self._validation.run(
-                batch_parameters={"dataframe": checkable(table)}, result_format={"result_format": "SUMMARY"}
-            )
+            batch = _frame().get_batch({"dataframe": checkable(table)})
+            result = batch.validate(self._checks, result_format="BASIC")
         for number, single in enumerate(result.results):
             self._add_one(number, single)
         if self._suite.key:
@@ -112,16 +111,20 @@ def _hashes(table: pa.Table, key: tuple[str, ...]) -> "pl.DataFrame":
     return pl.DataFrame({"key": frame.select(key).hash_rows(seed=0), "row": frame.hash_rows(seed=0)})
 
 
-def _definition(suite: Suite) -> Any:
+@cache
+def _frame() -> Any:
+    """Return what turns a pandas frame into a batch of Great Expectations, in a context that lives in memory only."""
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations as gx
 
-    context = gx.get_context(mode="ephemeral")
-    asset = context.data_sources.add_pandas("frames").add_dataframe_asset(suite.name)
-    checks = context.suites.add(gx.ExpectationSuite(name=suite.name, expectations=list(suite.checks)))
-    return context.validation_definitions.add(
-        gx.ValidationDefinition(name=suite.name, data=asset.add_batch_definition_whole_dataframe("batch"), suite=checks)
-    )
+    frames = gx.get_context(mode="ephemeral").data_sources.add_pandas("frames")
+    return frames.add_dataframe_asset("frame").add_batch_definition_whole_dataframe("whole")
+
+
+def _checks(suite: Suite) -> Any:
+    import great_expectations as gx
+
+    return gx.ExpectationSuite(name=suite.name, expectations=list(suite.checks))
 
 
 def _expected(kind: str, arguments: dict[str, Any]) -> str:

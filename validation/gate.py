@@ -3,36 +3,142 @@
 `CHECKS` is what the release gate takes from here.
 """
 
+import time
+from datetime import timedelta
+from functools import cache
+
 from release.gate import Check, CheckResult, Subject
+from stillpoint.encoder import Encoder, RememberingEncoder, WordLlamaEncoder
+from stillpoint.errors import CorruptData
+from stillpoint.features.declarations import VIEWS
+from stillpoint.lake import feature_dataset
+from validation.batches import newest_batches
 from validation.expectations import validate
 from validation.online import online_tables
+from validation.outcome import Outcome
+from validation.parity_run import Limits, ParityReport, check_parity
 from validation.suites import view_suite
 
 
-class Expectations:
+class OnlineExpectations:
     """Do the candidate colour's own rows meet what is declared of every feature?"""
 
     name = "expectations"
 
     def run(self, subject: Subject) -> CheckResult:
-        side, rows, red = subject.candidate, {}, []
+        side = subject.candidate
         tables = online_tables(
             side.client, side.reader, side.release.project, count=subject.thresholds.sample, now_us=subject.now_us
         )
-        for view, table in tables:
-            rows[view.name] = float(table.num_rows)
-            if table.num_rows:
-                found = validate(view_suite(view), [table], at=subject.now)
-                red += [f"{view.name} {finding.sentence()}" for finding in found.failures()]
-        empty = not any(rows.values())
+        found = {view.name: validate(view_suite(view), [table], at=subject.now) for view, table in tables}
+        return told(self.name, found, "rows that keep every declared range, set and length")
+
+
+class LakeExpectations:
+    """Do the lake's newest rows of the views, from which the colour was filled, meet what is declared of them?"""
+
+    name = "lake expectations"
+
+    def run(self, subject: Subject) -> CheckResult:
+        thresholds, mapping = subject.thresholds, subject.candidate.release.mapping_version
+        expected = (
+            f"rows of the newest {thresholds.lake_days} days in the lake that keep every declared range, set and length"
+        )
+        found = {}
+        try:
+            for view in VIEWS:
+                rows = newest_batches(
+                    subject.lake,
+                    feature_dataset(view, mapping),
+                    days=thresholds.lake_days,
+                    rows=thresholds.lake_rows,
+                )
+                found[view.name] = validate(view_suite(view), rows, at=subject.now)
+        except CorruptData as error:
+            return CheckResult(name=self.name, passed=False, found=str(error), expected=expected)
+        return told(self.name, found, expected)
+
+
+def told(name: str, found: dict[str, Outcome], expected: str) -> CheckResult:
+    """Return what the outcomes of several views say together. A view without rows is named; no rows at all are no pass."""
+    rows = sum(outcome.rows for outcome in found.values())
+    empty = [view for view, outcome in found.items() if not outcome.rows]
+    red = [
+        f"{view} {failure.sentence()}"
+        for view, outcome in found.items()
+        if outcome.rows
+        for failure in outcome.failures()
+    ]
+    said = f"{len(red)} expectations broken in {rows} rows" + (f" (no rows: {', '.join(empty)})" if empty else "")
+    return CheckResult(
+        name=name,
+        passed=not red and rows > 0,
+        found=said if rows else "no rows at all",
+        expected=expected,
+        numbers={view: float(outcome.rows) for view, outcome in found.items()},
+        examples=tuple(red[:10]),
+    )
+
+
+class ServedParity:
+    """Was what the live release has served what the lake's events say?
+
+    The same stream and the same definitions fill the candidate, so a difference there is one here. Rows that the lake may
+    not know yet, since the stream writes online first, are given time as everywhere in the gate.
+    """
+
+    name = "served parity"
+
+    def run(self, subject: Subject) -> CheckResult:
+        thresholds = subject.thresholds
+        expected = (
+            f"at most {thresholds.served_unexplained} unexplained differences, and {thresholds.served_stale_share:.0%} of rows "
+            f"over {thresholds.served_lag_seconds:g} s behind what had arrived"
+        )
+        if subject.live is None:
+            found = "nothing to compare: nothing is live"
+            return CheckResult(name=self.name, passed=not thresholds.served_least, found=found, expected=expected)
+        report = self._settled(subject, subject.live.release.id)
+        if report.predictions < max(1, thresholds.served_least):
+            found = (
+                f"nothing to compare: {report.predictions or 'no'} predictions of {subject.live.release.id} in the served "
+                "log since yesterday"
+            )
+            return CheckResult(name=self.name, passed=not thresholds.served_least, found=found, expected=expected)
+        stale = report.stale / report.rows if report.rows else 0.0
+        different = [feature for feature in report.features if feature.equal < feature.compared]
+        examples = [f"{one.feature} {example}" for one in different for example in one.examples[:2]]
         return CheckResult(
             name=self.name,
-            passed=not red and not empty,
-            found="no rows at all" if empty else f"{len(red)} expectations broken in {sum(rows.values()):.0f} rows",
-            expected="rows that keep every declared range, set and length",
-            numbers=dict(rows),
-            examples=tuple(red[:10]),
+            passed=report.unexplained <= thresholds.served_unexplained and stale <= thresholds.served_stale_share,
+            found=f"{report.unexplained} unexplained differences and {stale:.1%} of rows too far behind in "
+            f"{report.predictions} predictions of {report.users} users by {subject.live.release.id}",
+            expected=expected,
+            numbers={one.feature: float(one.compared - one.equal) for one in different},
+            examples=(*examples[:10], *(report.stale_examples if stale > thresholds.served_stale_share else ())),
         )
 
+    def _settled(self, subject: Subject, live: str) -> ParityReport:
+        thresholds = subject.thresholds
+        for left in reversed(range(thresholds.digest_reads)):
+            report = check_parity(
+                subject.lake,
+                at=subject.now,
+                encoder=_encoder(),
+                first=(subject.now - timedelta(days=1)).date(),
+                release=live,
+                sample=thresholds.served_sample,
+                limits=Limits(streamed=timedelta(seconds=thresholds.served_lag_seconds)),
+            )
+            if report.unexplained <= thresholds.served_unexplained or not left:
+                break
+            time.sleep(thresholds.digest_pause_seconds)
+        return report
 
-CHECKS: tuple[Check, ...] = (Expectations(),)
+
+@cache
+def _encoder() -> Encoder:
+    return RememberingEncoder(WordLlamaEncoder())
+
+
+CHECKS: tuple[Check, ...] = (OnlineExpectations(), LakeExpectations(), ServedParity())

@@ -64,13 +64,17 @@ class FeatureParity(BaseModel):
 
 
 class ParityReport(BaseModel):
-    """What served predictions were compared, and what differed. Nothing served is not a pass."""
+    """What served predictions were compared, and what differed. Nothing served is not a pass.
+
+    `rows` are the views' rows that these predictions used; `lagging` and `stale` are counted among them.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     at: AwareDatetime
     predictions: int
     users: int
+    rows: int
     unexplained: int
     lagging: int
     stale: int
@@ -98,12 +102,18 @@ def check_parity(
     at: datetime,
     encoder: Encoder,
     first: date | None = None,
+    release: str | None = None,
     sample: int = 1_000,
     limits: Limits | None = None,
 ) -> ParityReport:
-    """Compare the newest `sample` predictions of the served log, since the day `first`, with the lake."""
+    """Compare the newest `sample` predictions of the served log, since the day `first`, with the lake.
+
+    With `release` only what that release has answered is looked at.
+    """
     limits = limits or Limits()
-    served = lake.read("served", DateRange(first), columns=["user_id", "served_at", "views"]).sort_by("served_at")
+    own = None if release is None else pc.field("release") == release
+    served = lake.read("served", DateRange(first), columns=["user_id", "served_at", "views"], where=own)
+    served = served.sort_by("served_at")
     chosen = served.slice(max(0, served.num_rows - sample)).to_pylist()
     rows = [row for record in chosen for row in served_views(record, USER_VIEWS)]
     known = _records(lake, rows)
@@ -117,6 +127,7 @@ def check_parity(
         at=at,
         predictions=len(chosen),
         users=len({record["user_id"] for record in chosen}),
+        rows=len(rows),
         unexplained=tally.unexplained,
         lagging=tally.lagging,
         stale=tally.stale,

@@ -1,5 +1,6 @@
 """Does a release go through its whole life on real servers, and is every refusal said in words?"""
 
+import json
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +21,7 @@ from release.tools import Tools
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.errors import GateRefused, LeaseHeld, ReleaseRefused
 from stillpoint.features.columns import rows_table
-from stillpoint.features.declarations import SESSION_BOUNCE_RATES
+from stillpoint.features.declarations import BIOMETRICS, SESSION_BOUNCE_RATES
 from stillpoint.lake import Lake
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Kind
@@ -30,6 +31,7 @@ from stillpoint.settings import Colour, Settings
 from stillpoint.stores.layout import ViewLayout
 from stillpoint.stores.writer import OnlineWriter
 from tests.release_world import CONTENTS, USERS, World, favourite, tools_for
+from validation.gate import LakeExpectations, ServedParity
 
 RELAXED = Thresholds(latency_p99_ms=1000, digest_pause_seconds=0.05, daily_age_hours=72)
 
@@ -89,6 +91,8 @@ def test_a_release_is_prepared_checked_switched_rolled_back_switched_again_and_r
     assert (
         compared["shared views"] == f"0 of {len(USERS) * 5 + len(CONTENTS)} pairs of entity and view differ from r0001"
     )
+    assert compared["served parity"] == "nothing to compare: no predictions of r0001 in the served log since yesterday"
+    assert compared["lake expectations"] == f"0 expectations broken in {len(USERS) * 6 + len(CONTENTS)} rows"
     switch(tools, "r0002", why="retrained")
     assert states(tools) == {"r0001": State.ROLLBACK_TARGET, "r0002": State.LIVE}
 
@@ -246,6 +250,63 @@ def test_a_value_outside_its_declared_range_turns_the_gate_red(tools: Tools, wor
     (found,) = [one for one in check(tools, release.id, thresholds=RELAXED).results if one.name == "expectations"]
     assert not found.passed
     assert any("session_bounce_rates session_bounce_rate: expected" in text for text in found.examples), found.examples
+
+
+def test_a_row_of_the_lake_outside_its_declared_range_turns_the_gate_red_and_the_switch_says_so(
+    tools: Tools, world: World
+) -> None:
+    release = prepare(tools, world.wanted(1))
+    row = world.row(BIOMETRICS, "u1", tools.now() - timedelta(minutes=30), 1)
+    world.write(BIOMETRICS, [row | {"heart_rate_mean_10m": 400.0}])
+    only = [LakeExpectations()]
+    report = check(tools, release.id, thresholds=RELAXED, checks=only)
+    (found,) = report.failures()
+    assert found.found == f"1 expectations broken in {len(USERS) * 6 + len(CONTENTS) + 1} rows"
+    assert found.examples == (
+        "biometrics heart_rate_mean_10m: expected from 25.0 to 250.0; 1 of 31 rows break it, for example 400.0",
+    )
+    with pytest.raises(GateRefused, match="the gate is red: lake expectations: found 1 expectations broken in"):
+        switch(tools, release.id, why="in a hurry")
+    (path,) = {file.path for file in tools.lake.files("features/user_taste")}
+    tools.lake.objects.put(path, b"PAR1 not really")
+    (found,) = check(tools, release.id, thresholds=RELAXED, checks=only).failures()
+    assert f"committed files are gone or damaged: {path}" in found.found
+    assert tools.lake.objects.get(path) == b"PAR1 not really"
+
+
+def test_what_the_live_release_served_and_no_event_explains_turns_the_gate_red(tools: Tools, world: World) -> None:
+    first = prepare(tools, world.wanted(1))
+    switch(tools, first.id, why="first", force="the test needs it live")
+    second = prepare(tools, world.wanted(2))
+    views = [
+        {
+            "view": SESSION_BOUNCE_RATES.name,
+            "status": "PRESENT",
+            "event_timestamp": tools.now(),
+            "created_timestamp": tools.now(),
+            "values": json.dumps(dict.fromkeys(SESSION_BOUNCE_RATES.feature_names, 1)),
+        }
+    ]
+    world.served(first.id, "u1", views)
+    thresholds = RELAXED.model_copy(update={"digest_reads": 1})
+    report = check(tools, second.id, thresholds=thresholds, checks=[ServedParity()])
+    (found,) = report.failures()
+    assert found.found.startswith(f"{len(SESSION_BOUNCE_RATES.feature_names)} unexplained differences and 0.0% of rows")
+    assert "no event explains the row" in found.examples[0]
+    with pytest.raises(GateRefused, match="the gate is red: served parity: found 5 unexplained differences"):
+        switch(tools, second.id, why="in a hurry")
+    world.served("r0009", "u1", [])
+    again = thresholds.model_copy(update={"served_unexplained": 5})
+    assert check(tools, second.id, thresholds=again, checks=[ServedParity()]).passed
+
+
+def test_a_gate_that_demands_served_predictions_refuses_a_live_release_without_them(tools: Tools, world: World) -> None:
+    first = prepare(tools, world.wanted(1))
+    switch(tools, first.id, why="first", force="the test needs it live")
+    second = prepare(tools, world.wanted(2))
+    demanding = RELAXED.model_copy(update={"served_least": 1})
+    (found,) = check(tools, second.id, thresholds=demanding, checks=[ServedParity()]).failures()
+    assert found.found == "nothing to compare: no predictions of r0001 in the served log since yesterday"
 
 
 def test_definitions_applied_and_materialized_later_do_not_stop_a_rollback_or_change_what_is_served(

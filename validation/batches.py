@@ -1,0 +1,58 @@
+"""Which rows of the lake are checked, a bounded number at a time?"""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stillpoint.errors import CorruptData
+from stillpoint.lake import ALL_DATES, DateRange, Lake
+
+BATCH_ROWS = 250_000
+
+
+def batches(lake: Lake, dataset: str, dates: DateRange = ALL_DATES) -> Iterator[pa.Table]:
+    """Yield the committed rows of a dataset.
+
+    Raises:
+        CorruptData: committed files are gone or cannot be read; the text names them.
+    """
+    try:
+        for batch in lake.dataset(dataset, dates).to_batches(batch_size=BATCH_ROWS):
+            if batch.num_rows:
+                yield pa.Table.from_batches([batch])
+    except (pa.ArrowException, OSError) as error:
+        damaged = [file.path for file in lake.files(dataset, dates) if not _readable(lake, file.path)]
+        if not damaged:
+            raise
+        more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+        raise CorruptData(
+            f"{lake.root}: {dataset} cannot be checked, since committed files are gone or damaged: "
+            f"{', '.join(damaged[:3])}{more} ({str(error).splitlines()[0][:120]}); restore them from a backup or a version"
+        ) from None
+
+
+def newest_batches(lake: Lake, dataset: str, *, days: int, rows: int) -> Iterator[pa.Table]:
+    """Yield the rows of the newest days that have any, the newest first, and at most `rows` of them.
+
+    Raises:
+        CorruptData: as `batches`.
+    """
+    dates = sorted({file.date for file in lake.files(dataset) if file.rows}, reverse=True)
+    left = rows
+    for day in dates[:days]:
+        for table in batches(lake, dataset, DateRange(day, day)):
+            yield table.slice(0, left)
+            left -= table.num_rows
+            if left <= 0:
+                return
+
+
+def _readable(lake: Lake, path: str) -> bool:
+    filesystem, root = lake.objects.arrow()
+    try:
+        with filesystem.open_input_file(f"{root}/{path}") as source:
+            pq.ParquetFile(source).read()
+    except (pa.ArrowException, OSError):
+        return False
+    return True
