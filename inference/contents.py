@@ -1,8 +1,8 @@
 """Which contents can be recommended, and what is known of each? Read once per loaded release."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from stillpoint.stores.reader import OnlineReader
 
 _READ_AT_ONCE = 2_000
 
+Kept = TypeVar("Kept")
+
 
 @dataclass(frozen=True, slots=True)
 class Contents:
@@ -25,18 +27,27 @@ class Contents:
     categories: npt.NDArray[Any]
     durations: npt.NDArray[np.float64]
     columns: Mapping[str, npt.NDArray[Any]]
+    origin: "tuple[Contents, npt.NDArray[np.intp]] | None" = field(default=None, repr=False, compare=False)
+    """Of a `part`: the contents that it was chosen from, and its rows there."""
     _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def kept(self, key: Any, make: Callable[[], Kept]) -> Kept:
+        """Return what `make` gives, made once per key and kept as long as these contents are."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        made: Kept = self._kept[key]
+        return made
+
     def of_categories(self, categories: tuple[str, ...]) -> "Contents":
         """Return the contents of some categories; chosen once, then kept."""
-        if categories not in self._kept:
-            rows = np.flatnonzero(np.isin(self.categories.astype(str), [str(one) for one in categories]))
-            self._kept[categories] = self.take(rows)
-        chosen: Contents = self._kept[categories]
-        return chosen
+
+        def choose() -> Contents:
+            return self.take(np.flatnonzero(np.isin(self.categories.astype(str), [str(one) for one in categories])))
+
+        return self.kept(categories, choose)
 
     def popularity(self, by_popularity: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return each content's place among the most popular first, NaN if it has none; kept for the last list given."""
@@ -50,11 +61,12 @@ class Contents:
 
     def by_category(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Return a row of each category that occurs, and for each row which of these is its own; kept."""
-        if "by_category" not in self._kept:
+
+        def group() -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
             _, first, own = np.unique(self.columns["category"].astype(str), return_index=True, return_inverse=True)
-            self._kept["by_category"] = first, own
-        held: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]] = self._kept["by_category"]
-        return held
+            return first, own
+
+        return self.kept("by_category", group)
 
     def take(self, rows: npt.NDArray[np.intp]) -> "Contents":
         """Return a choice of rows, in the order given."""
@@ -65,6 +77,10 @@ class Contents:
             durations=self.durations[rows],
             columns={name: values[rows] for name, values in self.columns.items()},
         )
+
+    def part(self, rows: npt.NDArray[np.intp]) -> "Contents":
+        """Return a choice of rows for one request, which remembers where it comes from."""
+        return replace(self.take(rows), origin=(self, rows))
 
 
 def load_contents(lake: Lake, reader: OnlineReader, *, now_us: int) -> Contents:

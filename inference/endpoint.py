@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from inference.model_input import model_columns
+from inference.rank import Asked
 from stillpoint.errors import StackUnavailable
 from stillpoint.model import ModelBundle
 from stillpoint.releases import Route
@@ -107,7 +109,16 @@ class EndpointScorer:
     def collaborative_scores(self, content_ids: Sequence[str], sequence_id: int | None) -> Scores:
         return self.bundle.collaborative_scores(content_ids, sequence_id)
 
-    def score(
+    def score(self, asked: Sequence[Asked]) -> list[Scores]:
+        """Do what every `Scorer` does, person by person."""
+        return [
+            self.invoke(
+                model_columns(one.person, one.contents), content_ids=one.contents.ids, sequence_id=one.sequence_id
+            )
+            for one in asked
+        ]
+
+    def invoke(
         self, columns: Mapping[str, npt.NDArray[Any]], *, content_ids: Sequence[str], sequence_id: int | None
     ) -> Scores:
         """Return one score per content.

@@ -4,14 +4,16 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from inference.contents import Contents, load_contents
+from inference.model_input import ModelInput
 from inference.person import READ_FEATURES
-from inference.rank import Scorer
+from inference.rank import Asked, Scorer
 from stillpoint.clock import to_micros
 from stillpoint.encoder import Encoder
 from stillpoint.errors import CorruptData, ReleaseRefused
@@ -30,7 +32,6 @@ class InProcess:
 
     def __init__(self, bundle: ModelBundle) -> None:
         self.bundle = bundle
-        self._wanted = frozenset(bundle.input_columns)
 
     @property
     def waits(self) -> bool:
@@ -47,11 +48,14 @@ class InProcess:
     def collaborative_scores(self, content_ids: Sequence[str], sequence_id: int | None) -> npt.NDArray[np.float64]:
         return self.bundle.collaborative_scores(content_ids, sequence_id)
 
-    def score(
-        self, columns: Mapping[str, npt.NDArray[Any]], *, content_ids: Sequence[str], sequence_id: int | None
-    ) -> npt.NDArray[np.float64]:
-        chosen = {name: values for name, values in columns.items() if name in self._wanted}
-        return self.bundle.score(chosen, content_ids=content_ids, sequence_id=sequence_id)
+    def score(self, asked: Sequence[Asked]) -> list[npt.NDArray[np.float64]]:
+        ends = list(accumulate(len(one.contents) for one in asked))
+        places = [slice(end - len(one.contents), end) for one, end in zip(asked, ends, strict=True)]
+        matrix = np.empty((ends[-1], len(self.bundle.manifest.feature_order)), np.float32)
+        for one, place in zip(asked, places, strict=True):
+            ModelInput.of(self.bundle, one.contents).fill(matrix[place], one.person, one.sequence_id)
+        scores = self.bundle.score_matrix(matrix)
+        return [scores[place] for place in places]
 
 
 @dataclass(frozen=True, slots=True)

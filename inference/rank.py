@@ -5,7 +5,7 @@ finished leaves, and no category fills the list.
 """
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,18 +15,12 @@ import numpy.typing as npt
 from inference.contents import Contents
 from inference.person import Person
 from stillpoint.events import Category
-from stillpoint.features.declarations import CONTENT_PROFILES
-from stillpoint.features.request import REQUEST_FEATURES, compute
 from stillpoint.messages import Item, Kind
 
 CANDIDATES = 300
 FREE_SECONDS = 600.0
 CATEGORY_SHARE = 0.5
 _SLEEP_KIND = (Category.SLEEP, Category.MUSIC)
-
-_OF_ONE_CONTENT = frozenset(CONTENT_PROFILES.feature_names) - {"category"}
-_BY_CONTENT = tuple(one for one in REQUEST_FEATURES if _OF_ONE_CONTENT & set(one.inputs))
-_BY_CATEGORY = tuple(one for one in REQUEST_FEATURES if one not in _BY_CONTENT)
 
 
 class Scorer(Protocol):
@@ -45,9 +39,23 @@ class Scorer(Protocol):
 
     def collaborative_scores(self, content_ids: Sequence[str], sequence_id: int | None) -> npt.NDArray[np.float64]: ...
 
-    def score(
-        self, columns: Mapping[str, npt.NDArray[Any]], *, content_ids: Sequence[str], sequence_id: int | None
-    ) -> npt.NDArray[np.float64]: ...
+    def score(self, asked: "Sequence[Asked]") -> list[npt.NDArray[np.float64]]:
+        """Return each person's scores, one per content, from one call of the model.
+
+        Raises:
+            ModelRefused: a column that the model takes is missing, or a sequence id is of another mapping.
+            StackUnavailable: the model is elsewhere and gives no scores.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A person and the contents to score for them. `sequence_id` None leaves out the collaborative filter."""
+
+    person: Person
+    contents: Contents
+    sequence_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,7 @@ def retrieve(
         chosen.update((row, None) for row in turn if row is not None)
         if len(chosen) >= limit:
             break
-    return pool.take(np.array(sorted(list(chosen)[:limit]) or range(limit), dtype=np.intp))
+    return pool.part(np.array(sorted(list(chosen)[:limit]) or range(limit), dtype=np.intp))
 
 
 def _least(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
@@ -100,17 +108,6 @@ def _least(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
         bound = np.partition(values[known], count - 1)[count - 1]
         known = known[values[known] <= bound]
     return known[np.argsort(values[known], kind="stable")][:count]
-
-
-def model_columns(person: Person, contents: Contents) -> dict[str, npt.NDArray[Any]]:
-    """Return every column that models may take: the person's (length 1), the contents' and the request-time ones.
-
-    What depends on a content by its category alone is computed once per category.
-    """
-    rows: dict[str, npt.NDArray[Any]] = {**person.columns, **contents.columns}
-    first, own = contents.by_category()
-    of_categories = compute({**person.columns, "category": contents.columns["category"][first]}, _BY_CATEGORY)
-    return rows | compute(rows, _BY_CONTENT) | {name: values[own] for name, values in of_categories.items()}
 
 
 def rank(
@@ -135,8 +132,8 @@ def rank(
             collaborative=scorer.collaborative_scores(pool.ids, sequence_id),
             by_popularity=scorer.popular,
         )
-    scores = scorer.score(model_columns(person, pool), content_ids=pool.ids, sequence_id=sequence_id)
-    order = np.lexsort((np.arange(len(pool)), -scores))
+    (scores,) = scorer.score([Asked(person, pool, sequence_id)])
+    order = np.argsort(-scores, kind="stable")
     return Ranking(
         pool.ids,
         scores,
@@ -177,12 +174,14 @@ def choose(
     Without a subscription, contents of up to ten minutes may be played. What was finished lately is left out. In `today`
     no category takes more than half of the list (at least one place), as long as others can fill it.
     """
-    allowed = [
-        row for row in order if (subscribed or pool.durations[row] <= FREE_SECONDS) and pool.ids[row] not in finished
-    ]
+    allowed = (
+        row
+        for row in order.tolist()
+        if (subscribed or pool.durations[row] <= FREE_SECONDS) and pool.ids[row] not in finished
+    )
     if kind is Kind.NEXT:
         limit = min(limit, 1)
-    chosen = _diverse(pool, allowed, limit) if kind is Kind.TODAY else allowed[:limit]
+    chosen = _diverse(pool, allowed, limit) if kind is Kind.TODAY else itertools.islice(allowed, limit)
     return tuple(
         Item(
             content_id=pool.ids[row],
@@ -194,11 +193,11 @@ def choose(
     )
 
 
-def _diverse(pool: Contents, allowed: Sequence[np.intp], limit: int) -> list[np.intp]:
+def _diverse(pool: Contents, allowed: Iterable[int], limit: int) -> list[int]:
     cap = max(1, int(limit * CATEGORY_SHARE))
     taken: dict[str, int] = {}
-    chosen: list[np.intp] = []
-    passed: list[np.intp] = []
+    chosen: list[int] = []
+    passed: list[int] = []
     for row in allowed:
         category = str(pool.categories[row])
         if taken.get(category, 0) < cap:

@@ -205,7 +205,10 @@ class ModelBundle:
         Raises:
             ModelRefused: a column is missing, extra or of a wrong length, or a sequence id lies beyond the factors.
         """
-        matrix = self.matrix(columns, content_ids=content_ids, sequence_id=sequence_id)
+        return self.score_matrix(self.matrix(columns, content_ids=content_ids, sequence_id=sequence_id))
+
+    def score_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """Return one score per row of what `matrix` returns, float64. A row's score does not depend on the others."""
         scores: np.ndarray = self._booster.inplace_predict(matrix, validate_features=False)
         return scores.astype(np.float64)
 
@@ -257,12 +260,20 @@ class ModelBundle:
             matrix[:, place] = self._as_floats(name, values)
         return matrix
 
+    def content_rows(self, content_ids: Sequence[str]) -> np.ndarray:
+        """Return which row of the content factors belongs to each content, int64; -1 for an unknown one."""
+        return np.array([self._content_rows.get(content_id, -1) for content_id in content_ids], dtype=np.int64)
+
     def collaborative_scores(self, content_ids: Sequence[str], sequence_id: int | np.ndarray | None) -> np.ndarray:
         """Return the collaborative filter's score of each content, float64; NaN for an unknown user or content.
 
         Raises:
             ModelRefused: a sequence id lies beyond the factors: it comes from another mapping.
         """
+        return self.collaborative_scores_of(self.content_rows(content_ids), sequence_id)
+
+    def collaborative_scores_of(self, rows: np.ndarray, sequence_id: int | np.ndarray | None) -> np.ndarray:
+        """Do what `collaborative_scores` does for contents given by `content_rows`."""
         users = np.asarray(NO_SEQUENCE_ID if sequence_id is None else sequence_id, dtype=np.int64)
         beyond = int(users.max(initial=NO_SEQUENCE_ID))
         if beyond >= self.user_count:
@@ -270,7 +281,6 @@ class ModelBundle:
                 f"sequence id {beyond} lies beyond the {self.user_count} users of mapping "
                 f"{self.manifest.mapping_version}; it comes from another mapping"
             )
-        rows = np.array([self._content_rows.get(content_id, -1) for content_id in content_ids], dtype=np.int64)
         if users.ndim == 0:
             if users < 0 or not len(self._content_ids):
                 return np.full(len(rows), np.nan)

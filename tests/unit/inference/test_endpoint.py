@@ -46,14 +46,14 @@ def columns(bundle: ModelBundle) -> dict[str, np.ndarray]:
 def test_an_endpoint_scores_exactly_as_the_bundle_in_process(endpoint: Endpoint) -> None:
     given = columns(endpoint.bundle)
     expected = endpoint.bundle.score(given, content_ids=IDS, sequence_id=3)
-    assert np.array_equal(scorer(endpoint, [0.0]).score(given, content_ids=IDS, sequence_id=3), expected)
+    assert np.array_equal(scorer(endpoint, [0.0]).invoke(given, content_ids=IDS, sequence_id=3), expected)
 
 
 @pytest.mark.parametrize("mood", ["hangs", "fails", "garbage", "other model", "too few", "not finite"])
 def test_a_bad_answer_is_tried_twice_and_then_told(endpoint: Endpoint, mood: str) -> None:
     endpoint.mood = mood
     with pytest.raises(StackUnavailable, match="endpoint ranker gave no scores"):
-        scorer(endpoint, [0.0]).score(columns(endpoint.bundle), content_ids=IDS, sequence_id=None)
+        scorer(endpoint, [0.0]).invoke(columns(endpoint.bundle), content_ids=IDS, sequence_id=None)
     assert endpoint.calls == 2
 
 
@@ -63,8 +63,8 @@ def test_after_repeated_failures_nobody_waits_until_one_call_has_tried_and_succe
     endpoint.mood = "fails"
     for _ in range(3):
         with pytest.raises(StackUnavailable):
-            made.score(given, content_ids=IDS, sequence_id=None)
+            made.invoke(given, content_ids=IDS, sequence_id=None)
     assert (endpoint.calls, made.breaker.state) == (4, Circuit.OPEN)
     endpoint.mood, clock[0] = "right", 6.0
-    assert len(made.score(given, content_ids=IDS, sequence_id=None)) == len(IDS)
+    assert len(made.invoke(given, content_ids=IDS, sequence_id=None)) == len(IDS)
     assert made.breaker.state is Circuit.CLOSED

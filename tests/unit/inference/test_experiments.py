@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillpoint.errors import InvalidSettings
@@ -20,6 +20,7 @@ def three(salt: str) -> Experiment:
     return Experiment(salt=salt, arms=(*arms, Arm(name="rest", share=0.1)))
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=10))
 def test_shares_are_near_the_declared(salt: str) -> None:
     found = Counter(three(salt).arm_of(user).name for user in USERS[:4_000])

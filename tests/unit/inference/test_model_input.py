@@ -1,0 +1,113 @@
+"""Does a model in serving see what it saw in training, though serving computes much of it once for many?"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inference.contents import Contents
+from inference.loaded_release import InProcess
+from inference.model_input import ModelInput, model_columns
+from inference.person import USER_VIEWS, Person
+from inference.rank import Asked
+from stillpoint.errors import ModelRefused
+from stillpoint.features.declarations import EMBEDDING_LENGTH, DType
+from stillpoint.features.request import REQUEST_INPUTS, REQUEST_TIMESTAMP, request_time_features
+from stillpoint.model import ModelBundle
+from tests.hand_made import model
+
+
+def person(random: np.random.Generator, *, known: bool) -> Person:
+    columns = {REQUEST_TIMESTAMP: np.array([1_790_000_000_000_000], np.int64)}
+    for view in USER_VIEWS:
+        for feature in view:
+            if feature.dtype is DType.EMBEDDING:
+                columns[feature.name] = random.normal(size=(1, EMBEDDING_LENGTH)).astype(np.float32)
+            elif feature.dtype is DType.STRING:
+                columns[feature.name] = np.array(["f"], object)
+            else:
+                columns[feature.name] = np.array([random.uniform(0, 5) if known else np.nan])
+        columns[f"{view.name}_age_seconds"] = np.array([random.uniform(0, 99) if known else np.nan])
+    return Person("u1", columns, None, None, None, ())
+
+
+def contents(random: np.random.Generator, count: int) -> Contents:
+    categories = np.array([("sleep", "move", "focus", None, "unheard")[n % 5] for n in range(count)], object)
+    titles = random.normal(size=(count, EMBEDDING_LENGTH)).astype(np.float32)
+    columns = {"category": categories, "duration_seconds": np.arange(count, dtype=float), "title_embedding": titles}
+    ids = tuple(f"c{n}" for n in range(count))
+    return Contents(ids, ids, categories, columns["duration_seconds"], columns)
+
+
+@pytest.mark.parametrize("count", [1, 2, 300])
+@pytest.mark.parametrize("known", [True, False])
+def test_columns_are_bit_for_bit_what_the_definitions_give(count: int, known: bool) -> None:
+    random = np.random.default_rng(count)
+    who, what = person(random, known=known), contents(random, count)
+    rows = {**who.columns, **what.columns}
+    expected = request_time_features({name: rows[name] for name in REQUEST_INPUTS})
+    found = model_columns(who, what)
+    for name, values in expected.items():
+        assert np.broadcast_to(found[name], values.shape).tobytes() == values.tobytes(), name
+
+
+def tried(count: int) -> tuple[ModelBundle, np.random.Generator, Contents]:
+    random = np.random.default_rng(count)
+    what = contents(random, count)
+    columns = {**what.columns, "plays_7d": random.uniform(0, 9, count), "completion_rate_30d": np.full(count, np.nan)}
+    return model(what.ids[::2], users=5), random, replace(what, columns=columns)
+
+
+def plainly(bundle: ModelBundle, who: Person, what: Contents, sequence_id: int | None) -> np.ndarray:
+    columns = bundle.select(model_columns(who, what))
+    return bundle.matrix(columns, content_ids=what.ids, sequence_id=sequence_id)
+
+
+@pytest.mark.parametrize("count", [1, 7, 300])
+def test_a_matrix_laid_out_in_advance_is_the_one_made_from_columns(count: int) -> None:
+    bundle, random, what = tried(count)
+    for known, sequence_id in ((True, 3), (False, None), (True, 0)):
+        who = person(random, known=known)
+        matrix = np.full((count, len(bundle.manifest.feature_order)), 77, np.float32)
+        ModelInput.of(bundle, what).fill(matrix, who, sequence_id)
+        np.testing.assert_array_equal(matrix, plainly(bundle, who, what, sequence_id))
+
+
+def test_a_part_of_the_contents_has_the_rows_of_the_whole() -> None:
+    bundle, random, what = tried(40)
+    who, rows = person(random, known=True), np.array([3, 4, 9, 38])
+    part = what.part(rows)
+    matrix = np.empty((4, len(bundle.manifest.feature_order)), np.float32)
+    ModelInput.of(bundle, part).fill(matrix, who, 1)
+    np.testing.assert_array_equal(matrix, plainly(bundle, who, what, 1)[rows])
+    np.testing.assert_array_equal(matrix, plainly(bundle, who, part, 1))
+
+
+def test_people_scored_together_get_the_scores_of_each_alone() -> None:
+    bundle, random, what = tried(60)
+    scorer = InProcess(bundle)
+    asked = [
+        Asked(person(random, known=True), what, 2),
+        Asked(person(random, known=False), what.part(np.arange(0, 60, 7)), None),
+        Asked(person(random, known=True), what.of_categories(("sleep",)), 0),
+    ]
+    for one, scores in zip(asked, scorer.score(asked), strict=True):
+        alone = bundle.score(
+            bundle.select(model_columns(one.person, one.contents)),
+            content_ids=one.contents.ids,
+            sequence_id=one.sequence_id,
+        )
+        assert scores.tobytes() == alone.tobytes()
+
+
+def test_a_column_that_nobody_has_is_refused_by_name() -> None:
+    bundle, random, what = tried(4)
+    bundle.manifest = bundle.manifest.model_copy(
+        update={
+            "feature_order": tuple(
+                "mood" if name == "steps_sum_10m" else name for name in bundle.manifest.feature_order
+            )
+        }
+    )
+    with pytest.raises(ModelRefused, match="needs column mood"):
+        InProcess(bundle).score([Asked(person(random, known=True), what, None)])
