@@ -1,7 +1,8 @@
 """How are the shards of a Kinesis stream read, each record once and in order, within the service's limits?
 
 A `Position` says up to where a shard has been read. A closed shard is read to its end before its children begin, so the
-order of one partition key survives a reshard. Kinesis allows five GetRecords calls a second and shard; calls are paced.
+order of one partition key survives a reshard. Kinesis allows five GetRecords calls and 2 MB a second and shard; calls are
+paced so that a lone reader stays below both, and one among several backs off.
 """
 
 import time
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 SECONDS_BETWEEN_CALLS = 0.2
+BYTES_A_SECOND = 2_000_000
 RECORDS_PER_CALL = 10_000
 _TRIES = 6
 
@@ -41,7 +43,6 @@ class _Cursor:
 
     position: dict[str, Any]
     iterator: str
-    called: float = 0.0
 
 
 class ShardReader:
@@ -52,6 +53,7 @@ class ShardReader:
         self._stream = stream
         self._cursors: dict[str, _Cursor] = {}
         self._lag_ms: dict[str, int] = {}
+        self._free_at: dict[str, float] = {}
 
     @property
     def lag_seconds(self) -> Mapping[str, float]:
@@ -123,8 +125,8 @@ class ShardReader:
                 if iterator is None:
                     return [], {**position, "closed": True}
                 cursor = _Cursor(position, iterator)
-            time.sleep(max(0.0, cursor.called + SECONDS_BETWEEN_CALLS - time.monotonic()))
-            cursor.called = time.monotonic()
+            time.sleep(max(0.0, self._free_at.get(shard, 0.0) - time.monotonic()))
+            self._free_at[shard] = time.monotonic() + SECONDS_BETWEEN_CALLS
             try:
                 answer = self._client.get_records(ShardIterator=cursor.iterator, Limit=limit)
             except (
@@ -136,14 +138,12 @@ class ShardReader:
             except self._client.exceptions.ProvisionedThroughputExceededException:
                 time.sleep(min(5.0, SECONDS_BETWEEN_CALLS * 2**attempt))
                 continue
-            return self._records(shard, position, cursor, answer)
+            return self._records(shard, position, answer)
         raise StackUnavailable(
             f"Kinesis shard {shard} of {self._stream} refused {_TRIES} calls in a row: its throughput is exceeded"
         )
 
-    def _records(
-        self, shard: str, position: dict[str, Any], cursor: _Cursor, answer: Any
-    ) -> tuple[list[Record], dict[str, Any]]:
+    def _records(self, shard: str, position: dict[str, Any], answer: Any) -> tuple[list[Record], dict[str, Any]]:
         records = [
             Record(
                 shard,
@@ -155,12 +155,14 @@ class ShardReader:
             for r in answer["Records"]
         ]
         self._lag_ms[shard] = int(answer.get("MillisBehindLatest") or 0)
+        size = sum(len(record.data) for record in records)
+        self._free_at[shard] = max(self._free_at[shard], time.monotonic() + size / BYTES_A_SECOND)
         after = {"after": records[-1].sequence} if records else dict(position)
         following = answer.get("NextShardIterator")
         if following is None:
             self._cursors.pop(shard, None)
             return records, {**after, "closed": True}
-        self._cursors[shard] = _Cursor(after, following, cursor.called)
+        self._cursors[shard] = _Cursor(after, following)
         return records, after
 
     def _iterator(self, shard: str, position: dict[str, Any]) -> str | None:
@@ -205,6 +207,18 @@ class ShardReader:
             if not answer.get("NextToken"):
                 return shards
             token = {"NextToken": answer["NextToken"]}
+
+
+def shard_of(sequence: str) -> str:
+    """Return the shard that a sequence number of AWS names, or `unknown` if it has another layout.
+
+    Layout version 2, as in the Kinesis Client Library's `SequenceNumberValidator`: bits 184 to 187 hold the version, bits
+    4 to 35 the shard.
+    """
+    number = int(sequence)
+    if number >> 184 != 2:
+        return "unknown"
+    return f"shardId-{number >> 4 & 0xFFFF_FFFF:012d}"
 
 
 def _parents(shard: Any) -> list[str]:

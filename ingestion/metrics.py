@@ -1,6 +1,7 @@
 """What does the receiver tell Prometheus?"""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,12 @@ class StreamMetrics:
             lags = json.loads(path.read_text())
         except (FileNotFoundError, ValueError):
             return
-        for shard, seconds in lags.items():
-            self._lag.labels(shard).set(seconds)
+        self.lag_of(lags)
+
+    def lag_of(self, seconds: Mapping[str, float]) -> None:
+        """Take over the lag of shards."""
+        for shard, lag in seconds.items():
+            self._lag.labels(shard).set(lag)
 
     def serve(self, port: int) -> None:
         """Serve the metrics on loopback."""

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.compute import Computed, Quarantined, Rules, compute, parse_records
-from ingestion.kinesis_shards import Record
+from ingestion.kinesis_shards import Record, shard_of
 from ingestion.state_store import Change, StateStore
 from stillpoint.clock import SECOND
 from stillpoint.control import Control
@@ -164,7 +164,9 @@ def map_part(batches: Iterator[pa.RecordBatch], batch: Batch) -> Iterator[pa.Rec
         for column, array in zip(columns, part.columns, strict=True):
             column.extend(array.to_pylist())
     if columns[0]:
-        report = run_part((Record(*row) for row in zip(*columns, strict=True)), batch)
+        rows = zip(*columns, strict=True)
+        records = (Record(shard or shard_of(sequence), sequence, *more) for shard, sequence, *more in rows)
+        report = run_part(records, batch)
         yield pa.RecordBatch.from_pydict({"report": [report.to_json()]})
 
 

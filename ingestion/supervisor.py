@@ -21,16 +21,17 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from ingestion.kinesis_source import FORMAT, KinesisSource
+from ingestion.kinesis_source import KinesisSource
 from ingestion.metrics import StreamMetrics
 from ingestion.process_batch import BatchProcessor, BatchReport
 from ingestion.rebuild import last_committed, needs_rebuild, rebuild
 from ingestion.request_queue import RequestQueue
 from ingestion.spark import SparkEnded, is_alive, spark_session
 from ingestion.state_store import StateStore
+from ingestion.stream_source import SourceUnusable, native_lag, read_stream, stream_source
 from stillpoint.clock import Clock
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
-from stillpoint.errors import CorruptData, Fenced
+from stillpoint.errors import CorruptData, Fenced, InvalidInput
 from stillpoint.lake import Lake
 from stillpoint.lease import Lease, kept
 from stillpoint.objects import open_objects
@@ -52,15 +53,23 @@ LONGEST_PAUSE = 30.0
 STOP_SECONDS = 8.0
 
 
-def query_identity(checkpoint: Path) -> str:
+def query_identity(checkpoint: Path, source: str) -> str:
     """Return the id that is bound to a checkpoint folder; a fresh folder gets a fresh one, so old commits stay its own.
 
     Raises:
         CorruptData: the checkpoint holds offsets but has lost its identity.
+        SourceUnusable: another source began it, whose offsets this one cannot read.
     """
     path = checkpoint / "query.json"
     if path.exists():
-        return str(json.loads(path.read_text())["query_id"])
+        identity = json.loads(path.read_text())
+        began = identity.get("source", "stillpoint")
+        if began != source:
+            raise SourceUnusable(
+                f"checkpoint {checkpoint} was begun by the source {began}, and STILLPOINT_STREAM_SOURCE is {source}; set "
+                f"it back, or stop the sending, let the stream read to the end, remove the checkpoint and give --start"
+            )
+        return str(identity["query_id"])
     if (checkpoint / "offsets").exists():
         raise CorruptData(
             f"checkpoint {checkpoint} has offsets but no query.json; remove it whole to begin a new query"
@@ -68,7 +77,7 @@ def query_identity(checkpoint: Path) -> str:
     checkpoint.mkdir(parents=True, exist_ok=True)
     query_id = uuid.uuid4().hex[:12]
     staged = path.with_suffix(".staged")
-    staged.write_text(json.dumps({"query_id": query_id}))
+    staged.write_text(json.dumps({"query_id": query_id, "source": source}))
     os.replace(staged, path)
     return query_id
 
@@ -117,6 +126,7 @@ class Supervisor:
 
         Raises:
             LeaseHeld: another run holds the lease. Fenced: another run has taken it over. SparkEnded: Java has ended.
+            SourceUnusable: the source that the settings ask for is not here. InvalidInput: `start` cannot be read.
         """
         epoch = self._lease.acquire()
         try:
@@ -131,7 +141,7 @@ class Supervisor:
         """Start the query again after each failure, until told to stop or fenced."""
         session = spark_session(self._settings, "stillpoint-stream", master=self._master)
         session.dataSource.register(KinesisSource)
-        query_id = query_identity(self._folder / "checkpoint")
+        query_id = query_identity(self._folder / "checkpoint", self._settings.stream_source)
         pause = FIRST_PAUSE
         while not self._stop.is_set():
             began = self._clock()
@@ -164,13 +174,15 @@ class Supervisor:
         query: StreamingQuery | None = None
         try:
             processor = self._processor(query_id, epoch)
-            query = self._query(session, processor)
+            query = self._query(session, processor, query_id)
             while not self._stop.wait(IDLE_SECONDS):
                 if not query.isActive:
                     return query.exception() or RuntimeError("the query ended by itself")
-                self._beat(processor)
+                self._beat(processor, query)
         except Fenced as fenced:
             self._lost(fenced)
+        except (SourceUnusable, InvalidInput):
+            raise
         except Exception as failure:  # noqa: BLE001  every failure of a sink or of Spark is answered by starting again
             return failure
         finally:
@@ -178,8 +190,11 @@ class Supervisor:
                 _end(query)
         return None
 
-    def _beat(self, processor: BatchProcessor) -> None:
-        self.metrics.lag(self._folder / "lag.json")
+    def _beat(self, processor: BatchProcessor, query: "StreamingQuery") -> None:
+        if self._settings.stream_source == "stillpoint":
+            self.metrics.lag(self._folder / "lag.json")
+        else:
+            self.metrics.lag_of(native_lag(query.lastProgress))
         try:
             processor.acknowledge_if_idle()
         except Fenced:
@@ -222,20 +237,20 @@ class Supervisor:
         self.metrics.batch(report)
         self._on_batch(report)
 
-    def _query(self, session: "SparkSession", processor: BatchProcessor) -> "StreamingQuery":
+    def _query(self, session: "SparkSession", processor: BatchProcessor, query_id: str) -> "StreamingQuery":
         self._folder.mkdir(parents=True, exist_ok=True)
-        reader = session.readStream.format(FORMAT).options(
-            stream=self._settings.event_stream,
-            client=json.dumps(self._source_client),
+        source = stream_source(
+            self._settings,
             start=self._start,
-            limit=str(self._settings.stream_max_records_per_batch),
+            client=self._source_client,
+            query=query_id,
             lag_file=str(self._folder / "lag.json"),
         )
         trigger: dict[str, Any] = {
             "processingTime": f"{int(self._settings.stream_trigger_seconds * 1_000)} milliseconds"
         }
         return (
-            reader.load()
+            read_stream(session, source)
             .writeStream.foreachBatch(processor.process)
             .option("checkpointLocation", str(self._folder / "checkpoint"))
             .trigger(**trigger)

@@ -108,7 +108,8 @@ class Settings(BaseSettings):
         default=0.0, ge=0, description="Micro-batch interval; 0 starts the next as soon as possible."
     )
     stream_source: Literal["stillpoint", "kinesis", "aws-kinesis"] = Field(
-        default="stillpoint", description="Spark source: ours, Databricks's, EMR's."
+        default="stillpoint",
+        description="Spark source: ours; `kinesis`, Databricks's; `aws-kinesis`, EMR's. What each guarantees: `ingestion/stream_source.py`.",
     )
     stream_max_records_per_batch: int = Field(default=20_000, ge=1)
     shuffle_partitions: int = Field(default=2, ge=1)

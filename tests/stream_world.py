@@ -3,15 +3,18 @@
 import json
 import random
 import threading
+import time
 import uuid
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 
 from ingestion.kinesis_shards import ShardReader
-from stillpoint.clock import SECOND, to_micros
+from ingestion.supervisor import Supervisor
+from stillpoint.clock import SECOND, system_clock, to_micros
 from stillpoint.encoder import WordLlamaEncoder
 from stillpoint.features.columns import feature_columns, rows_table
 from stillpoint.features.declarations import STREAMED_VIEWS
@@ -71,6 +74,31 @@ class People:
         payload = json.dumps(document).encode()
         self._sent[user].append(payload)
         return user, payload
+
+
+@contextmanager
+def streaming(settings):
+    """Run the stream in a thread; yields its supervisor and the reports of its micro-batches."""
+    reports = []
+    supervisor = Supervisor(settings, clock=system_clock, on_batch=reports.append)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    try:
+        yield supervisor, reports
+    finally:
+        supervisor.stop()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def wait_for(condition, what, seconds=180):
+    """Wait until a condition holds. The limit is for a loaded machine: it is no measure of speed."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"after {seconds} s there was still not {what}")
 
 
 class Watcher:

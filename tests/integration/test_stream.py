@@ -1,11 +1,7 @@
 """Does the whole receiver, on real Kinesis, Spark, Redis and S3, agree with the oracle?"""
 
 import json
-import threading
-import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,6 +24,7 @@ from stillpoint.settings import Colour, Settings
 from stillpoint.stores.connection import connect
 from stillpoint.stores.layout import ViewLayout, decode_time
 from stillpoint.stores.layout_keys import encode_keys
+from tests.stream_world import streaming, wait_for
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark]
 
@@ -68,29 +65,6 @@ def a_morning(user: str, now: datetime) -> list[tuple[str, bytes]]:
         (user, b'{"not": "an event"}'),
     ]
     return [*events, events[0]]
-
-
-@contextmanager
-def streaming(settings: Settings) -> Iterator[tuple[Supervisor, list[Any]]]:
-    reports: list[Any] = []
-    supervisor = Supervisor(settings, clock=system_clock, on_batch=reports.append)
-    thread = threading.Thread(target=supervisor.run)
-    thread.start()
-    try:
-        yield supervisor, reports
-    finally:
-        supervisor.stop()
-        thread.join(30)
-        assert not thread.is_alive()
-
-
-def wait_for(condition: Any, what: str, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"after {seconds} s there was still not {what}")
 
 
 def test_events_reach_both_places_once_and_ask_for_predictions(settings: Settings, aws: Any) -> None:
