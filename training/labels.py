@@ -59,12 +59,8 @@ def label_rows(
         .unique(subset=["user_id", "event_id"], keep="first", maintain_order=True)
         .collect()
     )
-    shown = (
-        known.filter(
-            pl.col("type") == EventType.IMPRESSION.value,
-            pl.col("at") <= to_micros(cutoff - definition.settle),
-            pl.col("at") >= (to_micros(first) if first else 0),
-        )
+    shown = (  # Also what is left out below: it takes the starts that follow it from what was shown before.
+        known.filter(pl.col("type") == EventType.IMPRESSION.value)
         .with_columns(pl.int_ranges(pl.col("items").list.len()).alias("position"))
         .explode("items", "position")
         .rename({"items": "content_id_shown"})
@@ -93,7 +89,10 @@ def label_rows(
     ).filter(pl.col("at") - pl.col("shown_at") <= _micros(definition.window))
     successes = credited.filter(~pl.col("bounced")).select("row").unique().with_columns(pl.lit(1).alias("label"))
     return (
-        shown.join(successes, on="row", how="left", maintain_order="left")
+        shown.filter(
+            pl.col("at") <= to_micros(cutoff - definition.settle), pl.col("at") >= (to_micros(first) if first else 0)
+        )
+        .join(successes, on="row", how="left", maintain_order="left")
         .with_columns(pl.col("label").fill_null(0).cast(pl.Int8))
         .select(*SPINE_KEYS, "kind", "position", "label")
     )
