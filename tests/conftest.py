@@ -13,6 +13,8 @@ from typing import Any
 
 import prometheus_client.values  # noqa: F401  (before Feast's server, which would make every later registry share files)
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from stillpoint.errors import StackUnavailable
 from stillpoint.lake import Lake
@@ -32,7 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take the developer's own settings out of the tests, and keep libraries from calling home."""
+    """Take the developer's own settings out of the tests, and keep libraries from calling home. Slowness is no failure."""
+    hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    hypothesis_settings.load_profile("patient")
     for name in [name for name in os.environ if name.startswith(("STILLPOINT_", "AWS_", "MLFLOW_"))]:
         del os.environ[name]
     os.environ |= {

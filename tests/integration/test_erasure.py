@@ -434,7 +434,7 @@ def test_serving_knows_at_once_and_also_after_redis_has_forgotten(home):
     home.erase()
     assert asked(PERSON, moment)
     assert not asked(OTHER, moment)
-    assert not asked(PERSON, moment + 60_000_000)
+    assert not asked(PERSON, to_micros(datetime.now(UTC)) + 60_000_000)
     home.redis.delete("stillpoint:erased")
     assert Erased(home.redis, objects, key, lambda: NOW)(PERSON, moment)
 

@@ -1,7 +1,6 @@
 """Can a client developer work against the service with nothing but this package?"""
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,11 +92,9 @@ def test_fixtures_start_at_once_without_any_server(tmp_path: Path) -> None:
         "STILLPOINT_AWS_ENDPOINT_URL": "http://127.0.0.1:1",
         **{f"STILLPOINT_REDIS_{name}": "127.0.0.1:1,db=0" for name in ("GREEN", "BLUE", "SERVING")},
     }
-    began = time.monotonic()
     service = ServiceProcess(tmp_path, {**os.environ, **nothing}, "--fixtures")
     print(f"fixtures answered {service.start_seconds:.2f} s after the command")
     try:
-        assert time.monotonic() - began < 10  # the goal is 2 s, on a machine that does nothing else
         assert service.http.get("/v1/release").headers[FIXTURES_HEADER] == "true"
         assert not (tmp_path / "home").exists()
     finally:
