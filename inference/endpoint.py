@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from inference.model_input import model_columns
 from inference.rank import Asked
+from inference.ranking_input import model_columns
 from stillpoint.errors import StackUnavailable
 from stillpoint.model import ModelBundle
 from stillpoint.releases import Route

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from inference.contents import Contents
 from inference.loaded_release import LoadedRelease
-from inference.model_input import model_columns
 from inference.person import USER_VIEWS, Person
+from inference.ranking_input import model_columns
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.features.declarations import EMBEDDING_LENGTH, USER_SEQUENCE, DType

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.contents import Contents, load_contents
-from inference.model_input import ModelInput
 from inference.person import READ_FEATURES
 from inference.rank import Asked, Scorer
+from inference.ranking_input import RankingInput
 from stillpoint.clock import to_micros
 from stillpoint.encoder import Encoder
 from stillpoint.errors import CorruptData, ReleaseRefused
@@ -53,7 +53,7 @@ class InProcess:
         places = [slice(end - len(one.contents), end) for one, end in zip(asked, ends, strict=True)]
         matrix = np.empty((ends[-1], len(self.bundle.manifest.feature_order)), np.float32)
         for one, place in zip(asked, places, strict=True):
-            ModelInput.of(self.bundle, one.contents).fill(matrix[place], one.person, one.sequence_id)
+            RankingInput.of(self.bundle, one.contents).fill(matrix[place], one.person, one.sequence_id)
         scores = self.bundle.score_matrix(matrix)
         return [scores[place] for place in places]
 

@@ -19,7 +19,8 @@ from stillpoint.stores.answer import ABSENT_US, Sentinel, Status
 from stillpoint.stores.columns import OnlineColumns
 
 USER_VIEWS: tuple[View, ...] = tuple(view for view in SERVICES[RANKER_SERVICE] if view.entity is Entity.USER)
-READ_FEATURES: tuple[str, ...] = (*(view.name for view in USER_VIEWS), USER_SEQUENCE.name)
+_VIEWS: tuple[View, ...] = (*USER_VIEWS, USER_SEQUENCE)
+READ_FEATURES: tuple[str, ...] = tuple(view.name for view in _VIEWS)
 """What one read fetches of a user: the ranker's views and the user's place in the collaborative filter."""
 
 
@@ -71,8 +72,8 @@ def people(columns: OnlineColumns) -> list[Person]:
         values[f"{view.name}_age_seconds"] = columns.age_seconds(view.name)
     sequence_ids, versions = (columns.values(name) for name in USER_SEQUENCE.feature_names)
     moment = np.array([columns.now_us], np.int64)
-    logged = _Logged(columns)
-    seen = [_seen(columns, view) for view in (*USER_VIEWS, USER_SEQUENCE)]
+    seen = [_seen(columns, view) for view in _VIEWS]
+    logged = _Logged(columns, seen)
     return [
         Person(
             user_id=user_id,
@@ -123,30 +124,29 @@ def _seen(columns: OnlineColumns, view: View) -> list[dict[str, Any]]:
 class _Logged:
     """What was read, as the served log keeps it: decoded once for all rows, when the first is looked at."""
 
-    def __init__(self, columns: OnlineColumns) -> None:
+    def __init__(self, columns: OnlineColumns, seen: Sequence[Sequence[Mapping[str, Any]]]) -> None:
         self._columns = columns
+        self._seen = seen
 
     @cached_property
     def rows(self) -> list[list[dict[str, Any]]]:
-        views = [self._view(view) for view in (*USER_VIEWS, USER_SEQUENCE)]
+        read = self._columns.to_dict(full_names=True)
+        views = [self._view(view, seen, read) for view, seen in zip(_VIEWS, self._seen, strict=True)]
         return [list(row) for row in zip(*views, strict=True)]
 
-    def _view(self, view: View) -> list[dict[str, Any]]:
-        columns = self._columns
-        values = [columns.values(name) for name in view.feature_names]
-        created = columns.created_us(view.name).tolist()
+    def _view(
+        self, view: View, seen: Sequence[Mapping[str, Any]], read: Mapping[str, Sequence[Any]]
+    ) -> list[dict[str, Any]]:
+        names = view.feature_names
+        values = zip(*(read[f"{view.name}__{name}"] for name in names), strict=True)
+        created = self._columns.created_us(view.name).tolist()
         return [
             {
-                **seen,
+                **one,
                 "created_timestamp": _moment(created_us),
-                "values": orjson.dumps(
-                    {
-                        name: value.tolist() if isinstance(value, np.ndarray) else value
-                        for name, value in zip(view.feature_names, row, strict=True)
-                    }
-                ).decode(),
+                "values": orjson.dumps(dict(zip(names, row, strict=True)), default=_listed).decode(),
             }
-            for seen, created_us, row in zip(_seen(columns, view), created, zip(*values, strict=True), strict=True)
+            for one, created_us, row in zip(seen, created, values, strict=True)
         ]
 
 
@@ -160,7 +160,7 @@ class _LoggedRow(Sequence[Mapping[str, Any]]):
         self._row = row
 
     def __len__(self) -> int:
-        return len(USER_VIEWS) + 1
+        return len(_VIEWS)
 
     @overload
     def __getitem__(self, place: int) -> Mapping[str, Any]: ...
@@ -168,6 +168,12 @@ class _LoggedRow(Sequence[Mapping[str, Any]]):
     def __getitem__(self, place: slice) -> Sequence[Mapping[str, Any]]: ...
     def __getitem__(self, place: int | slice) -> Any:
         return self._logged.rows[self._row][place]
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no value of a feature")
 
 
 def _moment(us: int) -> datetime | None:

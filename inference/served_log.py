@@ -148,6 +148,7 @@ class ServedLog:
 
     def _table(self, predictions: Sequence[Prediction]) -> pa.Table:
         parts = [SERVED_COLUMNS.empty_table()]
+        known: dict[int, pa.Array] = {}  # the predictions, which hold what its keys are identities of, outlive it
         for start in range(0, len(predictions), TOGETHER):
             rows = []
             for prediction in predictions[start : start + TOGETHER]:
@@ -156,7 +157,7 @@ class ServedLog:
                 except StillpointError as error:
                     self.lost += 1
                     log.error("a prediction cannot be logged: %s", error)
-            parts.append(_columns(rows))
+            parts.append(_columns(rows, known))
         return pa.concat_tables(parts).combine_chunks()
 
     def _written(self, writer: str, sequence: int, table: pa.Table, *, again: bool = False) -> bool:
@@ -167,9 +168,9 @@ class ServedLog:
                 return True  # it was written, and only the answer was lost
             tombstones = read_tombstones(self._lake.objects, self._erasure_key)
             pairs = zip(table["user_id"].to_pylist(), table["served_at"].to_pylist(), strict=True)
-            table = table.filter(
-                pa.array([not tombstones.covers(user, to_micros(at)) for user, at in pairs], pa.bool_())
-            )
+            kept = [not tombstones.covers(user, to_micros(at)) for user, at in pairs]
+            if not all(kept):
+                table = table.filter(pa.array(kept, pa.bool_()))
             if table.num_rows:
                 files = tuple(self._lake.write("served", day, name, part) for day, part in by_date(table, "served_at"))
                 self._lake.commit(Commit(writer=writer, sequence=sequence, at=self._clock(), files=files))
@@ -180,15 +181,24 @@ class ServedLog:
         return True
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Return rows as a table. The long lists go by way of arrays, which is many times faster than value by value."""
+def _columns(rows: Sequence[Mapping[str, Any]], known: dict[int, pa.Array]) -> pa.Table:
+    """Return rows as a table. The long lists go by way of arrays, which is many times faster than value by value; that of
+    the candidates is mostly one and the same for all, and `known` by its identity."""
     arrays = []
     for column in SERVED_COLUMNS:
         values = [row[column.name] for row in rows]
-        if column.name in ("candidates", "scores") and rows:
-            flat = pa.concat_arrays([pa.array(one, column.type.value_type) for one in values])
-            offsets = np.cumsum([0, *(len(one) for one in values)], dtype=np.int32)
-            arrays.append(pa.ListArray.from_arrays(pa.array(offsets), flat, type=column.type))
+        if column.name == "candidates" and rows:
+            for one in values:
+                if id(one) not in known:
+                    known[id(one)] = pa.array(one, column.type.value_type)
+            arrays.append(_lists([known[id(one)] for one in values], column.type))
+        elif column.name == "scores" and rows:
+            arrays.append(_lists([pa.array(one, column.type.value_type) for one in values], column.type))
         else:
             arrays.append(pa.array(values, column.type))
     return pa.Table.from_arrays(arrays, schema=SERVED_COLUMNS)
+
+
+def _lists(values: Sequence[pa.Array], type: pa.ListType) -> pa.Array:
+    offsets = np.cumsum([0, *(len(one) for one in values)], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.concat_arrays(values), type=type)

@@ -253,5 +253,6 @@ def by_date(table: pa.Table, column: str = "event_timestamp") -> Iterable[tuple[
     import pyarrow.compute as pc
 
     days = pc.floor_temporal(table[column], unit="day").cast(pa.timestamp("us", tz="UTC"))
-    for day in sorted(value.as_py() for value in pc.unique(days)):
-        yield day.date(), table.filter(pc.equal(days, pa.scalar(day, type=days.type)))
+    found = sorted(value.as_py() for value in pc.unique(days))
+    for day in found:
+        yield day.date(), table if len(found) == 1 else table.filter(pc.equal(days, pa.scalar(day, type=days.type)))

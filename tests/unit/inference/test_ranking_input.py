@@ -7,9 +7,9 @@ import pytest
 
 from inference.contents import Contents
 from inference.loaded_release import InProcess
-from inference.model_input import ModelInput, model_columns
 from inference.person import USER_VIEWS, Person
 from inference.rank import Asked
+from inference.ranking_input import RankingInput, model_columns
 from stillpoint.errors import ModelRefused
 from stillpoint.features.declarations import EMBEDDING_LENGTH, DType
 from stillpoint.features.request import REQUEST_INPUTS, REQUEST_TIMESTAMP, request_time_features
@@ -69,7 +69,7 @@ def test_a_matrix_laid_out_in_advance_is_the_one_made_from_columns(count: int) -
     for known, sequence_id in ((True, 3), (False, None), (True, 0)):
         who = person(random, known=known)
         matrix = np.full((count, len(bundle.manifest.feature_order)), 77, np.float32)
-        ModelInput.of(bundle, what).fill(matrix, who, sequence_id)
+        RankingInput.of(bundle, what).fill(matrix, who, sequence_id)
         np.testing.assert_array_equal(matrix, plainly(bundle, who, what, sequence_id))
 
 
@@ -78,7 +78,7 @@ def test_a_part_of_the_contents_has_the_rows_of_the_whole() -> None:
     who, rows = person(random, known=True), np.array([3, 4, 9, 38])
     part = what.part(rows)
     matrix = np.empty((4, len(bundle.manifest.feature_order)), np.float32)
-    ModelInput.of(bundle, part).fill(matrix, who, 1)
+    RankingInput.of(bundle, part).fill(matrix, who, 1)
     np.testing.assert_array_equal(matrix, plainly(bundle, who, what, 1)[rows])
     np.testing.assert_array_equal(matrix, plainly(bundle, who, part, 1))
 
