@@ -29,7 +29,8 @@ from training.collaborative import next_mapping_version, write_mapping
 from training.snapshot import load_snapshot, make_snapshot, refuse_older_than
 from training.tracking import input_example, score_frame, track
 from training.train import keep, train
-from validation.drift_run import check_drift, page
+from validation.drift_page import page
+from validation.drift_run import check_drift
 
 
 @pytest.fixture(scope="module")
