@@ -60,7 +60,7 @@ def check(
             candidate=side(tools, release),
             live=None if beside is None else side(tools, beside),
             lake=tools.lake,
-            thresholds=thresholds or Thresholds(),
+            thresholds=thresholds or Thresholds.load(),
             now=tools.now(),
             now_us=tools.now_us(),
             seed=tools.settings.seed,

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from stillpoint.errors import CorruptData, ReleaseRefused
 from stillpoint.lake import Lake
+from stillpoint.limits import LimitSettings
 from stillpoint.model import ModelBundle
 from stillpoint.objects import Objects
 from stillpoint.releases import Release
@@ -18,10 +19,10 @@ from stillpoint.stores.plan import ReadPlan
 from stillpoint.stores.reader import OnlineReader
 
 
-class Thresholds(BaseSettings):
+class Thresholds(LimitSettings):
     """What the gate expects; `STILLPOINT_GATE_…` variables change it."""
 
-    model_config = SettingsConfigDict(env_prefix="STILLPOINT_GATE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="STILLPOINT_GATE_")
 
     coverage: float = Field(
         default=0.99, ge=0, le=1, description="Share of the lake's sampled entities that a view must hold online."

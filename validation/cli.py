@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from stillpoint.clock import system_clock
+from stillpoint.files import write_whole
 from stillpoint.settings import Colour, Settings
 
 validate = typer.Typer(help="Check events, the lake's features and snapshots.", no_args_is_help=True)
@@ -32,7 +33,7 @@ def _tell(outcomes: list[Any], as_json: bool, html: Path | None = None) -> None:
     if html is not None:
         from validation.page import page
 
-        html.write_text(page(outcomes))
+        write_whole(html, page(outcomes))
     if as_json:
         document = [{**outcome.model_dump(mode="json"), "passed": outcome.passed} for outcome in outcomes]
         sys.stdout.write(json.dumps(document) + "\n")
@@ -146,9 +147,7 @@ def parity(
     if metrics_file is not None:
         from validation.parity_run import metrics_text
 
-        staged = metrics_file.with_name(f".{metrics_file.name}.staged")
-        staged.write_text(metrics_text(report))
-        staged.replace(metrics_file)
+        write_whole(metrics_file, metrics_text(report))
     if as_json:
         sys.stdout.write(json.dumps({**report.model_dump(mode="json"), "passed": report.passed}) + "\n")
     else:
@@ -171,18 +170,38 @@ def drift(
     since: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day that is compared, UTC; default: yesterday.")
     ] = None,
+    psi: Annotated[float | None, typer.Option(help="Limit of the population stability index.")] = None,
+    ks: Annotated[float | None, typer.Option(help="Limit of the Kolmogorov–Smirnov distance of numbers.")] = None,
+    js: Annotated[float | None, typer.Option(help="Limit of the Jensen–Shannon distance of texts.")] = None,
+    centroid: Annotated[float | None, typer.Option(help="Limit of the cosine distance of embeddings' means.")] = None,
+    nulls: Annotated[float | None, typer.Option(help="Limit of the difference of the shares of nulls.")] = None,
+    least: Annotated[int | None, typer.Option(help="Values that both sides must have to be compared.")] = None,
     html: Annotated[Path | None, typer.Option(help="Also write the report as a page with plots.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare a snapshot's features with the lake's newest and with what was served; exit code 1 if any has moved."""
-    from training.kept_snapshot import load_snapshot
-    from validation.drift_run import check_drift, page
+    """Compare a snapshot's features with the lake's newest and with what was served; exit code 1 if any has moved.
 
+    Limits that are not given are those of the settings, `STILLPOINT_DRIFT_STABILITY_INDEX`, `…_KS_DISTANCE`,
+    `…_JS_DISTANCE`, `…_CENTROID_SHIFT`, `…_NULL_SHARE` and `…_MINIMUM_VALUES`.
+    """
+    from training.kept_snapshot import load_snapshot
+    from validation.drift import Limits
+    from validation.drift_page import page
+    from validation.drift_run import check_drift
+
+    limits = Limits.load(
+        stability_index=psi,
+        ks_distance=ks,
+        js_distance=js,
+        centroid_shift=centroid,
+        null_share=nulls,
+        minimum_values=least,
+    )
     now, lake = system_clock(), _lake()
     first = since.date() if since else now.date() - timedelta(days=1)
-    report = check_drift(lake, load_snapshot(lake, snapshot_id).rows, snapshot_id, since=first, at=now)
+    report = check_drift(lake, load_snapshot(lake, snapshot_id).rows, snapshot_id, since=first, at=now, limits=limits)
     if html is not None:
-        html.write_text(page(report))
+        write_whole(html, page(report))
     if as_json:
         sys.stdout.write(json.dumps({**report.model_dump(mode="json"), "passed": report.passed}) + "\n")
     else:
@@ -221,64 +240,3 @@ def _parity_table(report: Any) -> Table:
                 example = (one.examples[0] if one.examples else "") + apart
                 table.add_row("  " + one.feature.partition(":")[2], *(f"{count:,}" for count in counts), example)
     return table
-
-
-def erase(
-    user_id: Annotated[str, typer.Argument(help="The person's user id.")],
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a fill or the stream.")] = 900.0,
-    as_json: Json = False,
-) -> None:
-    """Erase one person everywhere and print the receipt. Running it again is harmless."""
-    from validation.erasure.run import erase as run
-
-    with Console(stderr=True).status("erasing") as status:
-        receipt = run(
-            Settings.load(),
-            _lake(),
-            user_id,
-            clock=system_clock,
-            wait_seconds=wait,
-            progress=lambda what: status.update(f"erasing: {what}"),
-        )
-    if as_json:
-        sys.stdout.write(receipt.model_dump_json() + "\n")
-        return
-    console = Console()
-    console.print(
-        f"Erased up to {receipt.erased_until:%Y-%m-%d %H:%M:%S} UTC."
-        if receipt.found
-        else "Nothing of this person was found; a tombstone keeps late events of theirs out."
-    )
-    table = Table("where", "removed")
-    for one in receipt.removed:
-        table.add_row(one.place, f"{one.count:,} {one.what}")
-    console.print(table)
-    table = Table("may still hold something", "until", "why")
-    for left in receipt.remaining:
-        table.add_row(left.place, "" if left.until is None else f"{left.until:%Y-%m-%d %H:%M} UTC", left.why)
-    console.print(table)
-    for title, names in (
-        ("Snapshots revised", receipt.revised_snapshots),
-        ("Models trained on this person's data; retrain to replace them", receipt.models),
-        ("Left as they are", receipt.skipped),
-    ):
-        if names:
-            console.print(f"{title}: {', '.join(names)}")
-
-
-def export(
-    user_id: Annotated[str, typer.Argument(help="The person's user id.")],
-    to: Annotated[Path | None, typer.Option(help="The archive; default: export-<time>.zip in this folder.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Write all that is known of one person into one readable archive."""
-    from validation.export import export as run
-
-    now = system_clock()
-    target = to or Path(f"export-{now:%Y%m%dT%H%M%S}.zip")
-    counts = run(Settings.load(), _lake(), user_id, target, now=now)
-    if as_json:
-        sys.stdout.write(json.dumps({"archive": str(target), "records": counts}) + "\n")
-    else:
-        held = ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "nothing"
-        Console().print(f"{target}: {held}")

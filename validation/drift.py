@@ -11,25 +11,30 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import SettingsConfigDict
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp
 
 from stillpoint.features.declarations import DType, Feature
+from stillpoint.limits import LimitSettings
 
 Values = npt.NDArray[Any]
 _BINS = 10
 
 
-class Limits(BaseModel):
-    """From where on a feature has drifted. The index: below 0.1 is usually called stable, above 0.25 a shift."""
+class Limits(LimitSettings):
+    """From where on a feature has drifted; `STILLPOINT_DRIFT_…` variables change it.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    The stability index: below 0.1 is usually called stable, above 0.25 a shift (Siddiqi, 2006).
+    """
 
-    stability_index: float = Field(default=0.25, gt=0)
-    ks_distance: float = Field(default=0.2, gt=0, le=1)
-    js_distance: float = Field(default=0.2, gt=0, le=1)
-    centroid_shift: float = Field(default=0.1, gt=0, le=2)
-    null_share: float = Field(default=0.1, gt=0, le=1)
+    model_config = SettingsConfigDict(env_prefix="STILLPOINT_DRIFT_")
+
+    stability_index: float = Field(default=0.25, gt=0, description="Population stability index of numbers and flags.")
+    ks_distance: float = Field(default=0.2, gt=0, le=1, description="Kolmogorov–Smirnov distance of numbers and flags.")
+    js_distance: float = Field(default=0.2, gt=0, le=1, description="Jensen–Shannon distance of texts.")
+    centroid_shift: float = Field(default=0.1, gt=0, le=2, description="Cosine distance of embeddings' centroids.")
+    null_share: float = Field(default=0.1, gt=0, le=1, description="Difference of the shares of nulls.")
     minimum_values: int = Field(default=50, ge=2, description="Fewer values on either side say nothing.")
 
 

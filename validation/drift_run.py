@@ -1,16 +1,13 @@
-"""Which samples are compared for drift, and how is it told?
+"""Which samples are compared for drift?
 
 The reference is a training snapshot (its users' and contents' features as the model saw them); beside it stand the newest
 rows of the lake, and what was served. Embeddings are not in a snapshot: they are compared between the lake's older and newer
 half.
 """
 
-import base64
-import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -23,10 +20,6 @@ from validation.drift import Limits, Moved, Values, compare
 
 VIEWS = SERVICES[RANKER_SERVICE]
 _ROWS = 100_000
-_STYLE = (
-    "<style>body{font:15px sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-    "td,th{padding:.2rem .8rem;text-align:left}.bad{color:#b00020;font-weight:bold}img{max-width:100%}</style>"
-)
 
 
 class DriftReport(BaseModel):
@@ -56,8 +49,12 @@ class DriftReport(BaseModel):
 def check_drift(
     lake: Lake, snapshot: pa.Table, snapshot_id: str, *, since: date, at: Any, limits: Limits | None = None
 ) -> DriftReport:
-    """Compare a snapshot's features with those of the lake and of the served log since a day."""
-    limits = limits or Limits()
+    """Compare a snapshot's features with those of the lake and of the served log since a day.
+
+    Raises:
+        InvalidSettings: no limits are given, and those of the settings are malformed.
+    """
+    limits = limits or Limits.load()
     rows: dict[str, int] = {}
     moved: dict[str, list[Moved]] = {"lake": [], "served": [], "lake halves": []}
     served = _served(lake, since)
@@ -103,52 +100,3 @@ def _vectors(column: pa.ChunkedArray) -> Values:
     return np.array([empty if one is None else one for one in column.to_pylist()], dtype=np.float32).reshape(
         -1, EMBEDDING_LENGTH
     )
-
-
-def page(report: DriftReport) -> str:
-    """Return a report as one HTML page that needs nothing else: what drifted, with plots, then all measures."""
-    beyond = f"{len(report.drifted)} measures beyond their limits"
-    verdict = "no drift" if report.passed else beyond if report.compared else "nothing to compare, which is not a pass"
-    parts = [
-        "<!doctype html><meta charset=utf-8><title>Drift</title>",
-        _STYLE,
-        f"<h1>Drift: {escape(verdict)}</h1>",
-        f"<p>Against snapshot {escape(report.snapshot_id)}, {report.at:%Y-%m-%d %H:%M} UTC.</p>",
-    ]
-    for sample, one in report.drifted:
-        parts.append(
-            f"<h2>{escape(one.feature)} ({escape(sample)}): {one.measure} {one.value:.3f}, limit {one.limit}</h2>"
-        )
-        if one.labels:
-            parts.append(f'<img alt="shares of {escape(one.feature)} before and after" src="{_plot(one)}">')
-    parts.append("<h2>All measures</h2><table><tr><th>sample<th>feature<th>measure<th>value<th>limit")
-    parts += [
-        f"<tr{' class=bad' if one.drifted else ''}><td>{escape(sample)}<td>{escape(one.feature)}<td>{one.measure}"
-        f"<td>{one.value:.4f}<td>{one.limit}"
-        for sample, one in _all(report)
-    ]
-    return "\n".join([*parts, "</table>\n"])
-
-
-def _all(report: DriftReport) -> Iterator[tuple[str, Moved]]:
-    for sample, measures in report.moved.items():
-        for one in sorted(measures, key=lambda each: -each.value / each.limit):
-            yield sample, one
-
-
-def _plot(one: Moved) -> str:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 2.6), layout="constrained")
-    FigureCanvasSVG(figure)
-    axes = figure.subplots()
-    place = np.arange(len(one.labels))
-    axes.bar(place - 0.2, one.before, 0.4, label="snapshot", color="tab:gray")
-    axes.bar(place + 0.2, one.after, 0.4, label="now", color="tab:red")
-    axes.set_xticks(place, one.labels, rotation=30, ha="right", fontsize=8)
-    axes.set_ylabel("share")
-    axes.legend(frameon=False)
-    sink = io.BytesIO()
-    figure.savefig(sink, format="svg")
-    return "data:image/svg+xml;base64," + base64.b64encode(sink.getvalue()).decode()

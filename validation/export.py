@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput, ObjectMissing
+from stillpoint.files import write_whole
 from stillpoint.lake import Lake, snapshot_rows
 from stillpoint.settings import SANDBOX, Colour, Settings, project_name
 from stillpoint.stores.answer import Mode
@@ -62,10 +63,7 @@ def export(settings: Settings, lake: Lake, user_id: str, target: Path, *, now: d
         if unreadable:
             counts["unreadable files"] = len(unreadable)
             archive.writestr("unreadable.txt", "".join(f"{line}\n" for line in unreadable))
-    staged = target.with_name(f".{target.name}.staged")
-    staged.touch(mode=0o600)
-    staged.write_bytes(sink.getvalue())
-    staged.replace(target)
+    write_whole(target, sink.getvalue(), mode=0o600)
     return counts
 
 

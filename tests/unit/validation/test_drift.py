@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import entropy
 
+from stillpoint.errors import InvalidSettings
 from stillpoint.features.declarations import DType, Feature
 from validation.drift import Limits, centroid_shift, compare, stability_index
 
@@ -63,3 +64,21 @@ def test_directions_that_are_opposite_are_two_apart():
     ones = np.ones((3, 4))
     assert centroid_shift(ones, ones) == pytest.approx(0)
     assert centroid_shift(ones, -ones) == pytest.approx(2)
+
+
+def test_limits_come_from_variables_and_what_is_given_goes_before_them(monkeypatch):
+    assert Limits.load().stability_index == 0.25
+    monkeypatch.setenv("STILLPOINT_DRIFT_STABILITY_INDEX", "0.4")
+    monkeypatch.setenv("STILLPOINT_DRIFT_MINIMUM_VALUES", "7")
+    found = Limits.load(stability_index=0.5, ks_distance=None)
+    assert (found.stability_index, found.ks_distance, found.minimum_values) == (0.5, 0.2, 7)
+
+
+def test_malformed_limits_are_refused_all_at_once_in_one_sentence(monkeypatch):
+    monkeypatch.setenv("STILLPOINT_DRIFT_JS_DISTANCE", "much")
+    with pytest.raises(InvalidSettings) as refused:
+        Limits.load(null_share=-1.0)
+    assert str(refused.value) == (
+        "limits refused; STILLPOINT_DRIFT_JS_DISTANCE is 'much': Input should be a valid number, unable to parse string as "
+        "a number; null_share is -1.0: Input should be greater than 0"
+    )

@@ -1,0 +1,23 @@
+"""How is a file written so that a reader finds the old one or the new one, whatever happens meanwhile?"""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write_whole(path: Path, data: str | bytes, *, mode: int = 0o666) -> None:
+    """Write a file under another name beside it, flush it to disk, and rename it. Killed before that, nothing has changed.
+
+    `mode` are its permissions from the first byte on, less what the process' mask takes away.
+    """
+    staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}.staged")
+    handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staged, path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,92 @@
+"""Does `stillpoint validate drift` go by the limits that it is given, and does its page replace another only whole?"""
+
+import json
+import os
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+
+import training.kept_snapshot
+from stillpoint.cli import run
+from stillpoint.features.declarations import USER_PROFILES
+from stillpoint.lake import Commit, Lake, feature_columns, feature_dataset
+from stillpoint.objects import LocalObjects
+from validation.drift_run import VIEWS
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SINCE = "--since=2026-03-01"
+
+
+def profiles(count, tenure):
+    rows = [
+        {
+            "user_id": f"u{n}",
+            "event_timestamp": NOON,
+            "created_timestamp": NOON,
+            "tenure_days": tenure + n,
+            "tenure_level": "loyal",
+            "gender": "female",
+            "locale": "de",
+            "subscribed": n % 2 == 0,
+        }
+        for n in range(count)
+    ]
+    return pa.Table.from_pylist(rows, schema=feature_columns(USER_PROFILES))
+
+
+@pytest.fixture
+def moved(tmp_path, monkeypatch):
+    """A lake in which people have stayed thirty days longer than those of the snapshot."""
+    lake = Lake(LocalObjects(tmp_path / "lake"))
+    file = lake.write(feature_dataset(USER_PROFILES), NOON.date(), "now", profiles(200, 430))
+    lake.commit(Commit(writer="now", sequence=0, at=NOON, files=(file,)))
+    rows = profiles(200, 400)
+    for view in VIEWS:
+        for feature in view:
+            if feature.name not in rows.schema.names:
+                rows = rows.append_column(feature.name, pa.nulls(200))
+    monkeypatch.setattr(training.kept_snapshot, "load_snapshot", lambda lake, name: SimpleNamespace(rows=rows))
+    monkeypatch.setenv("STILLPOINT_LAKE", str(tmp_path / "lake"))
+    return tmp_path
+
+
+def drifted(capsys):
+    found = json.loads(capsys.readouterr().out)["moved"]["lake"]
+    return {(one["feature"], one["measure"]) for one in found if one["value"] > one["limit"]}
+
+
+def test_what_counts_as_drift_follows_the_options_and_the_variables(moved, monkeypatch, capsys):
+    command = ["validate", "drift", "s1", SINCE, "--json"]
+    assert run([*command, "--psi", "0.1", "--ks", "0.1"]) == 1
+    both = {("tenure_days", "population stability index"), ("tenure_days", "KS distance")}
+    assert drifted(capsys) == both
+    assert run([*command, "--psi", "9", "--ks", "0.1"]) == 1
+    assert drifted(capsys) == {("tenure_days", "KS distance")}
+    monkeypatch.setenv("STILLPOINT_DRIFT_KS_DISTANCE", "0.9")
+    assert run([*command, "--psi", "9"]) == 0
+    assert drifted(capsys) == set()
+    assert run([*command, "--least", "500"]) == 1, "nothing to compare is not a pass"
+    assert drifted(capsys) == set()
+
+
+def test_a_limit_that_makes_no_sense_is_refused_in_a_sentence(moved, capsys):
+    assert run(["validate", "drift", "s1", SINCE, "--psi", "-1"]) == 2
+    assert "limits refused; stability_index is -1.0: Input should be greater than 0" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_finished_leaves_the_old_one_and_nothing_beside_it(moved, monkeypatch):
+    page = moved / "drift.html"
+    page.write_text("the old page")
+
+    def full(handle):
+        raise OSError(28, "No space left on device", str(page))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert run(["validate", "drift", "s1", SINCE, "--html", str(page)]) == 1
+    assert page.read_text() == "the old page"
+    assert [one.name for one in moved.iterdir() if one.is_file()] == ["drift.html"]
+    assert run(["validate", "drift", "s1", SINCE, "--html", str(page)]) == 1
+    assert "tenure_days (lake): population stability index" in page.read_text()
