@@ -1,0 +1,13 @@
+#!/bin/bash
+# What does the one machine of the cluster need? The repository, Python 3.11 with the locked packages, and the durable folder.
+#   bootstrap.sh s3://BUCKET/stillpoint.tar.gz EFS_ID
+set -euo pipefail
+archive=$1
+file_system=$2
+sudo dnf install --assumeyes python3.11 amazon-efs-utils
+sudo mkdir -p /opt/stillpoint /mnt/stillpoint
+sudo mount -t efs -o tls,iam "$file_system:/" /mnt/stillpoint
+sudo chown hadoop /opt/stillpoint /mnt/stillpoint
+aws s3 cp "$archive" - | tar -xz -C /opt/stillpoint
+python3.11 -m venv /opt/stillpoint/.venv
+/opt/stillpoint/.venv/bin/pip install --no-cache-dir --require-hashes -r /opt/stillpoint/requirements.lock
