@@ -28,8 +28,9 @@ from stillpoint.features.request import REQUEST_FEATURES
 from stillpoint.lake import Commit, Lake, snapshot_rows
 from stillpoint.objects import LocalObjects
 from training import ranker
+from training.kept_snapshot import SnapshotManifest, load_snapshot, stored_rows
 from training.labels import LabelDefinition
-from training.snapshot import SnapshotManifest, definitions_sha256, load_snapshot, stored_rows
+from training.snapshot import definitions_sha256
 from training.train import train
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -50,6 +50,15 @@ def _tools(as_json: bool, **changes: Any) -> Any:
     )
 
 
+def _tell_mlflow(tools: Any) -> None:
+    """Set the aliases of the registered model as the book of releases has it now; a failure is only a warning."""
+    from release.aliases import tell_mlflow, wanted
+
+    warning = tell_mlflow(tools.settings.mlflow_tracking_uri, wanted(tools.book))
+    if warning is not None:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
 def _print(document: Any) -> None:
     print(json.dumps(document, indent=1, default=_plain, ensure_ascii=False))
 
@@ -102,7 +111,9 @@ def prepare(
     from release.prepare import prepare as run
 
     routes = routes_of(parse_models(model), endpoint=endpoint)
-    done = run(_tools(as_json), Wanted(routes=routes, why=why, model_only=model_only))
+    tools = _tools(as_json)
+    done = run(tools, Wanted(routes=routes, why=why, model_only=model_only))
+    _tell_mlflow(tools)
     if as_json:
         _print(done)
         return
@@ -149,7 +160,10 @@ def switch(
 
     if force is not None and not force.strip():
         raise InvalidInput("--force needs a reason: --force 'why the gate is passed over'")
-    _switched(run(_tools(as_json), release_id, why=why, force=force, without_hanging=without_hanging), as_json)
+    tools = _tools(as_json)
+    done = run(tools, release_id, why=why, force=force, without_hanging=without_hanging)
+    _tell_mlflow(tools)
+    _switched(done, as_json)
 
 
 @release.command()
@@ -157,7 +171,10 @@ def rollback(why: Why = "roll back", as_json: Json = False) -> None:
     """Make the release before this one live again."""
     from release.switch import roll_back
 
-    _switched(roll_back(_tools(as_json), why=why), as_json)
+    tools = _tools(as_json)
+    done = roll_back(tools, why=why)
+    _tell_mlflow(tools)
+    _switched(done, as_json)
 
 
 def _switched(done: Any, as_json: bool) -> None:
@@ -182,7 +199,9 @@ def retire(
     """End a release for good and empty its colour."""
     from release.retire import retire as run
 
-    ended = run(_tools(as_json), release_id, why=why)
+    tools = _tools(as_json)
+    ended = run(tools, release_id, why=why)
+    _tell_mlflow(tools)
     _print({"release": ended}) if as_json else print(f"{ended} is retired")
 
 
@@ -302,7 +321,5 @@ def retrain(
         _print({"steps": steps}) if as_json else print("\n".join(steps))
         return
     done = run(tools, store=store, resume=resume)
-    if as_json:
-        _print(asdict(done))
-        return
+    _tell_mlflow(tools)
     _switched(done, as_json)

@@ -19,7 +19,9 @@ from stillpoint.features.history import history_rows
 from stillpoint.features.recorded import on_time_events
 from stillpoint.lake import Commit, Lake, by_date, feature_dataset
 from stillpoint.objects import LocalObjects
-from training.snapshot import Snapshot, make_snapshot
+from training.expected_rows import expectations
+from training.kept_snapshot import Snapshot
+from training.snapshot import make_snapshot
 from training.train import Trained, train
 
 START, DAYS = date(2026, 10, 5), 10
@@ -66,8 +68,8 @@ def open_store(lake: Lake, folder: Path) -> feast.FeatureStore:
     return store
 
 
-def make_world(folder: Path, **changes: Any) -> World:
-    """Make it in a folder; `changes` are those of the scenario."""
+def make_world(folder: Path, *, expect: bool = False, **changes: Any) -> World:
+    """Make it in a folder, its snapshot checked if `expect`; `changes` are those of the scenario."""
     lake = Lake(LocalObjects(folder / "lake"))
     write_history(lake, replace(Scenario(start=START, days=DAYS, users=900, seed=5), **changes))
     days = changes.get("days", DAYS)
@@ -78,5 +80,6 @@ def make_world(folder: Path, **changes: Any) -> World:
         store,
         cutoff=datetime.combine(START + timedelta(days=days), datetime.min.time(), UTC),
         encoder_sha256=ENCODER.sha256,
+        expect=expectations() if expect else None,
     )
     return World(lake, store, snapshot, train(lake, snapshot, mapping_version=1, seed=7))

@@ -4,6 +4,7 @@ Builds the clients from the settings and passes them in; the work is in the modu
 """
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +23,7 @@ from stillpoint.settings import Settings
 
 if TYPE_CHECKING:
     from training.evaluate import Estimate
-    from training.snapshot import SnapshotManifest
+    from training.kept_snapshot import Expectation, SnapshotManifest
 
 
 class Place(StrEnum):
@@ -51,6 +52,7 @@ def snapshot(
     import stillpoint
     from stillpoint.encoder import WordLlamaEncoder
     from stillpoint.under_way import announced
+    from training.expected_rows import expectations
     from training.snapshot import make_snapshot
 
     settings = Settings.load()
@@ -66,6 +68,7 @@ def snapshot(
             cutoff=(cutoff.replace(tzinfo=UTC) if cutoff else system_clock()),
             first=first.replace(tzinfo=UTC) if first else None,
             encoder_sha256=WordLlamaEncoder().sha256,
+            expect=expectations(),
             progress=lambda share: bar.update(task, completed=share),
         )
     manifest = taken.manifest
@@ -77,8 +80,17 @@ def snapshot(
             "positives": manifest.positives,
             "cutoff": manifest.cutoff.isoformat(),
             "data": manifest.data,
+            "expectations": _counted(manifest.expectations),
         },
     )
+
+
+def _counted(expectations: "Sequence[Expectation] | None") -> str:
+    if expectations is None:
+        return "not checked; install stillpoint[validate]"
+    red = [f"{one.column}: expected {one.expected}" for one in expectations if not one.passed]
+    held = f"{len(expectations) - len(red)} of {len(expectations)} hold"
+    return f"{held}; RED: {'; '.join(red)}" if red else held
 
 
 def train(
@@ -92,7 +104,7 @@ def train(
     """Train the collaborative filter and the ranker on a snapshot, judge them, and keep the model in the lake."""
     from stillpoint.under_way import announced
     from training.collaborative import next_mapping_version
-    from training.snapshot import load_snapshot, refuse_older_than
+    from training.kept_snapshot import load_snapshot, refuse_older_than
     from training.train import keep
     from training.train import train as train_on
 

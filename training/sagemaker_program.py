@@ -18,7 +18,7 @@ from stillpoint.errors import InvalidInput, StillpointError
 from stillpoint.lake import Lake
 from stillpoint.objects import LocalObjects, open_objects
 from stillpoint.settings import Settings
-from training.snapshot import Snapshot, load_snapshot
+from training.kept_snapshot import Snapshot, load_snapshot
 from training.train import Trained, train
 
 MAPPING = "mapping.json"

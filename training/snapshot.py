@@ -1,18 +1,14 @@
 """What was known at each moment at which something was shown? (immutable training sets)
 
-A snapshot is `snapshots/<id>/rows.parquet` with `manifest.json`; the id follows from the definitions and the rows, so
-the same inputs give the same id and bytes, and nothing after the cutoff can change it. `sources.json` lists the
-committed files that were read.
+Labels from impressions, joined through Feast with what had happened and arrived by then. Nothing that happened or arrived
+after the cutoff can change a snapshot (`training/kept_snapshot.py` says how it is kept).
 """
 
 import hashlib
-import io
 import json
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
 
 import feast
 import numpy as np
@@ -20,12 +16,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 from feast.repo_config import RepoConfig
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from stillpoint.clock import SECOND
-from stillpoint.errors import AlreadyExists, CorruptData, InvalidInput, ObjectMissing, UnknownFeature
+from stillpoint.errors import CorruptData, InvalidInput, UnknownFeature
 from stillpoint.features.declarations import (
     EMBEDDING_LENGTH,
     RANKER_SERVICE,
@@ -36,41 +30,13 @@ from stillpoint.features.declarations import (
     View,
 )
 from stillpoint.features.request import REQUEST_FEATURES, REQUEST_TIMESTAMP, request_time_features
-from stillpoint.lake import DateRange, Lake, snapshot_rows
+from stillpoint.lake import DateRange, Lake
+from training.kept_snapshot import Expectation, Snapshot, keep_snapshot, stored_rows
 from training.labels import LABEL_EVENT_TYPES, SPINE_KEYS, LabelDefinition, label_rows
 
 MINIMUM_ROWS = 500
 CHUNK_ROWS = 50_000
 _VIEWS = SERVICES[RANKER_SERVICE]
-
-
-class SnapshotManifest(BaseModel):
-    """What a snapshot holds and how it was made. Times are UTC."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format_version: Literal[1] = 1
-    id: str
-    feature_service: str
-    first: AwareDatetime | None
-    cutoff: AwareDatetime
-    rows: int
-    positives: int
-    columns: dict[str, str]
-    definitions_sha256: str
-    encoder_sha256: str
-    label: LabelDefinition
-    data: Literal["simulated", "observed"]
-    rows_sha256: str
-    revision: int = Field(default=0, ge=0, description="How often people were erased from it since.")
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A manifest with its rows."""
-
-    manifest: SnapshotManifest
-    rows: pa.Table
 
 
 def make_snapshot(
@@ -81,19 +47,20 @@ def make_snapshot(
     encoder_sha256: str,
     first: datetime | None = None,
     definition: LabelDefinition | None = None,
+    expect: Callable[[pa.Table], Sequence[Expectation]] | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Snapshot:
     """Label what was shown until `cutoff`, join what was known then, and keep the result in the lake.
 
-    Making the same snapshot again changes nothing and returns the same id. Reads the lake, and features only through
-    `store.get_historical_features`.
+    Making the same snapshot again changes nothing and returns the first one's manifest. Reads the lake, and features only
+    through `store.get_historical_features`. What `expect` finds in the rows is noted in the manifest.
 
     Raises:
         InvalidInput: too few labels, or labels of one class only.
         UnknownFeature: the store's service lacks a declared feature, or the store does not know the service.
     """
     definition = definition or LabelDefinition()
-    spine, files = _spine(lake, cutoff, first, definition)
+    spine = _spine(lake, cutoff, first, definition)
     positives = int(spine["label"].sum())
     if len(spine) < MINIMUM_ROWS or positives in (0, len(spine)):
         raise InvalidInput(
@@ -121,62 +88,10 @@ def make_snapshot(
         "label": definition,
         "data": "simulated" if _is_simulated(lake) else "observed",
         "rows_sha256": rows_sha256,
+        "as_of_first": spine["event_timestamp"].min(),
+        "as_of_last": spine["event_timestamp"].max(),
     }
-    identity = SnapshotManifest(id="", **body).model_dump_json().encode()
-    manifest = SnapshotManifest(id=f"s{hashlib.sha256(identity).hexdigest()[:16]}", **body)
-    folder = f"snapshots/{manifest.id}"
-    lake.objects.put(snapshot_rows(folder, 0), data)
-    lake.put_json(f"{folder}/sources.json", {"files": files})
-    with suppress(AlreadyExists):  # The same inputs were taken before; the id says that the bytes are equal.
-        lake.objects.create(f"{folder}/manifest.json", (manifest.model_dump_json(indent=1) + "\n").encode())
-    return Snapshot(manifest, rows)
-
-
-def stored_rows(rows: pa.Table) -> tuple[bytes, str]:
-    """Return rows as they are stored, Parquet, and their digest. Equal rows give equal bytes."""
-    sink = io.BytesIO()
-    pq.write_table(rows, sink, compression="zstd", coerce_timestamps="us")
-    return sink.getvalue(), hashlib.sha256(sink.getbuffer()).hexdigest()
-
-
-def load_snapshot(lake: Lake, snapshot_id: str, *, folder: str | None = None) -> Snapshot:
-    """Return a stored snapshot; `folder` is where it lies, if not below `snapshots/`.
-
-    Raises:
-        InvalidInput: there is none. CorruptData: the rows are not those of the manifest.
-    """
-    folder = f"snapshots/{snapshot_id}" if folder is None else folder
-    try:
-        text = lake.objects.get(f"{folder}/manifest.json")
-    except ObjectMissing:
-        known = sorted({key.split("/")[1] for key in lake.objects.list("snapshots/") if key.endswith("manifest.json")})
-        raise InvalidInput(f"there is no snapshot {snapshot_id!r}; there are: {', '.join(known) or 'none'}") from None
-    try:
-        manifest = SnapshotManifest.model_validate_json(text)
-    except ValueError as error:
-        raise CorruptData(f"{lake.root}/{folder}/manifest.json cannot be read: {error}") from None
-    key = snapshot_rows(folder, manifest.revision)
-    try:
-        data = lake.objects.get(key)
-    except ObjectMissing:
-        raise CorruptData(f"{lake.root}/{key} is missing; take the snapshot again") from None
-    if hashlib.sha256(data).hexdigest() != manifest.rows_sha256:
-        raise CorruptData(f"{lake.root}/{key} does not match its manifest; take the snapshot again")
-    return Snapshot(manifest, pq.read_table(io.BytesIO(data)))
-
-
-def refuse_older_than(manifest: SnapshotManifest, limit: timedelta, *, now: datetime) -> None:
-    """Refuse a snapshot whose cutoff lies too far back.
-
-    Raises:
-        InvalidInput: names the age and the limit.
-    """
-    age = now - manifest.cutoff
-    if age > limit:
-        raise InvalidInput(
-            f"snapshot {manifest.id} ends {age / timedelta(hours=1):.0f} h ago; expected under "
-            f"{limit / timedelta(hours=1):.0f} h: run `stillpoint snapshot` again"
-        )
+    return keep_snapshot(lake, body, rows, data, expect)
 
 
 def definitions_sha256() -> str:
@@ -199,17 +114,13 @@ def with_event_timestamps(store: feast.FeatureStore) -> feast.FeatureStore:
     return feast.FeatureStore(config=config)
 
 
-def _spine(
-    lake: Lake, cutoff: datetime, first: datetime | None, definition: LabelDefinition
-) -> tuple[pl.DataFrame, list[str]]:
+def _spine(lake: Lake, cutoff: datetime, first: datetime | None, definition: LabelDefinition) -> pl.DataFrame:
     dates = DateRange(first.date() if first else None, cutoff.date())
     kinds = pads.field("type").isin([kind.value for kind in LABEL_EVENT_TYPES])
     columns = ["event_id", "user_id", "type", "event_timestamp", "arrived_at", "play_id", "content_id"]
     columns += ["position_seconds", "recommendation_id", "kind", "items", "verdict", "sequence"]
     events = lake.read("events", dates, columns=columns, where=kinds)
-    return label_rows(events, cutoff=cutoff, first=first, definition=definition), [
-        file.path for file in lake.files("events", dates)
-    ]
+    return label_rows(events, cutoff=cutoff, first=first, definition=definition)
 
 
 def _references(store: feast.FeatureStore) -> dict[Entity, list[str]]:

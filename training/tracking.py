@@ -1,7 +1,7 @@
 """What does MLflow get to know about a run, and how does a model look from MLflow?
 
-The model is a Python model that holds the whole bundle and scores from raw feature columns: `user_id` and embeddings
-stay out, request-time features are computed inside, `sequence_id` -1 means a user without one.
+The model is `training/registered_model.py` with the whole bundle beside it. It scores from raw feature columns: `user_id`
+and embeddings stay out, `sequence_id` -1 means a user without one.
 """
 
 import tempfile
@@ -12,43 +12,18 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.models import ModelSignature
-from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
+import stillpoint
 from stillpoint.model import COLLABORATIVE_SCORE, ModelBundle
+from stillpoint.registered import CANDIDATE, DIGEST_TAG, MODEL_NAME
 from stillpoint.settings import Settings
-from training.snapshot import Snapshot
+from training.kept_snapshot import Snapshot
 from training.train import Trained
 
-MODEL_NAME = "stillpoint-ranker"
-
-
-class RankerModel(PythonModel):  # type: ignore[misc]
-    """Scores rows of feature columns, `content_id` and `sequence_id` with the bundle beside it."""
-
-    def load_context(self, context: PythonModelContext) -> None:
-        self._bundle = ModelBundle.load(context.artifacts["bundle"])
-
-    def predict(
-        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> np.ndarray:
-        """Return one score per row, float64."""
-        return score_frame(self._bundle, model_input)
-
-
-def score_frame(bundle: ModelBundle, frame: pd.DataFrame) -> np.ndarray:
-    """Return one score per row of a frame with the model's columns, `content_id` and `sequence_id` (-1: none).
-
-    Raises:
-        ModelRefused: a column is missing.
-    """
-    columns = {name: _values(bundle, name, frame[name]) for name in bundle.input_columns if name in frame}
-    return bundle.score(
-        columns,
-        content_ids=frame["content_id"].tolist(),
-        sequence_id=frame["sequence_id"].fillna(-1).to_numpy().astype(np.int64),
-    )
+_MODEL_FILE = Path(__file__).with_name("registered_model.py")
+_PACKAGE = Path(str(stillpoint.__file__)).parent
 
 
 def signature(bundle: ModelBundle) -> ModelSignature:
@@ -60,8 +35,11 @@ def signature(bundle: ModelBundle) -> ModelSignature:
     return ModelSignature(Schema(inputs), Schema([ColSpec(DataType.double)]))
 
 
-def track(settings: Settings, snapshot: Snapshot, trained: Trained, *, alias: str = "candidate") -> str:
-    """Log parameters, metrics, plots, signature and model of a run, register it under `alias`, and return the run's id."""
+def track(settings: Settings, snapshot: Snapshot, trained: Trained, *, alias: str = CANDIDATE) -> str:
+    """Log parameters, metrics, plots, signature and model of a run, register it, and return the run's id.
+
+    The new version is tagged with the bundle's digest, by which a release verb finds it to set its colour's alias.
+    """
     bundle, manifest = trained.bundle, trained.bundle.manifest
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     mlflow.set_experiment(settings.mlflow_experiment)
@@ -87,14 +65,17 @@ def track(settings: Settings, snapshot: Snapshot, trained: Trained, *, alias: st
             path.write_bytes(bundle.data)
             logged = mlflow.pyfunc.log_model(
                 name="model",
-                python_model=RankerModel(),
+                python_model=str(_MODEL_FILE),
+                code_paths=[str(_PACKAGE)],
                 artifacts={"bundle": str(path)},
                 signature=signature(bundle),
                 input_example=input_example(snapshot, bundle),
                 pip_requirements=["numpy", "pandas", "pydantic", "xgboost", "mlflow"],
                 registered_model_name=MODEL_NAME,
             )
-        MlflowClient().set_registered_model_alias(MODEL_NAME, alias, logged.registered_model_version)
+        client, version = MlflowClient(), str(logged.registered_model_version)
+        client.set_model_version_tag(MODEL_NAME, version, DIGEST_TAG, bundle.sha256)
+        client.set_registered_model_alias(MODEL_NAME, alias, version)
         return str(run.info.run_id)
 
 
@@ -124,9 +105,3 @@ def importance_figure(importance: dict[str, float]) -> Any:
     axes.barh([name for _, name in top[:20]][::-1], [gain for gain, _ in top[:20]][::-1])
     axes.set_xlabel("total gain")
     return figure
-
-
-def _values(bundle: ModelBundle, name: str, column: "pd.Series[Any]") -> np.ndarray:
-    if name in bundle.manifest.categories:
-        return column.astype(object).where(column.notna(), None).to_numpy()
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -16,6 +16,7 @@ from release.tools import Tools
 from stillpoint.cli import run
 from stillpoint.errors import CorruptData, InvalidInput, LeaseHeld, ReleaseRefused
 from stillpoint.lake import Lake
+from stillpoint.local.process import free_port
 from stillpoint.messages import Kind
 from stillpoint.objects import LocalObjects
 from stillpoint.releases import State
@@ -28,6 +29,7 @@ def tools(tmp_path: Path, redis_factory: Any, monkeypatch: pytest.MonkeyPatch) -
     connection = redis_factory().connection_string
     values = {f"redis_{name}": connection for name in ("green", "blue", "serving", "state", "sandbox")}
     values |= {"home": str(tmp_path / "home"), "lake": str(tmp_path / "lake")}
+    values["mlflow_tracking_uri"] = f"http://127.0.0.1:{free_port()}"
     for name, value in values.items():
         monkeypatch.setenv(f"STILLPOINT_{name.upper()}", value)
     monkeypatch.setenv("STILLPOINT_GATE_LATENCY_P99_MS", "1000")
@@ -57,7 +59,10 @@ def test_a_release_goes_live_from_the_command_line(
     assert run(["release", "switch", "r0001"]) == 1
     assert "error: release r0001 is unchecked; run `stillpoint release check r0001` first" in capsys.readouterr().err
     assert json_of("check", "r0001")["passed"]
-    assert json_of("switch", "r0001", "--why", "first")["pointer"]["generation"] == 1
+    assert run(["release", "switch", "r0001", "--why", "first", "--json"]) == 0
+    switched = capsys.readouterr()
+    assert json.loads(switched.out)["pointer"]["generation"] == 1
+    assert "warning: the release is as it should be, but MLflow at http://127.0.0.1:" in switched.err
     seen = json_of("status")
     assert (seen["live"], seen["generation"]) == ("r0001", 1)
     assert seen["colours"][0]["entities"] == {"user_id": 30, "content_id": 12}

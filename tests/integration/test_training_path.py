@@ -1,7 +1,12 @@
 """Does a model trained on a leak-free snapshot react as people do? Simulator, lake, Feast and training, all real."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,28 +19,43 @@ import pyarrow.compute as pc
 import pytest
 
 from feature_repo.definitions import define
-from ingestion.simulator.history import write_history
-from ingestion.simulator.scenario import Scenario
+from release.aliases import tell_mlflow
+from release.set_aliases import Client, set_aliases
 from stillpoint.clock import DAY, HOUR, to_micros
 from stillpoint.errors import AlreadyExists, CorruptData, InvalidInput, UnknownFeature
 from stillpoint.features.declarations import CONTENT_PROFILES, STREAMED_VIEWS, VIEWS, DType, Entity
 from stillpoint.features.request import request_time_features
 from stillpoint.lake import DateRange, Lake
+from stillpoint.local.process import Child, free_port
+from stillpoint.local.servers import servers
 from stillpoint.model import ModelBundle
 from stillpoint.objects import LocalObjects
+from stillpoint.registered import MODEL_NAME
 from stillpoint.settings import Settings
-from tests.training_world import CUTOFF, ENCODER, START, World, load_features, make_world, open_store
+from tests.training_world import CUTOFF, ENCODER, START, World, make_world, open_store
 from training.collaborative import next_mapping_version, write_mapping
-from training.snapshot import load_snapshot, make_snapshot, refuse_older_than
-from training.tracking import input_example, score_frame, track
+from training.kept_snapshot import load_snapshot, refuse_older_than
+from training.registered_model import score_frame
+from training.snapshot import make_snapshot
+from training.tracking import input_example, track
 from training.train import keep, train
 from validation.drift_page import page
 from validation.drift_run import check_drift
 
+CHECKOUT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A tracking server's address and a run that it knows."""
+
+    uri: str
+    run: str
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("world"))
+    return make_world(tmp_path_factory.mktemp("world"), expect=True)
 
 
 def test_snapshot_has_one_row_per_shown_item_and_keeps_its_id_and_bytes(world: World) -> None:
@@ -50,17 +70,22 @@ def test_snapshot_has_one_row_per_shown_item_and_keeps_its_id_and_bytes(world: W
     assert load_snapshot(world.lake, manifest.id).rows.equals(world.snapshot.rows)
 
 
-def test_nothing_that_happens_or_arrives_after_the_cutoff_changes_a_snapshot(tmp_path: Path) -> None:
-    lake, cutoff = Lake(LocalObjects(tmp_path / "lake")), datetime(2026, 10, 8, tzinfo=UTC)
-    store = open_store(lake, tmp_path)
-    taken = []
-    for number, days in enumerate((3, 5)):
-        write_history(lake, Scenario(start=START, days=days, users=150, seed=5))
-        load_features(lake, START + timedelta(days=days), number)
-        taken.append(make_snapshot(lake, store, cutoff=cutoff, encoder_sha256=ENCODER.sha256).manifest)
-    assert lake.read("events", DateRange(date(2026, 10, 9), None)).num_rows > 500
-    assert taken[0] == taken[1]
-    assert taken[0].positives > 20
+def test_a_manifest_names_the_files_that_were_read_the_moments_and_what_was_expected(world: World) -> None:
+    manifest = world.snapshot.manifest
+    assert manifest.as_of_first is not None
+    assert manifest.as_of_last is not None
+    assert manifest.as_of_first < manifest.as_of_last <= CUTOFF - manifest.label.settle
+    assert manifest.sources is not None
+    listed = world.lake.get_json(manifest.sources.files)
+    for dataset in ("events", *(f"features/{view.name}" for view in STREAMED_VIEWS)):
+        assert listed[dataset] == [file.path for file in world.lake.files(dataset, DateRange(None, CUTOFF.date()))]
+        assert manifest.sources.counts[dataset] > 0
+    digest = hashlib.sha256(world.lake.objects.get(manifest.sources.files)).hexdigest()
+    assert digest == manifest.sources.files_sha256
+    assert manifest.expectations is not None
+    assert all(one.passed for one in manifest.expectations)
+    assert {"label", "heart_rate_mean_10m", "tenure_level"} <= {one.column for one in manifest.expectations}
+    assert {one.checked for one in manifest.expectations if one.column == "label"} >= {manifest.rows}
 
 
 def test_features_of_a_row_were_known_when_it_was_shown(world: World) -> None:
@@ -198,21 +223,79 @@ def test_kept_model_is_found_by_its_digest_with_its_mapping(world: World) -> Non
         write_mapping(world.lake, other.user_ids, mapping_version=1, cutoff=CUTOFF)
 
 
-def test_run_is_tracked_and_the_registered_model_scores_as_the_bundle_does(world: World, tmp_path: Path) -> None:
-    settings = Settings(_env_file=None, mlflow_tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", mlflow_experiment="t")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path)
-        run = track(settings, world.snapshot, world.trained, alias="green")
-        logged = mlflow.MlflowClient().get_run(run).data
-        assert logged.params["snapshot_id"] == world.snapshot.manifest.id
-        assert logged.metrics["ranker_recall_at_3"] > 0
-        model = mlflow.pyfunc.load_model("models:/stillpoint-ranker@green")
-        example = input_example(world.snapshot, world.trained.bundle)
-        expected = score_frame(world.trained.bundle, example)
-        np.testing.assert_array_equal(model.predict(example), expected)
-        assert len(set(expected)) > 1
-        with pytest.raises(mlflow.exceptions.MlflowException, match="content_id"):
-            model.predict(example.drop(columns="content_id"))
+@pytest.fixture(scope="module")
+def tracked(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracked]:
+    """A tracking server as the embedded stack starts it, which knows the world's model."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    settings = Settings(
+        _env_file=None, home=folder, mlflow_tracking_uri=f"http://127.0.0.1:{free_port()}", mlflow_experiment="t"
+    )
+    server = next(one for one in servers(settings) if one.name == "mlflow")
+    server.folder.mkdir()
+    child = Child("mlflow", server.command(), log=folder / "mlflow.log", environment=server.environment)
+    try:
+        child.wait_until(lambda: server.version() is not None, seconds=server.seconds)
+        yield Tracked(settings.mlflow_tracking_uri, track(settings, world.snapshot, world.trained))
+    finally:
+        child.stop()
+
+
+SCORE_IN_A_FRESH_PROCESS = """
+import sys
+# Nothing of the checkout: what MLflow kept has to be enough.
+sys.path[:] = [path for path in sys.path if path not in ("", CHECKOUT)]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
+import mlflow, pandas
+model = mlflow.pyfunc.load_model("models:/stillpoint-ranker@candidate")
+print(model.predict(pandas.read_parquet(EXAMPLE)).tolist())
+import stillpoint
+print(stillpoint.__file__)
+"""
+
+
+def test_a_registered_model_scores_in_a_fresh_process_with_nothing_but_mlflow(
+    world: World, tracked: Tracked, tmp_path: Path
+) -> None:
+    example = input_example(world.snapshot, world.trained.bundle)
+    example.to_parquet(tmp_path / "example.parquet")
+    program = f"CHECKOUT, EXAMPLE = {str(CHECKOUT)!r}, {str(tmp_path / 'example.parquet')!r}{SCORE_IN_A_FRESH_PROCESS}"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "MLFLOW_TRACKING_URI": tracked.uri},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    scores, module = done.stdout.splitlines()[-2:]
+    assert not module.startswith(str(CHECKOUT))
+    expected = score_frame(world.trained.bundle, example)
+    np.testing.assert_array_equal(json.loads(scores), expected)
+    assert len(set(expected)) > 1
+
+
+def test_a_run_says_what_it_was_made_of(world: World, tracked: Tracked) -> None:
+    logged = mlflow.MlflowClient(tracked.uri).get_run(tracked.run).data
+    assert logged.params["snapshot_id"] == world.snapshot.manifest.id
+    assert logged.params["bundle_sha256"] == world.trained.bundle.sha256
+    assert logged.metrics["ranker_recall_at_3"] > 0
+
+
+def test_aliases_follow_the_colours_and_an_unregistered_model_is_told(world: World, tracked: Tracked) -> None:
+    sha256 = world.trained.bundle.sha256
+
+    def aliases() -> set[str]:
+        return set(mlflow.MlflowClient(tracked.uri).get_registered_model(MODEL_NAME).aliases)
+
+    assert tell_mlflow(tracked.uri, {"green": sha256, "live": sha256}) is None
+    assert aliases() == {"candidate", "green", "live"}
+    told = tell_mlflow(tracked.uri, {"green": sha256, "blue": "f" * 64, "live": "f" * 64})
+    assert told is not None
+    assert "no version of stillpoint-ranker for model ffffffffffff" in told
+    assert aliases() == {"candidate", "green"}
+    ours = set_aliases(Client(tracked.uri), {"blue": sha256}, {"green", "blue"})
+    assert (ours, aliases()) == ([], {"candidate", "blue"})
 
 
 def test_too_few_labels_are_refused(world: World) -> None:

@@ -1,0 +1,115 @@
+"""Which version of the registered model is live, and which belongs to which colour?
+
+MLflow is told after a release verb: whatever is wrong there, the verb has done its work and only a warning says so.
+Aliases follow from the book of releases, so the next verb puts right what this one could not.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from release.set_aliases import Server, set_aliases
+from stillpoint.messages import Kind
+from stillpoint.registered import LIVE, MODEL_NAME
+from stillpoint.releases import GONE, ObjectReleaseBook, Route
+from stillpoint.settings import Colour
+
+SECONDS = 60.0
+REQUEST_SECONDS = 5.0
+_PLACES = (LIVE, *(colour.value for colour in Colour))
+ALIASES = frozenset(_PLACES) | {f"{place}-{kind}" for place, kind in product(_PLACES, Kind)}
+"""All aliases that are the release verbs' to set and to take away."""
+
+
+def wanted(book: ObjectReleaseBook) -> dict[str, str]:
+    """Return the digest of the model of each alias.
+
+    A colour's is that of its live release, else of the newest one recorded in it. Where kinds have models of their own,
+    the alias is `green-sleep` and so on, and there is no plain one.
+    """
+    pointer, recorded = book.live(), set(book.releases())
+    found = {}
+    for intent in sorted(book.intents(), key=lambda one: int(one.id[1:])):
+        if intent.id in recorded and book.state(intent.id) not in GONE:
+            found[intent.colour.value] = intent.routes
+    if pointer is not None:
+        release = book.get(pointer.release)
+        found[LIVE] = found[release.colour.value] = release.routes
+    return {alias: sha256 for place, routes in found.items() for alias, sha256 in _named(place, routes).items()}
+
+
+def tell_mlflow(uri: str, aliases: Mapping[str, str], *, seconds: float = SECONDS) -> str | None:
+    """Set the aliases at the tracking server or backend `uri`, and take away those of `ALIASES` that are not named.
+
+    Returns None, or a sentence that says what could not be done. Raises nothing about MLflow.
+    """
+    try:
+        unknown = _at_server(uri, aliases, seconds) if uri.startswith(("http://", "https://")) else None
+        if unknown is None:
+            unknown = _by_client(uri, aliases, seconds)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(getattr(error, "reason", None) or error)
+        return (
+            f"the release is as it should be, but MLflow at {_shown(uri)} keeps its former aliases: {reason}; "
+            "the next release verb sets them"
+        )
+    if unknown:
+        names = ", ".join(digest[:12] for digest in unknown)
+        return f"MLflow has no version of {MODEL_NAME} for model {names}, so no alias names it; `stillpoint train` registers what it trains"
+    return None
+
+
+def _at_server(uri: str, aliases: Mapping[str, str], seconds: float) -> list[str] | None:
+    """Return the digests that a server does not know; None if it wants credentials, which only MLflow's client has."""
+    if "@" in urlsplit(uri).netloc:
+        return None
+    try:
+        return set_aliases(Server(uri, seconds=min(REQUEST_SECONDS, seconds)), aliases, ALIASES)
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            return None
+        if error.code == 404:
+            return sorted(set(aliases.values()))
+        raise
+
+
+def _by_client(uri: str, aliases: Mapping[str, str], seconds: float) -> list[str]:
+    path = uri.removeprefix("sqlite:///")
+    if path != uri and not Path(path).exists():  # MLflow's client would make the database.
+        raise FileNotFoundError(f"there is no {path}")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "release.set_aliases"],
+            input=json.dumps({"uri": uri, "wanted": dict(aliases), "ours": sorted(ALIASES)}),
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            env={**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"},
+        )
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"it did not answer within {seconds:.0f} s") from None
+    if done.returncode != 0:
+        words = [line for line in done.stderr.splitlines() if line.strip()]
+        raise OSError(words[-1] if words else f"its client ended with code {done.returncode}")
+    unknown: list[str] = json.loads(done.stdout.strip().splitlines()[-1])
+    return unknown
+
+
+def _named(place: str, routes: Mapping[Kind, Route]) -> dict[str, str]:
+    digests = {route.sha256 for route in routes.values()}
+    if len(digests) == 1:
+        return {place: digests.pop()}
+    return {f"{place}-{kind}": route.sha256 for kind, route in routes.items()}
+
+
+def _shown(uri: str) -> str:
+    """Return an address without a password."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")

@@ -1,0 +1,39 @@
+"""Do a snapshot's rows meet what the declarations promise? (asked while it is taken; the answer is in its manifest)"""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import pyarrow as pa
+
+from stillpoint.clock import system_clock
+from stillpoint.features.declarations import RANKER_SERVICE
+from training.kept_snapshot import Expectation
+
+BATCH_ROWS = 250_000
+
+
+def expectations() -> Callable[[pa.Table], list[Expectation]] | None:
+    """Return what checks the rows; None where Great Expectations is not installed (`stillpoint[validate]`).
+
+    The checks are those of `stillpoint validate snapshot`.
+    """
+    if find_spec("great_expectations") is None:
+        return None
+    from validation.expectations import validate
+    from validation.suites import snapshot_suite
+
+    def expect(rows: pa.Table) -> list[Expectation]:
+        parts = (rows.slice(start, BATCH_ROWS) for start in range(0, rows.num_rows, BATCH_ROWS))
+        found = validate(snapshot_suite(RANKER_SERVICE), parts, at=system_clock())
+        return [
+            Expectation(
+                column=one.column,
+                expected=one.expected,
+                passed=one.passed,
+                checked=one.checked,
+                unexpected=one.unexpected,
+            )
+            for one in found.findings
+        ]
+
+    return expect

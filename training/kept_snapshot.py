@@ -1,0 +1,187 @@
+"""What does a snapshot say about itself, and how is it kept and found again?
+
+A snapshot is `snapshots/<id>/rows.parquet` with `manifest.json`; the id follows from the definitions and the rows, so
+the same inputs give the same id and bytes. What else the manifest tells (which files were read, what the expectations
+found) is of the first taking, and no part of the id.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from stillpoint.errors import AlreadyExists, CorruptData, InvalidInput, ObjectMissing
+from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, Origin
+from stillpoint.lake import DateRange, Lake, snapshot_rows
+from training.labels import LabelDefinition
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Expectation(_Part):
+    """An expectation of the rows and what became of it: `unexpected` of `checked` rows break it."""
+
+    column: str | None
+    expected: str
+    passed: bool
+    checked: int
+    unexpected: int
+
+
+class Sources(_Part):
+    """The committed files that could be read: how many and their rows by dataset, and the list of them in `files`.
+
+    They may hold more than counts: whole days, of which rows that happened or arrived after the cutoff are left out.
+    """
+
+    files: str = Field(description="Key of a JSON object: dataset → keys of its files.")
+    files_sha256: str
+    counts: dict[str, int]
+    rows: dict[str, int]
+
+
+class SnapshotManifest(_Part):
+    """What a snapshot holds and how it was made. Times are UTC."""
+
+    format_version: Literal[1] = 1
+    id: str
+    feature_service: str
+    first: AwareDatetime | None
+    cutoff: AwareDatetime
+    rows: int
+    positives: int
+    columns: dict[str, str]
+    definitions_sha256: str
+    encoder_sha256: str
+    label: LabelDefinition
+    data: Literal["simulated", "observed"]
+    rows_sha256: str
+    revision: int = Field(default=0, ge=0, description="How often people were erased from it since.")
+    as_of_first: AwareDatetime | None = Field(
+        default=None, description="Earliest moment at which features were joined."
+    )
+    as_of_last: AwareDatetime | None = Field(default=None, description="Latest such moment; at most the cutoff.")
+    sources: Sources | None = Field(default=None, description="Not known of a snapshot of an earlier format.")
+    expectations: tuple[Expectation, ...] | None = Field(
+        default=None, description="None: they were not checked when it was taken."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A manifest with its rows."""
+
+    manifest: SnapshotManifest
+    rows: pa.Table
+
+
+def keep_snapshot(
+    lake: Lake,
+    body: dict[str, Any],
+    rows: pa.Table,
+    data: bytes,
+    expect: Callable[[pa.Table], Sequence[Expectation]] | None,
+) -> Snapshot:
+    """Write a snapshot, its manifest last; if an equal one is there, that one's manifest stays and is returned.
+
+    `body` are the manifest's fields that the id follows from, and `data` is `rows` as stored.
+    """
+    identity = SnapshotManifest(id="", **body).model_dump_json(exclude={"sources", "expectations"}).encode()
+    id = f"s{hashlib.sha256(identity).hexdigest()[:16]}"
+    folder = f"snapshots/{id}"
+    key = f"{folder}/manifest.json"
+    taken = _read_manifest(lake, folder) if key in lake.objects.list(key) else None
+    if taken is not None and taken.revision:  # Its first rows hold people who were erased since.
+        return load_snapshot(lake, id)
+    lake.objects.put(snapshot_rows(folder, 0), data)
+    if taken is None:
+        manifest = SnapshotManifest(
+            id=id,
+            **body,
+            sources=_sources(lake, folder, body["cutoff"]),
+            expectations=None if expect is None else tuple(expect(rows)),
+        )
+        with suppress(AlreadyExists):  # Somebody else took the same just now; the id says that the rows are equal.
+            lake.objects.create(key, (manifest.model_dump_json(indent=1) + "\n").encode())
+    return Snapshot(_read_manifest(lake, folder), rows)
+
+
+def _sources(lake: Lake, folder: str, cutoff: datetime) -> Sources:
+    """Write the list of files of events, features and mappings up to the cutoff's day, and return what it amounts to."""
+    until = DateRange(None, cutoff.date())
+    names = (
+        "events",
+        *(f"features/{view.name}" for view in SERVICES[RANKER_SERVICE] if view.origin is not Origin.MAPPING),
+    )
+    found = {name: lake.files(name, until) for name in names}
+    text = json.dumps({name: [file.path for file in files] for name, files in found.items()}, indent=1).encode()
+    digest = hashlib.sha256(text).hexdigest()
+    key = f"{folder}/sources-{digest[:16]}.json"
+    lake.objects.put(key, text)
+    return Sources(
+        files=key,
+        files_sha256=digest,
+        counts={name: len(files) for name, files in found.items()},
+        rows={name: sum(file.rows for file in files) for name, files in found.items()},
+    )
+
+
+def stored_rows(rows: pa.Table) -> tuple[bytes, str]:
+    """Return rows as they are stored, Parquet, and their digest. Equal rows give equal bytes."""
+    sink = io.BytesIO()
+    pq.write_table(rows, sink, compression="zstd", coerce_timestamps="us")
+    return sink.getvalue(), hashlib.sha256(sink.getbuffer()).hexdigest()
+
+
+def load_snapshot(lake: Lake, snapshot_id: str, *, folder: str | None = None) -> Snapshot:
+    """Return a stored snapshot; `folder` is where it lies, if not below `snapshots/`.
+
+    Raises:
+        InvalidInput: there is none. CorruptData: the rows are not those of the manifest.
+    """
+    folder = f"snapshots/{snapshot_id}" if folder is None else folder
+    try:
+        manifest = _read_manifest(lake, folder)
+    except ObjectMissing:
+        known = sorted({key.split("/")[1] for key in lake.objects.list("snapshots/") if key.endswith("manifest.json")})
+        raise InvalidInput(f"there is no snapshot {snapshot_id!r}; there are: {', '.join(known) or 'none'}") from None
+    key = snapshot_rows(folder, manifest.revision)
+    try:
+        data = lake.objects.get(key)
+    except ObjectMissing:
+        raise CorruptData(f"{lake.root}/{key} is missing; take the snapshot again") from None
+    if hashlib.sha256(data).hexdigest() != manifest.rows_sha256:
+        raise CorruptData(f"{lake.root}/{key} does not match its manifest; take the snapshot again")
+    return Snapshot(manifest, pq.read_table(io.BytesIO(data)))
+
+
+def _read_manifest(lake: Lake, folder: str) -> SnapshotManifest:
+    text = lake.objects.get(f"{folder}/manifest.json")
+    try:
+        return SnapshotManifest.model_validate_json(text)
+    except ValueError as error:
+        raise CorruptData(f"{lake.root}/{folder}/manifest.json cannot be read: {error}") from None
+
+
+def refuse_older_than(manifest: SnapshotManifest, limit: timedelta, *, now: datetime) -> None:
+    """Refuse a snapshot whose cutoff lies too far back.
+
+    Raises:
+        InvalidInput: names the age and the limit.
+    """
+    age = now - manifest.cutoff
+    if age > limit:
+        raise InvalidInput(
+            f"snapshot {manifest.id} ends {age / timedelta(hours=1):.0f} h ago; expected under "
+            f"{limit / timedelta(hours=1):.0f} h: run `stillpoint snapshot` again"
+        )
