@@ -21,23 +21,25 @@ _USER_ID = re.compile(USER_ID_PATTERN.removesuffix("$") + r"\Z")
 _RECOMMENDATION_ID = re.compile(RECOMMENDATION_ID_PATTERN.removesuffix("$") + r"\Z")
 
 
-async def read_body(request: Request, seconds: float) -> bytes:
-    """Return the whole body, at most `MAX_BODY` bytes of it, unless it takes longer than `seconds` to come.
+async def read_body(request: Request, seconds: float, *, limit: int = MAX_BODY) -> bytes:
+    """Return the whole body, at most `limit` bytes of it, unless it takes longer than `seconds` to come.
+
+    One that says that it is larger is refused before any of it is read.
 
     Raises:
         Problem: 413 too large, 408 too slow, 400 cut off.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared[:12]) > MAX_BODY:
-        raise _too_large()
+    if declared.isdigit() and int(declared[:12]) > limit:
+        raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(seconds):
             async for part in request.stream():
                 size += len(part)
-                if size > MAX_BODY:
-                    raise _too_large()
+                if size > limit:
+                    raise _too_large(limit)
                 parts.append(part)
     except TimeoutError:
         raise Problem(408, "Request timeout", f"the body took longer than {seconds:g} s to come") from None
@@ -119,8 +121,8 @@ def verbose_in(text: str | None) -> bool:
     return text == "1"
 
 
-def _too_large() -> Problem:
-    return Problem(413, "Content too large", f"at most {MAX_BODY} bytes are read", field="body")
+def _too_large(limit: int) -> Problem:
+    return Problem(413, "Content too large", f"at most {limit} bytes are read", field="body")
 
 
 def _shown(name: str) -> str:

@@ -1,119 +1,120 @@
-"""What does a model take of a person and many contents, without doing again what is the same for everybody? (pure)
+"""What may a caller send to a model in its container, and which arrays become of it?
 
-`model_columns` gives it as columns, for a model elsewhere and for explanations. `ModelInput` lays out the very same numbers as
-the matrix of a model in this process: what depends on contents alone is laid out once, and a request adds the rest.
+JSON `{"columns": {name: [values]}, "content_ids": […], "sequence_id": n|[…]|null}`, or CSV with a header of the same names and
+a row per content. Nothing is guessed: what does not fit the model's signature is refused by name.
 """
 
-from collections.abc import Mapping
-from copy import copy
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import orjson
 
-from inference.contents import Contents
-from inference.person import Person
-from stillpoint.features.declarations import CONTENT_PROFILES
-from stillpoint.features.request import REQUEST_FEATURES, compute
-from stillpoint.model import COLLABORATIVE_SCORE, ModelBundle
+from inference.problems import Problem
+from stillpoint.model import NO_SEQUENCE_ID, ModelBundle
 
-Matrix = npt.NDArray[np.float32]
-
-_OF_ONE_CONTENT = frozenset(CONTENT_PROFILES.feature_names) - {"category"}
-_BY_CONTENT = tuple(one for one in REQUEST_FEATURES if _OF_ONE_CONTENT & set(one.inputs))
-_BY_CATEGORY = tuple(one for one in REQUEST_FEATURES if one not in _BY_CONTENT)
+JSON = "application/json"
+CSV = "text/csv"
 
 
-def model_columns(person: Person, contents: Contents) -> dict[str, npt.NDArray[Any]]:
-    """Return every column that models may take: the person's (length 1), the contents' and the request-time ones.
-
-    What depends on a content by its category alone is computed once per category.
-    """
-    rows: dict[str, npt.NDArray[Any]] = {**person.columns, **contents.columns}
-    first, own = contents.by_category()
-    of_categories = compute({**person.columns, "category": contents.columns["category"][first]}, _BY_CATEGORY)
-    return rows | compute(rows, _BY_CONTENT) | {name: values[own] for name, values in of_categories.items()}
-
-
+@dataclass(frozen=True, slots=True)
 class ModelInput:
-    """Lays out one model's matrix over some contents: one row per content, for one person after another."""
+    """What `ModelBundle.score` takes."""
 
-    def __init__(self, bundle: ModelBundle, contents: Contents) -> None:
-        """Lay out what is the same for everybody.
+    columns: dict[str, np.ndarray]
+    content_ids: list[str]
+    sequence_id: int | np.ndarray | None
 
-        Raises:
-            ModelRefused: the model takes a column that is a content's by its definition, and the contents lack it.
-        """
-        places = {name: place for place, name in enumerate(bundle.manifest.feature_order)}
-        computed = {one.feature.name for one in REQUEST_FEATURES}
-        persons = [name for name in bundle.input_columns if name not in contents.columns and name not in computed]
-        self._bundle = bundle
-        self._contents = contents
-        self._needed = frozenset(persons)
-        self._texts = [
-            (name, places[name], {value: code for code, value in enumerate(bundle.manifest.categories[name])})
-            for name in persons
-            if name in bundle.manifest.categories
-        ]
-        self._numbers = [name for name in persons if name not in bundle.manifest.categories]
-        self._number_places = [places[name] for name in self._numbers]
-        self._by_category = tuple(one for one in _BY_CATEGORY if one.feature.name in places)
-        self._category_places = [places[one.feature.name] for one in self._by_category]
-        self._by_content = [(one, places[one.feature.name]) for one in _BY_CONTENT if one.feature.name in places]
-        self._collaborative = places.get(COLLABORATIVE_SCORE)
-        self._factor_rows = bundle.content_rows(contents.ids)
-        first, self._own = contents.by_category()
-        self._categories = contents.columns["category"][first]
-        open_places = [place for name, place in places.items() if name not in contents.columns]
-        filled = {name: contents.columns.get(name, np.zeros(1)) for name in bundle.input_columns}
-        self._fixed: Matrix = bundle.matrix(filled, content_ids=contents.ids, sequence_id=None)
-        self._fixed[:, open_places] = 0.0  # to which a request's values are added
 
-    @classmethod
-    def of(cls, bundle: ModelBundle, contents: Contents) -> "ModelInput":
-        """Return the input of a model over these contents: kept with them, or a part of that of their origin."""
-        if contents.origin is not None:
-            everything, rows = contents.origin
-            return cls.of(bundle, everything)._part(contents, rows)
-        return contents.kept((cls, bundle.sha256), lambda: cls(bundle, contents))
+def parse(bundle: ModelBundle, body: bytes, media_type: str) -> ModelInput:
+    """Return a body's arrays. An empty cell of CSV is null.
 
-    def _part(self, contents: Contents, rows: npt.NDArray[np.intp]) -> "ModelInput":
-        part = copy(self)
-        part._contents = contents
-        part._factor_rows, part._own, part._fixed = self._factor_rows[rows], self._own[rows], self._fixed[rows]
-        return part
+    Raises:
+        Problem: 415 for another content type; 400 for what cannot be read or is of a wrong type, with its name.
+    """
+    match media_type.partition(";")[0].strip().lower():
+        case "application/json":
+            columns, content_ids, sequence_id = _from_json(body)
+        case "text/csv":
+            columns, content_ids, sequence_id = _from_csv(bundle, body)
+        case other:
+            raise Problem(415, "Unsupported media type", f"content type {other!r}; expected {JSON} or {CSV}")
+    texts = bundle.manifest.categories
+    arrays = {name: _column(name, values, text=name in texts) for name, values in columns.items()}
+    return ModelInput(arrays, content_ids, _sequence_id(sequence_id, len(content_ids)))
 
-    def fill(self, matrix: Matrix, person: Person, sequence_id: int | None) -> None:
-        """Fill `matrix`, of one row per content, with what `ModelBundle.matrix` makes of `model_columns`.
 
-        Raises:
-            ModelRefused: the sequence id is of another mapping, or the person lacks a column.
-        """
-        given = person.columns
-        if not self._needed <= given.keys():
-            self._bundle.select(model_columns(person, self._contents))  # which names what is missing
-        shared = np.zeros((len(self._categories), matrix.shape[1]), np.float32)
-        if self._numbers:
-            shared[:, self._number_places] = np.concatenate([given[name] for name in self._numbers])
-        for name, place, codes in self._texts:
-            shared[:, place] = codes.get(given[name][0], np.nan)
-        if self._by_category:
-            found = compute({**given, "category": self._categories}, self._by_category)
-            shared[:, self._category_places] = np.stack(list(found.values()), axis=1)
-        np.add(self._fixed, shared[self._own], out=matrix)
-        for one, place in self._by_content:
-            matrix[:, place] = one.compute({**given, **self._wide()})
-        if self._collaborative is not None:
-            matrix[:, self._collaborative] = self._bundle.collaborative_scores_of(self._factor_rows, sequence_id)
+def _from_json(body: bytes) -> tuple[dict[str, Any], list[str], Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _refused(f"the body is not JSON: {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("columns"), dict):
+        raise _refused("expected an object with `columns`, `content_ids` and `sequence_id`")
+    if unknown := sorted(set(document) - {"columns", "content_ids", "sequence_id"}):
+        raise _refused(f"unknown: {', '.join(unknown)}; expected `columns`, `content_ids` and `sequence_id`")
+    content_ids = document.get("content_ids")
+    if not isinstance(content_ids, list) or not all(isinstance(one, str) for one in content_ids) or not content_ids:
+        raise _refused("`content_ids`: expected a list of at least one text")
+    return document["columns"], content_ids, document.get("sequence_id")
 
-    def _wide(self) -> Mapping[str, npt.NDArray[Any]]:
-        """Return the contents' columns; vectors of contents that stay lie as they are computed with fastest."""
-        if self._contents.origin is not None:
-            return self._contents.columns
-        return self._contents.kept(
-            "wide",
-            lambda: {
-                name: np.asfortranarray(values, np.float64) if values.ndim == 2 else values
-                for name, values in self._contents.columns.items()
-            },
+
+def _from_csv(bundle: ModelBundle, body: bytes) -> tuple[dict[str, Any], list[str], Any]:
+    try:
+        header, *rows = csv.reader(io.StringIO(body.decode()), strict=True)
+    except (ValueError, csv.Error) as error:
+        raise _refused(f"the body is not CSV with a header: {error}") from None
+    rows = [row for row in rows if row]
+    if len(set(header)) != len(header) or "content_id" not in header or not rows:
+        raise _refused("expected a header of different names with `content_id`, and at least one row")
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise _refused(f"row {number} holds {len(row)} cells; expected {len(header)}, as the header")
+    cells = {name: [row[place] or None for row in rows] for place, name in enumerate(header)}
+    content_ids = [one or "" for one in cells.pop("content_id")]
+    sequence_id = [_whole(one) for one in cells.pop("sequence_id")] if "sequence_id" in cells else None
+    texts = bundle.manifest.categories
+    return {n: c if n in texts else [_number(n, one) for one in c] for n, c in cells.items()}, content_ids, sequence_id
+
+
+def _column(name: str, values: Any, *, text: bool) -> np.ndarray:
+    if not isinstance(values, list):
+        raise _refused(f"column {name}: expected a list")
+    kind: Any = str if text else (int, float)
+    if not all(one is None or isinstance(one, kind) for one in values):
+        raise _refused(f"column {name}: expected {'texts' if text else 'numbers'} or null")
+    return np.array(values, dtype=object if text else np.float64)
+
+
+def _sequence_id(given: Any, count: int) -> int | np.ndarray | None:
+    values: Sequence[Any] = given if isinstance(given, list) else [given]
+    if not all(one is None or (type(one) is int and abs(one) < 2**62) for one in values):
+        raise _refused("`sequence_id`: expected a whole number, a list of them, or null")
+    if not isinstance(given, list):
+        return None if given is None else int(given)
+    if len(given) != count:
+        raise _refused(
+            f"`sequence_id` holds {len(given)} values for {count} contents; expected one each, or one for all"
         )
+    return np.array([NO_SEQUENCE_ID if one is None else one for one in given], dtype=np.int64)
+
+
+def _number(name: str, cell: str | None) -> float | None:
+    try:
+        return None if cell is None else float(cell)
+    except ValueError:
+        raise _refused(f"column {name}: {cell[:40]!r} is not a number") from None  # type: ignore[index]
+
+
+def _whole(cell: str | None) -> int | None:
+    try:
+        return None if cell is None else int(cell)
+    except ValueError:
+        raise _refused(f"`sequence_id`: {cell[:40]!r} is not a whole number") from None  # type: ignore[index]
+
+
+def _refused(detail: str) -> Problem:
+    return Problem(400, "Model input refused", detail)

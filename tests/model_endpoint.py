@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import orjson
 
-from inference.model_server import _parse
+from inference.model_input import JSON, parse
 from stillpoint.model import ModelBundle
 
 
@@ -42,8 +42,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.calls += 1
         self.server.called.set()
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        columns, ids, sequence_id = _parse(self.server.bundle, body, "application/json")
-        scores = self.server.bundle.score(columns, content_ids=ids, sequence_id=sequence_id).tolist()
+        given = parse(self.server.bundle, body, JSON)
+        scores = self.server.bundle.score(
+            given.columns, content_ids=given.content_ids, sequence_id=given.sequence_id
+        ).tolist()
         answers = {
             "right": {"scores": scores, "model_sha256": self.server.bundle.sha256},
             "other model": {"scores": scores, "model_sha256": "0" * 64},
