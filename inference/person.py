@@ -13,7 +13,7 @@ import orjson
 
 from inference.contents import feature_column
 from stillpoint.clock import from_micros
-from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, USER_SEQUENCE, Entity, View
+from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, USER_SEQUENCE, DType, Entity, View
 from stillpoint.features.request import REQUEST_TIMESTAMP
 from stillpoint.stores.answer import ABSENT_US, Sentinel, Status
 from stillpoint.stores.columns import OnlineColumns
@@ -22,6 +22,10 @@ USER_VIEWS: tuple[View, ...] = tuple(view for view in SERVICES[RANKER_SERVICE] i
 _VIEWS: tuple[View, ...] = (*USER_VIEWS, USER_SEQUENCE)
 READ_FEATURES: tuple[str, ...] = tuple(view.name for view in _VIEWS)
 """What one read fetches of a user: the ranker's views and the user's place in the collaborative filter."""
+_TYPES = {feature.name: feature.dtype for view in USER_VIEWS for feature in view}
+_OTHERS = {name: dtype for name, dtype in _TYPES.items() if dtype in (DType.EMBEDDING, DType.STRING)}
+_NUMBERS = tuple(name for name in _TYPES if name not in _OTHERS)
+_NAN = float("nan")
 
 
 class Refusal(StrEnum):
@@ -65,21 +69,22 @@ def people(columns: OnlineColumns) -> list[Person]:
     Raises:
         CorruptData: the stored bytes of one of them cannot be read.
     """
-    values: dict[str, npt.NDArray[Any]] = {}
-    for view in USER_VIEWS:
-        for feature in view:
-            values[feature.name] = feature_column(columns, feature.name, feature.dtype)
-        values[f"{view.name}_age_seconds"] = columns.age_seconds(view.name)
-    sequence_ids, versions = (columns.values(name) for name in USER_SEQUENCE.feature_names)
+    read = {name: columns.values(name) for name in (*_NUMBERS, *USER_SEQUENCE.feature_names)}
+    numbers = np.array([[_NAN if one is None else one for one in read[name]] for name in _NUMBERS], np.float64)
+    others = {name: feature_column(columns, name, dtype) for name, dtype in _OTHERS.items()}
+    ages = {view.name: columns.age_seconds(view.name) for view in _VIEWS}
+    others |= {f"{view.name}_age_seconds": ages[view.name] for view in USER_VIEWS}
+    sequence_ids, versions = (read[name] for name in USER_SEQUENCE.feature_names)
     moment = np.array([columns.now_us], np.int64)
-    seen = [_seen(columns, view) for view in _VIEWS]
+    seen = [_seen(columns, view, ages[view.name], read) for view in _VIEWS]
     logged = _Logged(columns, seen)
     return [
         Person(
             user_id=user_id,
             columns={
                 REQUEST_TIMESTAMP: moment,
-                **{name: array[row : row + 1] for name, array in values.items()},
+                **dict(zip(_NUMBERS, numbers[:, row : row + 1], strict=True)),
+                **{name: array[row : row + 1] for name, array in others.items()},
             },
             sequence_id=sequence_ids[row],
             mapping_version=versions[row],
@@ -105,20 +110,27 @@ def guard(found: Person, mapping_version: int) -> Refusal | None:
     return None
 
 
-def _seen(columns: OnlineColumns, view: View) -> list[dict[str, Any]]:
+def _seen(
+    columns: OnlineColumns, view: View, ages: npt.NDArray[np.float64], read: Mapping[str, Sequence[Any]]
+) -> list[dict[str, Any]]:
     """Return a view's status and event time of each row. One present value makes a row present."""
-    first, *others = view.feature_names
-    statuses = columns.status(first)
-    for name in others:
-        null = statuses == Status.NULL_VALUE
-        if not null.any():
-            break
-        statuses = np.where(null, columns.status(name), statuses)
-    events = columns.event_us(view.name).tolist()
-    return [
-        {"view": view.name, "status": Status(status).name, "event_timestamp": _moment(event_us)}
-        for status, event_us in zip(statuses.tolist(), events, strict=True)
-    ]
+    known = [read[name] for name in view.feature_names if name in read]
+    found = []
+    for row, (event_us, age) in enumerate(zip(columns.event_us(view.name).tolist(), ages.tolist(), strict=True)):
+        if event_us == ABSENT_US:
+            status = Status.NOT_FOUND
+        elif age != age:
+            status = Status.OUTSIDE_MAX_AGE
+        elif any(values[row] is not None for values in known) or _is_present(columns, view, row):
+            status = Status.PRESENT
+        else:
+            status = Status.NULL_VALUE
+        found.append({"view": view.name, "status": status.name, "event_timestamp": _moment(event_us)})
+    return found
+
+
+def _is_present(columns: OnlineColumns, view: View, row: int) -> bool:
+    return any(columns.status(name)[row] == Status.PRESENT for name in view.feature_names)
 
 
 class _Logged:

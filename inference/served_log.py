@@ -30,6 +30,8 @@ BATCH = 2_000
 WAITING = 5_000
 TOGETHER = 8
 """Rows turned into a table in one go, which keeps the interpreter from answering meanwhile."""
+BREATH_SECONDS = 0.004
+"""Left to answers after each of these, so that a batch delays many of them by little and none by much."""
 
 
 def served_row(prediction: Prediction) -> dict[str, Any]:
@@ -158,6 +160,7 @@ class ServedLog:
                     self.lost += 1
                     log.error("a prediction cannot be logged: %s", error)
             parts.append(_columns(rows, known))
+            self._stop.wait(BREATH_SECONDS)
         return pa.concat_tables(parts).combine_chunks()
 
     def _written(self, writer: str, sequence: int, table: pa.Table, *, again: bool = False) -> bool:
