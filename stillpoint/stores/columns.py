@@ -128,7 +128,7 @@ class OnlineColumns:
         _, number, place = self._query.full[position]
         return self._fetched[number].group.columns[place].type in _PLAIN
 
-    def stored(self, position: int) -> tuple[str, str, list[bytes], list[bytes | None], list[int] | None]:
+    def stored(self, position: int) -> tuple[str, str, list[bytes], Sequence[bytes | None], list[int] | None]:
         """Return view, feature, keys, stored bytes per key, and which key each row has (None: its own)."""
         _, number, place = self._query.full[position]
         part = self._fetched[number]

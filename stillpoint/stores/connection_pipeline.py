@@ -6,7 +6,7 @@ the owners of their keys' slots, one pipeline per node, and a command that was r
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.crc import key_slot
@@ -43,19 +43,26 @@ def unpack(data: bytes) -> tuple[Any, ...]:
 
 
 class Command:
-    """A prepared command: the key that decides its node, and its bytes. A second try on a cluster needs its arguments:
-    those given, or the bytes' own."""
+    """A prepared command: the key that decides its node, its bytes, and what is kept of its reply (all, or what `keep`
+    makes of it, at once: later a long reply is no longer in the processor's cache). A second try on a cluster needs its
+    arguments: those given, or the bytes' own."""
 
-    __slots__ = ("_arguments", "data", "key")
+    __slots__ = ("_arguments", "data", "keep", "key")
 
-    def __init__(self, key: bytes, data: bytes, arguments: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self, key: bytes, data: bytes, arguments: tuple[Any, ...] = (), keep: Callable[[Any], Any] | None = None
+    ) -> None:
         self.key = key
         self.data = data
+        self.keep = keep
         self._arguments = arguments
 
     @property
     def arguments(self) -> tuple[Any, ...]:
         return self._arguments or unpack(self.data)
+
+    def kept(self, reply: Any) -> Any:
+        return reply if self.keep is None else self.keep(reply)
 
 
 def send(client: Any, commands: Sequence[Command]) -> list[Any]:
@@ -70,28 +77,31 @@ def send(client: Any, commands: Sequence[Command]) -> list[Any]:
         return []
     with told(client):
         if not is_cluster(client):
-            return _exchange(client.connection_pool, [command.data for command in commands])
+            return _exchange(client.connection_pool, commands)
         return _send_to_cluster(client, commands)
 
 
-def _exchange(pool: Any, data: list[bytes]) -> list[Any]:
+def _exchange(pool: Any, commands: Sequence[Command]) -> list[Any]:
     connection = pool.get_connection()
     try:
         return list(
-            connection.retry.call_with_retry(lambda: _converse(connection, data), lambda error: connection.disconnect())
+            connection.retry.call_with_retry(
+                lambda: _converse(connection, commands), lambda error: connection.disconnect()
+            )
         )
     finally:
         pool.release(connection)
 
 
-def _converse(connection: Any, data: list[bytes]) -> list[Any]:
+def _converse(connection: Any, commands: Sequence[Command]) -> list[Any]:
     try:
-        connection.send_packed_command([b"".join(data)])
+        connection.send_packed_command([b"".join([command.data for command in commands])])
         read = connection.read_response
         replies = []
-        for _ in data:
+        for command in commands:
             try:
-                replies.append(read(disable_decoding=True))
+                reply = read(disable_decoding=True)
+                replies.append(command.kept(reply))
             except (ConnectionError, TimeoutError):
                 raise
             except ResponseError as error:
@@ -114,7 +124,7 @@ def _send_to_cluster(client: Any, commands: Sequence[Command]) -> list[Any]:
     for name, indexes in owners.items():
         connection = client.get_redis_connection(nodes[name])
         try:
-            answers = _exchange(connection.connection_pool, [commands[index].data for index in indexes])
+            answers = _exchange(connection.connection_pool, [commands[index] for index in indexes])
         except ConnectionError:
             manager.initialize()  # a node is gone: another may own its slots by now
             answers = [_again(client, commands[index]) for index in indexes]
@@ -126,7 +136,7 @@ def _send_to_cluster(client: Any, commands: Sequence[Command]) -> list[Any]:
 def _again(client: Any, command: Command) -> Any:
     """Let redis-py follow redirections, command by command."""
     try:
-        return client.execute_command(*command.arguments)
+        return command.kept(client.execute_command(*command.arguments))
     except (ConnectionError, TimeoutError):
         raise
     except ResponseError as error:
@@ -139,29 +149,30 @@ async def send_async(client: Any, commands: Sequence[Command]) -> list[Any]:
         return []
     with told(client):
         if not is_cluster(client):
-            return await _exchange_async(client.connection_pool, [command.data for command in commands])
+            return await _exchange_async(client.connection_pool, commands)
         return await _send_to_cluster_async(client, commands)
 
 
-async def _exchange_async(pool: Any, data: list[bytes]) -> list[Any]:
+async def _exchange_async(pool: Any, commands: Sequence[Command]) -> list[Any]:
     connection = await pool.get_connection()
     try:
         return list(
             await connection.retry.call_with_retry(
-                lambda: _converse_async(connection, data), lambda error: connection.disconnect()
+                lambda: _converse_async(connection, commands), lambda error: connection.disconnect()
             )
         )
     finally:
         await pool.release(connection)
 
 
-async def _converse_async(connection: Any, data: list[bytes]) -> list[Any]:
+async def _converse_async(connection: Any, commands: Sequence[Command]) -> list[Any]:
     try:
-        await connection.send_packed_command(b"".join(data))
+        await connection.send_packed_command(b"".join([command.data for command in commands]))
         replies = []
-        for _ in data:
+        for command in commands:
             try:
-                replies.append(await connection.read_response(disable_decoding=True))
+                reply = await connection.read_response(disable_decoding=True)
+                replies.append(command.kept(reply))
             except (ConnectionError, TimeoutError):
                 raise
             except ResponseError as error:
@@ -186,7 +197,7 @@ async def _send_to_cluster_async(client: Any, commands: Sequence[Command]) -> li
         node = nodes[name]
         connection = node.acquire_connection()
         try:
-            answers = await _converse_async(connection, [commands[index].data for index in indexes])
+            answers = await _converse_async(connection, [commands[index] for index in indexes])
         except ConnectionError:
             await client.nodes_manager.initialize()
             answers = [await _again_async(client, commands[index]) for index in indexes]
@@ -202,7 +213,7 @@ async def _send_to_cluster_async(client: Any, commands: Sequence[Command]) -> li
 
 async def _again_async(client: Any, command: Command) -> Any:
     try:
-        return await client.execute_command(*command.arguments)
+        return command.kept(await client.execute_command(*command.arguments))
     except (ConnectionError, TimeoutError):
         raise
     except ResponseError as error:

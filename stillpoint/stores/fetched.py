@@ -32,7 +32,13 @@ class Fetched:
     __slots__ = ("_blocks", "_events", "_floats", "_gone", "_values", "flat", "group", "keys", "mode", "now_us", "rows")
 
     def __init__(
-        self, group: Group, keys: list[bytes], rows: list[int] | None, flat: list[bytes | None], now_us: int, mode: Mode
+        self,
+        group: Group,
+        keys: list[bytes],
+        rows: list[int] | None,
+        flat: Sequence[bytes | None],
+        now_us: int,
+        mode: Mode,
     ) -> None:
         self.group = group
         self.keys = keys
@@ -46,7 +52,7 @@ class Fetched:
         self._events: npt.NDArray[np.int64] | None = None
         self._gone: list[list[int]] | None = None
 
-    def stored(self, place: int) -> list[bytes | None]:
+    def stored(self, place: int) -> Sequence[bytes | None]:
         """Return one field of each key as it is stored."""
         return self.flat[place :: len(self.group.fields)]
 

@@ -167,6 +167,31 @@ def decode_time(data: bytes) -> int:
     Raises:
         CorruptData: the bytes are no timestamp.
     """
+    size = len(data)
+    if (
+        size == 12
+    ):  # nearly all times, microseconds and milliseconds: seconds of five bytes, nanoseconds of five or four
+        tag, a, b, c, d, e, other, f, g, h, i, j = data
+        if (
+            tag == 0x08
+            and other == 0x10
+            and a > 127 < b
+            and c > 127 < d
+            and f > 127 < g
+            and h > 127 < i
+            and e < 128 > j
+        ):
+            seconds = a + (b << 7) + (c << 14) + (d << 21) + (e << 28) - 0x10204080
+            return seconds * 1_000_000 + (f + (g << 7) + (h << 14) + (i << 21) + (j << 28) - 0x10204080) // 1000
+    elif size == 11:
+        tag, a, b, c, d, e, other, f, g, h, i = data
+        if tag == 0x08 and other == 0x10 and a > 127 < b and c > 127 < d and f > 127 < g and h > 127 and e < 128 > i:
+            seconds = a + (b << 7) + (c << 14) + (d << 21) + (e << 28) - 0x10204080
+            return seconds * 1_000_000 + (f + (g << 7) + (h << 14) + (i << 21) - 0x204080) // 1000
+    return _any_time(data)
+
+
+def _any_time(data: bytes) -> int:
     position, seconds, nanos, size = 0, 0, 0, len(data)
     while position < size:
         tag = data[position]

@@ -15,6 +15,7 @@ from stillpoint.stores.answer import ABSENT_US
 from stillpoint.stores.layout import Column, key_prefix
 from stillpoint.stores.plan import ReadPlan, Selection, request_keys
 from stillpoint.stores.values import ValueType
+from stillpoint.stores.whole_hash import WholeHash
 
 WORTH_WHOLE = 48
 """From this many fields on, one HGETALL of a hash in Redis's compact encoding is quicker than HMGET, whose every field
@@ -52,6 +53,7 @@ class Group:
     max_age_us: npt.NDArray[np.int64]
     head: bytes
     tail: bytes
+    whole: WholeHash
     compact: bool | None = None
 
     def learn(self, encoding: Any) -> None:
@@ -152,4 +154,5 @@ def _group(
         max_age_us=np.array([ABSENT_US if view.max_age_us is None else view.max_age_us for view in views], np.int64),
         head=b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(fields)),
         tail=b"".join(b"$%d\r\n%b\r\n" % (len(item), item) for item in fields),
+        whole=WholeHash(fields),
     )

@@ -23,11 +23,10 @@ Asked = str | Sequence[str] | Sequence[Selection]
 
 
 class _Fetch(NamedTuple):
-    """What is fetched for one group: its keys, which key each row has (None: its own), and whether whole hashes."""
+    """What is fetched for one group: its keys, and which key each row has (None: its own)."""
 
     keys: list[bytes]
     rows: list[int] | None
-    whole: bool
 
 
 class _Prepared(NamedTuple):
@@ -77,9 +76,11 @@ class _Reader:
         for group in query.groups:
             fetch = _fetch(group, entities, self._project, rows)
             fetches.append(fetch)
-            if fetch.whole:
+            if group.compact:
+                pick = group.whole.pick
                 commands += [
-                    Command(key, b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n" % (len(key), key)) for key in fetch.keys
+                    Command(key, b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n" % (len(key), key), keep=pick)
+                    for key in fetch.keys
                 ]
             else:
                 head, tail = group.head, group.tail
@@ -106,8 +107,9 @@ class _Reader:
         fetched = []
         position = 0
         for group, fetch in zip(prepared.query.groups, prepared.fetches, strict=True):
-            flat = _flat(group, fetch, replies[position : position + len(fetch.keys)])
+            part = replies[position : position + len(fetch.keys)]
             position += len(fetch.keys)
+            flat = part[0] if len(part) == 1 else list(chain.from_iterable(part))
             fetched.append(Fetched(group, fetch.keys, fetch.rows, flat, now_us, mode))
         return OnlineColumns(
             prepared.query, prepared.entities, prepared.rows, fetched, sentinel=sentinel, now_us=now_us, mode=mode
@@ -179,20 +181,6 @@ def _fetch(group: Group, entities: Mapping[str, Sequence[Any]], project: bytes, 
     keys = join_keys(group.prefix, parts, project, rows)
     unique = dict.fromkeys(keys)
     if len(unique) == len(keys):
-        return _Fetch(keys, None, group.compact is True)
+        return _Fetch(keys, None)
     index = {key: number for number, key in enumerate(unique)}
-    return _Fetch(list(unique), [index[key] for key in keys], group.compact is True)
-
-
-def _flat(group: Group, fetch: _Fetch, replies: Sequence[Any]) -> list[bytes | None]:
-    """Put the replies of a group's keys one after another, each in the order of the group's fields."""
-    if not fetch.whole:
-        return replies[0] if len(replies) == 1 else list(chain.from_iterable(replies))
-    flat: list[bytes | None] = []
-    for reply in replies:
-        held = reply
-        if not isinstance(held, dict):  # a list of fields and values: what Redis's first protocol makes of a map
-            pairs = iter(held)
-            held = dict(zip(pairs, pairs, strict=True))
-        flat += map(held.get, group.fields)
-    return flat
+    return _Fetch(list(unique), [index[key] for key in keys])

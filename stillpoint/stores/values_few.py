@@ -16,8 +16,10 @@ from stillpoint.stores.values import FIELD_NUMBERS, ValueType, decode_value
 FEW = 512
 """Up to this many values, decoding them here is quicker than as a numpy block."""
 
-_KEPT = 16_384
+KEPT = 16_384
+"""So many short numbers of each type are remembered by their bytes (some 2 MB each)."""
 _LONGEST_KEPT = 5
+KNOWN: dict[ValueType, dict[bytes | None, Any]] = {ValueType.INT64: {}, ValueType.INT32: {}, ValueType.BOOL: {}}
 
 
 def decode_few(type: ValueType, stored: Sequence[bytes | None]) -> list[Any]:
@@ -29,14 +31,15 @@ def decode_few(type: ValueType, stored: Sequence[bytes | None]) -> list[Any]:
     return _DECODERS[type](stored)
 
 
-def _whole(type: ValueType, known: dict[bytes | None, Any], stored: Sequence[bytes | None]) -> list[Any]:
+def _whole(type: ValueType, stored: Sequence[bytes | None]) -> list[Any]:
     """Decode whole numbers and flags; short ones are remembered by their bytes, so counts cost one look-up."""
+    known = KNOWN[type]
     values = list(map(known.get, stored))
     if None in values:
         for place, data in enumerate(stored):
             if values[place] is None and data:
                 value = values[place] = _number(type, data)
-                if len(data) <= _LONGEST_KEPT and len(known) < _KEPT:
+                if len(data) <= _LONGEST_KEPT and len(known) < KEPT:
                     known[data] = value
     return values
 
@@ -86,9 +89,9 @@ def _text(data: bytes) -> Any:
 
 
 _DECODERS: dict[ValueType, Callable[[Sequence[bytes | None]], list[Any]]] = {
-    ValueType.INT64: partial(_whole, ValueType.INT64, {}),
-    ValueType.INT32: partial(_whole, ValueType.INT32, {}),
-    ValueType.BOOL: partial(_whole, ValueType.BOOL, {}),
+    ValueType.INT64: partial(_whole, ValueType.INT64),
+    ValueType.INT32: partial(_whole, ValueType.INT32),
+    ValueType.BOOL: partial(_whole, ValueType.BOOL),
     ValueType.DOUBLE: partial(_floats, ValueType.DOUBLE, np.dtype([("tag", "u1"), ("value", "<f8")])),
     ValueType.FLOAT: partial(_floats, ValueType.FLOAT, np.dtype([("tag", "u1"), ("value", "<f4")])),
     ValueType.STRING: _texts,

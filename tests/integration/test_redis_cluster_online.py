@@ -24,6 +24,7 @@ from stillpoint.stores.writer import OnlineWriter, WriteResult, encode_rows
 pytestmark = pytest.mark.cluster
 LAYOUT = ViewLayout("v", (Column("user_id", ValueType.STRING),), (Column("n", ValueType.INT64),))
 PLAN = ReadPlan("p", (LAYOUT,))
+WIDE = ViewLayout("wide", LAYOUT.join_keys, tuple(Column(f"w{n}", ValueType.INT64) for n in range(60)))
 USERS = [f"u{n}" for n in range(500)]
 
 
@@ -99,6 +100,18 @@ def test_a_slot_that_moved_is_followed(nodes: list[RedisServer]) -> None:
     client = connect(address(nodes))
     writer, reader = OnlineWriter(client, "p"), OnlineReader(client, PLAN)
     writer.write(LAYOUT, table(10**15 + 2, 4))
+    moving = table(10**15, 4).slice(0, 1)
+    for column in WIDE.features:
+        moving = moving.append_column(column.name, pa.array([6]))
+    writer.write(WIDE, moving)
+    wide = OnlineReader(client, ReadPlan("p", (WIDE,)))
+
+    def whole() -> set[Any]:
+        return {
+            wide.read(["wide"], {"user_id": USERS[:1]}, now_us=0).values(column.name)[0] for column in WIDE.features
+        }
+
+    assert whole() == whole() == {6}
     key = encode_keys(LAYOUT, table(0, 0), "p")[0]
     slot = key_slot(key)
     plain = [redis.Redis(port=server.port) for server in nodes]
@@ -112,6 +125,7 @@ def test_a_slot_that_moved_is_followed(nodes: list[RedisServer]) -> None:
     for moved in plain[source].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
         plain[source].execute_command("MIGRATE", "127.0.0.1", nodes[target].port, moved, 0, 2000)
     assert reader.read(["v"], {"user_id": USERS}, now_us=0).values("n") == [4] * 500  # ASK
+    assert whole() == {6}
     for node in (plain[target], plain[source], plain[3 - source - target]):
         node.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
     assert reader.read(["v"], {"user_id": USERS}, now_us=0).values("n") == [4] * 500  # MOVED

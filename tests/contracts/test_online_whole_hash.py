@@ -1,0 +1,116 @@
+"""Is a hash that is fetched whole, because Redis keeps it compact, read as if its fields had been asked for?"""
+
+import asyncio
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from stillpoint.local.redis_server import RedisServer
+from stillpoint.stores.answer import Mode
+from stillpoint.stores.connection import connect, connect_async
+from stillpoint.stores.layout import Column, ViewLayout
+from stillpoint.stores.layout_keys import encode_keys
+from stillpoint.stores.plan import ReadPlan
+from stillpoint.stores.reader import AsyncOnlineReader, OnlineReader
+from stillpoint.stores.values import ValueType
+from stillpoint.stores.writer import OnlineWriter
+
+T0 = 1_790_000_000_000_000
+LAYOUTS = tuple(
+    ViewLayout(
+        name,
+        (Column("user_id", ValueType.STRING),),
+        tuple(Column(f"{name}_{n}", type) for n, type in enumerate([ValueType.INT64, ValueType.DOUBLE] * 20)),
+        60_000_000,
+    )
+    for name in ("first", "second")
+)
+USERS = ["u1", "u2", "nobody", "u1", "half"]
+
+
+@pytest.fixture(params=["compact", "table", "compact, third protocol"])
+def server(request: pytest.FixtureRequest, redis_factory: Any) -> tuple[RedisServer, str, bool]:
+    compact = request.param.startswith("compact")
+    made = redis_factory({} if compact else {"hash-max-ziplist-entries": "16"})
+    return made, made.connection_string + (",protocol=3" if "third" in request.param else ""), compact
+
+
+def fill(connection: str, project: str) -> None:
+    writer = OnlineWriter(connect(connection), project)
+    for layout in LAYOUTS:
+        users = ["u1", "u2"] if layout.name == "second" else ["u1", "u2", "half"]
+        columns: dict[str, Any] = {
+            "user_id": users,
+            "event_timestamp": pa.array([T0 - 10**8 * (user == "u2") for user in users], pa.timestamp("us", tz="UTC")),
+        }
+        for number, column in enumerate(layout.features):
+            columns[column.name] = [None if number == 3 else number * (place + 1) for place in range(len(users))]
+        writer.write(layout, pa.table(columns))
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_whole_hash_reads_as_its_fields(server: tuple[RedisServer, str, bool], mode: Mode) -> None:
+    made, connection, compact = server
+    fill(connection, "p")
+    client = connect(connection)
+    reader = OnlineReader(client, ReadPlan("p", LAYOUTS))
+
+    async def later() -> list[Any]:
+        connected = connect_async(connection)
+        waiting = AsyncOnlineReader(connected, ReadPlan("p", LAYOUTS))
+        answers = [await waiting.read(["second", "first"], {"user_id": USERS}, now_us=T0, mode=mode) for _ in range(2)]
+        await connected.aclose()
+        return [everything(answer) for answer in answers]
+
+    def read() -> Any:
+        return everything(reader.read(["second", "first"], {"user_id": USERS}, now_us=T0, mode=mode))
+
+    by_fields = read()
+    made.client().config_resetstat()
+    assert [read(), *asyncio.run(later())] == [by_fields] * 3
+    told = made.client().info("commandstats")
+    assert ("cmdstat_hgetall" in told) is compact
+    values = by_fields[0]
+    assert values["first_4"] == ([4, None, None, 4, 12] if mode is Mode.ENFORCE else [4, 8, None, 4, 12])
+    assert values["second_4"][4] is None
+    assert values["first_3"] == [None] * 5
+    alone = reader.read(["second", "first"], {"user_id": ["u1"]}, now_us=T0, mode=mode)
+    assert alone.to_dict() == {name: held[:1] for name, held in values.items()}
+    assert str([alone.column(f"first_{n}").tolist() for n in (2, 3, 5)]) == "[[2.0], [nan], [5.0]]"
+
+
+def everything(answer: Any) -> tuple[Any, ...]:
+    return (
+        answer.to_dict(),
+        {name: answer.status(name).tolist() for name in answer.names},
+        {view: answer.event_us(view).tolist() for view in answer.views},
+        {view: answer.created_us(view).tolist() for view in answer.views},
+        {name: [str(value) for value in answer.column(name).tolist()] for name in answer.names},
+    )
+
+
+def test_a_user_who_may_not_ask_how_a_hash_is_kept_reads_its_fields(redis_factory: Any) -> None:
+    made = redis_factory()
+    fill(made.connection_string, "p")
+    made.client().execute_command("ACL", "SETUSER", "narrow", "on", ">word", "~*", "-@all", "+hmget")
+    reader = OnlineReader(
+        connect(f"{made.connection_string},username=narrow,password=word"), ReadPlan("p", LAYOUTS), sentinel=False
+    )
+    for _ in range(2):
+        assert reader.read(["first", "second"], {"user_id": ["u1"]}, now_us=T0).values("first_4") == [4]
+
+
+def test_an_entity_without_a_hash_teaches_nothing(redis_factory: Any) -> None:
+    made = redis_factory()
+    reader = OnlineReader(connect(made.connection_string), ReadPlan("p", LAYOUTS))
+    assert reader.read(["first", "second"], {"user_id": ["u1"]}, now_us=T0).values("first_4") == [None]
+    fill(made.connection_string, "p")
+    made.client().config_resetstat()
+    for _ in range(3):
+        assert reader.read(["first", "second"], {"user_id": ["u1"]}, now_us=T0).values("first_4") == [4]
+    calls = made.client().info("commandstats")
+    assert (calls["cmdstat_object|encoding"]["calls"], calls["cmdstat_hgetall"]["calls"]) == (1, 2)
+    (key,) = encode_keys(LAYOUTS[0], pa.table({"user_id": ["u1"]}), "p")
+    made.client().delete(key)
+    assert reader.read(["first", "second"], {"user_id": ["u1"]}, now_us=T0).status("first_4").tolist() == [3]
