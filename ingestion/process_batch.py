@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,7 @@ class BatchProcessor:
         self._acknowledged = -1
         self._buried = 0
         self._running = threading.Lock()
+        self._readers = ThreadPoolExecutor(3, "orders")
 
     @property
     def writer(self) -> str:
@@ -88,12 +90,18 @@ class BatchProcessor:
         return f"stream-{self._query}"
 
     def process(self, frame: "DataFrame", number: int) -> None:
-        """Let one micro-batch take effect. It may be called again for the same number, with other partitions."""
+        """Let one micro-batch take effect. It may be called again for the same number, with other partitions.
+
+        Lease, control and erasures are read anew for each, at the same time. None of it is remembered from one to the
+        next: what is acknowledged after a batch was in force for the whole of it, and nobody waits longer than for one.
+        """
         with self._running:
-            self._lease.check()
+            held = self._readers.submit(self._lease.check)
+            ordered = self._readers.submit(read_control, self._lake.objects)
+            erased = self._readers.submit(self._tombstones)
+            held.result()
             instance = self._instance()
-            control = read_control(self._lake.objects)
-            tombstones = self._tombstones()
+            control, tombstones = ordered.result(), erased.result()
             batch = Batch(
                 settings=self._settings,
                 query=self._query,
