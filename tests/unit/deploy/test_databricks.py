@@ -24,7 +24,7 @@ def test_the_command_lines_are_ours():
     assert [line[0] for line in lines] == ["stream", "daily", "events"]
     for line in lines:
         parses(line)
-    assert {task["spark_python_task"]["python_file"] for job in JOBS.values() for task in job["tasks"]} == {"run.py"}
+    assert {task["spark_python_task"]["python_file"] for job in JOBS.values() for task in job["tasks"]} == {"./run.py"}
 
 
 def test_the_stream_runs_once_and_for_ever_on_a_cluster_of_its_own():
