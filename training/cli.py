@@ -20,10 +20,11 @@ from stillpoint.errors import InvalidInput
 from stillpoint.lake import Lake
 from stillpoint.objects import open_objects
 from stillpoint.settings import Settings
+from training.features_from import FeaturesFrom
 
 if TYPE_CHECKING:
     from training.evaluate import Estimate
-    from training.kept_snapshot import Expectation, SnapshotManifest
+    from training.kept_snapshot import Expectation, FeatureDifference, SnapshotManifest
 
 
 class Place(StrEnum):
@@ -46,9 +47,16 @@ def snapshot(
     ] = None,
     first: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day of labels, UTC.")] = None,
     store: Annotated[str, typer.Option(help="Feature store: live, idle, blue, green or sandbox.")] = "sandbox",
+    features_from: Annotated[
+        FeaturesFrom,
+        typer.Option("--from", help="Users' features as a point-in-time join finds them, or as they were served."),
+    ] = FeaturesFrom.JOIN,
     as_json: AsJson = False,
 ) -> None:
-    """Take an immutable point-in-time training set from the lake, through Feast."""
+    """Take an immutable training set from the lake, through Feast.
+
+    With `--from served-log` it holds what the model saw of the users, for the lists whose making was logged, and says how far that is from the join.
+    """
     import stillpoint
     from stillpoint.encoder import WordLlamaEncoder
     from stillpoint.under_way import announced
@@ -68,21 +76,38 @@ def snapshot(
             cutoff=(cutoff.replace(tzinfo=UTC) if cutoff else system_clock()),
             first=first.replace(tzinfo=UTC) if first else None,
             encoder_sha256=WordLlamaEncoder().sha256,
+            features_from=features_from,
             expect=expectations(),
             progress=lambda share: bar.update(task, completed=share),
         )
     manifest = taken.manifest
-    _report(
-        as_json,
-        {
-            "snapshot_id": manifest.id,
-            "rows": manifest.rows,
-            "positives": manifest.positives,
-            "cutoff": manifest.cutoff.isoformat(),
-            "data": manifest.data,
-            "expectations": _counted(manifest.expectations),
-        },
-    )
+    report: dict[str, Any] = {
+        "snapshot_id": manifest.id,
+        "rows": manifest.rows,
+        "positives": manifest.positives,
+        "cutoff": manifest.cutoff.isoformat(),
+        "data": manifest.data,
+        "features_from": manifest.features_from.value,
+        "expectations": _counted(manifest.expectations),
+    }
+    if as_json and manifest.differences is not None:
+        report["differences"] = [one.model_dump() for one in manifest.differences]
+    _report(as_json, report)
+    if not as_json and manifest.differences is not None:
+        Console().print(_differences(manifest.differences))
+
+
+def _differences(features: "Sequence[FeatureDifference]") -> Table:
+    table = Table("feature", "equal", "largest difference", "only served", "only joined", title="served against joined")
+    for one in features:
+        table.add_row(
+            one.feature,
+            f"{one.share_equal:.2%}",
+            f"{one.largest_difference:.6g}",
+            f"{one.only_served:,}",
+            f"{one.only_joined:,}",
+        )
+    return table
 
 
 def _counted(expectations: "Sequence[Expectation] | None") -> str:

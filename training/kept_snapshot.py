@@ -21,7 +21,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from stillpoint.errors import AlreadyExists, CorruptData, InvalidInput, ObjectMissing
 from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, Origin
 from stillpoint.lake import DateRange, Lake, snapshot_rows
+from training.features_from import FeaturesFrom
 from training.labels import LabelDefinition
+
+NOT_IN_THE_ID = {"sources", "differences", "expectations"}
+"""Fields of a manifest that tell of its taking, or that follow from the rest."""
 
 
 class _Part(BaseModel):
@@ -36,6 +40,24 @@ class Expectation(_Part):
     passed: bool
     checked: int
     unexpected: int
+
+
+class FeatureDifference(_Part):
+    """How a feature that was served differs from the joined one: null equals null, all else bit for bit.
+
+    `largest_difference` is over the rows where both are numbers; `only_served` and `only_joined` count the others.
+    """
+
+    feature: str
+    rows: int
+    equal: int
+    only_served: int
+    only_joined: int
+    largest_difference: float
+
+    @property
+    def share_equal(self) -> float:
+        return self.equal / self.rows
 
 
 class Sources(_Part):
@@ -72,6 +94,10 @@ class SnapshotManifest(_Part):
     )
     as_of_last: AwareDatetime | None = Field(default=None, description="Latest such moment; at most the cutoff.")
     sources: Sources | None = Field(default=None, description="Not known of a snapshot of an earlier format.")
+    features_from: FeaturesFrom = FeaturesFrom.JOIN
+    differences: tuple[FeatureDifference, ...] | None = Field(
+        default=None, description="Served features against joined ones; None: the features are the joined ones."
+    )
     expectations: tuple[Expectation, ...] | None = Field(
         default=None, description="None: they were not checked when it was taken."
     )
@@ -90,13 +116,15 @@ def keep_snapshot(
     body: dict[str, Any],
     rows: pa.Table,
     data: bytes,
+    *,
+    differences: Sequence[FeatureDifference] | None,
     expect: Callable[[pa.Table], Sequence[Expectation]] | None,
 ) -> Snapshot:
     """Write a snapshot, its manifest last; if an equal one is there, that one's manifest stays and is returned.
 
     `body` are the manifest's fields that the id follows from, and `data` is `rows` as stored.
     """
-    identity = SnapshotManifest(id="", **body).model_dump_json(exclude={"sources", "expectations"}).encode()
+    identity = SnapshotManifest(id="", **body).model_dump_json(exclude=NOT_IN_THE_ID).encode()
     id = f"s{hashlib.sha256(identity).hexdigest()[:16]}"
     folder = f"snapshots/{id}"
     key = f"{folder}/manifest.json"
@@ -108,7 +136,8 @@ def keep_snapshot(
         manifest = SnapshotManifest(
             id=id,
             **body,
-            sources=_sources(lake, folder, body["cutoff"]),
+            sources=_sources(lake, folder, body["cutoff"], body["features_from"]),
+            differences=None if differences is None else tuple(differences),
             expectations=None if expect is None else tuple(expect(rows)),
         )
         with suppress(AlreadyExists):  # Somebody else took the same just now; the id says that the rows are equal.
@@ -116,11 +145,12 @@ def keep_snapshot(
     return Snapshot(_read_manifest(lake, folder), rows)
 
 
-def _sources(lake: Lake, folder: str, cutoff: datetime) -> Sources:
-    """Write the list of files of events, features and mappings up to the cutoff's day, and return what it amounts to."""
+def _sources(lake: Lake, folder: str, cutoff: datetime, features_from: FeaturesFrom) -> Sources:
+    """Write the list of the files that could be read up to the cutoff's day, and return what it amounts to."""
     until = DateRange(None, cutoff.date())
     names = (
         "events",
+        *(("served",) if features_from is FeaturesFrom.SERVED_LOG else ()),
         *(f"features/{view.name}" for view in SERVICES[RANKER_SERVICE] if view.origin is not Origin.MAPPING),
     )
     found = {name: lake.files(name, until) for name in names}

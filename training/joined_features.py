@@ -1,0 +1,138 @@
+"""What does Feast say was known at each moment, as the columns that a snapshot holds?"""
+
+import feast
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast.repo_config import RepoConfig
+
+from stillpoint.clock import SECOND
+from stillpoint.errors import CorruptData, UnknownFeature
+from stillpoint.features.declarations import (
+    EMBEDDING_LENGTH,
+    RANKER_SERVICE,
+    SERVICES,
+    STREAMED_VIEWS,
+    DType,
+    Entity,
+    View,
+)
+from stillpoint.features.request import REQUEST_TIMESTAMP, request_time_features
+from training.labels import SPINE_KEYS
+
+AS_OF = "as_of"
+_VIEWS = SERVICES[RANKER_SERVICE]
+
+Columns = dict[str, np.ndarray]
+
+
+class PointInTime:
+    """A feature store, asked for what was known then."""
+
+    def __init__(self, store: feast.FeatureStore) -> None:
+        """Look the ranker's service up.
+
+        Raises:
+            UnknownFeature: the store does not know the service, or it lacks a declared feature.
+        """
+        self._store = with_event_timestamps(store)
+        self._references = _references(self._store)
+
+    def join(self, spine: pl.DataFrame) -> Columns:
+        """Return every feature of the service (embeddings too) and the streamed views' ages for each row at its `as_of`.
+
+        A user's are joined once per user and moment, and not once per item.
+        """
+        people = spine.select("user_id", AS_OF).unique(maintain_order=True).with_row_index("person")
+        place = spine.join(people, on=["user_id", AS_OF], how="left", maintain_order="left")["person"]
+        tables = {
+            Entity.USER: (people.drop("person"), place.to_numpy()),
+            Entity.CONTENT: (spine.select("content_id", AS_OF), np.arange(len(spine))),
+        }
+        columns: Columns = {}
+        for entity, (asked, rows) in tables.items():
+            keys = asked.rename({AS_OF: "event_timestamp"})
+            job = self._store.get_historical_features(entity_df=keys.to_pandas(), features=self._references[entity])
+            joined = job.to_arrow()
+            if joined.num_rows != len(keys):
+                raise CorruptData(f"the point-in-time join returned {joined.num_rows} rows for {len(keys)}")
+            for view in _VIEWS:
+                if view.entity is entity:
+                    columns |= {name: values[rows] for name, values in _columns(view, joined, keys).items()}
+        return columns
+
+
+def feature_rows(spine: pl.DataFrame, columns: Columns) -> pa.Table:
+    """Return the spine's rows with the service's features but embeddings, and the request-time features at `as_of`."""
+    columns = columns | {REQUEST_TIMESTAMP: spine[AS_OF].cast(pl.Int64).to_numpy()}
+    names = [feature.name for view in _VIEWS for feature in view if feature.dtype is not DType.EMBEDDING]
+    kept = spine.select(*SPINE_KEYS, "kind", "position", "label").to_arrow()
+    for name in names:
+        text = columns[name].dtype == object
+        values = pa.array(columns[name].tolist(), pa.string()) if text else _nullable(columns[name])
+        kept = kept.append_column(name, values)
+    for name, values in request_time_features(columns).items():
+        kept = kept.append_column(name, _nullable(values))
+    return kept.cast(pa.schema([field.with_type(_plain(field.type)) for field in kept.schema]))
+
+
+def with_event_timestamps(store: feast.FeatureStore) -> feast.FeatureStore:
+    """Return a store that also says when each view's value happened, which the ages are made of."""
+    if getattr(store.config.offline_store, "add_event_timestamps", False):
+        return store
+    config: RepoConfig = store.config.model_copy()
+    offline = store.config.offline_store.model_copy(update={"add_event_timestamps": True, "created_cutoff": True})
+    config._offline_store = offline
+    return feast.FeatureStore(config=config)
+
+
+def _references(store: feast.FeatureStore) -> dict[Entity, list[str]]:
+    """Return the service's features by entity, so that a user's are joined once per list and not once per item."""
+    try:
+        service = store.get_feature_service(RANKER_SERVICE)
+    except feast.errors.FeatureServiceNotFoundException:
+        raise UnknownFeature(
+            f"project {store.project} has no feature service {RANKER_SERVICE}; run `stillpoint feast apply`"
+        ) from None
+    served = {f"{one.name}:{feature.name}" for one in service.feature_view_projections for feature in one.features}
+    wanted = {entity: [f"{v.name}:{f.name}" for v in _VIEWS if v.entity is entity for f in v] for entity in Entity}
+    missing = [name for names in wanted.values() for name in names if name not in served]
+    if missing:
+        raise UnknownFeature(f"service {RANKER_SERVICE} lacks {', '.join(missing)}; apply the declared definitions")
+    return wanted
+
+
+def _columns(view: View, joined: pa.Table, keys: pl.DataFrame) -> dict[str, np.ndarray]:
+    """Return a view's features and its age as request-time features take them."""
+    found = {}
+    for feature in view:
+        column = joined[feature.name].combine_chunks()
+        if feature.dtype is DType.EMBEDDING:
+            found[feature.name] = _embeddings(column)
+        elif feature.dtype is DType.STRING:
+            found[feature.name] = np.array(column.to_pylist(), dtype=object)
+        else:
+            found[feature.name] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    if view in STREAMED_VIEWS:
+        happened = joined[f"{view.name}__event_timestamp"].combine_chunks().cast(pa.timestamp("us", tz="UTC"))
+        asked = pa.array(keys["event_timestamp"].cast(pl.Int64).to_numpy())
+        age = pc.cast(pc.subtract(asked, happened.cast(pa.int64())), pa.float64(), safe=False)
+        found[f"{view.name}_age_seconds"] = age.to_numpy(zero_copy_only=False) / SECOND
+    return found
+
+
+def _embeddings(column: pa.Array) -> np.ndarray:
+    vectors = np.full((len(column), EMBEDDING_LENGTH), np.nan, dtype=np.float32)
+    present = pc.is_valid(column).to_numpy(zero_copy_only=False)
+    if present.any():
+        vectors[present] = np.asarray(column.flatten(), dtype=np.float32).reshape(-1, EMBEDDING_LENGTH)
+    return vectors
+
+
+def _nullable(values: np.ndarray) -> pa.Array:
+    return pa.array(values, pa.float64(), from_pandas=True)
+
+
+def _plain(type: pa.DataType) -> pa.DataType:
+    return pa.string() if pa.types.is_large_string(type) or pa.types.is_string_view(type) else type
