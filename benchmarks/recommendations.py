@@ -90,10 +90,12 @@ def world(folder: Path, connection: str, users: int) -> HandMade:
     return made
 
 
-def constant(service: ServiceProcess, rate: int, seconds: float, users: int) -> dict[str, Any]:
+def constant(service: ServiceProcess, rate: int, seconds: float, users: int, folder: Path) -> dict[str, Any]:
     """Return latencies at a constant rate."""
+    bodies = folder / "bodies.jsonl"
+    bodies.write_text("".join(f'{{"user_id":"u{n * 7919 % users}","kind":"today"}}\n' for n in range(users)))
     command = [sys.executable, str(Path(__file__).with_name("_constant_rate.py")), "127.0.0.1", str(service.port)]
-    command += [str(rate), str(seconds), "32", str(users)]
+    command += [str(rate), str(seconds), "32", "/v1/recommendations", str(bodies)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds * 10 + 60)
     return dict(json.loads(done.stdout))
 
@@ -135,11 +137,11 @@ def measured(made: HandMade, workers: int, rate: int, seconds: float, users: int
     folder = made.settings.home
     service = ServiceProcess(folder, environment(made.settings), "--workers", str(workers))
     try:
-        constant(service, min(rate, 50), 2.0, users)  # both processes have loaded and are warm
+        constant(service, min(rate, 50), 2.0, users, folder)  # both processes have loaded and are warm
         return {
             "workers": workers,
             "start_seconds": round(service.start_seconds, 2),
-            "post_constant": {"rate": rate, **constant(service, rate, seconds, users)},
+            "post_constant": {"rate": rate, **constant(service, rate, seconds, users, folder)},
             "post_most": most(service, _POST, seconds, users, folder),
             "get_most": most(service, _GET, seconds, users, folder),
             "healthz_most": most(service, None, seconds, users, folder),

@@ -6,7 +6,7 @@ Nothing here trains well: the trees learn to prefer the category that a search o
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -163,8 +163,10 @@ def hand_made(
     count: int = 60,
     seed: int = 3,
     users: int = USERS,
+    more_views: Sequence[ViewLayout] = (),
 ) -> HandMade:
-    """Record and fill a release; `point` makes it live. Users `u0`, `u1`, … have sequence ids 0, 1, …."""
+    """Record and fill a release; `point` makes it live. Users `u0`, `u1`, … have sequence ids 0, 1, …. `more_views` are in
+    the plan beside the declared ones; the caller fills them."""
     chosen = contents(count)
     if not lake.files("catalogue"):
         rows = [
@@ -182,7 +184,8 @@ def hand_made(
         _commit(lake, "catalogue", pa.Table.from_pylist(rows, schema=CATALOGUE_COLUMNS))
     bundle = model([one[0] for one in chosen], mapping_version=mapping_version, seed=seed, users=users)
     lake.objects.put(bundle.key, bundle.data)
-    plan = ReadPlan.of_declarations(project)
+    declared = ReadPlan.of_declarations(project)
+    plan = replace(declared, views=(*declared.views, *more_views))
     lake.objects.put(f"releases/{release_id}/read_plan.json", plan.to_json())
     lake.objects.put(f"releases/{release_id}/registry.pb", b"hand-made")
     route = Route(model_uri=bundle.key, sha256=bundle.sha256, endpoint=endpoint)
