@@ -105,6 +105,8 @@ def reconcile(as_json: _Json = False) -> None:
         f"{name}: " + ", ".join(f"{count} {what}" for what, count in counts.items())
         for name, counts in result["views"].items()
     ]
+    lines += [f"commit {key}: its files do not hold its sums" for key in result["unequal_commits"]]
+    lines += [f"file {path}: gone, unreadable or of another length" for path in result["damaged_files"]]
     _print(result, as_json, "\n".join([*lines, f"difference: {result['difference']}"]))
     if result["difference"]:
         raise typer.Exit(1)

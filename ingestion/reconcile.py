@@ -1,14 +1,17 @@
 """Did everything that came in get a verdict, and is what is online what the lake says?
 
-Sums come from the commits of streams; online values are compared as bytes with the newest row in the lake, both ways.
+Sums come from the commits of streams, whose files must hold as many rows, in the manifests and on the disk. Online values
+are compared as bytes with the newest row in the lake, both ways.
 """
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from stillpoint.events import Verdict
 from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS, View
@@ -19,7 +22,9 @@ from stillpoint.stores.layout import ViewLayout
 from stillpoint.stores.writer import encode_rows
 
 _STORED = (Verdict.ON_TIME, Verdict.LATE, Verdict.DUPLICATE)
+_RECORDS = ("events", "quarantine")
 _PER_ROUND_TRIP = 1_000
+_FILES_AT_ONCE = 16
 
 
 @dataclass(slots=True)
@@ -38,15 +43,18 @@ class Compared:
 
 @dataclass(slots=True)
 class Reconciliation:
-    """`verdicts` are sums over all commits of streams; `unequal_commits` those whose files do not hold their sums."""
+    """`verdicts` are sums over all commits of streams; `unequal_commits` those whose files do not hold their sums;
+    `damaged_files` those of records that are gone, unreadable or hold another number of rows than was committed."""
 
     verdicts: dict[str, int] = field(default_factory=dict)
     unequal_commits: list[str] = field(default_factory=list)
+    damaged_files: list[str] = field(default_factory=list)
     views: dict[str, Compared] = field(default_factory=dict)
 
     @property
     def difference(self) -> int:
-        return len(self.unequal_commits) + sum(compared.difference for compared in self.views.values())
+        apart = sum(compared.difference for compared in self.views.values())
+        return len(self.unequal_commits) + len(self.damaged_files) + apart
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "records": sum(self.verdicts.values()), "difference": self.difference}
@@ -59,6 +67,7 @@ def reconcile(lake: Lake, projects: Mapping[str, tuple[Any, Iterable[str]]]) -> 
     """
     result = Reconciliation()
     _sum_commits(lake, result)
+    result.damaged_files = _damaged_files(lake)
     for project, (client, names) in projects.items():
         wanted = set(names)
         for view in (*(view for view in STREAMED_VIEWS if view.name in wanted), *DAILY_VIEWS):
@@ -80,7 +89,7 @@ def _sum_commits(lake: Lake, result: Reconciliation) -> None:
             continue
         for verdict, count in sums.items():
             result.verdicts[str(verdict)] = result.verdicts.get(str(verdict), 0) + count
-        rows = dict.fromkeys(("events", "quarantine"), 0)
+        rows = dict.fromkeys(_RECORDS, 0)
         for file in commit.files:
             if file.dataset in rows:
                 rows[file.dataset] += file.rows
@@ -90,6 +99,21 @@ def _sum_commits(lake: Lake, result: Reconciliation) -> None:
         }
         if rows != expected:
             result.unequal_commits.append(commit.key)
+
+
+def _damaged_files(lake: Lake) -> list[str]:
+    filesystem, root = lake.objects.arrow()
+
+    def rows(path: str) -> int | None:
+        try:
+            return int(pq.read_metadata(f"{root}/{path}", filesystem=filesystem).num_rows)
+        except (OSError, pa.ArrowInvalid):
+            return None
+
+    files = [file for dataset in _RECORDS for file in lake.files(dataset) if file.rows]
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        found = list(pool.map(lambda file: rows(file.path), files))
+    return [file.path for file, count in zip(files, found, strict=True) if count != file.rows]
 
 
 def _compare(lake: Lake, client: Any, project: str, view: View) -> Compared:

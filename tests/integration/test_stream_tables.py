@@ -1,19 +1,26 @@
 """Can anybody's Spark SQL read the lake, and does the reconciliation find what is wrong?"""
 
+import json
 from datetime import UTC, date, datetime, timedelta
 
+import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from ingestion.backfill import backfill
+from ingestion.cli import events as commands
 from ingestion.compact import compact
-from ingestion.reconcile import reconcile
+from ingestion.daily import daily
 from ingestion.spark import spark_session
+from stillpoint.control import Target, write_control
+from stillpoint.encoder import WordLlamaEncoder
 from stillpoint.events import Verdict
 from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS
+from stillpoint.features.declarations import view as view_named
 from stillpoint.features.recorded import events_table
 from stillpoint.features.validate import parse
-from stillpoint.lake import ALL_DATES, Commit, Lake, by_date, feature_dataset, newest_rows
-from stillpoint.settings import Settings
+from stillpoint.lake import ALL_DATES, Commit, Lake, by_date, dataset_columns, feature_dataset, newest_rows
+from stillpoint.settings import Colour, Settings
 from stillpoint.stores.layout import ViewLayout
 from stillpoint.stores.layout_keys import encode_keys
 from stillpoint.stores.writer import OnlineWriter
@@ -82,33 +89,93 @@ def test_days_that_are_not_closed_are_left_alone(lake: Lake):
     assert compact(lake, before=DAY.date(), at=DAY) == {}
 
 
-def test_reconciliation_is_zero_and_finds_every_kind_of_difference(lake: Lake, redis_server, unique):
+@pytest.fixture
+def told(lake: Lake, redis_server, unique, monkeypatch, tmp_path):
+    """A lake and two colours that agree, and the command as an operator calls it: exit code and JSON."""
     fill(lake)
     backfill(lake, ALL_DATES, at=DAY)
+    users = pa.table(
+        {
+            "user_id": ["person-1"],
+            "subscribed": [True],
+            "push_opt_in": [True],
+            "signed_up_at": pa.array([DAY - timedelta(days=40)], pa.timestamp("us", "UTC")),
+            "updated_at": pa.array([DAY - timedelta(days=40)], pa.timestamp("us", "UTC")),
+        }
+    )
+    columns = dataset_columns("users")
+    users = pa.table(
+        [users[f.name] if f.name in users.column_names else pa.nulls(1, f.type) for f in columns], schema=columns
+    )
+    lake.commit(Commit(writer="users", sequence=0, at=DAY, files=(lake.write("users", DAY.date(), "u", users),)))
     client = redis_server.client()
-    writer = OnlineWriter(client, unique)
-    names = tuple(view.name for view in STREAMED_VIEWS)
-    for view in STREAMED_VIEWS:
-        writer.write(ViewLayout.of(view), lake.read(feature_dataset(view)))
-    result = reconcile(lake, {unique: (client, names)})
-    assert result.difference == 0
-    assert result.verdicts["on_time"] > 0
-    assert all(result.views[f"{unique}/{name}"].equal for name in names)
-    assert all(result.views[f"{unique}/{view.name}"].equal == 0 for view in DAILY_VIEWS)
+    views = tuple(view.name for view in STREAMED_VIEWS)
+    projects = {Colour.GREEN: f"g_{unique}", Colour.BLUE: f"b_{unique}"}
+    write_control(lake.objects, tuple(Target(colour=c, project=p, views=views) for c, p in projects.items()))
+    writers = {project: OnlineWriter(client, project) for project in projects.values()}
+    daily(lake, date(2026, 3, 2), date(2026, 3, 3), at=DAY, encoder=WordLlamaEncoder(), writers=writers)
+    for writer in writers.values():
+        for view in STREAMED_VIEWS:
+            writer.write(ViewLayout.of(view), lake.read(feature_dataset(view)))
+    monkeypatch.setenv("STILLPOINT_LAKE", lake.root)
+    monkeypatch.setenv("STILLPOINT_HOME", str(tmp_path))
+    for colour in ("GREEN", "BLUE"):
+        monkeypatch.setenv(f"STILLPOINT_REDIS_{colour}", redis_server.connection_string)
 
-    view = STREAMED_VIEWS[0]
-    layout = ViewLayout.of(view)
-    rows = newest_rows(lake.read(feature_dataset(view)), "user_id")
-    users = sorted(set(rows["user_id"].to_pylist()))
-    keys = encode_keys(layout, rows.select(["user_id"]), unique)
-    by_user = dict(zip(rows["user_id"].to_pylist(), keys, strict=True))
-    client.hdel(by_user[users[0]], layout.event_field)
-    client.hset(by_user[users[1]], layout.fields[0], b"")
-    stray = rows.slice(0, 1).set_column(0, rows.schema.field(0), [["a-stranger"]])
-    writer.write(layout, stray)
+    def run():
+        answer = CliRunner().invoke(commands, ["reconcile", "--json"])
+        return answer.exit_code, json.loads(answer.stdout)
+
+    return run, client, projects
+
+
+def planted(lake, client, project, view, what):
+    """Make one thing differ for one person, and return what makes it good again."""
+    declared = view_named(view)
+    layout = ViewLayout.of(declared)
+    user = lake.read(feature_dataset(declared))["user_id"][0].as_py()
+    key, stranger = encode_keys(layout, pa.table({"user_id": [user, "a-stranger"]}), project)
+    before = client.hgetall(key)
+    if what == "missing":
+        client.hdel(key, layout.event_field)
+    elif what == "different":
+        client.hset(key, layout.fields[0], b"")
+    elif what == "created time":
+        client.hset(key, layout.created_field, before[layout.created_field][:-1] + b"~")
+    else:
+        client.hset(stranger, mapping=before)
+    return lambda: (client.delete(stranger), client.hset(key, mapping=before))
+
+
+def test_the_command_is_red_for_each_planted_difference_in_any_colour_and_green_without(told, lake):
+    run, client, projects = told
+    code, result = run()
+    assert (code, result["difference"], result["damaged_files"]) == (0, 0, [])
+    assert result["records"] == result["verdicts"]["on_time"] > 0
+    assert set(result["views"]) == {f"{p}/{v.name}" for p in projects.values() for v in (*STREAMED_VIEWS, *DAILY_VIEWS)}
+    for project in projects.values():
+        assert result["views"][f"{project}/user_profiles"]["equal"] == 1
+        assert result["views"][f"{project}/biometrics"]["equal"] > 0
+    for colour, view, what in [
+        (Colour.GREEN, "user_profiles", "missing"),
+        (Colour.BLUE, "user_profiles", "different"),
+        (Colour.BLUE, "biometrics", "created time"),
+        (Colour.GREEN, "search_embeddings", "extra"),
+    ]:
+        repair = planted(lake, client, projects[colour], view, what)
+        code, result = run()
+        assert code == 1
+        place = f"{projects[colour]}/{view}"
+        assert result["views"][place][what if what in ("missing", "extra") else "different"] == 1
+        assert {name for name, found in result["views"].items() if found["different"] + found["missing"]} <= {place}
+        repair()
+        assert run()[0] == 0
     lake.commit(Commit(writer="stream-a", sequence=9, at=DAY + timedelta(seconds=1), properties={"verdict_late": 3}))
-    found = reconcile(lake, {unique: (client, names)})
-    compared = found.views[f"{unique}/{view.name}"]
-    assert (compared.missing, compared.different, compared.extra) == (1, 1, 1)
-    assert found.unequal_commits == ["commits/stream-a/000000000009.json"]
-    assert found.difference == 4
+    code, result = run()
+    assert (code, result["unequal_commits"]) == (1, ["commits/stream-a/000000000009.json"])
+    gone = lake.files("events")[0].path
+    lake.objects.put(gone, b"PAR1 but no more")
+    code, result = run()
+    assert (code, result["damaged_files"], result["difference"]) == (1, [gone], 2)
+    lake.objects.delete(gone)
+    assert run()[1]["damaged_files"] == [gone]
