@@ -1,15 +1,17 @@
-"""How many events a second does the whole receiver sustain, and how fresh are its features?
+"""How many events a second does the whole receiver sustain, how fresh are its features, and what does freshness cost?
 
-    python benchmarks/stream.py [--seconds N] [--rate N] [--backlog N]
+    python benchmarks/stream.py [--seconds N] [--rate N] [--triggers S ...] [--backlog N]
 
 Kinesis and SQS and S3 by the stand-in behind a proxy that enforces Kinesis's limits (`--no-limits` leaves it out), real
-Redis, Spark on two cores, both colours. First freshness under a steady rate, then a backlog as fast as it goes. Prints a
-table and one JSON line; asserts nothing.
+Redis, Spark on two cores, both colours. For each trigger interval (0: as soon as possible), freshness under the same steady
+rate beside the processor seconds of driver and workers; after the first, a backlog as fast as it goes. Prints tables and one
+JSON line; asserts nothing.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,8 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +79,20 @@ def percentile(counts: Counter[int], share: float) -> float:
     return 0.0
 
 
+def driver_and_workers() -> list[psutil.Process]:
+    """Return this process, Java and the Python workers below it; neither servers nor the sender."""
+    java = [one for one in psutil.Process().children() if one.name() == "java"]
+    return [psutil.Process(), *java, *(worker for one in java for worker in one.children(recursive=True))]
+
+
 def memory() -> float:
-    """Return the gigabytes of this process, Java and the Python workers."""
-    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return sum(one.memory_info().rss for one in family if "redis" not in one.name()) / 1e9
+    """Return the gigabytes of driver and workers."""
+    return float(sum(one.memory_info().rss for one in driver_and_workers()) / 1e9)
+
+
+def cpu_seconds() -> float:
+    """Return what driver and workers have spent so far."""
+    return float(sum(sum(one.cpu_times()[:2]) for one in driver_and_workers()))
 
 
 class Watch:
@@ -108,8 +122,11 @@ class Watch:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--seconds", type=float, default=20, help="for each trigger interval")
     parser.add_argument("--rate", type=float, default=500)
+    parser.add_argument(
+        "--triggers", type=float, nargs="+", default=[0, 0.5, 1, 2], help="seconds between micro-batches"
+    )
     parser.add_argument("--backlog", type=int, default=60_000)
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--no-limits", action="store_true")
@@ -118,40 +135,90 @@ def main() -> None:
     aws, redis = AwsServer(folder / "aws"), RedisServer(folder / "redis", options={"hash-max-listpack-value": "1200"})
     proxy = None if arguments.no_limits else limiting_proxy(aws.endpoint_url)
     settings = settings_for(folder, aws, redis)
-    result: dict[str, Any] = {"benchmark": "stream", "limits": proxy is not None}
-    watch = Watch()
+    result: dict[str, Any] = {"benchmark": "stream", "limits": proxy is not None, "triggers": []}
     source = settings.aws_client_arguments()
     if proxy is not None:
         assert proxy.stdout is not None
         source["endpoint_url"] = proxy.stdout.readline().strip()
-    supervisor = Supervisor(settings, clock=system_clock, on_batch=watch, source_client=source)
-    thread = threading.Thread(target=supervisor.run)
     try:
         provision(settings)
         lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
         views = tuple(view.name for view in STREAMED_VIEWS)
         write_control(lake.objects, tuple(Target(colour=c, project=f"bench_{c}", views=views) for c in Colour))
-        thread.start()
-        send(settings, 50, 4, arguments.users)
-        watch.wait(200)
-        watch.reports.clear()
-        total = int(arguments.rate * arguments.seconds)
-        send(settings, arguments.rate, arguments.seconds, arguments.users)
-        watch.wait(total)
-        result["freshness"] = freshness(watch, arguments.rate)
-        watch.reports.clear()
-        send(settings, arguments.backlog / 0.1, 0.1, arguments.users)
-        watch.wait(arguments.backlog)
-        result["throughput"] = throughput(watch, arguments.backlog)
-        result["throughput"]["memory_gb"] = round(memory(), 2)
+        for trigger in arguments.triggers:
+            own = settings.model_copy(update={"stream_trigger_seconds": trigger})
+            with receiver(own, source) as watch:
+                send(settings, 50, 4, arguments.users)
+                watch.wait(200)
+                result["triggers"].append(steady(watch, own, arguments.rate, arguments.seconds, arguments.users))
+                if "throughput" not in result and arguments.backlog:
+                    watch.reports.clear()
+                    send(settings, arguments.backlog / 0.1, 0.1, arguments.users)
+                    watch.wait(arguments.backlog)
+                    result["throughput"] = throughput(watch, arguments.backlog)
+                    result["throughput"]["memory_gb"] = round(memory(), 2)
     finally:
-        supervisor.stop()
-        thread.join()
         aws.stop()
         redis.stop()
         if proxy is not None:
             proxy.kill()
+        shutil.rmtree(folder)
+    show(result["triggers"])
     print(json.dumps(result))
+
+
+@contextmanager
+def receiver(settings: Settings, source: dict[str, str]) -> Iterator[Watch]:
+    """Run the receiver in a thread until the block ends."""
+    watch = Watch()
+    supervisor = Supervisor(settings, clock=system_clock, on_batch=watch, source_client=source)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        supervisor.stop()
+        thread.join()
+
+
+def steady(watch: Watch, settings: Settings, rate: float, seconds: float, users: int) -> dict[str, Any]:
+    """Send at a steady rate and return freshness, stages and cost."""
+    watch.reports.clear()
+    before, began = cpu_seconds(), time.monotonic()
+    send(settings, rate, seconds, users)
+    watch.wait(int(rate * seconds))
+    taken, spent = time.monotonic() - began, cpu_seconds() - before
+    counts: Counter[int] = Counter()
+    for _, report in watch.reports:
+        counts.update(report.freshness)
+    return {
+        "trigger_seconds": settings.stream_trigger_seconds,
+        "rate": rate,
+        "events": watch.records(),
+        **{f"p{int(share * 100)}": percentile(counts, share) for share in (0.5, 0.95, 0.99)},
+        "batches": len(watch.reports),
+        "cpu_seconds_per_1000_events": round(spent / max(1, watch.records()) * 1_000, 2),
+        "cores_busy": round(spent / taken, 2),
+        "stages": {name: round(mean, 3) for name, mean in watch.stages().items()},
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print freshness against cost, and the stages."""
+    print(f"\nfreshness of features at {rows[0]['rate']:.0f} events/s against the processor time of driver and workers")
+    print(" trigger     p50     p95     p99   batches   CPU s per 1,000 events   cores busy")
+    for row in rows:
+        trigger = f"{row['trigger_seconds']:g} s" if row["trigger_seconds"] else "at once"
+        print(
+            f"{trigger:>8} {row['p50']:>6.2f}s {row['p95']:>6.2f}s {row['p99']:>6.2f}s {row['batches']:>9}"
+            f" {row['cpu_seconds_per_1000_events']:>24} {row['cores_busy']:>12}"
+        )
+    stages = list(rows[0]["stages"])
+    print("mean seconds of a micro-batch by stage")
+    print(" trigger" + "".join(f"{stage:>13}" for stage in stages))
+    for row in rows:
+        trigger = f"{row['trigger_seconds']:g} s" if row["trigger_seconds"] else "at once"
+        print(f"{trigger:>8}" + "".join(f"{row['stages'].get(stage, 0):>13.3f}" for stage in stages))
 
 
 def limiting_proxy(endpoint_url: str) -> "subprocess.Popen[str]":
@@ -179,17 +246,6 @@ def settings_for(folder: Path, aws: AwsServer, redis: RedisServer) -> Settings:
 def send(settings: Settings, rate: float, seconds: float, users: int) -> None:
     arguments = [settings.aws_endpoint_url or "", settings.event_stream, str(rate), str(seconds), str(users)]
     subprocess.run([sys.executable, "-c", SEND, *arguments], check=True, env=os.environ)
-
-
-def freshness(watch: Watch, rate: float) -> dict[str, Any]:
-    counts: Counter[int] = Counter()
-    for _, report in watch.reports:
-        counts.update(report.freshness)
-    stages = {name: round(seconds, 3) for name, seconds in watch.stages().items()}
-    found = {f"p{int(share * 100)}": percentile(counts, share) for share in (0.5, 0.95, 0.99)}
-    print(f"freshness at {rate:.0f} events/s: " + ", ".join(f"{name} {value:.2f} s" for name, value in found.items()))
-    print(f"  mean seconds of {len(watch.reports)} micro-batches by stage: {stages}")
-    return {**found, "rate": rate, "batches": len(watch.reports), "stages": stages}
 
 
 def throughput(watch: Watch, count: int) -> dict[str, Any]:
