@@ -68,6 +68,14 @@ def open_store(lake: Lake, folder: Path) -> feast.FeatureStore:
     return store
 
 
+def few_people(folder: Path, users: int = 60) -> tuple[Lake, feast.FeatureStore]:
+    """Return a lake with three days of few people from `START`, their features, and a store over it: made in a second."""
+    lake = Lake(LocalObjects(folder / "lake"))
+    write_history(lake, Scenario(start=START, days=3, users=users, contents=40, seed=5))
+    load_features(lake, START + timedelta(days=3))
+    return lake, open_store(lake, folder)
+
+
 def make_world(folder: Path, *, expect: bool = False, **changes: Any) -> World:
     """Make it in a folder, its snapshot checked if `expect`; `changes` are those of the scenario."""
     lake = Lake(LocalObjects(folder / "lake"))

@@ -142,6 +142,10 @@ def train(
         if on is Place.SAGEMAKER:
             _report(as_json, _train_at_sagemaker(settings, lake, chosen.manifest, version))
             return
+        if track:
+            from training.tracking import refuse_silent_server
+
+            refuse_silent_server(settings.mlflow_tracking_uri)
         with Console(stderr=True).status("training") as status:
             trained = train_on(lake, chosen, mapping_version=version, seed=settings.seed, progress=status.update)
         key = keep(lake, trained, cutoff=chosen.manifest.cutoff)

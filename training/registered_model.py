@@ -18,7 +18,9 @@ class RankerModel(PythonModel):  # type: ignore[misc]
     """Scores rows of feature columns, `content_id` and `sequence_id` with the bundle beside it."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        self._bundle = ModelBundle.load(context.artifacts["bundle"])
+        """Load the bundle. Raises `ModelRefused` if it is not the one that was logged."""
+        expected = context.model_config["bundle_sha256"]
+        self._bundle = ModelBundle.load(context.artifacts["bundle"], expected_sha256=expected)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

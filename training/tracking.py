@@ -5,6 +5,8 @@ and embeddings stay out, `sequence_id` -1 means a user without one.
 """
 
 import tempfile
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,15 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
 import stillpoint
+from stillpoint.errors import StackUnavailable
 from stillpoint.model import COLLABORATIVE_SCORE, ModelBundle
 from stillpoint.registered import CANDIDATE, DIGEST_TAG, MODEL_NAME
 from stillpoint.settings import Settings
 from training.kept_snapshot import Snapshot
 from training.train import Trained
 
+SECONDS = 5.0
+"""How long a tracking server may take to say that it is there."""
 _MODEL_FILE = Path(__file__).with_name("registered_model.py")
 _PACKAGE = Path(str(stillpoint.__file__)).parent
 
@@ -68,6 +73,7 @@ def track(settings: Settings, snapshot: Snapshot, trained: Trained, *, alias: st
                 python_model=str(_MODEL_FILE),
                 code_paths=[str(_PACKAGE)],
                 artifacts={"bundle": str(path)},
+                model_config={"bundle_sha256": bundle.sha256},
                 signature=signature(bundle),
                 input_example=input_example(snapshot, bundle),
                 pip_requirements=["numpy", "pandas", "pydantic", "xgboost", "mlflow"],
@@ -77,6 +83,26 @@ def track(settings: Settings, snapshot: Snapshot, trained: Trained, *, alias: st
         client.set_model_version_tag(MODEL_NAME, version, DIGEST_TAG, bundle.sha256)
         client.set_registered_model_alias(MODEL_NAME, alias, version)
         return str(run.info.run_id)
+
+
+def refuse_silent_server(uri: str) -> None:
+    """Make sure, before hours of training, that the tracking server is there; a local backend is.
+
+    Raises:
+        StackUnavailable: nobody answers.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/version", timeout=SECONDS):
+            return
+    except urllib.error.HTTPError:  # Somebody is there; MLflow's client has the credentials.
+        return
+    except OSError as error:
+        raise StackUnavailable(
+            f"MLflow at {uri} does not answer ({getattr(error, 'reason', error)}); start it (`stillpoint up`), or train "
+            "with --no-track and without a registered model"
+        ) from None
 
 
 def input_example(snapshot: Snapshot, bundle: ModelBundle) -> pd.DataFrame:

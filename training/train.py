@@ -85,12 +85,6 @@ def train(
             f"snapshot {manifest.id} was taken under definitions {manifest.definitions_sha256[:12]}; the present ones "
             f"are {definitions_sha256()[:12]}: take a new snapshot"
         )
-    progress("collaborative filter")
-    plays = collaborative.interactions(lake, until=manifest.cutoff)
-    earlier = collaborative.scores_from_earlier(plays, rows, mapping_version=mapping_version, seed=seed)
-    factors = collaborative.fit(plays, mapping_version=mapping_version, seed=seed)
-    categories = ranker.categories_of(rows)
-    matrix = ranker.matrix_of(rows, earlier, categories)
     labels = rows["label"].to_numpy().astype(np.float32)
     split = ranker.split_by_time(rows["event_timestamp"].cast(pa.int64()).to_numpy())
     for name, part in (("training", split.train), ("early stopping", split.stop), ("test", split.test)):
@@ -99,6 +93,12 @@ def train(
                 f"the {name} part of snapshot {manifest.id} holds {int(part.sum())} rows with "
                 f"{int(labels[part].sum())} successes; expected both classes: take more history"
             )
+    progress("collaborative filter")
+    plays = collaborative.interactions(lake, until=manifest.cutoff)
+    earlier = collaborative.scores_from_earlier(plays, rows, mapping_version=mapping_version, seed=seed)
+    factors = collaborative.fit(plays, mapping_version=mapping_version, seed=seed)
+    categories = ranker.categories_of(rows)
+    matrix = ranker.matrix_of(rows, earlier, categories)
     progress("ranker")
     stop = (matrix[split.stop], labels[split.stop])
     judged = ranker.train_ranker(matrix[split.train], labels[split.train], seed=seed, stop=stop)

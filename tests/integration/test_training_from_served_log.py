@@ -1,7 +1,7 @@
 """Is what was served what a model can be trained on, and how far is it from the join? Redis, lake, log and Feast are real."""
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,23 @@ import pyarrow.compute as pc
 import pytest
 
 from inference.person import READ_FEATURES, people
-from ingestion.simulator.history import write_history
-from ingestion.simulator.scenario import Scenario
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.events import EVENT_COLUMNS
 from stillpoint.features.declarations import CONTENT_PROFILES, VIEWS, Entity, Origin
-from stillpoint.lake import Commit, Lake, by_date, feature_dataset, newest_rows
+from stillpoint.lake import Commit, by_date, feature_dataset, newest_rows
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.objects import LocalObjects
 from stillpoint.served import SERVED_COLUMNS
 from stillpoint.stores.connection import connect
 from stillpoint.stores.layout import ViewLayout
 from stillpoint.stores.plan import ReadPlan
 from stillpoint.stores.reader import OnlineReader
 from stillpoint.stores.writer import OnlineWriter
-from tests.training_world import ENCODER, load_features, open_store
+from tests.training_world import ENCODER, few_people
 from training.features_from import FeaturesFrom
 from training.kept_snapshot import FeatureDifference, Snapshot
 from training.snapshot import make_snapshot
 
-START = date(2026, 10, 5)
 SERVED_AT = datetime(2026, 10, 7, 20, 30, tzinfo=UTC)
 CUTOFF = datetime(2026, 10, 8, tzinfo=UTC)
 ITEMS = 12
@@ -41,10 +37,7 @@ class Served:
     """Three simulated days, a Redis that holds what was known at `SERVED_AT`, and a list served to everybody then."""
 
     def __init__(self, folder: Path, redis: RedisServer, project: str) -> None:
-        self.lake = Lake(LocalObjects(folder / "lake"))
-        write_history(self.lake, Scenario(start=START, days=3, users=60, contents=40, seed=5))
-        load_features(self.lake, START + timedelta(days=3))
-        self.store = open_store(self.lake, folder)
+        self.lake, self.store = few_people(folder)
         client = connect(redis.connection_string)
         for view in VIEWS:
             if view.origin is not Origin.MAPPING and view.entity is Entity.USER:

@@ -1,7 +1,7 @@
 """Do a snapshot's bytes stay whatever happens, or arrives, after its cutoff? Through the lake and Feast, all real."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import feast
 import pyarrow as pa
@@ -10,16 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.simulator.history import write_history
-from ingestion.simulator.scenario import Scenario
 from stillpoint.features.declarations import VIEWS, Origin
 from stillpoint.lake import Commit, Lake, by_date, feature_dataset
-from stillpoint.objects import LocalObjects
-from tests.training_world import ENCODER, load_features, open_store
+from tests.training_world import ENCODER, few_people
 from training.kept_snapshot import Snapshot
 from training.snapshot import make_snapshot
 
-START = date(2026, 10, 5)
 CUTOFF = datetime(2026, 10, 8, tzinfo=UTC)
 STORED = [feature_dataset(view) for view in VIEWS if view.origin is not Origin.MAPPING]
 
@@ -47,10 +43,7 @@ class Small:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     folder = tmp_path_factory.mktemp("small")
-    lake = Lake(LocalObjects(folder / "lake"))
-    write_history(lake, Scenario(start=START, days=3, users=60, contents=40, seed=5))
-    load_features(lake, START + timedelta(days=3))
-    store = open_store(lake, folder)
+    lake, store = few_people(folder)
     before = make_snapshot(lake, store, cutoff=CUTOFF, encoder_sha256=ENCODER.sha256)
     return Small(lake, store, before, stored(lake, before))
 
