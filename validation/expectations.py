@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from validation.outcome import Finding, Outcome, outcome
-from validation.suites import Suite, checkable
+from validation.suites import Suite
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,7 +49,7 @@ class _Tally:
     def add(self, table: pa.Table) -> None:
         self.rows += table.num_rows
         with contextlib.redirect_stderr(io.StringIO()):
-            batch = _frame().get_batch({"dataframe": checkable(table)})
+            batch = _frame().get_batch({"dataframe": self._suite.frame(table)})
             result = batch.validate(self._checks, result_format="BASIC")
         for number, single in enumerate(result.results):
             self._add_one(number, single)
@@ -132,6 +132,8 @@ def _expected(kind: str, arguments: dict[str, Any]) -> str:
     match kind:
         case "expect_column_values_to_not_be_null":
             return "no null"
+        case "expect_column_values_to_be_null":
+            return "nothing in any row"
         case "expect_column_values_to_be_between":
             low, high = arguments.get("min_value"), arguments.get("max_value")
             if low is None:

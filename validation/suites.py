@@ -4,8 +4,8 @@ A suite is a list of Great Expectations checks over a pandas frame, plus the key
 written per feature: a feature is covered the day it is declared.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import great_expectations.expectations as gxe
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from great_expectations.expectations.expectation import Expectation
 
-from stillpoint.events import EventType, Platform, Verdict
+from stillpoint.events import Category, EventType, Platform, Verdict
 from stillpoint.features.declarations import (
     EMBEDDING_LENGTH,
     FUTURE_TOLERANCE,
@@ -22,20 +22,26 @@ from stillpoint.features.declarations import (
     Feature,
     View,
 )
+from stillpoint.features.validate import HEART_RATE_RANGE, MAX_STEPS
 from stillpoint.lake import feature_columns
-from stillpoint.messages import USER_ID_PATTERN
+from stillpoint.messages import USER_ID_PATTERN, Kind
+from validation.stream_rules import stream_refusals
 
 NORM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """The checks of one dataset; Rows that agree on the `key` columns are equal; an empty key means no such rule."""
+    """The checks of one dataset, on what `frame` makes of its rows.
+
+    Rows that agree on the `key` columns are equal; an empty key means no such rule.
+    """
 
     name: str
     columns: tuple[str, ...]
     checks: tuple[Expectation, ...]
     key: tuple[str, ...] = ()
+    frame: Callable[[pa.Table], pd.DataFrame] = field(default_factory=lambda: checkable)
 
 
 def view_suite(view: View) -> Suite:
@@ -62,7 +68,8 @@ def view_suite(view: View) -> Suite:
 
 
 def event_suite() -> Suite:
-    """Return the suite of the lake's `events/`."""
+    """Return the suite of the lake's `events/`: what is declared of each column, and the stream's own rules for the row."""
+    low, high = HEART_RATE_RANGE
     checks: list[Expectation] = [
         *(
             gxe.ExpectColumnValuesToNotBeNull(column=name)
@@ -74,9 +81,15 @@ def event_suite() -> Suite:
         gxe.ExpectColumnValuesToBeInSet(
             column="verdict", value_set=[str(Verdict.ON_TIME), str(Verdict.DUPLICATE), str(Verdict.LATE)]
         ),
+        gxe.ExpectColumnValuesToBeInSet(column="category", value_set=[str(category) for category in Category]),
+        gxe.ExpectColumnValuesToBeInSet(column="kind", value_set=[str(kind) for kind in Kind]),
+        gxe.ExpectColumnValuesToBeBetween(column="heart_rate_bpm", min_value=low, max_value=high),
+        gxe.ExpectColumnValuesToBeBetween(column="steps", min_value=0, max_value=MAX_STEPS),
+        gxe.ExpectColumnValuesToBeBetween(column="position_seconds", min_value=0),
         gxe.ExpectColumnValuesToBeBetween(column=CREATED_BEFORE_EVENT, max_value=FUTURE_TOLERANCE.total_seconds()),
+        gxe.ExpectColumnValuesToBeNull(column=REFUSED_BY_STREAM),
     ]
-    return Suite(name="events", columns=(), checks=tuple(checks), key=("shard", "sequence"))
+    return Suite(name="events", columns=(), checks=tuple(checks), key=("shard", "sequence"), frame=checkable_events)
 
 
 def snapshot_suite(service: str) -> Suite:
@@ -99,6 +112,12 @@ def snapshot_suite(service: str) -> Suite:
 
 
 CREATED_BEFORE_EVENT = "event_minus_created_seconds"
+REFUSED_BY_STREAM = "refused_by_the_stream"
+
+
+def checkable_events(table: pa.Table) -> pd.DataFrame:
+    """Return events as a frame that the checks read, with what the stream would say against each row: null is nothing."""
+    return checkable(table).assign(**{REFUSED_BY_STREAM: pd.Series(stream_refusals(table), dtype="object")})
 
 
 def checkable(table: pa.Table) -> pd.DataFrame:

@@ -77,6 +77,11 @@ def parse(payload: bytes, arrived_us: int) -> AppEvent | Malformed:
         return Malformed(None, f"{_json_type(document)}; expected a JSON object")
     if _repeats_a_field(payload, document):
         return Malformed(None, "a field stands twice; expected each once")
+    return event_of(document, arrived_us)
+
+
+def event_of(document: dict[str, Any], arrived_us: int) -> AppEvent | Malformed:
+    """Return the event that a decoded payload is, or why it is none: the rules for every field, for `parse` and for suites."""
     field = "schema_version"
     try:
         found = document.get(field)

@@ -114,7 +114,7 @@ def test_zero_rows_are_not_a_pass() -> None:
 def test_an_unknown_verdict_in_the_lake_is_found() -> None:
     row: dict[str, list[Any]] = {field.name: [None] for field in EVENT_COLUMNS}
     row |= {
-        "event_id": ["e"],
+        "event_id": ["0b8f6a1e-3c5d-4e7f-8a9b-0c1d2e3f4a5b"],
         "user_id": ["u"],
         "type": ["login"],
         "platform": ["ios"],
