@@ -23,7 +23,7 @@ import inference.rank
 from inference.contents import Contents
 from inference.loaded_release import InProcess
 from inference.person import USER_VIEWS, Person
-from inference.rank import CANDIDATES, rank, retrieve
+from inference.rank import CANDIDATES, Wish, rank, retrieve
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.features.declarations import CONTENT_PROFILES, EMBEDDING_LENGTH, DType
 from stillpoint.features.request import REQUEST_TIMESTAMP
@@ -96,7 +96,7 @@ def main() -> None:
         search = person.columns["search_embedding"][0]
 
         def ranked(pool: Contents = contents, by: InProcess = scorer) -> Any:
-            return rank(by, person, pool, Kind.TODAY, finished=(), limit=10)
+            return rank(by, [Wish(person, (), 10)], pool, Kind.TODAY)
 
         def retrieved(pool: Contents = contents, by: InProcess = scorer, search: Any = search) -> Any:
             collaborative = by.collaborative_scores(pool.ids, 1)

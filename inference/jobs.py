@@ -13,7 +13,7 @@ from typing import Any
 from inference.loaded_release import LoadedRelease
 from inference.opt_in import REFRESH as OPT_IN_REFRESH
 from inference.person import READ_FEATURES, people
-from inference.predict import ALIKE, Ask, Guard, Prediction, Source, predict
+from inference.predict import ALIKE, Ask, Case, Guard, Prediction, Source, predict_all
 from inference.recommendations import Put, Recommendations
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import StackUnavailable, StillpointError
@@ -123,7 +123,7 @@ class Jobs:
         self._erased = erased
 
     def run(self, loaded: LoadedRelease, messages: Sequence[Delivered]) -> JobReport:
-        """Work a batch off: one read, one write for all. Of a batch in which one fails, each is tried alone."""
+        """Work a batch off: one read, one model call per kind, one write for all. Of a batch in which one fails, each is tried alone."""
         report = JobReport()
         jobs: list[_Job] = []
         for message in messages:
@@ -169,18 +169,8 @@ class Jobs:
         known = dict(zip(users, people(columns), strict=True))
         finished = dict(zip(users, self._recommendations.finished(users), strict=True))
         read = self._clock()
-        predictions = [
-            predict(
-                loaded,
-                _ask(job.request),
-                known[job.request.user_id],
-                finished[job.request.user_id],
-                at=began,
-                guard=self._guard,
-                experiment=self._experiment,
-            )
-            for job in wanted
-        ]
+        cases = [Case(_ask(one.request), known[one.request.user_id], finished[one.request.user_id]) for one in wanted]
+        predictions = predict_all(loaded, cases, at=began, guard=self._guard, experiment=self._experiment)
         ranked = self._clock()
         if not self._still_live(loaded):
             raise _ended(loaded)

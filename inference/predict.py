@@ -5,7 +5,7 @@ uses one loaded release from start to end.
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +13,7 @@ from typing import Any
 
 from inference.loaded_release import LoadedRelease
 from inference.person import Person, Refusal, guard
-from inference.rank import Ranking, popular, rank
+from inference.rank import Ranking, Wish, popular, rank
 from stillpoint.errors import ModelRefused, StackUnavailable
 from stillpoint.events import EventType
 from stillpoint.experiments import Experiment, Ordering
@@ -41,6 +41,15 @@ class Ask:
     happened: datetime
     trigger: EventType | None
     limit: int = DEFAULT_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A prediction to make, and what was fetched for it."""
+
+    ask: Ask
+    found: Person
+    finished: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +96,66 @@ def predict(
 ) -> Prediction:
     """Make one recommendation. A refusal by the guard or a model that fails gives popular contents, marked as fallback;
     so does an arm of the experiment that orders by popularity, marked as its baseline."""
-    scorer = loaded.scorers[ask.kind]
+    (made,) = predict_all(loaded, [Case(ask, found, finished)], at=at, guard=guard, experiment=experiment)
+    return made
+
+
+def predict_all(
+    loaded: LoadedRelease, cases: Sequence[Case], *, at: datetime, guard: Guard, experiment: Experiment = ALIKE
+) -> list[Prediction]:
+    """Make what `predict` makes of each case, in order, with one call of the model per kind."""
+    refusals: dict[int, str] = {}
+    by_kind: dict[Kind, list[int]] = {}
+    for place, case in enumerate(cases):
+        refusal = guard.refusal(case.found, loaded.scorers[case.ask.kind].mapping_version)
+        if refusal is not None:
+            refusals[place] = refusal
+        elif experiment.arm_of(case.ask.user_id).ordering is not Ordering.POPULAR:
+            by_kind.setdefault(case.ask.kind, []).append(place)
+    rankings: dict[int, Ranking] = {}
+    for kind, places in by_kind.items():
+        outcomes = _ranked(loaded, kind, [cases[place] for place in places])
+        for place, outcome in zip(places, outcomes, strict=True):
+            if isinstance(outcome, Ranking):
+                rankings[place] = outcome
+            else:
+                refusals[place] = outcome
+    return [
+        _prediction(loaded, case, rankings.get(place), refusals.get(place), at, experiment)
+        for place, case in enumerate(cases)
+    ]
+
+
+def _ranked(loaded: LoadedRelease, kind: Kind, cases: Sequence[Case]) -> list[Ranking | str]:
+    """Return each case's ranking, or why the model gave none. Whom the model refuses does not spoil it for the others."""
+    wishes = [Wish(case.found, case.finished, case.ask.limit) for case in cases]
+    try:
+        return list(rank(loaded.scorers[kind], wishes, loaded.contents, kind))
+    except StackUnavailable as error:
+        return [str(error)] * len(cases)
+    except ModelRefused as error:
+        return [str(error)] if len(cases) == 1 else [one for case in cases for one in _ranked(loaded, kind, [case])]
+
+
+def _prediction(
+    loaded: LoadedRelease,
+    case: Case,
+    ranking: Ranking | None,
+    refusal: str | None,
+    at: datetime,
+    experiment: Experiment,
+) -> Prediction:
+    ask, found = case.ask, case.found
     arm = experiment.arm_of(ask.user_id)
-    refusal: str | None = guard.refusal(found, scorer.mapping_version)
-    ranking: Ranking | None = None
     source = Source.BASELINE if arm.ordering is Ordering.POPULAR else Source.MODEL
-    if refusal is None and source is Source.MODEL:
-        try:
-            ranking = rank(scorer, found, loaded.contents, ask.kind, finished=finished, limit=ask.limit)
-        except (ModelRefused, StackUnavailable) as error:
-            refusal = str(error)
     if ranking is None:
         ranking = popular(
-            loaded.contents, scorer.popular, ask.kind, subscribed=found.subscribed, finished=finished, limit=ask.limit
+            loaded.contents,
+            loaded.scorers[ask.kind].popular,
+            ask.kind,
+            subscribed=found.subscribed,
+            finished=case.finished,
+            limit=ask.limit,
         )
     return Prediction(
         ask=ask,

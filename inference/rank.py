@@ -1,6 +1,6 @@
 """In which order are contents recommended to a person? (pure)
 
-Candidates of the kind are scored by the model in one call, then post-processed: what the person may not play or has just
+Candidates of the kind are scored by the model, in one call for all people of a batch, then post-processed: what the person may not play or has just
 finished leaves, and no category fills the list.
 """
 
@@ -59,6 +59,15 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """For whom a list is made, without what they finished lately, and how long it may be."""
+
+    person: Person
+    finished: Collection[str]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """What was considered, with scores, and what remains after post-processing, best first."""
 
@@ -110,34 +119,34 @@ def _least(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
     return known[np.argsort(values[known], kind="stable")][:count]
 
 
-def rank(
-    scorer: Scorer,
-    person: Person,
-    contents: Contents,
-    kind: Kind,
-    *,
-    finished: Collection[str],
-    limit: int,
-    use_sequence: bool = True,
-) -> Ranking:
-    """Score the kind's candidates in one model call and return the best that may be shown. Ties go by content id."""
+def rank(scorer: Scorer, wishes: Sequence[Wish], contents: Contents, kind: Kind) -> list[Ranking]:
+    """Score the kind's candidates of everybody in one model call, and return for each the best that may be shown. Ties go
+    by content id."""
     pool = candidates(contents, kind)
     if not len(pool):
-        return Ranking((), np.zeros(0), ())
-    sequence_id = person.sequence_id if use_sequence else None
-    if len(pool) > CANDIDATES:
-        pool = retrieve(
-            pool,
-            search=person.columns["search_embedding"][0],
-            collaborative=scorer.collaborative_scores(pool.ids, sequence_id),
-            by_popularity=scorer.popular,
-        )
-    (scores,) = scorer.score([Asked(person, pool, sequence_id)])
+        return [Ranking((), np.zeros(0), ()) for _ in wishes]
+    asked = [Asked(wish.person, _pool_of(scorer, wish.person, pool), wish.person.sequence_id) for wish in wishes]
+    return [
+        Ranking(one.contents.ids, scores, _shown(one.contents, scores, kind, wish))
+        for wish, one, scores in zip(wishes, asked, scorer.score(asked), strict=True)
+    ]
+
+
+def _pool_of(scorer: Scorer, person: Person, pool: Contents) -> Contents:
+    if len(pool) <= CANDIDATES:
+        return pool
+    return retrieve(
+        pool,
+        search=person.columns["search_embedding"][0],
+        collaborative=scorer.collaborative_scores(pool.ids, person.sequence_id),
+        by_popularity=scorer.popular,
+    )
+
+
+def _shown(pool: Contents, scores: npt.NDArray[np.float64], kind: Kind, wish: Wish) -> tuple[Item, ...]:
     order = np.argsort(-scores, kind="stable")
-    return Ranking(
-        pool.ids,
-        scores,
-        choose(pool, order, scores, kind, subscribed=person.subscribed, finished=finished, limit=limit),
+    return choose(
+        pool, order, scores, kind, subscribed=wish.person.subscribed, finished=wish.finished, limit=wish.limit
     )
 
 

@@ -284,7 +284,10 @@ class ModelBundle:
         if users.ndim == 0:
             if users < 0 or not len(self._content_ids):
                 return np.full(len(rows), np.nan)
-            scores = (self._content_factors @ self._user_factors[int(users)])[rows].astype(np.float64)
+            # summed as below, so that a user's scores have the same bits alone and among others
+            scores = np.einsum("j,ij->i", self._user_factors[int(users)], self._content_factors[rows]).astype(
+                np.float64
+            )
             scores[rows < 0] = np.nan
             return np.asarray(scores)
         known = (users >= 0) & (rows >= 0)

@@ -3,9 +3,12 @@
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
+import boto3
 import orjson
 
+from inference.endpoint import endpoint_config
 from inference.model_input import JSON, parse
 from stillpoint.model import ModelBundle
 
@@ -26,6 +29,17 @@ class Endpoint(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def client(self, *, seconds: float) -> Any:
+        """Return boto3's client of it, with a deadline per call."""
+        return boto3.client(
+            "sagemaker-runtime",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=endpoint_config(seconds=seconds),
+        )
 
     def stop(self) -> None:
         self.shutdown()

@@ -1,15 +1,17 @@
 """Are prediction requests worked off once, by the live release, and pushed to those who want it?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from inference.jobs import Delivered, JobReport, Jobs
-from inference.loaded_release import LoadedRelease, load_live
+from inference.loaded_release import InProcess, LoadedRelease, load_live
 from inference.opt_in import opted_in as read_opted_in
 from inference.predict import ALIKE, Guard, Source
+from inference.rank import Asked
 from inference.recommendations import PUSH_INTERVAL_SECONDS, Put, Recommendations
 from stillpoint.clock import to_micros
 from stillpoint.events import EventType
@@ -327,3 +329,34 @@ def test_what_asked_for_it_decides_between_a_modal_and_a_push(
 ) -> None:
     host.ask(request(kind=Kind.NEXT, type=type))
     assert [(push.channel, push.reason) for push in host.pushes] == [(channel, reason)]
+
+
+def test_a_batch_of_many_people_is_one_model_call_per_kind_and_gives_each_the_list_of_a_batch_of_one(
+    host: Host,
+) -> None:
+    calls: list[int] = []
+    score = InProcess.score
+
+    def counted(scorer: InProcess, asked: Sequence[Asked]) -> list[np.ndarray]:
+        calls.append(len(asked))
+        return score(scorer, asked)
+
+    requests = [request(f"u{n}", kind, event=f"e{n}") for n in range(6) for kind in (Kind.TODAY, Kind.SLEEP)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InProcess, "score", counted)
+        together = host.ask(*requests)
+    assert (together.done, calls) == (12, [6, 6])
+    alone = [host.ask(one).predictions[0] for one in requests]
+    assert [one.items for one in together.predictions] == [one.items for one in alone]
+    assert all(
+        np.array_equal(one.ranking.scores, other.ranking.scores)
+        for one, other in zip(together.predictions, alone, strict=True)
+    )
+
+
+def test_whom_the_model_refuses_is_the_only_one_of_a_batch_to_get_popular_content(host: Host) -> None:
+    host.made.user("u99", sequence_id=10_000)
+    report = host.ask(request("u1", event="a"), request("u99", event="b"), request("u2", event="c"))
+    assert report.done == 3
+    assert [one.source for one in report.predictions] == [Source.MODEL, Source.FALLBACK, Source.MODEL]
+    assert "comes from another mapping" in str(report.predictions[1].refusal)

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
-import boto3
 import numpy as np
 import pytest
 
-from inference.endpoint import Circuit, CircuitBreaker, EndpointScorer, endpoint_config
+from inference.endpoint import Circuit, CircuitBreaker, EndpointScorer
 from stillpoint.errors import StackUnavailable
 from stillpoint.model import ModelBundle
 from tests.hand_made import contents, model
@@ -23,16 +22,15 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def scorer(endpoint: Endpoint, clock: list[float]) -> EndpointScorer:
-    client = boto3.client(
-        "sagemaker-runtime",
-        endpoint_url=endpoint.url,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=endpoint_config(seconds=0.3),
-    )
     breaker = CircuitBreaker(failures=4, rest_seconds=5, monotonic=lambda: clock[0])
-    return EndpointScorer(client, "ranker", endpoint.bundle, breaker=breaker, sleep=lambda _: None, jitter=lambda: 0.5)
+    return EndpointScorer(
+        endpoint.client(seconds=0.3),
+        "ranker",
+        endpoint.bundle,
+        breaker=breaker,
+        sleep=lambda _: None,
+        jitter=lambda: 0.5,
+    )
 
 
 def columns(bundle: ModelBundle) -> dict[str, np.ndarray]:

@@ -1,20 +1,23 @@
 """Does a model in serving see what it saw in training, though serving computes much of it once for many?"""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from inference.contents import Contents
+from inference.endpoint import EndpointScorer
 from inference.loaded_release import InProcess
 from inference.person import USER_VIEWS, Person
-from inference.rank import Asked
+from inference.rank import Asked, Scorer
 from inference.ranking_input import RankingInput, model_columns
 from stillpoint.errors import ModelRefused
 from stillpoint.features.declarations import EMBEDDING_LENGTH, DType
 from stillpoint.features.request import REQUEST_INPUTS, REQUEST_TIMESTAMP, request_time_features
 from stillpoint.model import ModelBundle
 from tests.hand_made import model
+from tests.model_endpoint import Endpoint
 
 
 def person(random: np.random.Generator, *, known: bool) -> Person:
@@ -83,21 +86,55 @@ def test_a_part_of_the_contents_has_the_rows_of_the_whole() -> None:
     np.testing.assert_array_equal(matrix, plainly(bundle, who, part, 1))
 
 
-def test_people_scored_together_get_the_scores_of_each_alone() -> None:
-    bundle, random, what = tried(60)
-    scorer = InProcess(bundle)
+@pytest.fixture(params=["in process", "behind an endpoint"])
+def both(request: pytest.FixtureRequest) -> Iterator[tuple[Scorer, ModelBundle, Callable[[], int | None]]]:
+    """A scorer, its model, and how many calls it has made elsewhere."""
+    bundle, _, _ = tried(60)
+    if request.param == "in process":
+        yield InProcess(bundle), bundle, lambda: None
+        return
+    server = Endpoint(bundle)
+    yield EndpointScorer(server.client(seconds=2.0), "ranker", bundle), bundle, lambda: server.calls
+    server.stop()
+
+
+def test_people_scored_together_get_the_scores_of_each_alone(
+    both: tuple[Scorer, ModelBundle, Callable[[], int | None]],
+) -> None:
+    scorer, bundle, calls = both
+    _, random, what = tried(60)
     asked = [
         Asked(person(random, known=True), what, 2),
         Asked(person(random, known=False), what.part(np.arange(0, 60, 7)), None),
         Asked(person(random, known=True), what.of_categories(("sleep",)), 0),
     ]
     for one, scores in zip(asked, scorer.score(asked), strict=True):
-        alone = bundle.score(
-            bundle.select(model_columns(one.person, one.contents)),
-            content_ids=one.contents.ids,
-            sequence_id=one.sequence_id,
-        )
+        columns = bundle.select(model_columns(one.person, one.contents))
+        alone = bundle.score(columns, content_ids=one.contents.ids, sequence_id=one.sequence_id)
         assert scores.tobytes() == alone.tobytes()
+    assert calls() in (None, 1)
+
+
+def test_an_endpoint_is_not_asked_for_more_at_once_than_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, random, what = tried(60)
+    server = Endpoint(bundle)
+    monkeypatch.setattr("inference.endpoint.ROWS_AT_ONCE", 130)
+    asked = [Asked(person(random, known=True), what, sequence_id) for sequence_id in (0, 1, 2, 3, None)]
+    try:
+        found = EndpointScorer(server.client(seconds=2.0), "ranker", bundle).score(asked)
+    finally:
+        server.stop()
+    assert server.calls == 3
+    for scores, expected in zip(found, InProcess(bundle).score(asked), strict=True):
+        assert scores.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_sequence_id_of_another_mapping_is_refused_before_anything_is_sent(behind: bool) -> None:
+    bundle, random, what = tried(6)
+    scorer = EndpointScorer(None, "ranker", bundle) if behind else InProcess(bundle)
+    with pytest.raises(ModelRefused, match="comes from another mapping"):
+        scorer.score([Asked(person(random, known=True), what, None), Asked(person(random, known=True), what, 5)])
 
 
 def test_a_column_that_nobody_has_is_refused_by_name() -> None:
