@@ -14,7 +14,7 @@ from stillpoint.errors import UnknownFeature
 from stillpoint.stores.answer import ABSENT_US, Cell, Mode, Sentinel, Status
 from stillpoint.stores.fetched import Fetched
 from stillpoint.stores.query import Query, ViewAsked
-from stillpoint.stores.values import ValueType
+from stillpoint.stores.values_types import ValueType
 
 
 class OnlineColumns:

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from stillpoint.errors import CorruptData, PlanRefused
 from stillpoint.stores.layout import ENTITYLESS_KEY, Column, ViewLayout
 from stillpoint.stores.plan import OnDemand, ReadPlan, Selection
-from stillpoint.stores.values import ValueType
+from stillpoint.stores.values_types import ValueType
 
 FUNCTION_TAG = "stillpoint.function"
 """Tag of an on-demand view that is one of our registered pure functions: its import path, `package.module:name`."""

@@ -16,7 +16,7 @@ from feast.utils import _convert_arrow_to_proto
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.connection import Topology, connect
 from stillpoint.stores.layout import Column, ViewLayout
-from stillpoint.stores.values import ValueType
+from stillpoint.stores.values_types import ValueType
 from stillpoint.stores.writer import CREATED_TIMESTAMP, EVENT_TIMESTAMP, OnlineWriter
 
 OUR_STORE = "stillpoint.stores.online"

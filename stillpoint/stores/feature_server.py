@@ -18,7 +18,9 @@ from stillpoint.stores.columns import OnlineColumns
 from stillpoint.stores.corrupt import corrupt_value
 from stillpoint.stores.on_demand import Computed, OnDemandFunction, computed_of, moment_of, sources_of
 from stillpoint.stores.plan import ReadPlan, Selection, request_keys
-from stillpoint.stores.values import KEY_TYPES, NULL_TIMESTAMP, ValueType, read_value, zoned_time
+from stillpoint.stores.values_decode import read_value
+from stillpoint.stores.values_python import zoned_time
+from stillpoint.stores.values_types import KEY_TYPES, NULL_TIMESTAMP, ValueType
 
 _KNOWN = {"entities", "features", "feature_service", "full_feature_names", "include_feature_view_version_metadata"}
 

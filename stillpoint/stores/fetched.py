@@ -15,9 +15,10 @@ from stillpoint.stores.answer import ABSENT_US, Mode, Status
 from stillpoint.stores.corrupt import corrupt_time, corrupt_value
 from stillpoint.stores.layout import decode_created, decode_time
 from stillpoint.stores.query import Group
-from stillpoint.stores.values import ValueType, decode_value
 from stillpoint.stores.values_columns import VECTORISED, decode_numbers, decode_times, decode_vectors
 from stillpoint.stores.values_few import FEW, QUICK, decode_few
+from stillpoint.stores.values_python import decode_value
+from stillpoint.stores.values_types import ValueType
 
 Number = TypeVar("Number", bound=np.generic)
 Block = tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]

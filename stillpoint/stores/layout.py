@@ -18,7 +18,7 @@ from functools import cached_property, lru_cache
 
 from stillpoint.errors import CorruptData, InvalidInput
 from stillpoint.features.declarations import DType, View
-from stillpoint.stores.values import KEY_TYPES, ValueType
+from stillpoint.stores.values_types import KEY_TYPES, ValueType
 
 ENTITYLESS_KEY = "__dummy_id"
 """The join key that Feast gives to a view without entities; its value is always the empty string."""

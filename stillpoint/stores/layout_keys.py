@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.layout import ENTITYLESS_KEY, Column, ViewLayout, key_prefix
-from stillpoint.stores.values import KEY_TYPES, ValueType
+from stillpoint.stores.values_types import KEY_TYPES, ValueType
 
 
 def encode_keys(layout: ViewLayout, table: Any, project: str) -> list[bytes]:

@@ -37,7 +37,7 @@ from stillpoint.stores.layout import (
     event_field,
     feature_field,
 )
-from stillpoint.stores.values import ValueType
+from stillpoint.stores.values_types import ValueType
 from stillpoint.stores.writer import NO_CREATED, EncodedRows, OnlineWriter
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]

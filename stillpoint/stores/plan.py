@@ -14,7 +14,7 @@ from typing import Any
 from stillpoint.errors import CorruptData, PlanRefused, UnknownFeature
 from stillpoint.features.declarations import SERVICES, VIEWS, View
 from stillpoint.stores.layout import ENTITYLESS_KEY, Column, ViewLayout, feature_field
-from stillpoint.stores.values import ValueType
+from stillpoint.stores.values_types import ValueType
 
 FORMAT = 1
 

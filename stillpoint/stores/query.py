@@ -14,7 +14,7 @@ import numpy.typing as npt
 from stillpoint.stores.answer import ABSENT_US
 from stillpoint.stores.layout import Column, key_prefix
 from stillpoint.stores.plan import ReadPlan, Selection, request_keys
-from stillpoint.stores.values import ValueType
+from stillpoint.stores.values_types import ValueType
 from stillpoint.stores.whole_hash import WholeHash
 
 WORTH_WHOLE = 48

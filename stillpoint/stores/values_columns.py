@@ -1,7 +1,7 @@
 """How are many values of one type encoded and decoded at once?
 
 Arrow columns become lists of stored bytes; lists of stored bytes become numpy blocks. The rare types (maps, sets, JSON…)
-take the path of one value at a time in `values.py`, with the same result.
+take the path of one value at a time in `values_encode.py` and `values_python.py`, with the same result.
 """
 
 import struct
@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from stillpoint.errors import CorruptData, InvalidInput
 from stillpoint.stores.layout import decode_time
-from stillpoint.stores.values import FIELD_NUMBERS, ValueType, encode_value, varint
+from stillpoint.stores.values_encode import encode_value, varint
+from stillpoint.stores.values_types import FIELD_NUMBERS, ValueType
 
 Bools = npt.NDArray[np.bool_]
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from stillpoint.errors import CorruptData
-from stillpoint.stores.values import FIELD_NUMBERS, ValueType, decode_value
+from stillpoint.stores.values_python import decode_value
+from stillpoint.stores.values_types import FIELD_NUMBERS, ValueType
 
 FEW = 512
 """Up to this many values, decoding them here is quicker than as a numpy block."""

@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.layout import ENTITYLESS_KEY, Column, ViewLayout, encode_created, encode_time, key_prefix
 from stillpoint.stores.layout_keys import encode_keys
-from stillpoint.stores.values import FIELD_NUMBERS, KEY_TYPES, ValueType, varint
 from stillpoint.stores.values_columns import encode_column
+from stillpoint.stores.values_encode import varint
+from stillpoint.stores.values_types import FIELD_NUMBERS, KEY_TYPES, ValueType
 
 Block = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]

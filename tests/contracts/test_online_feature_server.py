@@ -59,7 +59,7 @@ from stillpoint.stores.layout import Column
 from stillpoint.stores.online import StillpointOnlineStoreConfig
 from stillpoint.stores.plan import OnDemand, ReadPlan, Selection
 from stillpoint.stores.reader import OnlineReader
-from stillpoint.stores.values import ValueType as Type
+from stillpoint.stores.values_types import ValueType as Type
 
 AT = datetime(2026, 11, 21, 8, 30, 0, 250000, tzinfo=UTC)
 PROJECT = "remote_reads"

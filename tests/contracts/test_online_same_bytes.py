@@ -18,7 +18,7 @@ from stillpoint.errors import InvalidInput
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.stores.engine_sink import open_sink, view_layout
 from stillpoint.stores.online import StillpointOnlineStore, StillpointOnlineStoreConfig
-from stillpoint.stores.values import NULL_TIMESTAMP
+from stillpoint.stores.values_types import NULL_TIMESTAMP
 from stillpoint.stores.writer import encode_rows, pack_rows
 from stillpoint.stores.writer_calls import ListedRows
 

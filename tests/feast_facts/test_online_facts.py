@@ -16,7 +16,7 @@ from feast.value_type import ValueType as FeastValueType
 
 from stillpoint.stores.layout import feature_field, key_prefix, parse_key
 from stillpoint.stores.online import StillpointOnlineStore, StillpointOnlineStoreConfig
-from stillpoint.stores.values import FIELD_NUMBERS, ValueType
+from stillpoint.stores.values_types import FIELD_NUMBERS, ValueType
 
 
 def test_every_value_type_of_feast_is_known_here() -> None:

@@ -18,7 +18,7 @@ from stillpoint.stores.layout import Column, ViewLayout
 from stillpoint.stores.layout_keys import encode_keys
 from stillpoint.stores.plan import ReadPlan
 from stillpoint.stores.reader import AsyncOnlineReader, OnlineReader
-from stillpoint.stores.values import ValueType
+from stillpoint.stores.values_types import ValueType
 from stillpoint.stores.writer import OnlineWriter, WriteResult, encode_rows
 
 pytestmark = pytest.mark.cluster

@@ -20,7 +20,7 @@ from stillpoint.stores.layout import Column, ViewLayout
 from stillpoint.stores.layout_keys import encode_keys
 from stillpoint.stores.plan import ReadPlan, sentinel_key
 from stillpoint.stores.reader import OnlineReader
-from stillpoint.stores.values import ValueType
+from stillpoint.stores.values_types import ValueType
 from stillpoint.stores.writer import OnlineWriter, WriteResult
 
 LAYOUT = ViewLayout(

@@ -9,8 +9,10 @@ from hypothesis import given
 from stillpoint.errors import CorruptData
 from stillpoint.stores.connection_pipeline import Command, pack, unpack
 from stillpoint.stores.layout import _any_time, decode_time, encode_time
-from stillpoint.stores.values import ValueType, decode_value, encode_value
+from stillpoint.stores.values_encode import encode_value
 from stillpoint.stores.values_few import KEPT, KNOWN, QUICK, decode_few
+from stillpoint.stores.values_python import decode_value
+from stillpoint.stores.values_types import ValueType
 from stillpoint.stores.whole_hash import WholeHash
 
 VALUES: dict[ValueType, st.SearchStrategy[Any]] = {

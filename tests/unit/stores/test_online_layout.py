@@ -27,8 +27,11 @@ from stillpoint.stores.layout import (
 )
 from stillpoint.stores.layout_keys import encode_keys
 from stillpoint.stores.plan import ReadPlan
-from stillpoint.stores.values import ValueType, decode_value, encode_value, read_value
 from stillpoint.stores.values_columns import decode_numbers, decode_times, decode_vectors, encode_column
+from stillpoint.stores.values_decode import read_value
+from stillpoint.stores.values_encode import encode_value
+from stillpoint.stores.values_python import decode_value
+from stillpoint.stores.values_types import ValueType
 from stillpoint.stores.writer import encode_rows
 
 micros = st.integers(-(10**15), 9 * 10**15)
