@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.repo_config import RepoConfig
-from feast.types import Float64, Int64, String
+from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, String, UnixTimestamp
+from feast.utils import _convert_arrow_to_proto
 
 from ingestion.spark import spark_session
 from stillpoint.settings import Settings
@@ -57,6 +58,40 @@ def write_traps(folder: Path) -> None:
         }
     )
     pq.write_table(pairs, folder.with_name("pairs.parquet"))
+    pq.write_table(kinds_table(), folder.with_name("kinds.parquet"), row_group_size=30)
+
+
+KINDS: list[tuple[Any, pa.DataType, Any]] = [
+    (Int32, pa.int32(), lambda n: n - 40),
+    (Int64, pa.int64(), lambda n: n << 40),
+    (Float32, pa.float32(), lambda n: n / 7),
+    (Float64, pa.float64(), lambda n: -n / 7),
+    (Bool, pa.bool_(), lambda n: n % 3 == 1),
+    (String, pa.string(), lambda n: "ü" * (n * 5)),
+    (Bytes, pa.binary(), lambda n: bytes([n, 0, 255])),
+    (Array(Int32), pa.list_(pa.int32()), lambda n: [n, -n]),
+    (Array(Int64), pa.list_(pa.int64()), lambda n: [n << 40]),
+    (Array(Float32), pa.list_(pa.float32()), lambda n: [n / 7] * (1 + n % 3)),
+    (Array(Float64), pa.list_(pa.float64()), lambda n: [n / 7, 0.5]),
+    (Array(String), pa.list_(pa.string()), lambda n: ["a", "b" * n]),
+    (Array(Bytes), pa.list_(pa.binary()), lambda n: [bytes([n])]),
+    (Array(Bool), pa.list_(pa.bool_()), lambda n: [n % 2 == 0, True]),
+    (UnixTimestamp, US, lambda n: NOW - timedelta(seconds=n)),
+]
+"""Every type that Parquet and Feast's Redis store both hold. The last has no nulls: see `test_online_same_bytes`."""
+
+
+def kinds_table() -> pa.Table:
+    """Return one row for each of 80 people, with values of every type and nulls among them."""
+    columns: dict[str, Any] = {
+        "user_id": [f"k{n}" for n in range(80)],
+        "event_timestamp": pa.array([NOW - timedelta(seconds=n, microseconds=n % 4) for n in range(80)], US),
+        "created_timestamp": pa.array([None if n % 9 == 0 else NOW + timedelta(microseconds=n) for n in range(80)], US),
+    }
+    for place, (dtype, arrow, made) in enumerate(KINDS):
+        null = 0 if dtype is UnixTimestamp else 5 + place
+        columns[f"kind{place}"] = pa.array([None if null and n % null == 0 else made(n) for n in range(80)], arrow)
+    return pa.table(columns)
 
 
 def open_store(folder: Path, server: Any, name: str, parts: int | None) -> FeatureStore:
@@ -100,7 +135,17 @@ def open_store(folder: Path, server: Any, name: str, parts: int | None) -> Featu
         ],
         source=FileSource(path=str(folder / "pairs.parquet"), **times),
     )
-    store.apply([user, content, taste, pair])
+    kinds = FeatureView(
+        name="kinds",
+        entities=[user],
+        ttl=timedelta(hours=2),
+        schema=[
+            Field(name="user_id", dtype=String),
+            *(Field(name=f"kind{place}", dtype=kind[0]) for place, kind in enumerate(KINDS)),
+        ],
+        source=FileSource(path=str(folder / "kinds.parquet"), created_timestamp_column="created_timestamp", **times),
+    )
+    store.apply([user, content, taste, pair, kinds])
     return store
 
 
@@ -131,22 +176,28 @@ def test_executors_join_exactly_what_one_machine_joins(stores: list[FeatureStore
     assert here["score"].null_count not in (0, here.num_rows)
 
 
-def test_executors_fill_exactly_what_one_machine_fills(
-    stores: list[FeatureStore], spark: Any, redis_server: Any
+def test_executors_fill_exactly_what_one_machine_fills_and_a_push_writes(
+    stores: list[FeatureStore], spark: Any, redis_server: Any, unique: str, tmp_path: Path
 ) -> None:
     for store in stores:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             store.materialize(start_date=NOW - timedelta(days=2), end_date=NOW)
-    client = redis_server.client()
-    here, there = (
-        {
-            key.removesuffix(store.project.encode()): client.hgetall(key)
-            for key in client.scan_iter(match=f"*{store.project}")
-        }
-        for store in stores
-    )
+    here, there = (stored(redis_server.client(), store.project) for store in stores)
     assert len(here) > 290
     assert there == here
+
+    pushed_to = open_store(tmp_path, redis_server, f"{unique}_pushed", None)
+    view = pushed_to.get_feature_view("kinds")
+    rows = _convert_arrow_to_proto(kinds_table(), view, {"user_id": ValueType.STRING})
+    pushed_to._get_provider().online_write_batch(pushed_to.config, view, rows, None)
+    pushed = stored(redis_server.client(), pushed_to.project)
+    assert len(pushed) == 80
+    assert pushed == {key: here[key] for key in pushed}
+
+
+def stored(client: Any, project: str) -> dict[bytes, dict[bytes, bytes]]:
+    """Return what a project has in Redis, by key without the project."""
+    return {key.removesuffix(project.encode()): client.hgetall(key) for key in client.scan_iter(match=f"*{project}")}
 
 
 def test_a_source_that_lacks_a_column_is_refused_alike(stores: list[FeatureStore], spark: Any) -> None:
