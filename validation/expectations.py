@@ -135,7 +135,7 @@ def _expected(kind: str, arguments: dict[str, Any]) -> str:
         case "expect_column_values_to_be_null":
             return "nothing in any row"
         case "expect_column_values_to_be_between":
-            low, high = arguments.get("min_value"), arguments.get("max_value")
+            low, high = (_bound(arguments.get(name)) for name in ("min_value", "max_value"))
             if low is None:
                 return f"at most {high}"
             return f"at least {low}" if high is None else f"from {low} to {high}"
@@ -149,3 +149,7 @@ def _expected(kind: str, arguments: dict[str, Any]) -> str:
             return f"at least {arguments.get('min_value')} distinct values"
         case _:
             return kind.removeprefix("expect_").replace("_", " ")
+
+
+def _bound(value: float | None) -> str | None:
+    return None if value is None else f"{value:,g}"

@@ -263,7 +263,7 @@ def test_a_row_of_the_lake_outside_its_declared_range_turns_the_gate_red_and_the
     (found,) = report.failures()
     assert found.found == f"1 expectations broken in {len(USERS) * 6 + len(CONTENTS) + 1} rows"
     assert found.examples == (
-        "biometrics heart_rate_mean_10m: expected from 25.0 to 250.0; 1 of 31 rows break it, for example 400.0",
+        "biometrics heart_rate_mean_10m: expected from 25 to 250; 1 of 31 rows break it, for example 400.0",
     )
     with pytest.raises(GateRefused, match="the gate is red: lake expectations: found 1 expectations broken in"):
         switch(tools, release.id, why="in a hurry")

@@ -102,7 +102,7 @@ def test_an_event_that_is_minutes_ahead_of_its_arrival_is_found() -> None:
     columns = clean(view)
     columns["event_timestamp"][5] = columns["created_timestamp"][5] + timedelta(seconds=61)
     (finding,) = check(view, columns).failures()
-    assert finding.sentence().startswith("event_minus_created_seconds: expected at most 60.0; 1 of 40 rows break it")
+    assert finding.sentence().startswith("event_minus_created_seconds: expected at most 60; 1 of 40 rows break it")
 
 
 def test_zero_rows_are_not_a_pass() -> None:

@@ -1,0 +1,137 @@
+"""Is a feature that was declared just now checked everywhere: in the lake, in snapshots, online and by the gate?"""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stillpoint.features.declarations import EMBEDDING_LENGTH, SERVICES, DType, Entity, Feature, Origin, View
+from stillpoint.lake import feature_columns
+from validation.expectations import validate
+from validation.suites import snapshot_suite, view_suite
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ROWS = 4
+UNIT = np.eye(1, EMBEDDING_LENGTH, dtype=np.float32)[0]
+
+
+@st.composite
+def features(draw):
+    """Any feature that can be declared, with the clean value and the values that break each of its rules."""
+    dtype = draw(st.sampled_from(DType))
+    low, high = sorted(draw(st.lists(st.integers(-9, 9), min_size=2, max_size=2)))
+    number = dtype in (DType.INT64, DType.FLOAT64)
+    minimum, maximum = (draw(st.sampled_from([one, None])) if number else None for one in (low, high))
+    values = ("a", "b") if dtype is DType.STRING and draw(st.booleans()) else None
+    null_when = draw(st.sampled_from([None, "now and then"]))
+    clean = {
+        DType.INT64: low,
+        DType.FLOAT64: float(low),
+        DType.BOOL: True,
+        DType.STRING: "a",
+        DType.EMBEDDING: UNIT,
+    }[dtype]
+    faults = [None] if null_when is None else []
+    if minimum is not None:
+        faults.append(type(clean)(low - 1))
+    if maximum is not None:
+        faults.append(type(clean)(high + 1))
+    if values:
+        faults.append("c")
+    if dtype is DType.EMBEDDING:
+        faults += [UNIT[:-1], UNIT * 2]
+    rules = {"dtype": dtype, "minimum": minimum, "maximum": maximum, "values": values, "null_when": null_when}
+    return rules, clean, faults
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(features(), min_size=1, max_size=4))
+def test_each_fault_that_a_declaration_excludes_is_found_in_lake_and_snapshot(declared):
+    made = [
+        Feature(name=f"f{number}", unit="", description="", **rules) for number, (rules, _, _) in enumerate(declared)
+    ]
+    view = View(
+        name="just_declared", entity=Entity.USER, origin=Origin.DAILY, ttl=None, description="", features=tuple(made)
+    )
+    faults = [(feature, fault) for feature, (_, _, wrong) in zip(made, declared, strict=True) for fault in wrong]
+    count = ROWS + len(faults)
+    moments = [NOON + timedelta(seconds=row) for row in range(count)]
+    columns = {"user_id": [f"u{row}" for row in range(count)], "event_timestamp": moments, "created_timestamp": moments}
+    columns |= {feature.name: [clean] * count for feature, (_, clean, _) in zip(made, declared, strict=True)}
+    schema = pa.schema([field.with_nullable(True) for field in feature_columns(view)])
+    assert validate(view_suite(view), [pa.table(columns).cast(schema)], at=NOON).passed
+    for row, (feature, fault) in enumerate(faults, ROWS):
+        columns[feature.name][row] = fault
+    spoiled = pa.table(columns).cast(schema)
+    found = dict.fromkeys((feature.name for feature in made), 0)
+    for failure in validate(view_suite(view), [spoiled], at=NOON).failures():
+        found[failure.column.partition("__")[0]] += failure.unexpected
+    assert found == {one.name: sum(feature is one for feature, _ in faults) for one in made}
+    snapshot = spoiled.append_column("content_id", pa.array(["c"] * count))
+    snapshot = snapshot.append_column("label", pa.array([row % 2 for row in range(count)]))
+    SERVICES["just_declared"] = (view,)
+    try:
+        failures = validate(snapshot_suite("just_declared"), [snapshot], at=NOON).failures()
+    finally:
+        del SERVICES["just_declared"]
+    excluded = {feature.name for feature, fault in faults if fault is not None and feature.dtype is not DType.EMBEDDING}
+    assert {failure.column for failure in failures} == excluded, "a join may find nothing, and embeddings are left out"
+
+
+DECLARE_AND_CHECK = """
+import json, sys
+from datetime import UTC, datetime
+import stillpoint.features.declarations as declarations
+from stillpoint.features.declarations import DType, Entity, Feature, Origin, View
+
+mood = View(name="mood", entity=Entity.USER, origin=Origin.DAILY, ttl=None, description="How a day was.", features=(
+    Feature(name="calm", dtype=DType.FLOAT64, unit="share", minimum=0, maximum=1, description="Share of calm minutes."),))
+declarations.VIEWS += (mood,)
+declarations.SERVICES[declarations.RANKER_SERVICE] += (mood,)
+
+import pyarrow as pa
+from stillpoint.cli import run
+from stillpoint.lake import Commit, Lake, feature_columns, feature_dataset
+from stillpoint.objects import LocalObjects
+from stillpoint.settings import Settings
+from stillpoint.stores.connection import connect
+from stillpoint.stores.layout import ViewLayout
+from stillpoint.stores.writer import OnlineWriter
+
+now = datetime.now(UTC)
+rows = [{"user_id": f"u{n}", "event_timestamp": now, "created_timestamp": now, "calm": calm} for n, calm in enumerate((0.5, 1.5))]
+table = pa.Table.from_pylist(rows, schema=feature_columns(mood))
+loaded = Settings.load()
+lake = Lake(LocalObjects(loaded.lake))
+lake.commit(Commit(writer="m", sequence=0, at=now, files=(lake.write(feature_dataset(mood), now.date(), "m", table),)))
+OnlineWriter(connect(loaded.connection("green")), "stillpoint_green").write(ViewLayout.of(mood), table)
+run(["validate", "lake", "--json"])
+run(["validate", "online", "--colour", "green", "--json"])
+"""
+
+
+def test_a_view_that_is_only_declared_is_checked_by_every_command(tmp_path, redis_factory):
+    lake = tmp_path / "lake"
+    lake.mkdir()
+    env = {**os.environ, "STILLPOINT_LAKE": str(lake), "STILLPOINT_HOME": str(tmp_path)}
+    env["STILLPOINT_REDIS_GREEN"] = redis_factory().connection_string
+    done = subprocess.run(
+        [sys.executable, "-c", DECLARE_AND_CHECK], env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        (outcome,) = [one for one in json.loads(line) if one["subject"] == "features/mood"]
+        (red,) = [one for one in outcome["findings"] if not one["passed"]]
+        assert (red["column"], red["expected"], red["unexpected"], red["examples"]) == (
+            "calm",
+            "from 0 to 1",
+            1,
+            ["1.5"],
+        )
+    assert len(done.stdout.splitlines()) == 2
