@@ -19,7 +19,7 @@ from inference.personal_data import personal_data
 from inference.predict import Guard
 from inference.served_log import ServedLog
 from inference.service import Parts, Service
-from inference.tokens import Tokens
+from inference.tokens import TokensFile
 from inference.tuning import hand_over_quickly
 from stillpoint.clock import system_clock
 from stillpoint.errors import StackUnavailable
@@ -84,7 +84,7 @@ def create_app() -> Starlette:
             clock=system_clock,
             guard=Guard(),
             experiment=settings.experiment,
-            tokens=None if settings.http_tokens is None else Tokens.load(settings.http_tokens),
+            tokens=None if settings.http_tokens is None else TokensFile(settings.http_tokens),
             personal_data=personal_data(settings, lake, system_clock),
             limits=Limits(at_once=settings.http_at_once, seconds=settings.http_seconds),
             metrics=Metrics(None if folder is None else Path(folder)),

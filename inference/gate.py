@@ -22,7 +22,7 @@ from inference.http_input import REQUEST_ID_PATTERN, read_body
 from inference.http_metrics import Metrics
 from inference.json_logs import ACCESS, answered
 from inference.problems import Problem, unavailable
-from inference.tokens import Tokens
+from inference.tokens import Bearers
 from stillpoint.errors import InvalidInput, PlanRefused, StackUnavailable, UnknownFeature
 
 _REQUEST_ID = re.compile(REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
@@ -40,7 +40,7 @@ class Limits:
 class Gate:
     """Stands before the handlers of one process."""
 
-    def __init__(self, metrics: Metrics, *, limits: Limits, tokens: Tokens | None) -> None:
+    def __init__(self, metrics: Metrics, *, limits: Limits, tokens: Bearers | None) -> None:
         """`tokens` None lets everybody in."""
         self._metrics = metrics
         self._limits = limits

@@ -47,7 +47,7 @@ from inference.problems import Problem, invalid, unavailable
 from inference.published import docs, openapi
 from inference.rank import popular
 from inference.served_log import ServedLog
-from inference.tokens import Tokens
+from inference.tokens import Bearers
 from inference.tuning import keep_what_is_loaded
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import CorruptData, StackUnavailable, StillpointError
@@ -79,7 +79,7 @@ class Parts:
     served_log: ServedLog
     clock: Clock
     guard: Guard
-    tokens: Tokens | None
+    tokens: Bearers | None
     """None answers everybody: on loopback only, which the entry point sees to."""
     experiment: Experiment = ALIKE
     personal_data: PersonalData | None = None

@@ -7,15 +7,23 @@ compared in constant time. `python -m inference.tokens NAME SCOPE…` prints a n
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 import sys
+import time
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inference.problems import Problem
 from stillpoint.errors import InvalidSettings
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
 
 
 class Scope(StrEnum):
@@ -24,6 +32,12 @@ class Scope(StrEnum):
     WRITE_EVENTS = "write-events"
     ADMIN = "admin"
     """Everything."""
+
+
+class Bearers(Protocol):
+    """Whoever knows which tokens count."""
+
+    def demand(self, authorization: str | None, scope: Scope) -> None: ...
 
 
 class _Entry(BaseModel):
@@ -78,6 +92,50 @@ class Tokens:
             raise Problem(401, "Unauthorized", "send a known token as `Authorization: Bearer …`")
         if not bearer.scopes & {scope, Scope.ADMIN}:
             raise Problem(403, "Forbidden", f"this token lacks the scope {scope}")
+
+
+class TokensFile:
+    """The tokens of a file as it is now: one that is replaced counts within `LOOK_SECONDS`, so that tokens are added and
+    revoked without a restart. While the file is gone or refused, the tokens known before go on to count."""
+
+    def __init__(self, file: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Read the file.
+
+        Raises:
+            InvalidSettings: it cannot be read or holds something else.
+        """
+        self._file = file
+        self._monotonic = monotonic
+        self._state = _state(file)
+        self._tokens = Tokens.load(file)
+        self._look_at = monotonic() + LOOK_SECONDS
+
+    def demand(self, authorization: str | None, scope: Scope) -> None:
+        """Do what `Tokens.demand` does."""
+        if self._monotonic() >= self._look_at:
+            self._look_at = self._monotonic() + LOOK_SECONDS
+            self._look()
+        self._tokens.demand(authorization, scope)
+
+    def _look(self) -> None:
+        state = _state(self._file)
+        if state == self._state:
+            return
+        self._state = state
+        try:
+            self._tokens = Tokens.load(self._file)
+        except InvalidSettings as error:
+            log.error("the tokens known before go on to count: %s", error)
+        else:
+            log.warning("the tokens were read anew from their file")
+
+
+def _state(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def main() -> int:

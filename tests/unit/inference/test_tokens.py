@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from inference.problems import Problem
-from inference.tokens import Scope, Tokens
+from inference.tokens import LOOK_SECONDS, Scope, Tokens, TokensFile
 from stillpoint.errors import InvalidSettings
+from tests.service_process import token_file
 
 
 def new_token(*arguments: str) -> tuple[str, str]:
@@ -48,3 +49,32 @@ def test_a_token_in_plain_text_is_refused_without_being_repeated(tmp_path: Path)
     with pytest.raises(InvalidSettings, match=r"tokens\.0\.sha256") as refused:
         Tokens.load(file)
     assert "my-plain-secret" not in str(refused.value)
+
+
+def test_tokens_are_added_and_revoked_without_a_restart_and_a_broken_file_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, known = token_file(tmp_path, {"old": ["read"]})
+    old, now = known["old"], [0.0]
+    tokens = TokensFile(file, monotonic=lambda: now[0])
+    tokens.demand(f"Bearer {old}", Scope.READ)
+
+    new = token_file(tmp_path, {"new": ["read"]})[1]["new"]
+    tokens.demand(f"Bearer {old}", Scope.READ)  # it has not looked yet
+    now[0] += LOOK_SECONDS
+    tokens.demand(f"Bearer {new}", Scope.READ)
+    with pytest.raises(Problem):
+        tokens.demand(f"Bearer {old}", Scope.READ)
+
+    for break_it in (lambda: file.write_text('{"tokens": [{"name": "my-secret"'), file.unlink):
+        break_it()
+        now[0] += LOOK_SECONDS
+        tokens.demand(f"Bearer {new}", Scope.READ)
+    assert len([one for one in caplog.records if one.levelname == "ERROR"]) == 2
+    assert "my-secret" not in caplog.text
+
+    again = token_file(tmp_path, {"again": ["read"]})[1]["again"]
+    now[0] += LOOK_SECONDS
+    tokens.demand(f"Bearer {again}", Scope.READ)
+    with pytest.raises(Problem):
+        tokens.demand(f"Bearer {new}", Scope.READ)
