@@ -15,28 +15,29 @@ figure { margin: 1.5rem 0 } svg { max-width: 100%; height: auto } code { backgro
 
 
 def html(report: Report) -> str:
-    """Return the report as one HTML page; every text from outside is escaped."""
+    """Return the report as one HTML page, what failed first; every text from outside is escaped."""
     say = escape.escape
+    results = sorted(report.results, key=lambda one: one.passed)
     verdict = "green" if report.passed else "red"
     rows = "".join(
         f"<tr><td>{say(result.name)}</td><td class='{'green' if result.passed else 'red'}'>"
         f"{'passed' if result.passed else 'failed'}</td><td>{say(result.found)}</td><td>{say(result.expected)}</td></tr>"
-        for result in report.results
+        for result in results
     )
     examples = "".join(
         f"<h3>{say(result.name)}: examples</h3><ul>"
         + "".join(f"<li><code>{say(one)}</code></li>" for one in result.examples)
         + "</ul>"
-        for result in report.results
+        for result in results
         if result.examples
     )
     against = f" against {say(report.against)}" if report.against else ""
     return (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Gate of {say(report.release)}</title>"
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>Gate of {say(report.release)}</title>"
         f"<style>{_STYLE}</style><h1>Release {say(report.release)}{against}: <span class='{verdict}'>{verdict}</span></h1>"
         f"<p>{report.at:%Y-%m-%d %H:%M:%S} UTC by {say(report.by)}</p>"
         "<table><tr><th>check</th><th>result</th><th>found</th><th>expected</th></tr>"
-        f"{rows}</table>{examples}{''.join(_figures(report.results))}</html>\n"
+        f"{rows}</table>{examples}{''.join(_figures(results))}</html>\n"
     )
 
 
