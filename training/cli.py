@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import boto3
@@ -224,6 +225,7 @@ def evaluate(
     model: Annotated[
         str | None, typer.Argument(help="Digest (or its beginning) of a model; default: the newest.")
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a page that reads offline.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how a model did against its baselines, overall, by context and by gender and locale."""
@@ -233,8 +235,13 @@ def evaluate(
     keys = [key for key in lake.objects.list("reports/evaluation-") if model is None or f"-{model[:16]}" in key]
     if not keys:
         raise InvalidInput(f"no evaluation of model {model or 'any'} in {lake.root}; run `stillpoint train` first")
-    found = [Evaluation.model_validate_json(lake.objects.get(key)) for key in keys]
-    evaluation = found[-1] if model else max(found, key=lambda one: _cutoff(lake, one.snapshot_id))
+    found = {key: Evaluation.model_validate_json(lake.objects.get(key)) for key in keys}
+    key = keys[-1] if model else max(keys, key=lambda one: _cutoff(lake, found[one].snapshot_id))
+    evaluation = found[key]
+    if html is not None:
+        from training.evaluation_page import page
+
+        html.write_text(page(evaluation, key.removeprefix("reports/evaluation-").removesuffix(".json")))
     if as_json:
         typer.echo(evaluation.model_dump_json())
         return

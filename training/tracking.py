@@ -22,6 +22,7 @@ from stillpoint.errors import StackUnavailable
 from stillpoint.model import COLLABORATIVE_SCORE, ModelBundle
 from stillpoint.registered import CANDIDATE, DIGEST_TAG, MODEL_NAME
 from stillpoint.settings import Settings
+from training.evaluation_page import page
 from training.kept_snapshot import Snapshot
 from training.train import Trained
 
@@ -64,6 +65,7 @@ def track(settings: Settings, snapshot: Snapshot, trained: Trained, *, alias: st
         )
         mlflow.log_metrics(trained.evaluation.metrics())
         mlflow.log_dict(trained.evaluation.model_dump(mode="json"), "evaluation.json")
+        mlflow.log_text(page(trained.evaluation, bundle.sha256), "evaluation.html")
         mlflow.log_figure(importance_figure(trained.importance), "importance.png")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "bundle.tar.gz"

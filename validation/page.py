@@ -6,23 +6,15 @@ Great Expectations' own Data Docs load their style from the web; this page says 
 from collections.abc import Sequence
 from html import escape
 
+from stillpoint.html_page import document
 from validation.outcome import Outcome
-
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; color: #1c2430 }
-table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: .35rem .6rem;
-border-bottom: 1px solid #dde2ea } .green { color: #17703a } .red { color: #b3261e; font-weight: 600 }
-"""
 
 
 def page(outcomes: Sequence[Outcome]) -> str:
     """Return the outcomes as one HTML page, what is broken first; every text from outside is escaped."""
     red = sum(not outcome.passed for outcome in outcomes)
     verdict = "all expectations hold" if outcomes and not red else f"{red} of {len(outcomes)} are red"
-    parts = [
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Expectations</title><style>{_STYLE}</style>",
-        f"<h1>Expectations: <span class='{'red' if red else 'green'}'>{verdict}</span></h1>",
-    ]
+    parts = [f"<h1>Expectations: <span class='{'red' if red else 'green'}'>{verdict}</span></h1>"]
     for outcome in sorted(outcomes, key=lambda one: one.passed):
         word = "green" if outcome.passed else "red"
         parts.append(f"<h2>{escape(outcome.subject)}: <span class='{word}'>{word}</span></h2>")
@@ -35,4 +27,4 @@ def page(outcomes: Sequence[Outcome]) -> str:
                 f"<td>{escape(finding.expected)}<td>{finding.checked:,}<td>{finding.unexpected:,}<td>{examples}"
             )
         parts.append("</table>")
-    return "\n".join([*parts, "</html>\n"])
+    return document("Expectations", "\n".join(parts))
