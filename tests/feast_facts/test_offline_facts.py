@@ -5,6 +5,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import duckdb
+import ibis
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +16,7 @@ from feast.data_format import ParquetFormat
 from feast.data_source import PushMode
 from feast.feature_view import FeatureViewState
 from feast.infra.compute_engines.local.compute import LocalComputeEngine
+from feast.infra.offline_stores import duckdb as duckdb_store
 from feast.repo_config import RepoConfig
 from feast.types import Int64, String
 
@@ -154,6 +157,30 @@ def test_a_push_to_feasts_default_store_rewrites_the_source_under_its_readers(op
     with path.open("rb") as reader:
         store.push("push", pq.read_table(path).to_pandas(), to=PushMode.OFFLINE)
         assert len(reader.read()) == path.stat().st_size, "the reader's own open file has changed under it"
+
+
+def test_feasts_duckdb_store_reads_parquet_on_s3_without_the_sources_endpoint(monkeypatch):
+    """And through an extension, `httpfs`, that DuckDB downloads when it is first needed: here that is forbidden to it.
+
+    Ours reads from any endpoint and downloads nothing: `tests/contracts/test_offline_lake.py`.
+    """
+    source = FileSource(
+        name="source",
+        path="s3://bucket/plays.parquet",
+        file_format=ParquetFormat(),
+        timestamp_field="event_timestamp",
+        s3_endpoint_override="http://127.0.0.1:1",
+    )
+    told = []
+    monkeypatch.setattr(ibis, "read_parquet", lambda *arguments, **named: told.append((arguments, named)))
+    duckdb_store._read_data_source(source, repo_path="")
+    assert told == [(("s3://bucket/plays.parquet",), {})]
+    forbidden = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    with (
+        duckdb.connect(config=forbidden) as connection,
+        pytest.raises(duckdb.Error, match="httpfs"),
+    ):
+        connection.sql("SELECT * FROM read_parquet('s3://bucket/plays.parquet')")
 
 
 def test_our_push_leaves_a_reader_its_whole_old_file(open_store, tmp_path):
