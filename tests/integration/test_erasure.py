@@ -1,12 +1,16 @@
 """Is a person gone from everywhere after an erasure, and everybody else untouched? On a real lake, Redis and stream driver."""
 
+import gzip
 import hashlib
 import io
 import json
+import os
+import tarfile
 import threading
 import time
 import zipfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -102,8 +106,11 @@ class Home:
         """Return every file of the home and every key of Redis that still mentions a person, compressed columns included."""
         word = mentions(user)
         traces = []
-        for key in self.lake.objects.list(""):
-            data = self.lake.objects.get(key)
+        for path in Path(self.lake.root).rglob("*"):
+            if not path.is_file():
+                continue
+            key, data = str(path.relative_to(self.lake.root)), path.read_bytes()
+            data = gzip.decompress(data) if key.startswith("sagemaker/") else data
             if key.endswith(".parquet") and not key.endswith("torn.parquet"):
                 data = str(pq.read_table(io.BytesIO(data)).to_pylist()).encode()
             if word.search(data) or word.search(key.encode()):
@@ -389,6 +396,73 @@ def test_foreign_and_damaged_files_are_named_and_left(home):
     ]
     assert home.lake.objects.get(f"events/date={NOW.date()}/torn.parquet") == b"PAR1 not really"
     assert home.found(PERSON) == ["elsewhere/people.parquet"]
+
+
+def archive(mapping):
+    """Return what a training job leaves: a bundle, and who has which place in it."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w:gz") as packed:
+        for name, data in (("m.tar.gz", b"a bundle"), ("mapping.json", json.dumps(mapping).encode())):
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(data)
+            packed.addfile(member, io.BytesIO(data))
+    return sink.getvalue()
+
+
+def test_what_training_jobs_and_killed_writers_left_goes_too(home):
+    home.processor._lease.release()
+    objects, folder = home.lake.objects, Path(home.lake.root)
+    objects.put("sagemaker/job-1/output/model.tar.gz", archive({"user_ids": [OTHER, PERSON]}))
+    objects.put("sagemaker/job-2/output/model.tar.gz", archive({"user_ids": [OTHER]}))
+    mapping = home.lake.read("mappings/1")
+    killed = home.lake.write("mappings/7", NOW.date(), "killed-before-its-commit", mapping)
+    staged = folder / "served" / ".staged-k1ll3d"
+    staged.write_bytes(PERSON.encode())
+    an_hour_ago = time.time() - 3_600
+    os.utime(staged, (an_hour_ago, an_hour_ago))
+    writing = folder / "served" / ".staged-n0w"
+    writing.write_bytes(b"of a stream that obeys the tombstone already")
+    os.utime(writing, (time.time() + 60, time.time() + 60))
+    receipt = home.erase()
+    assert {path.name for path in folder.rglob(".staged-*")} == {".staged-n0w"}
+    assert list(objects.list("sagemaker/")) == ["sagemaker/job-2/output/model.tar.gz"]
+    assert killed.path not in list(objects.list("mappings/7"))
+    counts = {(one.place, one.what): one.count for one in receipt.removed}
+    assert counts["lake: artifacts of training jobs", "old files deleted or rewritten"] == 1
+    assert counts["lake", "writes that were killed, whoever they were about"] == 1
+    assert receipt.skipped == ()
+    assert home.found(PERSON) == []
+
+
+def test_an_id_that_a_client_wrote_with_escapes_is_found_in_quarantine(home):
+    home.processor._lease.release()
+    home.processor = home.world.processor()
+    escaped = Record("s0", "70", "somebody", to_micros(NOW), b'{"user_id": "\\u0075\\u0031", "type": "?"}')
+    home.batch(1, [escaped])
+    assert home.lake.read("quarantine").num_rows == 3
+    home.processor._lease.release()
+    home.erase()
+    assert home.lake.read("quarantine")["partition_key"].to_pylist() == [OTHER]
+
+
+def test_foreign_files_of_any_kind_are_named_if_they_speak_of_the_person_and_never_touched(home):
+    home.processor._lease.release()
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"member": [PERSON, OTHER]}), sink)
+    foreign = {
+        "crm/members.parquet": sink.getvalue(),
+        "events/notes.csv": f"id,note\n{PERSON},called\n".encode(),
+        "dumps/all.json.gz": gzip.compress(json.dumps([{"id": PERSON}]).encode()),
+        f"letters/{PERSON}.txt": b"dear you",
+        "dumps/torn.csv.gz": b"no gzip",
+        "sagemaker/job-9/output/model.tar.gz": b"no archive",
+    }
+    silent = {"dumps/others.csv": f"{OTHER},{PERSON}0,x{PERSON}\n".encode()}
+    for key, data in (foreign | silent).items():
+        home.lake.objects.put(key, data)
+    receipt = home.erase()
+    assert {line.partition(":")[0] for line in receipt.skipped} == set(foreign)
+    assert {key: home.lake.objects.get(key) for key in foreign | silent} == foreign | silent
 
 
 def test_an_unknown_person_gets_a_receipt_that_says_so_and_a_malformed_id_is_refused(home):

@@ -23,6 +23,7 @@ from stillpoint.errors import CorruptData, ObjectMissing
 from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.lake import COMPRESSION, TABLES, Commit, CommittedFile, Lake, feature_dataset, snapshot_rows
 from stillpoint.model import ModelBundle
+from validation.erasure.beside import foreign, is_ours, job_artifacts, our_datasets, unfinished_writes
 from validation.erasure.rows import about, holds_people, mentions
 
 _THREADS = 8
@@ -41,6 +42,7 @@ class LakeErasure:
     snapshots: set[str] = field(default_factory=set)
     documents: Counter[str] = field(default_factory=Counter)
     skipped: set[str] = field(default_factory=set)
+    unfinished: int = 0
     _commits: int = 0
 
     def supersede(self, *, at: datetime) -> None:
@@ -72,9 +74,9 @@ class LakeErasure:
 
     def purge(self) -> None:
         """Delete every file of ours that still holds the person. Callers make sure that nobody is reading them."""
-        datasets = {file.dataset for commit in self.lake.commits() for file in commit.files}
+        committed = our_datasets(self.lake)
         for key in list(self.lake.objects.list("")):
-            if not key.endswith(".parquet") or key.startswith(SNAPSHOTS):
+            if not key.endswith(".parquet") or key.startswith(SNAPSHOTS) or not is_ours(key, committed):
                 continue
             dataset = key.removeprefix(TABLES).partition("/date=")[0]
             table = self._read(key)
@@ -83,14 +85,22 @@ class LakeErasure:
             mask = about(table, self.user_id)
             if not mask.any():
                 continue
-            if dataset not in datasets:
-                self.skipped.add(f"{key}: holds the person, and is no dataset of this lake")
-            elif key.startswith(TABLES):
+            if key.startswith(TABLES):
                 self.lake.objects.put(key, _parquet(table.filter(pa.array(~mask))))
                 self.files[dataset] += 1
             else:
                 self.lake.objects.delete(key)
                 self.files[dataset] += 1
+
+    def purge_beside(self, *, before: datetime) -> None:
+        """Delete job artifacts that map the person, and writes killed before the erasure began; name what is foreign."""
+        for key in job_artifacts(self.lake, self.user_id):
+            self.lake.objects.delete(key)
+            self.files["artifacts of training jobs"] += 1
+        for path in unfinished_writes(self.lake, before=before):
+            path.unlink(missing_ok=True)
+            self.unfinished += 1
+        self.skipped.update(foreign(self.lake, self.user_id))
 
     def trained_on(self) -> list[str]:
         """Return the keys of models whose snapshot or id mapping holds the person now."""

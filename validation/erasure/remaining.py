@@ -21,9 +21,20 @@ def remaining(settings: Settings, *, now: datetime) -> Iterator[Remaining]:
     yield from _redis(settings)
     if settings.lake.startswith("s3://"):
         yield from _versions(settings)
-    why = "rows that wait on a worker's disk while the lake is away; the person's are dropped when they are written"
-    yield Remaining(place="spools of served logs", why=why)
+    yield from _machines(settings, now)
+
+
+def _machines(settings: Settings, now: datetime) -> Iterator[Remaining]:
+    """Name what lies on disks of machines that this one does not see into."""
+    why = "rows that wait on a worker's disk while the lake is away; the person's are dropped when they are written. Files "
+    yield Remaining(place="spools of served logs", why=f"{why}there that could not be read (*.unreadable) are kept")
     yield Remaining(place="Spark checkpoints", why="hold positions in the event stream, and no event", until=now)
+    why = "shuffled events of the newest micro-batches, until Spark clears them or the stream is started again"
+    yield Remaining(place="Spark's working files (spark.local.dir)", why=why)
+    why = "models and three rows of features as an example of input, without ids: delete runs of the models listed"
+    yield Remaining(place=f"MLflow at {settings.mlflow_tracking_uri}", why=why)
+    why = "exports, pages of `stillpoint validate`, reports of rehearsals and outputs of notebooks: delete them where they are"
+    yield Remaining(place="files that people saved", why=why)
     yield Remaining(place="backups and logs of machines", why="made outside Stillpoint; see their own retention")
 
 

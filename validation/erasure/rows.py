@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from stillpoint.errors import InvalidInput
 
-_WORD = r"A-Za-z0-9_.@+-"
+_WORD = rb"A-Za-z0-9_@+-"
 LONGEST_ID = 256
 
 
@@ -25,8 +25,9 @@ def checked(user_id: str) -> str:
 
 
 def mentions(user_id: str) -> "re.Pattern[bytes]":
-    """Return what finds the id as a whole word in bytes: `u1` is not found in `u10`."""
-    return re.compile(rb"(?<![%b])%b(?![%b])" % (_WORD.encode(), re.escape(user_id.encode()), _WORD.encode()))
+    """Return what finds the id as a whole word in bytes: `u1` is not found in `u10` or `u1.b`, and is at a sentence's end."""
+    before, after = rb"(?<![%b])(?<![%b]\.)" % (_WORD, _WORD), rb"(?!\.?[%b])" % _WORD
+    return re.compile(before + re.escape(user_id.encode()) + after)
 
 
 def holds_people(schema: pa.Schema) -> list[str]:
@@ -43,6 +44,15 @@ def about(table: pa.Table, user_id: str) -> npt.NDArray[np.bool_]:
     if "payload" in table.schema.names:
         word = mentions(user_id)
         found |= np.array(
-            [data is not None and word.search(data) is not None for data in table["payload"].to_pylist()], bool
+            [data is not None and word.search(_unescaped(data)) is not None for data in table["payload"].to_pylist()],
+            bool,
         )
     return found
+
+
+_ESCAPE = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
+
+
+def _unescaped(data: bytes) -> bytes:
+    """Return JSON with the letters and digits that it writes as escapes: `\\u0075` is a `u`."""
+    return _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), data)

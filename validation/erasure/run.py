@@ -89,6 +89,7 @@ def erase(
         sweep("once more, for what was being written")
         progress("old files, snapshots and reports")
         own.purge()
+        own.purge_beside(before=until)
         own.revise_snapshots()
         own.revise_documents()
     progress("receipt")
@@ -137,6 +138,8 @@ def _removed(online: Counter[str], own: LakeErasure) -> Iterator[Removed]:
         yield Removed(place=f"lake: {dataset}", what="old files deleted or rewritten", count=count)
     for folder, count in sorted(own.documents.items()):
         yield Removed(place=f"lake: {folder}", what="documents rewritten", count=count)
+    if own.unfinished:
+        yield Removed(place="lake", what="writes that were killed, whoever they were about", count=own.unfinished)
 
 
 def _wait_for_stream(lake: Lake, key: bytes, clock: Clock, seconds: float, sleep: Callable[[float], None]) -> None:
