@@ -11,8 +11,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError
 
 from stillpoint.errors import CorruptData
 
@@ -111,7 +110,7 @@ def notify(client: Any, notification: Notification) -> int:
 
 
 class Notifications:
-    """Listens to the channel. Survives a Redis that restarts; news sent meanwhile are lost."""
+    """Listens to the channel. Survives a Redis that restarts or refuses the channel; news sent meanwhile are lost."""
 
     def __init__(self, client: Any) -> None:
         """`client` is shared; the subscription takes one connection of its own from it."""
@@ -139,7 +138,7 @@ class Notifications:
                 if message is not None:
                     with contextlib.suppress(ValidationError):
                         return Notification.model_validate_json(message["data"])
-        except (RedisConnectionError, RedisTimeoutError):
+        except RedisError:
             self.close()
             time.sleep(max(0.0, min(0.2, deadline - time.monotonic())))
         return None
@@ -147,6 +146,6 @@ class Notifications:
     def close(self) -> None:
         """Give the connection back."""
         if self._subscription is not None:
-            with contextlib.suppress(RedisConnectionError, RedisTimeoutError):
+            with contextlib.suppressRedisError:
                 self._subscription.close()
             self._subscription = None

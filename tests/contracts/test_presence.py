@@ -106,3 +106,16 @@ def test_a_listener_survives_a_restart_of_redis_and_junk_on_the_channel(redis_fa
         assert notifications.wait(0.3) is None
         assert notify(client, news) == 1
         assert notifications.wait(5) == news
+
+
+def test_a_listener_survives_a_redis_that_refuses_it_the_channel(redis_factory: Any) -> None:
+    server = redis_factory()
+    client = server.client()
+    news = Notification(what="switched", generation=4, release="r0003")
+    client.execute_command("ACL", "SETUSER", "default", "resetchannels")
+    with Notifications(client) as notifications:
+        assert notifications.wait(0.3) is None
+        client.execute_command("ACL", "SETUSER", "default", "allchannels")
+        assert notifications.wait(0.3) is None
+        assert notify(client, news) == 1
+        assert notifications.wait(5) == news

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from inference.following import Following
@@ -18,8 +21,9 @@ from inference.service import Parts, Service
 from inference.tokens import Tokens
 from stillpoint.clock import system_clock
 from stillpoint.lake import Lake
+from stillpoint.local.redis_server import RedisServer
 from stillpoint.objects import LocalObjects
-from stillpoint.presence import WorkerKind
+from stillpoint.presence import WorkerKind, present
 from stillpoint.settings import Settings
 from stillpoint.stores.connection import connect, connect_async
 from stillpoint.stores.reader import AsyncOnlineReader
@@ -39,7 +43,9 @@ def service(made: HandMade, tokens: Tokens | None = None) -> TestClient:
     parts = Parts(
         following=following,
         redis=connect_async(connection),
-        async_reader=lambda loaded: AsyncOnlineReader(connect_async(connection), loaded.plan),
+        async_reader=lambda loaded: AsyncOnlineReader(
+            connect_async(made.settings.connection(loaded.release.colour)), loaded.plan
+        ),
         put_events=lambda payloads: None,
         quarantine=lambda rejected: None,
         explain=lambda recommendation_id, loaded: None,
@@ -162,6 +168,31 @@ def test_recommendations_are_answered_while_redis_is_away_and_recover_by_themsel
         redis_factory(port=port)
         hand_made(made.lake, made.settings, project=made.release.project)
         assert client.post("/v1/recommendations", json=body).json()["source"] == "model"
+
+
+def test_a_service_starts_while_the_redis_of_recommendations_is_away_and_recovers_by_itself(
+    made: HandMade, redis_factory: Any
+) -> None:
+    serving = redis_factory()
+    serving.stop()
+    settings = made.settings.model_copy(update={"redis_serving": SecretStr(serving.connection_string)})
+    body = {"user_id": "u1", "kind": "today"}
+    with service(replace(made, settings=settings)) as client:
+        answer = client.post("/v1/recommendations", json=body)
+        assert (answer.status_code, answer.json()["source"]) == (200, "fallback")
+        assert (client.get("/healthz").status_code, client.get("/readyz").status_code) == (200, 503)
+        serving.restart()
+        assert client.post("/v1/recommendations", json=body).json()["source"] == "model"
+        assert client.get("/readyz").status_code == 200
+        until_beating(serving)
+
+
+def until_beating(serving: RedisServer, seconds: float = 10.0) -> None:
+    """Wait until the service that came up without this Redis is in its list of workers."""
+    client, end = connect(serving.connection_string), time.monotonic() + seconds
+    while not present(client):
+        assert time.monotonic() < end, "the service does not beat"
+        time.sleep(0.05)
 
 
 def test_more_entities_or_events_than_allowed_are_refused(client: TestClient) -> None:
