@@ -146,6 +146,6 @@ class Notifications:
     def close(self) -> None:
         """Give the connection back."""
         if self._subscription is not None:
-            with contextlib.suppressRedisError:
+            with contextlib.suppress(RedisError):
                 self._subscription.close()
             self._subscription = None
