@@ -106,3 +106,5 @@ class Spool:
             os.close(descriptor)
             return
         self._locks[folder] = descriptor
+        for path in folder.glob("*.unfinished"):
+            path.unlink()  # of a process that was killed while it wrote: nobody can read it, nor take people out of it

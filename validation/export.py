@@ -26,6 +26,7 @@ from stillpoint.stores.answer import Mode
 from stillpoint.stores.connection import connect, told
 from stillpoint.stores.plan import ReadPlan
 from stillpoint.stores.reader import OnlineReader
+from validation.erasure.beside import foreign
 from validation.erasure.rows import about, checked, holds_people
 
 _README = """What Stillpoint knows of one person, as of {at:%Y-%m-%d %H:%M:%S} UTC.
@@ -35,6 +36,7 @@ stored.json       recommendations that wait, contents finished lately, when you 
 lake/             one file per kind of record: what you did, what was computed from it, what was shown to you
 snapshots/        rows of training sets
 unreadable.txt    only if there are any: damaged files, in which more of yours may lie
+elsewhere.txt     only if there are any: files beside these that are not Stillpoint's and speak of you
 Times are in UTC. A value that is not known is null.
 """
 
@@ -63,6 +65,10 @@ def export(settings: Settings, lake: Lake, user_id: str, target: Path, *, now: d
         if unreadable:
             counts["unreadable files"] = len(unreadable)
             archive.writestr("unreadable.txt", "".join(f"{line}\n" for line in unreadable))
+        elsewhere = list(foreign(lake, user_id))
+        if elsewhere:
+            counts["foreign files"] = len(elsewhere)
+            archive.writestr("elsewhere.txt", "".join(f"{line}\n" for line in elsewhere))
     write_whole(target, sink.getvalue(), mode=0o600)
     return counts
 

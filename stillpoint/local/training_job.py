@@ -8,6 +8,7 @@ becomes `model.tar.gz` below `S3OutputPath` (without a store: a file); what it s
 
 import json
 import os
+import shutil
 import sys
 import tarfile
 import time
@@ -25,7 +26,20 @@ Document = dict[str, Any]
 def run_training_job(
     job: Document, folder: Path, starter: Starter, fetch_all: FetchAll, store: Store | None
 ) -> Document:
-    """Run the job to its end and return the fields of its description that changed."""
+    """Run the job to its end and return the fields of its description that changed.
+
+    As with SageMaker's machines, nothing of its data is left here afterwards; without a store the artifact is.
+    """
+    try:
+        return _run(job, folder, starter, fetch_all, store)
+    finally:
+        for own in (folder / "input" / "data", folder / "model"):
+            shutil.rmtree(own, ignore_errors=True)
+        if store is not None:
+            (folder / "output" / "model.tar.gz").unlink(missing_ok=True)
+
+
+def _run(job: Document, folder: Path, starter: Starter, fetch_all: FetchAll, store: Store | None) -> Document:
     entry = job.get("AlgorithmSpecification", {}).get("ContainerEntrypoint")
     if not entry:
         return _failed("AlgorithmSpecification.ContainerEntrypoint names no program; the stand-in runs no images")

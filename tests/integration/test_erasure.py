@@ -445,7 +445,7 @@ def test_an_id_that_a_client_wrote_with_escapes_is_found_in_quarantine(home):
     assert home.lake.read("quarantine")["partition_key"].to_pylist() == [OTHER]
 
 
-def test_foreign_files_of_any_kind_are_named_if_they_speak_of_the_person_and_never_touched(home):
+def test_foreign_files_of_any_kind_are_named_if_they_speak_of_the_person_and_never_touched(home, tmp_path):
     home.processor._lease.release()
     sink = io.BytesIO()
     pq.write_table(pa.table({"member": [PERSON, OTHER]}), sink)
@@ -460,6 +460,10 @@ def test_foreign_files_of_any_kind_are_named_if_they_speak_of_the_person_and_nev
     silent = {"dumps/others.csv": f"{OTHER},{PERSON}0,x{PERSON}\n".encode()}
     for key, data in (foreign | silent).items():
         home.lake.objects.put(key, data)
+    counts = export(home.settings, home.lake, PERSON, tmp_path / "mine.zip", now=NOW)
+    assert counts["foreign files"] == len(foreign)
+    with zipfile.ZipFile(tmp_path / "mine.zip") as mine:
+        assert "crm/members.parquet: holds the person" in mine.read("elsewhere.txt").decode()
     receipt = home.erase()
     assert {line.partition(":")[0] for line in receipt.skipped} == set(foreign)
     assert {key: home.lake.objects.get(key) for key in foreign | silent} == foreign | silent

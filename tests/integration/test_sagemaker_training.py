@@ -40,6 +40,7 @@ class Site:
     settings: Settings
     client: Any
     runtime: Any
+    machines: Path
 
     @property
     def snapshot_id(self) -> str:
@@ -71,8 +72,9 @@ def site(aws: AwsServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         "aws_access_key_id": "test",
         "aws_secret_access_key": "test",
     }
+    machines = tmp_path_factory.mktemp("sagemaker")
     control = ControlPlane(
-        tmp_path_factory.mktemp("sagemaker"),
+        machines,
         fetch_with(s3),
         [sys.executable, "-m", "inference.model_server"],
         fetch_all=fetch_all_with(arguments),
@@ -84,7 +86,13 @@ def site(aws: AwsServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     settings = Settings(
         _env_file=None, lake=lake.root, aws_endpoint_url=aws.endpoint_url, sagemaker_endpoint_url=server.endpoint_url
     )
-    yield Site(world, settings, boto3.client("sagemaker", **sagemaker), boto3.client("sagemaker-runtime", **sagemaker))
+    yield Site(
+        world,
+        settings,
+        boto3.client("sagemaker", **sagemaker),
+        boto3.client("sagemaker-runtime", **sagemaker),
+        machines,
+    )
     server.stop()
 
 
@@ -119,6 +127,8 @@ def test_job_trains_the_same_model_as_the_command_on_this_machine(site: Site) ->
     assert lake.objects.get(report_key(trained.bundle.sha256)) == trained.evaluation.model_dump_json(indent=1).encode()
     assert collect(lake, lake.objects.get(f"{ARTIFACTS}/good/output/model.tar.gz")) == key
     assert keep(lake, trained, cutoff=site.world.snapshot.manifest.cutoff) == key
+    left = [path.name for path in (site.machines / "training" / "good").rglob("*") if path.is_file()]
+    assert sorted(left) == ["hyperparameters.json", "training.log"], "nobody's rows or ids stay on the machine"
 
 
 def test_reason_of_a_training_that_fails_reaches_who_started_it(site: Site) -> None:

@@ -135,9 +135,12 @@ def test_a_stop_while_the_lake_is_away_loses_nothing(store: Failing, tmp_path: P
         made.add(prediction(number))
     made.close()
     assert (made.lost, served(store)) == (0, [])
+    (folder,) = (tmp_path / "spool").iterdir()
+    (folder / "00000099.unfinished").write_bytes(b"half a batch of a process that was killed")
     store.away = False
     log(store, tmp_path / "spool").close()
     assert len(served(store)) == len(set(served(store))) == 30
+    assert list((tmp_path / "spool").rglob("*")) == [], "nothing stays that an erasure could not reach"
 
 
 def test_a_batch_whose_commit_succeeded_though_the_answer_was_lost_is_not_written_twice(
