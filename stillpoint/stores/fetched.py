@@ -17,7 +17,7 @@ from stillpoint.stores.layout import decode_created, decode_time
 from stillpoint.stores.query import Group
 from stillpoint.stores.values_columns import VECTORISED, decode_numbers, decode_times, decode_vectors
 from stillpoint.stores.values_few import FEW, QUICK, decode_few
-from stillpoint.stores.values_python import decode_value
+from stillpoint.stores.values_python import decode_declared, decode_value
 from stillpoint.stores.values_types import ValueType
 
 Number = TypeVar("Number", bound=np.generic)
@@ -154,12 +154,14 @@ class Fetched:
 
     def _alone(self, place: int) -> list[Any]:
         type = self.group.columns[place].type
+        decode = decode_declared if self.mode is Mode.ENFORCE else decode_value
+        stored = self.stored(place)
         try:
-            return [decode_value(stored, type) if stored else None for stored in self.stored(place)]
+            return [decode(data, type) if data else None for data in stored]
         except UNREADABLE:
-            for key, stored in zip(self.keys, self.stored(place), strict=True):
+            for key, data in zip(self.keys, stored, strict=True):
                 try:
-                    decode_value(stored, type)
+                    decode(data, type)
                 except UNREADABLE as error:
                     raise self._corrupt(place, key, str(error)) from None
             raise

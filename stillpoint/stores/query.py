@@ -56,6 +56,9 @@ class Group:
     whole: WholeHash
     compact: bool | None = None
 
+    def needs(self, names: Sequence[str]) -> bool:
+        return any(name in names for _, name in self.keys)
+
     def learn(self, encoding: Any) -> None:
         """Remember what Redis answered to `OBJECT ENCODING`; None is a key that is not there, and teaches nothing."""
         if encoding is not None:

@@ -14,6 +14,7 @@ from stillpoint.stores.columns import OnlineColumns
 from stillpoint.stores.connection import explain
 from stillpoint.stores.connection_pipeline import Command, pack, send, send_async
 from stillpoint.stores.fetched import Fetched
+from stillpoint.stores.layout import describe_key
 from stillpoint.stores.layout_keys import encode_key_values, join_keys
 from stillpoint.stores.plan import ReadPlan, Selection, sentinel_key
 from stillpoint.stores.query import WORTH_WHOLE, Group, Query, compile_query
@@ -97,9 +98,10 @@ class _Reader:
     def _finish(self, prepared: _Prepared, replies: list[Any], now_us: int, mode: Mode) -> OnlineColumns:
         for group, _ in reversed(prepared.encodings):
             group.learn(replies.pop())
-        for reply in replies:
+        for command, reply in zip(prepared.commands, replies, strict=False):
             if isinstance(reply, Exception):
-                raise explain(reply, self._client)
+                found = explain(reply, self._client)
+                raise type(found)(f"{found}; asked was for {describe_key(command.key)}")
         sentinel = None
         if self._sentinel is not None:
             version, complete = replies.pop()
@@ -163,9 +165,10 @@ class AsyncOnlineReader(_Reader):
 def _rows(query: Query, entities: Mapping[str, Sequence[Any]]) -> int:
     missing = [name for name in query.join_keys if name not in entities]
     if missing:
+        views = [view.shown_as for group in query.groups for view in group.views if group.needs(missing)]
         raise InvalidInput(
-            f"join key {', '.join(sorted(missing))} is missing; given were {', '.join(entities) or 'none'}; "
-            "give a list of values for each join key"
+            f"view {', '.join(views)}: join key {', '.join(sorted(missing))} is missing; given were "
+            f"{', '.join(entities) or 'none'}; give a list of values for each join key"
         )
     lengths = {name: len(values) for name, values in entities.items()}
     if len(set(lengths.values())) > 1:

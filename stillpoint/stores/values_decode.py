@@ -21,6 +21,9 @@ from stillpoint.stores.values_types import (
     element_type,
 )
 
+_BROKEN = (ValueError, LookupError, struct.error, TypeError, AttributeError, ArithmeticError, OSError)
+"""What bytes that are no value lead to, besides maps in maps without end."""
+
 
 def read_value(data: bytes) -> tuple[ValueType, Any] | None:
     """Parse a stored value into its type and raw content, or None for null.
@@ -40,7 +43,7 @@ def read_value(data: bytes) -> tuple[ValueType, Any] | None:
             elif number in TYPE_OF_FIELD:
                 type = TYPE_OF_FIELD[number]
                 found = (type, _read_raw(type, content))
-    except (ValueError, IndexError, struct.error, TypeError, AttributeError) as error:
+    except (*_BROKEN, RecursionError) as error:
         raise CorruptData(f"{data[:40]!r} is not a serialized feature value: {error}") from None
     return found
 

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from stillpoint.errors import CorruptData
 from stillpoint.stores.values_decode import read_value, time_of
-from stillpoint.stores.values_types import NULL_TIMESTAMP, ValueType
+from stillpoint.stores.values_types import FIELD_NUMBERS, NULL_TIMESTAMP, ValueType
 
 
 def to_python(type: ValueType, raw: Any) -> Any:
@@ -20,14 +21,39 @@ def to_python(type: ValueType, raw: Any) -> Any:
 
 
 def decode_value(data: bytes | None, declared: ValueType | None = None) -> Any:
-    """Return the Python value of stored bytes, None for null; `declared` is the feature's type in the registry."""
+    """Return the Python value of stored bytes, None for null; `declared` is the feature's type in the registry.
+
+    Raises:
+        CorruptData: the bytes are not a serialized value. One of another type than declared is returned, as by Feast.
+    """
     parsed = read_value(data) if data else None
     if parsed is None:
         return None
     type, raw = parsed
-    if declared is not None and type is not declared and type in _STRINGS and declared.removeprefix("TIME_") in _UUIDS:
-        type = declared  # written as text by an old Feast
+    if declared is not None and _was_text(type, declared):
+        type = declared
     return to_python(type, raw)
+
+
+def decode_declared(data: bytes | None, declared: ValueType) -> Any:
+    """Do what `decode_value` does, and refuse a value of another type than declared.
+
+    Raises:
+        CorruptData: the bytes are not a serialized value of the type.
+    """
+    parsed = read_value(data) if data else None
+    if (
+        parsed is not None
+        and FIELD_NUMBERS[parsed[0]] != FIELD_NUMBERS[declared]
+        and not _was_text(parsed[0], declared)
+    ):
+        raise CorruptData(f"the stored bytes hold {parsed[0]}; expected {declared}")
+    return decode_value(data, declared)
+
+
+def _was_text(type: ValueType, declared: ValueType) -> bool:
+    """Say whether an old Feast wrote a UUID, or several, as text."""
+    return type in _STRINGS and declared.removeprefix("TIME_") in _UUIDS
 
 
 def _json(text: str) -> Any:

@@ -20,6 +20,7 @@ from stillpoint.stores.layout_keys import encode_keys
 from stillpoint.stores.values_columns import encode_column
 from stillpoint.stores.writer_bulk import bulk_rows
 from stillpoint.stores.writer_calls import SCRIPT, Call, ListedRows, PackedRows, script_calls
+from stillpoint.stores.wrong_value import wrong_value
 
 EVENT_TIMESTAMP = "event_timestamp"
 CREATED_TIMESTAMP = "created_timestamp"
@@ -75,8 +76,8 @@ def encode_rows(layout: ViewLayout, table: Any, project: str) -> EncodedRows:
     for column in layout.features:
         try:
             values.append(encode_column(column.type, table.column(column.name)))
-        except InvalidInput as error:
-            raise InvalidInput(f"feature {layout.name}:{column.name}: {error}") from None
+        except InvalidInput:
+            raise wrong_value(layout, column, table, project) from None
     return EncodedRows(keys, events, created, values)
 
 

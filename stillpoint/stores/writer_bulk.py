@@ -22,6 +22,7 @@ from stillpoint.stores.layout_keys import encode_keys
 from stillpoint.stores.values_columns import encode_column
 from stillpoint.stores.values_encode import varint
 from stillpoint.stores.values_types import FIELD_NUMBERS, KEY_TYPES, ValueType
+from stillpoint.stores.wrong_value import wrong_value
 
 Block = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -71,8 +72,8 @@ def bulk_rows(
     for column in layout.features:
         try:
             columns.append(bulk_column(column.type, table.column(column.name)))
-        except InvalidInput as error:
-            raise InvalidInput(f"feature {layout.name}:{column.name}: {error}") from None
+        except InvalidInput:
+            raise wrong_value(layout, column, table, project) from None
     return BulkRows(keys, _joined(_bulk(keys)), _joined([part for column in columns for part in column]))
 
 

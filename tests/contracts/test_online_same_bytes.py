@@ -164,7 +164,7 @@ def test_many_rows_at_once_are_the_bytes_of_each_row_alone(case: Any) -> None:
     ("column", "values", "told"),
     [
         ("k0", [None, *["u"] * (ROWS - 1)], "view view: join key k0 of row 0 is null; expected STRING"),
-        ("f0", ["text"] * ROWS, "feature view:f0: expected DOUBLE, found string"),
+        ("f0", ["text"] * ROWS, "feature view:f0, entity k0=u0, row 0: expected DOUBLE, found string"),
         ("event_timestamp", [None] * ROWS, "view view: event_timestamp of row 0 is null"),
     ],
 )
