@@ -14,7 +14,7 @@ from release.canaries import read as read_canaries
 from release.check import side
 from release.ranking import known, rank
 from release.rehearsal.judge import Answer, Made, Scores, Verdict, judge
-from release.rehearsal.load import Load
+from release.rehearsal.load_process import LoadProcess
 from release.rehearsal.plan import Fault, Flip
 from release.states import rollback_target
 from release.switch import Switched, roll_back, switch
@@ -73,14 +73,14 @@ def rehearse(tools: Tools, url: str, flips: Sequence[Flip], *, seed: int, rate: 
     made, expected = what_is_right(tools, pair)
     users = sorted({user for people in expected.values() for user in people})
     moves: list[Moved] = []
-    with Load(url, users, rate=rate, token=token, threads=threads) as load:
+    with LoadProcess(url, users, rate=rate, token=token, threads=threads) as load:
         time.sleep(warm_seconds)
         for flip in flips:
             time.sleep(flip.pause_seconds)
             began = load.now()
             breaks(flip.fault)
             with disturbed(tools, flip.fault) as hands:
-                done = _move(hands, pair)
+                done = move(hands, pair)
             moves.append(_moved(flip, done, began, load.now()))
             tools.progress(f"move {flip.number} of {len(flips)}: {done.release.id} with {flip.fault}")
         time.sleep(warm_seconds)
@@ -113,7 +113,8 @@ def two_releases(tools: Tools) -> tuple[str, str]:
     return live.release, rollback_target(tools.book) or others[-1]
 
 
-def _move(tools: Tools, pair: tuple[str, str]) -> Switched:
+def move(tools: Tools, pair: tuple[str, str]) -> Switched:
+    """Make the other one of two releases live: by a rollback where it is the rollback target, else by a switch."""
     live = tools.book.live()
     other = pair[1] if live is not None and live.release == pair[0] else pair[0]
     if rollback_target(tools.book) == other:

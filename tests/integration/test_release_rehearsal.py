@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -20,9 +19,8 @@ from release.gate import Thresholds
 from release.prepare import prepare
 from release.rehearsal.plan import Fault, plan_flips
 from release.rehearsal.report import plot, text
-from release.rehearsal.run import Rehearsed, break_servers, rehearse
-from release.retire import retire
-from release.switch import roll_back, switch
+from release.rehearsal.run import break_servers, rehearse
+from release.switch import switch
 from release.tools import Tools
 from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.lake import Lake, feature_columns
@@ -33,7 +31,13 @@ from stillpoint.stores.layout import ViewLayout
 from stillpoint.stores.writer import OnlineWriter
 from tests.release_world import USERS, World, tools_for
 
-RELAXED = Thresholds(latency_p99_ms=1000, digest_pause_seconds=0.05, daily_age_hours=72, latency_reads=20)
+RELAXED = Thresholds(
+    latency_p99_ms=1000,
+    digest_pause_seconds=0.05,
+    daily_age_hours=72,
+    latency_reads=20,
+    served_unexplained=1_000_000,  # rows made by hand: no events explain them
+)
 
 
 @pytest.fixture
@@ -149,46 +153,27 @@ def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_secon
     OnlineWriter(tools.online(live.colour), live.project).write(ViewLayout.of(USER_SEQUENCE), table)
     with service(tools, workers=1) as (url, _):
         found, _ = rehearse(tools, url, [], seed=7, rate=40, breaks=break_servers(tools), warm_seconds=1.0)
-    assert found.verdict.wrong_user > 10
+    assert found.verdict.wrong_user >= 3
+    assert found.verdict.wrong_user > found.verdict.requests / 4
     assert found.verdict.mixed == found.verdict.failed == 0
     assert "got what is" in found.verdict.examples[0]
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
-def test_twenty_cycles_and_eighty_more_moves_at_two_hundred_requests_a_second(
-    tools: Tools, capsys: pytest.CaptureFixture[str]
-) -> None:
-    world = bring_up(tools)
-    rehearsals = []
+@pytest.mark.timeout(1200)
+def test_eighty_moves_at_two_hundred_requests_a_second(tools: Tools, capsys: pytest.CaptureFixture[str]) -> None:
+    bring_up(tools)
     with service(tools, workers=2) as (url, pid):
-        for cycle in range(20):
-            found, _ = rehearse(
-                tools, url, plan_flips(seed=cycle, flips=4), seed=cycle, rate=200, breaks=break_servers(tools, [pid])
-            )
-            assert found.verdict.passed, text(found)
-            assert all(move.switch_seconds < 1 for move in found.moves), text(found)
-            rehearsals.append(found)
-            retire(tools, why="make room")
-            fresh = prepare(tools, world.wanted(1 + cycle % 2))
-            assert check(tools, fresh.id, thresholds=RELAXED).passed
-            switch(tools, fresh.id, why="cycle")
-            roll_back(tools, why="cycle")
-            switch(tools, fresh.id, why="cycle")
+        found, _ = rehearse(
+            tools,
+            url,
+            plan_flips(seed=1, flips=80),
+            seed=1,
+            rate=200,
+            breaks=break_servers(tools, [pid]),
+            warm_seconds=20,
+        )
     with capsys.disabled():
-        print(f"\n{summary(rehearsals)}")
-
-
-def summary(rehearsals: list[Rehearsed]) -> str:
-    """Return the sums of many rehearsals, and the medians of their 99th percentiles."""
-    verdicts = [one.verdict for one in rehearsals]
-    sums = {name: sum(getattr(one, name) for one in verdicts) for name in ("requests", "failed", "mixed", "wrong_user")}
-    moves = [move.switch_seconds for one in rehearsals for move in one.moves]
-    ninety_ninth = {
-        phase: statistics.median(one.latency[phase]["p99"] for one in rehearsals if phase in one.latency)
-        for phase in ("before", "during", "between", "after")
-    }
-    return (
-        f"{sums}; {len(moves)} moves, longest {max(moves):.3f} s, median {statistics.median(moves):.3f} s; "
-        f"median of p99 in ms: {', '.join(f'{phase} {value:.1f}' for phase, value in ninety_ninth.items())}"
-    )
+        print(f"\n{text(found)}")
+    assert found.verdict.passed, text(found)
+    assert all(move.switch_seconds < 1 for move in found.moves), text(found)
