@@ -1,11 +1,13 @@
 """How many jobs a second does a queue worker do, and how long from an event to its stored recommendation?
 
-    python benchmarks/worker.py [--jobs N] [--processes 1,2] [--seconds N] [--rate N]
+    python benchmarks/worker.py [--jobs N] [--processes 1,2] [--seconds N] [--rate N] [--asks N]
+    python benchmarks/worker.py --jobs 0     only the path from event to stored recommendation
 
 Queue and lake by the AWS stand-in, a real Redis, 300 contents ranked in process. First a full queue drained by worker processes,
-beside a consumer that only receives and deletes: what the stand-in itself allows. Then the whole path under a steady rate of events:
-Kinesis (held to its limits), the Spark receiver, the queue, one worker process; by stage. `--seconds 0` leaves that out. Last,
-the cold import of the Lambda handler. Prints tables and one JSON line; asserts nothing.
+beside a consumer that only receives and deletes: what the stand-in itself allows; `--jobs 0` leaves that out. Then the whole path
+under a steady rate of events: Kinesis (held to its limits), the Spark receiver, the queue, one worker process, by stage; beside it
+one process of the HTTP service, asked for predictions `--asks` times a second, and afterwards for what was stored. `--seconds 0`
+leaves that out. Last, the cold import of the Lambda handler. Prints tables and one JSON line; asserts nothing.
 """
 
 import argparse
@@ -17,12 +19,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ranking import hand_made
+from recommendations import ServiceProcess, constant
 from stream import limiting_proxy, send, settings_for
 
 from ingestion.process_batch import BatchReport
@@ -77,15 +82,20 @@ while True:
 """
 
 
+def variables(settings: Settings) -> dict[str, str]:
+    """Return this process's environment with all settings."""
+    values = {f"STILLPOINT_{name.upper()}": str(value) for name, value in settings if value is not None}
+    for name in ("redis_green", "redis_blue", "redis_serving", "redis_state", "redis_sandbox", "erasure_key"):
+        values[f"STILLPOINT_{name.upper()}"] = getattr(settings, name).get_secret_value()
+    return os.environ | values
+
+
 class Worker:
     """A worker process; `stop` returns what it measured."""
 
     def __init__(self, settings: Settings) -> None:
-        values = {f"STILLPOINT_{name.upper()}": str(value) for name, value in settings if value is not None}
-        for name in ("redis_green", "redis_blue", "redis_serving", "redis_state", "redis_sandbox", "erasure_key"):
-            values[f"STILLPOINT_{name.upper()}"] = getattr(settings, name).get_secret_value()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", WORK], env=os.environ | values, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", WORK], env=variables(settings), stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         self._process.stdout.readline()
@@ -161,8 +171,8 @@ def nothing_but_the_queue(settings: Settings, queue: Queue, jobs: int, users: in
     return {"processes": 1, "messages_per_second": round(rate)}
 
 
-def whole_path(settings: Settings, queue: Queue, rate: float, seconds: float, users: int) -> dict[str, Any]:
-    """Run the receiver in this process and a worker in its own, while events are sent by a third."""
+def whole_path(settings: Settings, queue: Queue, rate: float, seconds: float, users: int, asks: int) -> dict[str, Any]:
+    """Run the receiver in this process, a worker and the service in their own, while events are sent by a fourth."""
     lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
     views = tuple(view.name for view in STREAMED_VIEWS)
     write_control(lake.objects, tuple(Target(colour=c, project=f"bench_{c}", views=views) for c in Colour))
@@ -183,11 +193,19 @@ def whole_path(settings: Settings, queue: Queue, rate: float, seconds: float, us
         queue.wait(60) if not records else None
         queue.sqs.purge_queue(QueueUrl=queue.url)
         worker = Worker(settings)
+        service = ServiceProcess(settings.home, variables(settings), "--workers", "1")
         records.clear()
-        send(settings, rate, seconds, users)
-        wait_for(records, int(rate * seconds))
-        queue.wait(60)
-        found = worker.stop()
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(constant, service, asks, seconds, users, settings.home) if asks else None
+                send(settings, rate, seconds, users)
+                wait_for(records, int(rate * seconds))
+                queue.wait(60)
+                latencies = None if asked is None else asked.result()
+            sources = Counter(pulled(service, f"u{user}") for user in range(min(users, 200)))
+        finally:
+            found = worker.stop()
+            service.stop()
     finally:
         supervisor.stop()
         thread.join()
@@ -200,7 +218,26 @@ def whole_path(settings: Settings, queue: Queue, rate: float, seconds: float, us
         p50, p95, p99 = (float(np.quantile(taken, share)) for share in (0.5, 0.95, 0.99))
         table[name] = {"p50": round(p50, 3), "p95": round(p95, 3), "p99": round(p99, 3)}
         print(f"  {name:<18} p50 {p50:6.3f}   p95 {p95:6.3f}   p99 {p99:6.3f}")
-    return {"rate": rate, "jobs": len(found["stages"]["whole"]), "stages": table}
+    if latencies is not None:
+        print(
+            f"beside it, POST /v1/recommendations at {asks}/s: p50 {latencies['p50']:.1f} ms, p99 {latencies['p99']:.1f} ms; "
+            f"{latencies['statuses']}"
+        )
+    print(f"pulled afterwards, of {sources.total()} users: {dict(sources)}")
+    return {
+        "rate": rate,
+        "jobs": len(found["stages"]["whole"]),
+        "stages": table,
+        "asks": asks,
+        "service": latencies,
+        "pulled": dict(sources),
+    }
+
+
+def pulled(service: ServiceProcess, user_id: str) -> str:
+    """Return where the service has a user's recommendation from."""
+    answer = service.http.get(f"/v1/users/{user_id}/recommendations?kinds=today").raise_for_status().json()
+    return str(answer["recommendations"]["today"]["source"])
 
 
 def wait_for(records: list[int], count: int, seconds: float = 300) -> None:
@@ -232,6 +269,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--rate", type=float, default=500)
     parser.add_argument("--users", type=int, default=2_000)
+    parser.add_argument("--asks", type=int, default=20)
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     aws, redis = AwsServer(folder / "aws"), RedisServer(folder / "redis", options={"hash-max-listpack-value": "1200"})
@@ -243,13 +281,16 @@ def main() -> None:
         made = hand_made().hand_made(lake, settings, project="bench_green", count=CONTENTS, users=arguments.users)
         made.point()
         queue = Queue(settings, aws)
-        result["queue_alone"] = nothing_but_the_queue(settings, queue, arguments.jobs, arguments.users)
-        result["drained"] = [
-            drained(settings, queue, arguments.jobs, int(count), arguments.users)
-            for count in arguments.processes.split(",")
-        ]
+        if arguments.jobs:
+            result["queue_alone"] = nothing_but_the_queue(settings, queue, arguments.jobs, arguments.users)
+            result["drained"] = [
+                drained(settings, queue, arguments.jobs, int(count), arguments.users)
+                for count in arguments.processes.split(",")
+            ]
         if arguments.seconds:
-            result["whole_path"] = whole_path(settings, queue, arguments.rate, arguments.seconds, arguments.users)
+            result["whole_path"] = whole_path(
+                settings, queue, arguments.rate, arguments.seconds, arguments.users, arguments.asks
+            )
         result["lambda_import_seconds"] = cold_import()
     finally:
         aws.stop()
