@@ -26,6 +26,10 @@ from stillpoint.features.declarations import BOUNCE_POSITION_SECONDS, USER_SEQUE
 from stillpoint.lake import Commit, DateRange, Lake, commit_key, feature_columns, feature_dataset
 
 FACTORS = 16
+THREADS = 2
+"""Each user's and each content's factors are solved for alone, so that bits do not depend on this number."""
+MANY_PLAYS = 50_000
+"""Fewer are fitted in one thread, since waiting for each other would take longer."""
 _TYPES = (EventType.CONTENT_START, EventType.CONTENT_EXIT, EventType.CONTENT_COMPLETE)
 
 
@@ -102,7 +106,12 @@ def fit(plays: pl.DataFrame, *, mapping_version: int, seed: int) -> Factors:
         from implicit.cpu.als import AlternatingLeastSquares
 
         model = AlternatingLeastSquares(
-            factors=FACTORS, regularization=4.0, alpha=2.0, iterations=12, num_threads=1, random_state=seed
+            factors=FACTORS,
+            regularization=4.0,
+            alpha=2.0,
+            iterations=12,
+            num_threads=THREADS if len(plays) >= MANY_PLAYS else 1,
+            random_state=seed,
         )
         model.fit(matrix, show_progress=False)
     return Factors(

@@ -32,7 +32,10 @@ class Estimate(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """Rows to judge by, as arrays of equal length: which list, whose, which content, and whether it was a success."""
+    """Rows to judge by, as arrays of equal length: which list, whose, which content, and whether it was a success.
+
+    Ids may be of any type that has an order; numbers are compared much faster than texts (`codes`).
+    """
 
     list_id: np.ndarray
     user: np.ndarray
@@ -48,6 +51,11 @@ class ListScores:
     list_id: np.ndarray
     recall: np.ndarray
     ndcg: np.ndarray
+
+
+def codes(ids: np.ndarray) -> np.ndarray:
+    """Return numbers that are equal and ordered as the ids are."""
+    return np.unique(ids, return_inverse=True)[1]
 
 
 def score_lists(rows: Judged, scores: np.ndarray, *, k: int) -> ListScores:
@@ -76,17 +84,27 @@ def score_lists(rows: Judged, scores: np.ndarray, *, k: int) -> ListScores:
     )
 
 
-def estimate(values: np.ndarray, users: np.ndarray, *, seed: int) -> Estimate:
-    """Return the mean of per-list values with its interval. NaN throughout when there is no list."""
-    if not len(values):
-        return Estimate(value=np.nan, low=np.nan, high=np.nan, lists=0)
-    _, owner = np.unique(users, return_inverse=True)
-    sums, counts = np.bincount(owner, values), np.bincount(owner)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), DRAWS)
-    means = (weights @ sums) / np.maximum(weights @ counts, 1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Estimate(value=float(values.mean()), low=float(low), high=float(high), lists=len(values))
+class Draws:
+    """Users drawn with replacement, once for all values that are known of the same lists."""
+
+    def __init__(self, users: np.ndarray, *, seed: int) -> None:
+        """`users` are the owners of the lists. The same users and seed give the same draws."""
+        self._lists = len(users)
+        if not self._lists:
+            return
+        _, self._owner = np.unique(users, return_inverse=True)
+        counts = np.bincount(self._owner)
+        drawn = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), DRAWS)
+        self._weights = drawn.astype(np.float64)
+        self._drawn_lists = np.maximum(self._weights @ counts, 1)
+
+    def estimate(self, values: np.ndarray) -> Estimate:
+        """Return the mean of per-list values with its interval. NaN throughout when there is no list."""
+        if not self._lists:
+            return Estimate(value=np.nan, low=np.nan, high=np.nan, lists=0)
+        means = (self._weights @ np.bincount(self._owner, values)) / self._drawn_lists
+        low, high = np.quantile(means, [0.025, 0.975])
+        return Estimate(value=float(values.mean()), low=float(low), high=float(high), lists=self._lists)
 
 
 def compare(
@@ -100,12 +118,13 @@ def compare(
     reference = next(iter(scored.values()))
     result: dict[str, dict[str, dict[str, Estimate]]] = {}
     for group, mask in {"all": np.ones(len(rows.label), dtype=bool), **groups}.items():
-        inside = np.isin(reference.list_id, np.unique(rows.list_id[mask]))
+        inside = np.isin(reference.list_id, rows.list_id[mask])
+        draws = Draws(reference.user[inside], seed=seed)
         result[group] = {
             name: {
-                f"recall@{k}": estimate(found.recall[inside], found.user[inside], seed=seed),
-                f"ndcg@{k}": estimate(found.ndcg[inside], found.user[inside], seed=seed),
-                "ndcg_lift": estimate((found.ndcg - reference.ndcg)[inside], found.user[inside], seed=seed),
+                f"recall@{k}": draws.estimate(found.recall[inside]),
+                f"ndcg@{k}": draws.estimate(found.ndcg[inside]),
+                "ndcg_lift": draws.estimate((found.ndcg - reference.ndcg)[inside]),
             }
             for name, found in scored.items()
         }
@@ -135,4 +154,4 @@ def coverage(rows: Judged, scores: np.ndarray, *, k: int) -> float:
 
 def _tie_breaker(content: np.ndarray) -> np.ndarray:
     """Return an order of contents that has nothing to do with the order in which they were shown."""
-    return np.unique(content, return_inverse=True)[1]
+    return codes(content)

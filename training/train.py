@@ -18,7 +18,7 @@ from stillpoint.errors import InvalidInput
 from stillpoint.lake import Lake
 from stillpoint.model import ModelBundle, ModelManifest
 from training import collaborative, ranker
-from training.evaluate import Estimate, Judged, calibration_error, compare, coverage
+from training.evaluate import Estimate, Judged, calibration_error, codes, compare, coverage
 from training.kept_snapshot import Snapshot
 from training.snapshot import definitions_sha256
 
@@ -173,9 +173,9 @@ def _evaluate(
 ) -> Evaluation:
     test = snapshot.rows.filter(pa.array(split.test))
     judged = Judged(
-        list_id=test["recommendation_id"].to_numpy(zero_copy_only=False).astype(str),
-        user=test["user_id"].to_numpy(zero_copy_only=False).astype(str),
-        content=test["content_id"].to_numpy(zero_copy_only=False).astype(str),
+        list_id=codes(test["recommendation_id"].to_numpy(zero_copy_only=False).astype(str)),
+        user=codes(test["user_id"].to_numpy(zero_copy_only=False).astype(str)),
+        content=codes(test["content_id"].to_numpy(zero_copy_only=False).astype(str)),
         label=labels[split.test],
     )
     return Evaluation(

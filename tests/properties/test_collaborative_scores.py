@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillpoint.clock import SECOND
+from training import collaborative
 from training.collaborative import scores_from_earlier
 
 MINUTE = 60 * SECOND
@@ -50,3 +51,21 @@ def test_what_was_known_before_a_row_does_reach_its_score():
     _, found = scores([("b", "w", 1, 1.0), ("a", "w", 2, 2.0)], rows)
     assert np.isnan(without).all()
     assert (found > 0).all()
+
+
+def test_factors_have_the_same_bits_for_any_number_of_threads(monkeypatch):
+    random = np.random.default_rng(3)
+    plays = pl.DataFrame(
+        {
+            "user_id": [f"u{number}" for number in random.integers(0, 800, 6_000)],
+            "content_id": [f"c{number}" for number in random.integers(0, 120, 6_000)],
+            "known_us": np.arange(6_000),
+            "strength": random.choice([1.0, 2.0], 6_000),
+        }
+    )
+    found = []
+    monkeypatch.setattr(collaborative, "MANY_PLAYS", 1)
+    for threads in (1, 2, 3, 2):
+        monkeypatch.setattr(collaborative, "THREADS", threads)
+        found.append(collaborative.fit(plays, mapping_version=1, seed=7))
+    assert len({one.users.tobytes() + one.contents.tobytes() for one in found}) == 1

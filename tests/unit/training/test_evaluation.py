@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.evaluate import Estimate, Judged, calibration_error, compare, coverage, estimate, score_lists
+from training.evaluate import Draws, Estimate, Judged, calibration_error, codes, compare, coverage, score_lists
 
 
 def judged(labels, lists=None, users=None):
@@ -44,7 +44,7 @@ def test_ties_are_broken_alike_for_every_ranking():
 
 def test_an_interval_holds_its_mean_and_draws_users_not_lists():
     values, users = np.array([0.0] * 50 + [1.0] * 50), np.repeat(["a", "b"], 50)
-    found = estimate(values, users, seed=7)
+    found = Draws(users, seed=7).estimate(values)
     assert found.low <= found.value == 0.5 <= found.high
     assert (found.low, found.high) == (0.0, 1.0), "two users say little, however many lists they have"
 
@@ -70,3 +70,26 @@ def test_coverage_is_the_share_of_contents_that_come_first_somewhere():
     rows = judged([0, 0, 0, 0], ["l1", "l1", "l2", "l2"])
     assert coverage(rows, np.array([1.0, 0, 1, 0]), k=1) == 0.5
     assert math.isnan(coverage(judged([]), np.array([]), k=1))
+
+
+def test_numbers_in_place_of_ids_change_no_result():
+    random = np.random.default_rng(1)
+    ids = [np.array([f"{letter}{number}" for number in random.integers(0, 30, 400)]) for letter in "luc"]
+    label = (random.random(400) < 0.3).astype(np.float32)
+    rankings = {"one": random.random(400).round(1), "other": random.random(400)}
+    found = []
+    for list_id, user, content in (ids, [codes(one) for one in ids]):
+        rows = Judged(list_id=list_id, user=user, content=content, label=label)
+        groups = {"some": np.isin(ids[0], ids[0][:50]), "nobody": np.zeros(400, dtype=bool)}
+        found.append(str(compare(rows, rankings, groups, k=3, seed=7)))
+    assert found[0] == found[1]
+
+
+def test_estimates_of_the_same_lists_share_their_draws_with_one_made_alone():
+    users = np.array(["a", "b", "c", "b"])
+    draws = Draws(users, seed=7)
+    first, second = np.array([0.0, 1, 2, 3]), np.array([1.0, 0, 0, 5])
+    assert [draws.estimate(first), draws.estimate(second)] == [
+        Draws(users, seed=7).estimate(first),
+        Draws(users, seed=7).estimate(second),
+    ]
