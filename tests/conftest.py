@@ -24,6 +24,9 @@ from stillpoint.local.redis_server import RedisServer, find_redis
 from stillpoint.objects import LocalObjects, S3Objects
 from stillpoint.settings import Settings
 
+# As `training/__init__.py` does, for tests that load XGBoost before it: several workers share the processors.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 _TLS_DESELECTED = pytest.StashKey[list[str]]()
 
 
