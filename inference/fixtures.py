@@ -21,6 +21,7 @@ from inference.endpoints import FIXTURES_HEADER, MODE_HEADER, RELEASE_HEADER, Ha
 from inference.events_input import events_in, sort_events
 from inference.gate import Gate, Limits, application
 from inference.http_input import (
+    DEFAULT_LIMIT,
     kind_of,
     kinds_of,
     limit_in,
@@ -104,7 +105,9 @@ class Fixtures:
         body = parse_object(request.state.body)
         refuse_unknown(body, ("user_id", "kind", "limit"))
         kind = kind_of(body.get("kind", Kind.TODAY), "kind", tuple(Kind))
-        answer = self._section(user_of(body.get("user_id")), kind, limit_of(body.get("limit")), "model", 0.0)
+        answer = self._section(
+            user_of(body.get("user_id")), kind, limit_of(body.get("limit", DEFAULT_LIMIT)), "model", 0.0
+        )
         if verbose_in(request.query_params.get("verbose")):
             views = [{"view": view["view"], "status": view["status"]} for view in self._made_up["explanation"]["views"]]
             answer["verbose"] = self._verbose() | {"refusal": None, "features": views}

@@ -97,9 +97,7 @@ def kinds_of(text: str) -> list[Kind]:
 
 
 def limit_of(value: Any) -> int:
-    """Return how many items are asked for, from a JSON number (10.0 is 10); null is the default."""
-    if value is None:
-        return DEFAULT_LIMIT
+    """Return how many items are asked for, from a JSON number (10.0 is 10)."""
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not 1 <= value <= MAX_LIMIT:
@@ -109,9 +107,11 @@ def limit_of(value: Any) -> int:
 
 def limit_in(text: str | None) -> int:
     """Return how many items are asked for, from a query parameter; absent is the default."""
-    if text is not None and (not text.isascii() or not text.isdigit() or len(text) > 9):
+    if text is None:
+        return DEFAULT_LIMIT
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise invalid("limit", f"expected a whole number from 1 to {MAX_LIMIT}")
-    return limit_of(None if text is None else int(text))
+    return limit_of(int(text))
 
 
 def verbose_in(text: str | None) -> bool:

@@ -26,6 +26,7 @@ from inference.events_input import events_in, sort_events
 from inference.following import Following
 from inference.gate import Gate, Limits, application
 from inference.http_input import (
+    DEFAULT_LIMIT,
     MAX_ENTITIES,
     kind_of,
     kinds_of,
@@ -199,7 +200,7 @@ class Service:
             kind=kind_of(body.get("kind", Kind.TODAY), "kind", tuple(Kind)),
             happened=self._parts.clock(),
             trigger=None,
-            limit=limit_of(body.get("limit")),
+            limit=limit_of(body.get("limit", DEFAULT_LIMIT)),
         )
         started = self._metrics.stage(Name.PREDICT, "unpack", started)
         try:

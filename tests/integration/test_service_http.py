@@ -104,6 +104,12 @@ def test_a_bad_request_is_a_problem_that_names_the_field(client: TestClient, pat
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("field", ["user_id", "kind", "limit"])
+def test_a_field_that_is_null_is_not_taken_for_one_that_is_left_out(client: TestClient, field: str) -> None:
+    answer = client.post("/v1/recommendations", json={"user_id": "u1", field: None})
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
 def test_without_a_release_nothing_is_ready_and_clients_are_told_to_come_back(tmp_path: Path, made: HandMade) -> None:
     made.lake = Lake(LocalObjects(tmp_path / "empty"))
     made.book = type(made.book)(made.lake.objects)
