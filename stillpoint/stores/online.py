@@ -131,7 +131,7 @@ class StillpointOnlineStore(OnlineStore):
     ) -> list[ReadRow]:
         """Read one view. As in Feast's Redis store an unknown entity has null features and time 0."""
         wanted = _Wanted()
-        part = wanted.add(config, table, entity_keys, requested_features)
+        part = wanted.add(table, [_key(config, table, key) for key in entity_keys], requested_features)
         client = self._connection(config)
         return part.rows(wanted.replies(send(client, wanted.commands()), client))
 
@@ -144,7 +144,7 @@ class StillpointOnlineStore(OnlineStore):
     ) -> list[ReadRow]:
         """Do what `online_read` does, on the running event loop."""
         wanted = _Wanted()
-        part = wanted.add(config, table, entity_keys, requested_features)
+        part = wanted.add(table, [_key(config, table, key) for key in entity_keys], requested_features)
         client = self._async_connection(config)
         return part.rows(wanted.replies(await send_async(client, wanted.commands()), client))
 
@@ -294,11 +294,8 @@ class _Wanted:
     def __init__(self) -> None:
         self._fields: dict[bytes, dict[bytes, None]] = {}
 
-    def add(
-        self, config: RepoConfig, table: FeatureView, entity_keys: Sequence[EntityKey], requested: Sequence[str] | None
-    ) -> _Part:
+    def add(self, table: FeatureView, keys: list[bytes], requested: Sequence[str] | None) -> _Part:
         features = list(requested) if requested else [field.name for field in table.features]
-        keys = [_key(config, table, key) for key in entity_keys]
         fields = dict.fromkeys([*(feature_field(table.name, name) for name in features), event_field(table.name)])
         for key in keys:
             self._fields.setdefault(key, {}).update(fields)
@@ -324,10 +321,15 @@ def _plan_request(
 ) -> tuple[_Wanted, list[tuple[_Part, Any, Any, int]]]:
     wanted = _Wanted()
     parts = []
+    known: dict[Any, tuple[list[bytes], Any, int]] = {}
     for table, requested in grouped_refs:
-        values, indexes, rows = utils._get_unique_entities(table, join_key_values, join_key_names)
-        part = wanted.add(config, table, utils._get_entity_key_protos(values), requested)
-        parts.append((part, table, indexes, rows))
+        same = tuple(table.entities), tuple(table.projection.join_key_map.items())
+        if same not in known:  # views of one entity have the same keys: they are found and encoded once
+            values, indexes, rows = utils._get_unique_entities(table, join_key_values, join_key_names)
+            keys = [_key(config, table, key) for key in utils._get_entity_key_protos(values)]
+            known[same] = keys, indexes, rows
+        keys, indexes, rows = known[same]
+        parts.append((wanted.add(table, keys, requested), table, indexes, rows))
     return wanted, parts
 
 
