@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,9 +25,10 @@ from stillpoint.settings import Colour, Settings
 from stillpoint.stores.connection import connect
 from stillpoint.stores.layout import ViewLayout, decode_time
 from stillpoint.stores.layout_keys import encode_keys
+from tests.fuzzed_payloads import Fuzz
 from tests.stream_world import streaming, wait_for
 
-pytestmark = [pytest.mark.stack, pytest.mark.spark]
+pytestmark = [pytest.mark.stack, pytest.mark.spark, pytest.mark.timeout(3600)]
 
 
 def payload(user: str, kind: str, happened: datetime, **fields: Any) -> tuple[str, bytes]:
@@ -86,12 +88,24 @@ def test_events_reach_both_places_once_and_ask_for_predictions(settings: Setting
         for verdict, count in report.verdicts.items():
             sums[verdict] = sums.get(verdict, 0) + count
     assert sums == {"on_time": 13 * 20, "late": 20, "duplicate": 20, "quarantined": 40}
+    _wrong_clocks_are_told_apart(lake, now, len(people))
     acknowledged = read_acknowledged(lake.objects)
     assert acknowledged is not None
     assert acknowledged.generation == 1
     _streamed_rows_equal_history(lake)
     _online_equals_lake(settings, lake, projects)
     _requests_are_made_for_what_happened(settings, aws, people)
+
+
+def _wrong_clocks_are_told_apart(lake: Lake, now: datetime, people: int) -> None:
+    """A clock 50 seconds fast is accepted, its event keeps its own time; one 9 minutes fast is kept aside with its reason."""
+    ahead = now + timedelta(seconds=50)
+    stored = lake.read("events", columns=["event_timestamp", "verdict"]).to_pylist()
+    assert [row["verdict"] for row in stored if row["event_timestamp"] == ahead] == ["on_time"] * people
+    aside = lake.read("quarantine", columns=["field", "reason"]).to_pylist()
+    fast = [row["reason"] for row in aside if row["field"] == "event_timestamp"]
+    assert len(fast) == people
+    assert all("after" in reason for reason in fast), fast[:1]
 
 
 def _streamed_rows_equal_history(lake: Lake) -> None:
@@ -151,3 +165,24 @@ def test_records_are_read_once_and_a_span_is_read_again_the_same(settings: Setti
     assert all(numbers == sorted(numbers) for numbers in by_user.values())
     again = list(ShardReader(client, settings.event_stream).between(start, positions))
     assert sorted(again) == sorted(found)
+
+
+@pytest.mark.soak
+def test_fuzzed_payloads_each_get_a_verdict_and_none_stops_the_stream(settings: Settings, aws: Any) -> None:
+    settings = settings.model_copy(update={"stream_max_records_per_batch": 600})
+    provision(settings)
+    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    views = tuple(view.name for view in STREAMED_VIEWS)
+    write_control(lake.objects, (Target(colour=Colour.GREEN, project=f"g_{uuid.uuid4().hex[:6]}", views=views),))
+    sent = [pair for pair in Fuzz(1, datetime.now(UTC)).pairs(3_000) if len(pair[1]) <= 200_000]
+    put_events(aws.client("kinesis"), settings.event_stream, sent)
+    with streaming(settings) as (supervisor, reports):
+        wait_for(lambda: sum(report.records for report in reports) >= len(sent), "every record")
+        assert supervisor.metrics.registry.get_sample_value("stillpoint_stream_failures_total") == 0
+    verdicts: Counter[str] = sum((report.verdicts for report in reports), Counter())
+    stored = lake.read("events", columns=["shard", "sequence"]).to_pylist()
+    aside = lake.read("quarantine", columns=["shard", "sequence", "payload"]).to_pylist()
+    assert len({(row["shard"], row["sequence"]) for row in [*stored, *aside]}) == len(sent) == verdicts.total()
+    assert max(report.records for report in reports) <= 600
+    assert (len(stored), len(aside)) == (verdicts.total() - verdicts["quarantined"], verdicts["quarantined"])
+    assert Counter(row["payload"] for row in aside) <= Counter(data for _, data in sent)

@@ -15,7 +15,7 @@ from stillpoint.objects import open_objects
 from stillpoint.settings import Colour, Settings
 from tests.stream_world import People, now, streaming, wait_for
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(3600)]
 
 
 def connector(name, columns):
