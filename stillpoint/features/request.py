@@ -58,9 +58,7 @@ def compute(rows: Columns, features: Sequence[RequestFeature]) -> dict[str, Valu
 def search_title_cosine(rows: Columns) -> Values:
     """Cosine of the user's searches and the candidate's title, summed in float64 by halves, so that bits do not depend
     on how many rows there are."""
-    searches, titles = (
-        rows[name].astype(np.float64, copy=False) for name in ("search_embedding", "title_embedding")
-    )
+    searches, titles = (rows[name].astype(np.float64, copy=False) for name in ("search_embedding", "title_embedding"))
     products = searches * titles
     while products.shape[1] > 1:
         half = products.shape[1] // 2
