@@ -8,9 +8,11 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from stillpoint.errors import CorruptData, InvalidInput
 from stillpoint.stores.answer import ABSENT_US, Mode, Status
@@ -110,7 +112,7 @@ def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, An
             continue  # read for an on-demand view only
         view = full[: -len(short) - 2]
         if view not in times:
-            times[view] = [_time(micros) for micros in columns.event_us(view).tolist()]
+            times[view] = time_texts(columns.event_us(view))
         names.append(full if request.full_names else short)
         results.append(
             {
@@ -204,14 +206,12 @@ def _number(value: float) -> float | str:
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 
-def _time(micros: int) -> str:
-    if micros in (ABSENT_US, 0):
-        return "1970-01-01T00:00:00Z"
-    seconds, rest = divmod(micros, 1_000_000)
-    text = datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    if rest == 0:
-        return text + "Z"
-    return f"{text}.{rest // 1000:03d}Z" if rest % 1000 == 0 else f"{text}.{rest:06d}Z"
+def time_texts(micros: npt.NDArray[np.int64]) -> list[str]:
+    """Return times as protobuf's JSON has them: 0, 3 or 6 digits of a second."""
+    known = np.where(micros == ABSENT_US, 0, micros)
+    texts = np.datetime_as_string(known.astype("datetime64[us]")).tolist()
+    lengths = np.where(known % 1_000_000 == 0, 19, np.where(known % 1_000 == 0, 23, 26)).tolist()
+    return [f"{text[:length]}Z" for text, length in zip(texts, lengths, strict=True)]
 
 
 def _flag(body: Mapping[str, Any], name: str) -> bool:
