@@ -138,6 +138,8 @@ def _expected(kind: str, arguments: dict[str, Any]) -> str:
             low, high = (_bound(arguments.get(name)) for name in ("min_value", "max_value"))
             if low is None:
                 return f"at most {high}"
+            if low == high:
+                return f"exactly {low}"
             return f"at least {low}" if high is None else f"from {low} to {high}"
         case "expect_column_values_to_be_in_set":
             return f"one of {', '.join(str(value) for value in arguments['value_set'])}"

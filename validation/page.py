@@ -11,20 +11,26 @@ from validation.outcome import Outcome
 
 
 def page(outcomes: Sequence[Outcome]) -> str:
-    """Return the outcomes as one HTML page, what is broken first; every text from outside is escaped."""
+    """Return the outcomes as one HTML page, what is broken first and open; every text from outside is escaped."""
     red = sum(not outcome.passed for outcome in outcomes)
-    verdict = "all expectations hold" if outcomes and not red else f"{red} of {len(outcomes)} are red"
-    parts = [f"<h1>Expectations: <span class='{'red' if red else 'green'}'>{verdict}</span></h1>"]
+    good = bool(outcomes) and not red
+    verdict = "all hold" if good else f"{red} of {len(outcomes)} are red" if outcomes else "nothing was checked"
+    parts = [f"<h1>Expectations: <span class='{'green' if good else 'red'}'>{verdict}</span></h1>"]
     for outcome in sorted(outcomes, key=lambda one: one.passed):
-        word = "green" if outcome.passed else "red"
+        word, broken = "green" if outcome.passed else "red", len(outcome.failures())
+        said = f"{broken} of {len(outcome.findings)} broken" if broken else f"{len(outcome.findings)} expectations hold"
         parts.append(f"<h2>{escape(outcome.subject)}: <span class='{word}'>{word}</span></h2>")
-        parts.append(f"<p>{outcome.rows:,} rows, {outcome.at:%Y-%m-%d %H:%M:%S} UTC</p>")
-        parts.append("<table><tr><th>column<th>expected<th>checked<th>break it<th>for example")
+        parts.append(f"<details{'' if outcome.passed else ' open'}>")
+        parts.append(f"<summary>{outcome.rows:,} rows, {said}, {outcome.at:%Y-%m-%d %H:%M:%S} UTC</summary>")
+        parts.append(
+            "<table><tr><th>column<th>expected<th class='number'>checked<th class='number'>break it<th>for example"
+        )
         for finding in sorted(outcome.findings, key=lambda one: one.passed):
-            examples = escape(finding.note or ", ".join(finding.examples[:3]))
+            row = "<tr>" if finding.passed else "<tr class='red'>"
             parts.append(
-                f"<tr class='{'' if finding.passed else 'red'}'><td>{escape(finding.column or '')}"
-                f"<td>{escape(finding.expected)}<td>{finding.checked:,}<td>{finding.unexpected:,}<td>{examples}"
+                f"{row}<td>{escape(finding.column or '')}<td>{escape(finding.expected)}"
+                f"<td class='number'>{finding.checked:,}<td class='number'>{finding.unexpected:,}"
+                f"<td>{escape(finding.note or ', '.join(finding.examples[:3]))}"
             )
-        parts.append("</table>")
-    return document("Expectations", "\n".join(parts))
+        parts.append("</table></details>")
+    return document(f"Expectations: {verdict}", "\n".join(parts))

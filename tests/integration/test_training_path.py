@@ -312,6 +312,6 @@ def test_a_feature_that_moved_since_the_snapshot_is_told_with_a_plot_and_nothing
     }
     shown = page(found)
     assert "plays_7d (lake): population stability index" in shown
-    assert "data:image/svg+xml" in shown
+    assert "<svg" in shown
     later = check_drift(world.lake, rows, "s", since=date(2030, 1, 1), at=CUTOFF)
     assert (later.passed, later.drifted) == (False, ())

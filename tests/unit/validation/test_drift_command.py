@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -90,3 +91,14 @@ def test_a_page_that_cannot_be_finished_leaves_the_old_one_and_nothing_beside_it
     assert [one.name for one in moved.iterdir() if one.is_file()] == ["drift.html"]
     assert run(["validate", "drift", "s1", SINCE, "--html", str(page)]) == 1
     assert "tenure_days (lake): population stability index" in page.read_text()
+
+
+def test_the_page_of_drift_names_its_verdict_begins_with_what_moved_furthest_and_fetches_nothing(moved):
+    page = moved / "drift.html"
+    run(["validate", "drift", "s1", SINCE, "--psi", "0.1", "--ks", "0.1", "--html", str(page)])
+    shown = page.read_text()
+    assert "<title>Drift: 2 measures beyond their limits</title>" in shown
+    assert shown.index("<tr class='red'>") < shown.index("<tr><td>")
+    assert "<svg" in shown
+    assert all(address.startswith("#") for address in re.findall(r"href=.([^'\">]*)", shown)), "within the page only"
+    assert not re.search(r"url\(\s*['\"]?http|@import|src=", shown)

@@ -27,9 +27,12 @@ def test_red_comes_first_and_texts_are_escaped():
     assert shown.index("bad") < shown.index("good")
     assert "&lt;script&gt;" in shown
     assert "<script>" not in shown
-    assert not re.search(r"(src|href)=", shown)
+    assert not re.search(r"(src|href)=|url\(|@import|https?:", shown)
+    assert "<title>Expectations: 1 of 2 are red</title>" in shown
+    assert shown.count("<details open>") == 1, "what holds is folded"
 
 
 def test_nothing_validated_is_not_green():
-    assert "all expectations hold" not in page([])
+    assert "<span class='red'>nothing was checked</span>" in page([])
+    assert "<span class='green'>all hold</span>" in page([outcome("good", AT, 9, [finding(True)])])
     assert "found none" in page([outcome("empty", AT, 0, [])])
