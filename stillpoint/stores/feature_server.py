@@ -105,20 +105,17 @@ def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, An
                 "event_timestamps": ["1970-01-01T00:00:00Z"] * columns.rows,
             }
         )
-    times: dict[str, list[str]] = {}
     shown = {f"{part.shown_as}__{name}" for part in request.selections for name in part.features}
+    times = _times(columns, [part.shown_as for part in request.selections])
     for place, (full, short) in enumerate(zip(columns.full_names, columns.names, strict=True)):
         if full not in shown:
             continue  # read for an on-demand view only
-        view = full[: -len(short) - 2]
-        if view not in times:
-            times[view] = time_texts(columns.event_us(view))
         names.append(full if request.full_names else short)
         results.append(
             {
                 "values": _values(columns, place),
                 "statuses": [_STATUS[code] for code in columns.status(full).tolist()],
-                "event_timestamps": times[view],
+                "event_timestamps": times[full[: -len(short) - 2]],
             }
         )
     for one in request.computed:
@@ -204,6 +201,14 @@ def _number(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+def _times(columns: OnlineColumns, views: Sequence[str]) -> dict[str, list[str]]:
+    """Return each view's event times as text; all at once, as there are many views and few rows."""
+    if not views:
+        return {}
+    texts = time_texts(np.concatenate([columns.event_us(view) for view in views]))
+    return {view: texts[place * columns.rows : (place + 1) * columns.rows] for place, view in enumerate(views)}
 
 
 def time_texts(micros: npt.NDArray[np.int64]) -> list[str]:
