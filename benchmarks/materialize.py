@@ -120,6 +120,11 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--stock-rows", type=int, help="Let stock Feast fill this many rows only, and compare rates.")
     parser.add_argument("--batch", type=int, default=10_000, help="Stock Feast's online_write_batch_size.")
+    parser.add_argument(
+        "--skip-dedup",
+        action="store_true",
+        help="Stock Feast writes without comparing times: quicker, and an old row replaces a newer one.",
+    )
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -145,7 +150,7 @@ def main() -> None:
             stock = open_store(
                 folder / "stock.parquet",
                 "stock",
-                online_store={"type": "redis", "connection_string": connection},
+                online_store={"type": "redis", "connection_string": connection, "skip_dedup": options.skip_dedup},
                 offline_store={"type": "duckdb"},
                 batch_engine={"type": "local"},
                 materialization={"pull_latest_features": True, "online_write_batch_size": options.batch},

@@ -27,7 +27,7 @@ CREATED_TIMESTAMP = "created_timestamp"
 NO_CREATED = b""
 
 _CALLS_PER_ROUND_TRIP = 32
-_MANY = 64
+_MANY = 128
 
 
 @dataclass(frozen=True, slots=True)

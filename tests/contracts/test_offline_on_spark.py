@@ -58,11 +58,11 @@ def write_traps(folder: Path) -> None:
         }
     )
     pq.write_table(pairs, folder.with_name("pairs.parquet"))
-    pq.write_table(kinds_table(), folder.with_name("kinds.parquet"), row_group_size=30)
+    pq.write_table(kinds_table(), folder.with_name("kinds.parquet"), row_group_size=50)
 
 
 KINDS: list[tuple[Any, pa.DataType, Any]] = [
-    (Int32, pa.int32(), lambda n: n - 40),
+    (Int32, pa.int32(), lambda n: n - 70),
     (Int64, pa.int64(), lambda n: n << 40),
     (Float32, pa.float32(), lambda n: n / 7),
     (Float64, pa.float64(), lambda n: -n / 7),
@@ -82,15 +82,17 @@ KINDS: list[tuple[Any, pa.DataType, Any]] = [
 
 
 def kinds_table() -> pa.Table:
-    """Return one row for each of 80 people, with values of every type and nulls among them."""
+    """Return one row for each of 140 people, with values of every type and nulls among them."""
     columns: dict[str, Any] = {
-        "user_id": [f"k{n}" for n in range(80)],
-        "event_timestamp": pa.array([NOW - timedelta(seconds=n, microseconds=n % 4) for n in range(80)], US),
-        "created_timestamp": pa.array([None if n % 9 == 0 else NOW + timedelta(microseconds=n) for n in range(80)], US),
+        "user_id": [f"k{n}" for n in range(140)],
+        "event_timestamp": pa.array([NOW - timedelta(seconds=n, microseconds=n % 4) for n in range(140)], US),
+        "created_timestamp": pa.array(
+            [None if n % 9 == 0 else NOW + timedelta(microseconds=n) for n in range(140)], US
+        ),
     }
     for place, (dtype, arrow, made) in enumerate(KINDS):
         null = 0 if dtype is UnixTimestamp else 5 + place
-        columns[f"kind{place}"] = pa.array([None if null and n % null == 0 else made(n) for n in range(80)], arrow)
+        columns[f"kind{place}"] = pa.array([None if null and n % null == 0 else made(n) for n in range(140)], arrow)
     return pa.table(columns)
 
 
@@ -191,7 +193,7 @@ def test_executors_fill_exactly_what_one_machine_fills_and_a_push_writes(
     rows = _convert_arrow_to_proto(kinds_table(), view, {"user_id": ValueType.STRING})
     pushed_to._get_provider().online_write_batch(pushed_to.config, view, rows, None)
     pushed = stored(redis_server.client(), pushed_to.project)
-    assert len(pushed) == 80
+    assert len(pushed) == 140
     assert pushed == {key: here[key] for key in pushed}
 
 
