@@ -2,11 +2,13 @@
 
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
 from inference.person import READ_FEATURES, person
+from release.gate import Subject, Thresholds
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.control import Target, write_control
 from stillpoint.encoder import WordLlamaEncoder
@@ -18,6 +20,7 @@ from stillpoint.stores.connection import connect
 from stillpoint.stores.plan import ReadPlan
 from stillpoint.stores.reader import OnlineReader
 from tests.batch_world import NOW, Parts, World, searches
+from validation.gate import ServedParity
 from validation.parity_run import check_parity
 
 PROJECT = "stillpoint_green"
@@ -53,6 +56,19 @@ class Serving:
         return self.records[-1]
 
     def check(self, **options):
+        return check_parity(self.keep(), at=NOW, encoder=ENCODER, **options)
+
+    def gate(self):
+        """Return what the release gate says of it, with `r` as the live release."""
+        live = SimpleNamespace(release=SimpleNamespace(id="r"))
+        thresholds = Thresholds(digest_reads=1, served_lag_seconds=5)
+        subject = Subject(
+            candidate=live, live=live, lake=self.keep(), thresholds=thresholds, now=NOW, now_us=to_micros(NOW), seed=7
+        )
+        return ServedParity().run(subject)
+
+    def keep(self):
+        """Write the served log, and return the lake as somebody else reads it."""
         empty = {"items": [], "candidates": [], "scores": [], "trigger": None}
         rest = {"release": "r", "generation": 1, "arm": "a", "kind": "today", "source": "model"}
         rows = [
@@ -64,7 +80,7 @@ class Serving:
         if rows:
             file = lake.write("served", NOW.date(), "served", table)
             lake.commit(Commit(writer="served", sequence=0, at=NOW, files=(file,)))
-        return check_parity(lake, at=NOW, encoder=ENCODER, **options)
+        return lake
 
     def view(self, number, name="search_embeddings"):
         """Return one record's logged view, to be tampered with."""
@@ -148,3 +164,24 @@ def test_nothing_served_is_not_a_pass(serving):
 
 def test_times_survive_the_log(serving):
     assert serving.view(-2)["created_timestamp"] == from_micros(to_micros(NOW) + 75 * 1_000_000)
+
+
+def test_the_gate_passes_what_was_really_served(serving):
+    found = serving.gate()
+    assert found.passed
+    assert found.found == "0 unexplained differences and 0.0% of rows too far behind in 12 predictions of 3 users by r"
+
+
+def test_the_gate_refuses_a_live_release_that_rounds_or_serves_what_is_stale(serving):
+    view = serving.view(-2)
+    values = json.loads(view["values"])
+    values["search_embedding"][3] += 2.0**-10
+    view["values"] = json.dumps(values)
+    old = serving.records[-3]
+    serving.search(100, "a")
+    serving.records += [{**old, "served_at": NOW + timedelta(seconds=110)}] * 3
+    found = serving.gate()
+    assert not found.passed
+    assert found.found.startswith("1 unexplained differences and 6.7% of rows too far behind in 15 predictions")
+    assert found.examples[0].startswith("search_embeddings:search_embedding b, ")
+    assert found.examples[-1].endswith("10.0 s behind what had arrived")
