@@ -45,12 +45,20 @@ def command(arguments: Sequence[str]) -> "TyperGroup":
     return group
 
 
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    if version:
+def _tell_version(asked: bool) -> None:
+    if asked:
         from importlib.metadata import version as installed
 
         typer.echo(f"stillpoint {installed('stillpoint')}")
         raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_tell_version)
+    ] = False,
+) -> None:
+    """Take the options that stand before any verb."""
 
 
 def _not_called() -> None:

@@ -102,6 +102,12 @@ def test_a_room_that_cannot_be_imported_breaks_its_own_verbs_only(monkeypatch, t
     monkeypatch.delitem(sys.modules, "ingestion")
 
 
+def test_version_is_told_without_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--version"]) == 0
+    name, version = capsys.readouterr().out.split()
+    assert (name, version.count(".")) == ("stillpoint", 2)
+
+
 def test_a_server_that_does_not_answer_leads_to_stillpoint_up() -> None:
     import redis
 
