@@ -1,5 +1,6 @@
 """Do a snapshot's rows meet what the declarations promise? (asked while it is taken; the answer is in its manifest)"""
 
+import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -19,6 +20,7 @@ def expectations() -> Callable[[pa.Table], list[Expectation]] | None:
     """
     if find_spec("great_expectations") is None:
         return None
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # or its import tells of a hundred functions
     from validation.expectations import validate
     from validation.suites import snapshot_suite
 
