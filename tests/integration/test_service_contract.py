@@ -136,4 +136,4 @@ def test_every_operation_keeps_to_its_description(service: ServiceProcess) -> No
 
 @pytest.mark.soak
 def test_every_operation_keeps_to_its_description_for_many_requests(service: ServiceProcess) -> None:
-    explore(service, 1_000)
+    explore(service, 150)
