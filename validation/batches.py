@@ -12,15 +12,13 @@ BATCH_ROWS = 250_000
 
 
 def batches(lake: Lake, dataset: str, dates: DateRange = ALL_DATES) -> Iterator[pa.Table]:
-    """Yield the committed rows of a dataset.
+    """Yield the committed rows of a dataset; rows of many small files come together, up to `BATCH_ROWS`.
 
     Raises:
         CorruptData: committed files are gone or cannot be read; the text names them.
     """
     try:
-        for batch in lake.dataset(dataset, dates).to_batches(batch_size=BATCH_ROWS):
-            if batch.num_rows:
-                yield pa.Table.from_batches([batch])
+        yield from _together(lake.dataset(dataset, dates).to_batches(batch_size=BATCH_ROWS))
     except (pa.ArrowException, OSError) as error:
         damaged = [file.path for file in lake.files(dataset, dates) if not _readable(lake, file.path)]
         if not damaged:
@@ -46,6 +44,21 @@ def newest_batches(lake: Lake, dataset: str, *, days: int, rows: int) -> Iterato
             left -= table.num_rows
             if left <= 0:
                 return
+
+
+def _together(found: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """A check costs much the same for ten rows as for ten thousand, and a stream's micro-batches leave small files."""
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in found:
+        if held and rows + batch.num_rows > BATCH_ROWS:
+            yield pa.Table.from_batches(held)
+            held, rows = [], 0
+        if batch.num_rows:
+            held.append(batch)
+            rows += batch.num_rows
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _readable(lake: Lake, path: str) -> bool:
