@@ -52,6 +52,9 @@ def snapshot(
         FeaturesFrom,
         typer.Option("--from", help="Users' features as a point-in-time join finds them, or as they were served."),
     ] = FeaturesFrom.JOIN,
+    check: Annotated[
+        bool, typer.Option("--expectations/--no-expectations", help="Check the rows, and keep the result beside them.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Take an immutable training set from the lake, through Feast.
@@ -78,7 +81,7 @@ def snapshot(
             first=first.replace(tzinfo=UTC) if first else None,
             encoder_sha256=WordLlamaEncoder().sha256,
             features_from=features_from,
-            expect=expectations(),
+            expect=expectations() if check else None,
             progress=lambda share: bar.update(task, completed=share),
         )
     manifest = taken.manifest
@@ -113,7 +116,7 @@ def _differences(features: "Sequence[FeatureDifference]") -> Table:
 
 def _counted(expectations: "Sequence[Expectation] | None") -> str:
     if expectations is None:
-        return "not checked; install stillpoint[validate]"
+        return "not checked (left out, or stillpoint[validate] is not installed)"
     red = [f"{one.column}: expected {one.expected}" for one in expectations if not one.passed]
     held = f"{len(expectations) - len(red)} of {len(expectations)} hold"
     return f"{held}; RED: {'; '.join(red)}" if red else held
