@@ -92,9 +92,7 @@ class Play:
             done(f"{sum(rows.values()) + sum(computing.result().values()):,} rows")
         self._stage.begin("stream", "stream")
         with self._step("train on a point-in-time snapshot") as done:
-            snapshot = verb(
-                "snapshot", "--no-expectations", "--json"
-            )  # the gate checks the same rows before they are live
+            snapshot = verb("snapshot", "--no-expectations", "--json")  # the gate checks what goes live
             model = verb("train", snapshot["snapshot_id"], "--no-track", "--json")
             done(f"{snapshot['rows']:,} rows; recall@3 {model['metrics']['ranker_recall_at_3']:.2f}")
         self._stage.begin("worker", "worker")
