@@ -16,7 +16,8 @@ from feast import FeatureStore
 
 from feature_repo.definitions import define
 from release.tools import Tools
-from stillpoint.feast_config import feast_environment, repo_config
+from stillpoint.feast_config import feast_environment
+from stillpoint.feast_store import repo_config
 from stillpoint.features.declarations import FUTURE_TOLERANCE, VIEWS, Origin, View
 from stillpoint.lake import Lake, feature_dataset
 from stillpoint.objects import open_objects

@@ -20,6 +20,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from stillpoint.errors import AlreadyExists, CorruptData, InvalidInput, ObjectMissing
 from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, Origin
+from stillpoint.features.request import REQUEST_FEATURES
 from stillpoint.lake import DateRange, Lake, snapshot_rows
 from training.features_from import FeaturesFrom
 from training.labels import LabelDefinition
@@ -109,6 +110,16 @@ class Snapshot:
 
     manifest: SnapshotManifest
     rows: pa.Table
+
+
+def definitions_sha256() -> str:
+    """Return the digest of the declared features that a model is trained on, their order left out."""
+    declared = {
+        f"{view.name}:{feature.name}": [feature.dtype, feature.null_when, view.max_age_seconds]
+        for view in SERVICES[RANKER_SERVICE]
+        for feature in view
+    } | {one.feature.name: list(one.inputs) for one in REQUEST_FEATURES}
+    return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()
 
 
 def keep_snapshot(

@@ -4,8 +4,6 @@ Labels from impressions, joined through Feast with what had happened and arrived
 after the cutoff can change a snapshot (`training/kept_snapshot.py` says how it is kept).
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -26,7 +24,7 @@ from stillpoint.features.request import REQUEST_FEATURES
 from stillpoint.lake import DateRange, Lake
 from training.features_from import FeaturesFrom
 from training.joined_features import AS_OF, PointInTime, feature_rows
-from training.kept_snapshot import Expectation, Snapshot, keep_snapshot, stored_rows
+from training.kept_snapshot import Expectation, Snapshot, definitions_sha256, keep_snapshot, stored_rows
 from training.labels import LABEL_EVENT_TYPES, LabelDefinition, label_rows
 from training.served_features import Differences, ServedLists
 
@@ -106,16 +104,6 @@ def make_snapshot(
     }
     found = None if served is None else differences.features()
     return keep_snapshot(lake, body, rows, data, differences=found, expect=expect)
-
-
-def definitions_sha256() -> str:
-    """Return the digest of the declared features that a model is trained on, their order left out."""
-    declared = {
-        f"{view.name}:{feature.name}": [feature.dtype, feature.null_when, view.max_age_seconds]
-        for view in _VIEWS
-        for feature in view
-    } | {one.feature.name: list(one.inputs) for one in REQUEST_FEATURES}
-    return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()
 
 
 def _spine(lake: Lake, cutoff: datetime, first: datetime | None, definition: LabelDefinition) -> pl.DataFrame:

@@ -19,8 +19,7 @@ from stillpoint.lake import Lake
 from stillpoint.model import ModelBundle, ModelManifest
 from training import collaborative, ranker
 from training.evaluate import Estimate, Judged, calibration_error, codes, compare, coverage
-from training.kept_snapshot import Snapshot
-from training.snapshot import definitions_sha256
+from training.kept_snapshot import Snapshot, definitions_sha256
 
 TRUTH_DATASET = "simulation/truth"
 AT = 3

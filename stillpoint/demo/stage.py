@@ -58,9 +58,9 @@ class Stage:
                 process.wait()
         self._stack.stop()
 
-    def up(self) -> None:
-        """Start the embedded stack."""
-        self._stack.start()
+    def up(self, *, without: frozenset[str] = frozenset()) -> None:
+        """Start the embedded stack, or all of it but some servers."""
+        self._stack.start(without=without)
 
     def _clear(self) -> None:
         """Remove what an earlier demo left in this home; refuse to touch anybody else's data."""

@@ -9,8 +9,6 @@ import fcntl
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from types import TracebackType
 from pydantic import SecretStr
 
 from stillpoint.errors import StackUnavailable
+from stillpoint.feast_config import write_yamls
 from stillpoint.local.process import Child, PidFile, describe, refuse_taken_port, stop
 from stillpoint.local.provision import provision
 from stillpoint.local.servers import Server, servers
@@ -61,21 +60,21 @@ class Stack:
     ) -> None:
         self.stop_started()
 
-    def start(self) -> list[str]:
+    def start(self, *, without: frozenset[str] = frozenset()) -> list[str]:
         """Start what does not run, wait until it answers, create bucket, stream and queues, write Feast's yaml files.
 
-        Returns the titles of the servers that this call started; none if all ran. MLflow is not waited for.
+        `without` names servers to leave as they are. Returns the titles of the servers that this call started; none if
+        all ran. MLflow is not waited for.
 
         Raises:
             StackUnavailable: a server could not start; those that this call started are stopped again.
         """
         with self._lock():
             self._refuse_full_disk()
-            files = self._write_yamls()
             begun: list[tuple[Server, Child]] = []
             try:
                 for server in self.servers:
-                    child = self._begin(server)
+                    child = None if server.name in without else self._begin(server)
                     if child is not None:
                         begun.append((server, child))
                 for server, child in begun:
@@ -83,13 +82,8 @@ class Stack:
                         child.wait_until(lambda server=server: server.version() is not None, seconds=server.seconds)  # type: ignore[misc]
                 if self.settings.aws_endpoint_url:
                     provision(self.settings)
-                if files is not None:
-                    _finish(files)
-                    self._written_for.write_text(self._digest())
+                self._write_yamls()
             except BaseException:
-                if files is not None:
-                    files.kill()
-                    files.wait()
                 self.stop_started()
                 raise
         return [server.title for server, _ in begun]
@@ -196,28 +190,12 @@ class Stack:
         }
         return json.dumps(plain, default=str)
 
-    def _write_yamls(self) -> "subprocess.Popen[str] | None":
-        """Begin to write Feast's yaml files, unless they are there and the settings are the same."""
+    def _write_yamls(self) -> None:
+        """Write Feast's yaml files, unless they are there and the settings are the same."""
         written = len(list(self.settings.home.glob("feature_store.*.yaml"))) == 3
-        if written and self._written_for.exists() and self._written_for.read_text() == self._digest():
-            return None
-        # Importing Feast takes seconds: a process of its own does it while the servers start.
-        program = (
-            "import sys\nfrom stillpoint.feast_config import write_yamls\nfrom stillpoint.settings import Settings\n"
-            "write_yamls(Settings.model_validate_json(sys.stdin.read()))\n"
-        )
-        process = subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdin is not None
-        process.stdin.write(self._plain_settings())  # by a pipe: arguments can be read by everybody
-        process.stdin.close()
-        process.stdin = None
-        return process
+        if not (written and self._written_for.exists() and self._written_for.read_text() == self._digest()):
+            write_yamls(self.settings)
+            self._written_for.write_text(self._digest())
 
     def _refuse_full_disk(self) -> None:
         free = shutil.disk_usage(self.settings.home).free
@@ -244,10 +222,3 @@ class Stack:
 
     def _log(self, name: str) -> Path:
         return self.settings.home / "logs" / f"{name}.log"
-
-
-def _finish(files: "subprocess.Popen[str]") -> None:
-    _, words = files.communicate()
-    if files.returncode:
-        last = next((line for line in reversed(words.splitlines()) if line.strip()), "no text")
-        raise StackUnavailable(f"Feast's configuration could not be written: {last.strip()}")
