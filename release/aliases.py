@@ -35,9 +35,9 @@ def wanted(book: ObjectReleaseBook) -> dict[str, str]:
     """
     pointer, recorded = book.live(), set(book.releases())
     found = {}
-    for intent in sorted(book.intents(), key=lambda one: int(one.id[1:])):
-        if intent.id in recorded and book.state(intent.id) not in GONE:
-            found[intent.colour.value] = intent.routes
+    for history in book.histories():
+        if history.intent.id in recorded and history.state not in GONE:
+            found[history.intent.colour.value] = history.intent.routes
     if pointer is not None:
         release = book.get(pointer.release)
         found[LIVE] = found[release.colour.value] = release.routes

@@ -139,9 +139,9 @@ def _intend_model_only(tools: Tools, wanted: Wanted, mapping_version: int, live:
         by=tools.operator,
         why=wanted.why,
     )
-    for intent in tools.book.intents():
-        if tools.book.state(intent.id) in (None, State.PREPARING) and meant.wants_the_same(intent):
-            return intent
+    for history in tools.book.histories():
+        if history.state in (None, State.PREPARING) and meant.wants_the_same(history.intent):
+            return history.intent
     _claim(tools, meant)
     return meant
 

@@ -182,13 +182,12 @@ def _went_live(tools: Tools, journal: Journal | None) -> str | None:
 
 def _prepared(tools: Tools, digest: str) -> str | None:
     """Return the newest release that is prepared or checked with this model for every kind."""
-    book = tools.book
     ready = [
-        one.id
-        for one in book.intents()
-        if _only_model(one.routes, digest) and book.state(one.id) in (State.PREPARED, State.CHECKED)
+        one.intent.id
+        for one in tools.book.histories()
+        if _only_model(one.intent.routes, digest) and one.state in (State.PREPARED, State.CHECKED)
     ]
-    return max(ready, default=None)
+    return ready[-1] if ready else None
 
 
 def _only_model(routes: Mapping[Kind, Route], digest: str | None) -> bool:

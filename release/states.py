@@ -4,8 +4,10 @@ The pointer decides; states are its notes. A verb that is killed between the two
 puts right.
 """
 
+from collections.abc import Sequence
+
 from release.tools import Tools
-from stillpoint.releases import GONE, Intent, Move, ObjectReleaseBook, Pointer, State
+from stillpoint.releases import GONE, History, Intent, Move, ObjectReleaseBook, Pointer, State, Transition
 from stillpoint.settings import Colour
 
 
@@ -19,39 +21,46 @@ def settle(tools: Tools) -> Pointer | None:
     pointer = book.live()
     if pointer is None:
         return None
-    for intent in book.intents():
-        if intent.id != pointer.release and book.state(intent.id) is State.LIVE:
+    for history in book.histories():
+        release_id = history.intent.id
+        if release_id != pointer.release and history.state is State.LIVE:
             switched = pointer.move is Move.SWITCH
-            state = State.ROLLBACK_TARGET if switched else _before_live(book, intent.id)
-            report = None if switched else last_report(book, intent.id)
-            book.enter(intent.id, state, at=pointer.at, by=pointer.by, why=pointer.why, report=report)
+            state = State.ROLLBACK_TARGET if switched else _before_live(history)
+            report = None if switched else _last_report(history.steps)
+            book.enter(release_id, state, at=pointer.at, by=pointer.by, why=pointer.why, report=report)
     if book.state(pointer.release) is not State.LIVE:
         report = last_report(book, pointer.release)
         book.enter(pointer.release, State.LIVE, at=pointer.at, by=pointer.by, why=pointer.why, report=report)
     return pointer
 
 
-def _before_live(book: ObjectReleaseBook, release_id: str) -> State:
-    came_from = [step.state for step in book.transitions(release_id) if step.state in (State.PREPARED, State.CHECKED)]
+def _before_live(history: History) -> State:
+    came_from = [step.state for step in history.steps if step.state in (State.PREPARED, State.CHECKED)]
     return came_from[-1]
 
 
 def last_report(book: ObjectReleaseBook, release_id: str) -> str | None:
     """Return the key of the last report of the gate on a release."""
-    reports = [step.report for step in book.transitions(release_id) if step.report]
+    return _last_report(book.transitions(release_id))
+
+
+def _last_report(steps: Sequence[Transition]) -> str | None:
+    reports = [step.report for step in steps if step.report]
     return reports[-1] if reports else None
 
 
 def occupants(book: ObjectReleaseBook, colour: Colour) -> list[Intent]:
     """Return the releases that hold a colour: neither retired nor failed, the oldest first."""
-    return [intent for intent in book.intents() if intent.colour is colour and book.state(intent.id) not in GONE]
+    return [
+        history.intent for history in book.histories() if history.intent.colour is colour and history.state not in GONE
+    ]
 
 
 def rollback_target(book: ObjectReleaseBook) -> str | None:
     """Return the release that a rollback would make live: the one that was live last."""
     targets = [
-        (book.transitions(intent.id)[-1].at, int(intent.id[1:]), intent.id)
-        for intent in book.intents()
-        if book.state(intent.id) is State.ROLLBACK_TARGET
+        (history.steps[-1].at, int(history.intent.id[1:]), history.intent.id)
+        for history in book.histories()
+        if history.state is State.ROLLBACK_TARGET
     ]
     return max(targets)[2] if targets else None

@@ -173,8 +173,8 @@ def history(tools: Tools) -> list[Event]:
         for p in book.pointers()
     ]
     events += [
-        Event(at=step.at, what=step.state.value, release=intent.id, by=step.by, why=step.why, report=step.report)
-        for intent in book.intents()
-        for step in book.transitions(intent.id)
+        Event(at=step.at, what=step.state.value, release=one.intent.id, by=step.by, why=step.why, report=step.report)
+        for one in book.histories()
+        for step in one.steps
     ]
     return sorted(events, key=lambda event: (event.at, event.what.startswith("generation")))

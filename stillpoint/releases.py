@@ -7,7 +7,9 @@ store. The verbs that move a release live in the room `release/`; whoever answer
 
 import json
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Protocol, TypeVar
@@ -22,6 +24,7 @@ from stillpoint.settings import Colour
 ReleaseId = Annotated[str, StringConstraints(pattern=r"^r[0-9]{4,}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Record = TypeVar("Record", bound=BaseModel)
+Noted = TypeVar("Noted", "Intent", "Transition")
 
 
 class State(StrEnum):
@@ -128,6 +131,19 @@ class Transition(_Record):
     report: str | None = Field(default=None, description="Key of the gate's report, when there is one.")
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a release was meant to be, and its steps since, the first one first."""
+
+    intent: Intent
+    steps: tuple[Transition, ...]
+
+    @property
+    def state(self) -> State | None:
+        """The state that was entered last, None before the first."""
+        return self.steps[-1].state if self.steps else None
+
+
 class Pointer(_Record):
     """One generation of the pointer; the highest is live."""
 
@@ -164,6 +180,7 @@ class ReleaseBook(Protocol):
     def releases(self) -> Sequence[str]: ...
     def intend(self, intent: Intent) -> None: ...
     def intents(self) -> Sequence[Intent]: ...
+    def histories(self) -> Sequence[History]: ...
     def transitions(self, release_id: str) -> Sequence[Transition]: ...
     def state(self, release_id: str) -> State | None: ...
     def enter(
@@ -180,10 +197,15 @@ class ReleaseBook(Protocol):
 
 
 class ObjectReleaseBook:
-    """A release book in a folder or in S3, by whole objects and create-only keys."""
+    """A release book in a folder or in S3, by whole objects and create-only keys.
+
+    Intents and transitions are kept in memory once read, since they never change; what decides (the pointer, the records)
+    is read each time.
+    """
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+        self._known: dict[str, Intent | Transition] = {}
 
     @property
     def objects(self) -> Objects:
@@ -228,20 +250,34 @@ class ObjectReleaseBook:
 
     def intents(self) -> list[Intent]:
         """Return what every release was meant to be, the oldest first, whether or not it was ever recorded."""
-        keys = [key for key in self._objects.list("releases/r") if key.endswith("/intent.json")]
-        found = [_parse(Intent, key, self._objects.get(key)) for key in keys]
-        return sorted(found, key=lambda intent: int(intent.id[1:]))
+        return [history.intent for history in self.histories()]
+
+    def histories(self) -> list[History]:
+        """Return every release's intent and transitions, the oldest release first, by one listing."""
+        intents: list[Intent] = []
+        steps: defaultdict[str, list[Transition]] = defaultdict(list)
+        for key in self._objects.list("releases/r"):
+            _, release_id, *rest = key.split("/")
+            if rest == ["intent.json"]:
+                intents.append(self._unchanging(Intent, key))
+            elif rest[0] == "states":
+                steps[release_id].append(self._unchanging(Transition, key))
+        intents.sort(key=lambda intent: int(intent.id[1:]))
+        return [History(intent, tuple(steps[intent.id])) for intent in intents]
 
     def transitions(self, release_id: str) -> list[Transition]:
-        return [
-            _parse(Transition, key, self._objects.get(key))
-            for key in self._objects.list(f"releases/{release_id}/states/")
-        ]
+        return [self._unchanging(Transition, key) for key in self._objects.list(f"releases/{release_id}/states/")]
 
     def state(self, release_id: str) -> State | None:
         """Return the state that was entered last, None before the first."""
         steps = self.transitions(release_id)
         return steps[-1].state if steps else None
+
+    def _unchanging(self, kind: type[Noted], key: str) -> Noted:
+        known = self._known.get(key)
+        if not isinstance(known, kind):
+            known = self._known[key] = _parse(kind, key, self._objects.get(key))
+        return known
 
     def enter(
         self, release_id: str, state: State, *, at: datetime, by: str, why: str, report: str | None = None

@@ -103,8 +103,9 @@ def two_releases(tools: Tools) -> tuple[str, str]:
         ReleaseRefused: there is none.
     """
     live = tools.book.live()
-    others = [intent.id for intent in tools.book.intents() if tools.book.state(intent.id) not in GONE]
-    others = [one for one in others if one in tools.book.releases() and (live is None or one != live.release)]
+    others = [history.intent.id for history in tools.book.histories() if history.state not in GONE]
+    recorded = set(tools.book.releases())
+    others = [one for one in others if one in recorded and (live is None or one != live.release)]
     if live is None or not others:
         raise ReleaseRefused(
             "a rehearsal moves between two releases: one live, one checked or a rollback target; prepare, check and "

@@ -85,11 +85,15 @@ def test_releases_are_listed_in_the_order_of_their_numbers(book: ObjectReleaseBo
     assert book.releases() == ["r0002", "r9999", "r10000"]
 
 
-def test_an_intent_claims_its_id_once(book: ObjectReleaseBook) -> None:
-    intent = Intent(
-        id="r0001", colour=Colour.GREEN, mapping_version=1, routes={Kind.TODAY: ROUTE}, feature_service="ranker_v1",
+def intent_of(release_id: str) -> Intent:
+    return Intent(
+        id=release_id, colour=Colour.GREEN, mapping_version=1, routes={Kind.TODAY: ROUTE}, feature_service="ranker_v1",
         at=NOW, by="ann", why="first",
     )  # fmt: skip
+
+
+def test_an_intent_claims_its_id_once(book: ObjectReleaseBook) -> None:
+    intent = intent_of("r0001")
     book.intend(intent)
     book.intend(intent)
     with pytest.raises(AlreadyExists):
@@ -117,6 +121,38 @@ PATHS: dict[State | None, tuple[State, ...]] = {
     State.RETIRED: (State.PREPARING, State.PREPARED, State.RETIRED),
     State.FAILED: (State.PREPARING, State.FAILED),
 }
+
+
+class CountsReads:
+    """Objects that remember which keys were read."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self.read: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    def get(self, key: str) -> bytes:
+        self.read.append(key)
+        return self._objects.get(key)
+
+
+def test_histories_hold_every_release_and_read_what_never_changes_once(store: Objects, book: ObjectReleaseBook) -> None:
+    for name in ("r0002", "r10000", "r0001"):
+        book.intend(intent_of(name))
+    enter(book, State.PREPARING, State.PREPARED)
+    counted = CountsReads(store)
+    other = ObjectReleaseBook(counted)
+    for _ in range(2):
+        found = {one.intent.id: one.state for one in other.histories()}
+        assert list(found.items()) == [("r0001", State.PREPARED), ("r0002", None), ("r10000", None)]
+        assert other.state("r0001") is State.PREPARED
+    assert len(counted.read) == 5
+
+    enter(book, State.CHECKED)
+    assert [one.state for one in other.histories()] == [State.CHECKED, None, None]
+    assert counted.read[5:] == ["releases/r0001/states/000003.json"]
 
 
 @pytest.mark.parametrize("present", list(PATHS), ids=lambda state: str(state or "new"))

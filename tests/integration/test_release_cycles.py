@@ -190,5 +190,5 @@ def test_cycles_of_releases_beside_a_stream_and_steady_requests(settings, s3_lak
     assert code == 0
     assert len(verdict.per_release) == cycles + 1
     assert sum(filled) > 0, "events flowed while colours were filled"
-    assert unlike == [], "after all fills both colours hold the same of everybody"
+    assert not unlike, "after all fills both colours hold the same of everybody"
     assert seconds[-1] < 1, seconds
