@@ -170,21 +170,27 @@ class Lake:
 
     def files(self, dataset: str, dates: DateRange = ALL_DATES) -> list[CommittedFile]:
         """Return the dataset's files that count now, ordered by path."""
+        return sorted((file for _, file in self._counting(dataset, dates)), key=lambda file: file.path)
+
+    def _counting(self, dataset: str, dates: DateRange) -> list[tuple[datetime, CommittedFile]]:
+        """Return the dataset's files that count now, each with the time of its commit."""
         commits = self.commits()
         gone = {path for commit in commits for path in commit.supersedes}
-        found = [
-            file
+        return [
+            (commit.at, file)
             for commit in commits
             for file in commit.files
             if file.dataset == dataset and file.path not in gone and file.date in dates
         ]
-        return sorted(found, key=lambda file: file.path)
 
     def dataset(self, dataset: str, dates: DateRange = ALL_DATES) -> pads.Dataset:
         """Return the committed files as a pyarrow dataset with the declared columns, for scans in bounded memory."""
+        return self._open(dataset, self.files(dataset, dates))
+
+    def _open(self, dataset: str, files: Iterable[CommittedFile]) -> pads.Dataset:
         columns = dataset_columns(dataset)
         filesystem, root = self.objects.arrow()
-        paths = [f"{root}/{file.path}" for file in self.files(dataset, dates) if file.rows]
+        paths = [f"{root}/{file.path}" for file in files if file.rows]
         if not paths:
             return pads.dataset(
                 pa.table({name: [] for name in columns.names}, schema=columns) if columns is not None else pa.table({})
@@ -203,6 +209,28 @@ class Lake:
         return self.dataset(dataset, dates).to_table(
             columns=list(columns) if columns is not None else None, filter=where
         )
+
+    def newest(
+        self,
+        dataset: str,
+        rows: int,
+        dates: DateRange = ALL_DATES,
+        *,
+        columns: Sequence[str] | None = None,
+        where: pads.Expression | None = None,
+    ) -> pa.Table:
+        """Return at least `rows` rows of the files that were committed last, or all rows if there are fewer.
+
+        For logs that grow without end: files are read from the newest back, whole, in groups, until there are enough.
+        """
+        files = [file for _, file in sorted(self._counting(dataset, dates), key=lambda one: one[0], reverse=True)]
+        found: list[pa.Table] = []
+        group, left = 4, rows
+        while not found or (files and left > 0):
+            table = self._open(dataset, files[:group]).to_table(columns=columns and list(columns), filter=where)
+            found.append(table)
+            files, left, group = files[group:], left - table.num_rows, group * 2
+        return pa.concat_tables(found)
 
     def get_json(self, key: str) -> dict[str, object]:
         """Return a JSON object of the lake.

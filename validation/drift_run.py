@@ -20,6 +20,7 @@ from validation.drift import Limits, Moved, Values, compare
 
 VIEWS = SERVICES[RANKER_SERVICE]
 _ROWS = 100_000
+_SERVED = 5_000
 
 
 class DriftReport(BaseModel):
@@ -83,9 +84,9 @@ def check_drift(
 
 def _served(lake: Lake, since: date) -> Mapping[str, list[dict[str, Any]]]:
     """Return the newest values that were served, by view."""
-    table = lake.read("served", DateRange(since), columns=["served_at", "views"]).sort_by("served_at")
+    table = lake.newest("served", _SERVED, DateRange(since), columns=["served_at", "views"]).sort_by("served_at")
     found: dict[str, list[dict[str, Any]]] = {}
-    for views in table.slice(max(0, table.num_rows - 5_000))["views"].to_pylist():
+    for views in table.slice(max(0, table.num_rows - _SERVED))["views"].to_pylist():
         for one in views:
             found.setdefault(one["view"], []).append(json.loads(one["values"]))
     return found

@@ -112,7 +112,7 @@ def check_parity(
     """
     limits = limits or Limits()
     own = None if release is None else pc.field("release") == release
-    served = lake.read("served", DateRange(first), columns=["user_id", "served_at", "views"], where=own)
+    served = lake.newest("served", sample, DateRange(first), columns=["user_id", "served_at", "views"], where=own)
     served = served.sort_by("served_at")
     chosen = served.slice(max(0, served.num_rows - sample)).to_pylist()
     rows = [row for record in chosen for row in served_views(record, USER_VIEWS)]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
+import pyarrow.compute as pc
 
 from release.gate import CheckResult, Subject
 from release.ranking import rank
@@ -51,9 +52,11 @@ def recent_requests(subject: Subject, count: int) -> list[tuple[str, Kind, list[
     if not count:
         return []
     days = DateRange(first=(subject.now - timedelta(days=2)).date())
-    table = subject.lake.read("served", days, columns=["served_at", "user_id", "kind", "candidates"])
-    rows = sorted(table.to_pylist(), key=lambda row: row["served_at"], reverse=True)
-    return [(row["user_id"], Kind(row["kind"]), row["candidates"]) for row in rows if row["candidates"]][:count]
+    columns = ["served_at", "user_id", "kind", "candidates"]
+    by_a_model = pc.list_value_length(pc.field("candidates")) > 0
+    table = subject.lake.newest("served", count, days, columns=columns, where=by_a_model)
+    rows = table.sort_by([("served_at", "descending")]).slice(0, count).to_pylist()
+    return [(row["user_id"], Kind(row["kind"]), row["candidates"]) for row in rows]
 
 
 def overlap(contents: Sequence[str], left: np.ndarray, right: np.ndarray) -> float:

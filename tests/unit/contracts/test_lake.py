@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from stillpoint.errors import CorruptData
@@ -37,9 +38,9 @@ def open_lake(folder: Path) -> Lake:
     return Lake(LocalObjects(folder))
 
 
-def commit_one(lake: Lake, sequence: int, number: int, *, supersedes: tuple[str, ...] = ()) -> str:
+def commit_one(lake: Lake, sequence: int, number: int, *, supersedes: tuple[str, ...] = (), at: datetime = NOON) -> str:
     file = lake.write(DATASET, NOON.date(), f"test-{sequence}", rows(("u1", NOON, NOON, number)))
-    assert lake.commit(Commit(writer="test", sequence=sequence, at=NOON, files=(file,), supersedes=supersedes))
+    assert lake.commit(Commit(writer="test", sequence=sequence, at=at, files=(file,), supersedes=supersedes))
     return file.path
 
 
@@ -76,6 +77,27 @@ def test_only_the_asked_dates_are_read(folder: Path) -> None:
     assert lake.read(DATASET, DateRange(date(2026, 3, 1), date(2026, 3, 1))).num_rows == 1
     assert lake.read(DATASET, DateRange(date(2026, 3, 2))).num_rows == 0
     assert lake.read(DATASET, DateRange(None, date(2026, 2, 28))).num_rows == 0
+
+
+def test_the_newest_rows_are_read_from_the_newest_commits_only(folder: Path) -> None:
+    lake = open_lake(folder)
+    paths = [commit_one(lake, n, n, at=NOON - timedelta(seconds=n)) for n in range(30)]
+    for path in paths[12:]:
+        (folder / path).write_bytes(b"not read")
+    assert sorted(lake.newest(DATASET, 5)["sequence_id"].to_pylist()) == list(range(12))
+    odd = pc.field("sequence_id") == 3
+    assert lake.newest(DATASET, 1, columns=["sequence_id"], where=odd).to_pydict() == {"sequence_id": [3]}
+    with pytest.raises(pa.ArrowInvalid):
+        lake.newest(DATASET, 13)
+
+
+def test_the_newest_rows_are_all_rows_where_there_are_too_few(folder: Path) -> None:
+    lake = open_lake(folder)
+    assert lake.newest(DATASET, 5).schema.names == feature_columns(USER_SEQUENCE).names
+    gone = commit_one(lake, 0, 5)
+    commit_one(lake, 1, 6, supersedes=(gone,))
+    assert lake.newest(DATASET, 5)["sequence_id"].to_pylist() == [6]
+    assert lake.newest(DATASET, 5, DateRange(date(2026, 3, 2))).num_rows == 0
 
 
 def test_a_damaged_commit_is_named_and_never_skipped(folder: Path) -> None:
