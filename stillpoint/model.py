@@ -231,6 +231,11 @@ class ModelBundle:
         names = (*self.manifest.feature_order, "bias")
         return {name: values[:, place].astype(np.float64) for place, name in enumerate(names)}
 
+    def gains(self) -> dict[str, float]:
+        """Return the total gain of each feature over all splits of the trees; 0 for one that no tree asks for."""
+        found = self._booster.get_score(importance_type="total_gain")
+        return {name: float(found.get(f"f{place}", 0.0)) for place, name in enumerate(self.manifest.feature_order)}
+
     def matrix(
         self,
         columns: Mapping[str, np.ndarray],

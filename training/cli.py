@@ -24,6 +24,7 @@ from stillpoint.settings import Settings
 from training.features_from import FeaturesFrom
 
 if TYPE_CHECKING:
+    from stillpoint.model import ModelBundle
     from training.evaluate import Estimate
     from training.kept_snapshot import Expectation, FeatureDifference, SnapshotManifest
 
@@ -134,7 +135,7 @@ def train(
     from stillpoint.under_way import announced
     from training.collaborative import next_mapping_version
     from training.kept_snapshot import load_snapshot, refuse_older_than
-    from training.train import keep
+    from training.train import keep, load_evaluation
     from training.train import train as train_on
 
     settings = Settings.load()
@@ -143,51 +144,48 @@ def train(
         chosen = load_snapshot(lake, snapshot_id or _newest(lake))
         refuse_older_than(chosen.manifest, timedelta(hours=maximum_age_hours), now=system_clock())
         version = mapping_version or next_mapping_version(lake)
-        if on is Place.SAGEMAKER:
-            _report(as_json, _train_at_sagemaker(settings, lake, chosen.manifest, version))
-            return
         if track:
             from training.tracking import refuse_silent_server
 
             refuse_silent_server(settings.mlflow_tracking_uri)
-        with Console(stderr=True).status("training") as status:
-            trained = train_on(lake, chosen, mapping_version=version, seed=settings.seed, progress=status.update)
-        key = keep(lake, trained, cutoff=chosen.manifest.cutoff)
+        job = None
+        if on is Place.SAGEMAKER:
+            job = f"stillpoint-{chosen.manifest.id}-m{version}-{system_clock():%Y%m%d%H%M%S}"
+            bundle = _trained_at_sagemaker(settings, lake, job, chosen.manifest, version)
+        else:
+            with Console(stderr=True).status("training") as status:
+                trained = train_on(lake, chosen, mapping_version=version, seed=settings.seed, progress=status.update)
+            keep(lake, trained, cutoff=chosen.manifest.cutoff)
+            bundle = trained.bundle
+    evaluation = load_evaluation(lake, bundle.sha256)
     report: dict[str, Any] = {
-        "model": key,
-        "sha256": trained.bundle.sha256,
+        "model": bundle.key,
+        "sha256": bundle.sha256,
         "snapshot_id": chosen.manifest.id,
         "mapping_version": version,
         "data": chosen.manifest.data,
-        "metrics": trained.evaluation.metrics(),
+        "metrics": evaluation.metrics(),
     }
+    if job is not None:
+        report["training_job"] = job
     if track:
         from training.tracking import track as track_run
 
-        report["mlflow_run"] = track_run(settings, chosen, trained)
+        report["mlflow_run"] = track_run(settings, chosen, bundle, evaluation, job=job)
     _report(as_json, report)
 
 
-def _train_at_sagemaker(
-    settings: Settings, lake: Lake, snapshot: "SnapshotManifest", mapping_version: int
-) -> dict[str, Any]:
+def _trained_at_sagemaker(
+    settings: Settings, lake: Lake, job: str, snapshot: "SnapshotManifest", mapping_version: int
+) -> "ModelBundle":
     from training.sagemaker_job import collect, fetch_artifact, train_at_sagemaker
 
     client = _sagemaker(settings)
-    job = f"stillpoint-{snapshot.id}-m{mapping_version}-{system_clock():%Y%m%d%H%M%S}"
     with Console(stderr=True).status(f"training job {job}"):
         address = train_at_sagemaker(
             client, settings, job=job, snapshot_id=snapshot.id, mapping_version=mapping_version
         )
-        key = collect(lake, fetch_artifact(lake, address))
-    return {
-        "model": key,
-        "sha256": key.removeprefix("models/").removesuffix(".tar.gz"),
-        "snapshot_id": snapshot.id,
-        "mapping_version": mapping_version,
-        "data": snapshot.data,
-        "training_job": job,
-    }
+        return collect(lake, fetch_artifact(lake, address))
 
 
 def deploy(

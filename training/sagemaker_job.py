@@ -92,8 +92,8 @@ def train_at_sagemaker(
         sleep(POLL_SECONDS)
 
 
-def collect(lake: Lake, artifact: bytes) -> str:
-    """Take a job's artifact into the lake: mapping, report, then the bundle. Return the bundle's key. Repeatable.
+def collect(lake: Lake, artifact: bytes) -> ModelBundle:
+    """Take a job's artifact into the lake: mapping, report, then the bundle, which is returned. Repeatable.
 
     Raises:
         CorruptData: it is not such an artifact. ModelRefused: the bundle is not what its name says.
@@ -117,7 +117,7 @@ def collect(lake: Lake, artifact: bytes) -> str:
     write_mapping(lake, users, mapping_version=manifest.mapping_version, cutoff=manifest.created_at)
     lake.objects.put(report_key(bundle.sha256), evaluation.model_dump_json(indent=1).encode())
     lake.objects.put(bundle.key, bundle.data)
-    return bundle.key
+    return bundle
 
 
 def fetch_artifact(lake: Lake, address: str) -> bytes:

@@ -24,7 +24,7 @@ from stillpoint.registered import CANDIDATE, DIGEST_TAG, MODEL_NAME
 from stillpoint.settings import Settings
 from training.evaluation_page import page
 from training.kept_snapshot import Snapshot
-from training.train import Trained
+from training.train import Evaluation
 
 SECONDS = 5.0
 """How long a tracking server may take to say that it is there."""
@@ -41,12 +41,21 @@ def signature(bundle: ModelBundle) -> ModelSignature:
     return ModelSignature(Schema(inputs), Schema([ColSpec(DataType.double)]))
 
 
-def track(settings: Settings, snapshot: Snapshot, trained: Trained, *, alias: str = CANDIDATE) -> str:
+def track(
+    settings: Settings,
+    snapshot: Snapshot,
+    bundle: ModelBundle,
+    evaluation: Evaluation,
+    *,
+    job: str | None = None,
+    alias: str = CANDIDATE,
+) -> str:
     """Log parameters, metrics, plots, signature and model of a run, register it, and return the run's id.
 
-    The new version is tagged with the bundle's digest, by which a release verb finds it to set its colour's alias.
+    The new version is tagged with the bundle's digest, by which a release verb finds it to set its colour's alias. `job`
+    names the training job that the model comes from, if it is not from this process.
     """
-    bundle, manifest = trained.bundle, trained.bundle.manifest
+    manifest = bundle.manifest
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     mlflow.set_experiment(settings.mlflow_experiment)
     with mlflow.start_run(run_name=f"{manifest.snapshot_id}-m{manifest.mapping_version}") as run:
@@ -58,15 +67,17 @@ def track(settings: Settings, snapshot: Snapshot, trained: Trained, *, alias: st
                 "definitions_sha256": manifest.definitions_sha256,
                 "bundle_sha256": bundle.sha256,
                 "data": manifest.data,
-                "seed": trained.evaluation.seed,
-                "rounds": trained.evaluation.best_round,
-                "train_rows": trained.evaluation.train_rows,
+                "seed": evaluation.seed,
+                "rounds": evaluation.best_round,
+                "train_rows": evaluation.train_rows,
             }
         )
-        mlflow.log_metrics(trained.evaluation.metrics())
-        mlflow.log_dict(trained.evaluation.model_dump(mode="json"), "evaluation.json")
-        mlflow.log_text(page(trained.evaluation, bundle.sha256), "evaluation.html")
-        mlflow.log_figure(importance_figure(trained.importance), "importance.png")
+        if job is not None:
+            mlflow.set_tag("training_job", job)
+        mlflow.log_metrics(evaluation.metrics())
+        mlflow.log_dict(evaluation.model_dump(mode="json"), "evaluation.json")
+        mlflow.log_text(page(evaluation, bundle.sha256), "evaluation.html")
+        mlflow.log_figure(importance_figure(bundle.gains()), "importance.png")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "bundle.tar.gz"
             path.write_bytes(bundle.data)

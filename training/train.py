@@ -54,12 +54,16 @@ class Evaluation(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model with what is known about it, and the booster's gain per feature."""
+    """A model with what is known about it."""
 
     bundle: ModelBundle
     factors: collaborative.Factors
     evaluation: Evaluation
-    importance: dict[str, float]
+
+    @property
+    def importance(self) -> dict[str, float]:
+        """What the trees gain from each feature, in all."""
+        return self.bundle.gains()
 
 
 def train(
@@ -130,9 +134,7 @@ def train(
         content_factors=factors.contents,
         content_ids=factors.content_ids,
     )
-    gains = final.get_score(importance_type="total_gain")
-    importance = {name: float(gains.get(f"f{place}", 0.0)) for place, name in enumerate(ranker.FEATURE_ORDER)}
-    return Trained(bundle, factors, evaluation, importance)
+    return Trained(bundle, factors, evaluation)
 
 
 def keep(lake: Lake, trained: Trained, *, cutoff: datetime) -> str:
@@ -142,6 +144,15 @@ def keep(lake: Lake, trained: Trained, *, cutoff: datetime) -> str:
     lake.objects.put(report_key(trained.bundle.sha256), trained.evaluation.model_dump_json(indent=1).encode())
     lake.objects.put(trained.bundle.key, trained.bundle.data)
     return trained.bundle.key
+
+
+def load_evaluation(lake: Lake, model_sha256: str) -> Evaluation:
+    """Return a model's evaluation as it was kept.
+
+    Raises:
+        ObjectMissing: there is none.
+    """
+    return Evaluation.model_validate_json(lake.objects.get(report_key(model_sha256)))
 
 
 def report_key(model_sha256: str) -> str:

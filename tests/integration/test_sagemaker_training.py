@@ -14,7 +14,9 @@ import boto3
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError
+from mlflow.tracking import MlflowClient
 
+from stillpoint.cli import run
 from stillpoint.errors import CorruptData, InvalidInput, ModelRefused, ObjectMissing, StackUnavailable
 from stillpoint.lake import Lake
 from stillpoint.local.aws import AwsServer
@@ -23,6 +25,7 @@ from stillpoint.local.sagemaker import SageMakerServer
 from stillpoint.local.sagemaker_control import ControlPlane
 from stillpoint.model import ModelBundle
 from stillpoint.objects import S3Objects
+from stillpoint.registered import CANDIDATE, DIGEST_TAG, MODEL_NAME
 from stillpoint.settings import Settings
 from tests.training_world import World, make_world
 from training import sagemaker_program
@@ -121,14 +124,39 @@ def request_for(bundle: ModelBundle, site: Site) -> tuple[dict[str, Any], list[s
 
 def test_job_trains_the_same_model_as_the_command_on_this_machine(site: Site) -> None:
     lake, trained = site.world.lake, site.world.trained
-    key = collect(lake, fetch_artifact(lake, site.train("good")))
+    key = collect(lake, fetch_artifact(lake, site.train("good"))).key
     assert key == trained.bundle.key
     assert lake.objects.get(key) == trained.bundle.data
     assert lake.objects.get(report_key(trained.bundle.sha256)) == trained.evaluation.model_dump_json(indent=1).encode()
-    assert collect(lake, lake.objects.get(f"{ARTIFACTS}/good/output/model.tar.gz")) == key
+    assert collect(lake, lake.objects.get(f"{ARTIFACTS}/good/output/model.tar.gz")).key == key
     assert keep(lake, trained, cutoff=site.world.snapshot.manifest.cutoff) == key
     left = [path.name for path in (site.machines / "training" / "good").rglob("*") if path.is_file()]
     assert sorted(left) == ["hyperparameters.json", "training.log"], "nobody's rows or ids stay on the machine"
+
+
+def test_command_trains_at_sagemaker_and_registers_the_model_with_its_job(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {
+        "lake": site.settings.lake,
+        "home": str(tmp_path),
+        "aws_endpoint_url": site.settings.aws_endpoint_url,
+        "sagemaker_endpoint_url": site.settings.sagemaker_endpoint_url,
+        "mlflow_tracking_uri": f"sqlite:///{tmp_path / 'mlflow.db'}",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"STILLPOINT_{name.upper()}", str(value))
+    monkeypatch.chdir(tmp_path)
+    always = ["--maximum-age-hours", "1000000", "--mapping-version", "1"]
+    assert run(["train", site.snapshot_id, "--on", "sagemaker", *always, "--json"]) == 0, capsys.readouterr().err
+    report = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert report["sha256"] == site.world.trained.bundle.sha256
+    assert report["metrics"] == site.world.trained.evaluation.metrics()
+    client = MlflowClient(values["mlflow_tracking_uri"])
+    version = client.get_model_version_by_alias(MODEL_NAME, CANDIDATE)
+    assert version.tags[DIGEST_TAG] == report["sha256"]
+    assert version.run_id == report["mlflow_run"]
+    assert client.get_run(version.run_id).data.tags["training_job"] == report["training_job"]
 
 
 def test_reason_of_a_training_that_fails_reaches_who_started_it(site: Site) -> None:
@@ -301,4 +329,4 @@ def test_job_and_endpoint_through_the_sagemaker_sdk(site: Site, monkeypatch: pyt
     )
     job.wait(poll=1, logs=False, timeout=120)
     artifact = fetch_artifact(lake, job.refresh().model_artifacts.s3_model_artifacts)
-    assert collect(lake, artifact) == site.world.trained.bundle.key
+    assert collect(lake, artifact).key == site.world.trained.bundle.key

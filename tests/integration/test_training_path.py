@@ -232,7 +232,10 @@ def tracked(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     child = Child("mlflow", server.command(), log=folder / "mlflow.log", environment=server.environment)
     try:
         child.wait_until(lambda: server.version() is not None, seconds=server.seconds)
-        yield Tracked(settings.mlflow_tracking_uri, track(settings, world.snapshot, world.trained))
+        yield Tracked(
+            settings.mlflow_tracking_uri,
+            track(settings, world.snapshot, world.trained.bundle, world.trained.evaluation),
+        )
     finally:
         child.stop()
 
