@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from _results import keep
 
 from stillpoint.features.columns import feature_columns
 from stillpoint.features.declarations import BIOMETRICS, DType
@@ -61,16 +62,14 @@ def main() -> None:
     began = time.perf_counter()
     found = validate(view_suite(BIOMETRICS), batches(rows), at=AT + timedelta(days=1))
     seconds = time.perf_counter() - began - alone
-    print(
-        pl.DataFrame(
-            {
-                "": ["batches made and dropped", "batches validated"],
-                "seconds": [round(alone, 1), round(seconds, 1)],
-                "rows/s": [round(read / alone), round(found.rows / max(seconds, 1e-9))],
-                "peak MiB": [round(idle), round(peak_mib())],
-            }
-        )
-    )
+    figures = {
+        "": ["batches made and dropped", "batches validated"],
+        "seconds": [round(alone, 1), round(seconds, 1)],
+        "rows/s": [round(read / alone), round(found.rows / max(seconds, 1e-9))],
+        "peak MiB": [round(idle), round(peak_mib())],
+    }
+    print(pl.DataFrame(figures))
+    keep(figures)
     print(f"{found.rows:,} rows, {len(found.findings)} expectations, {'green' if found.passed else 'RED'}")
 
 

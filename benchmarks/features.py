@@ -9,12 +9,13 @@ sizes take turns in rounds and the cheapest round counts. Prints a table and one
 """
 
 import argparse
-import json
 import random
 import time
 import uuid
 from collections import defaultdict
 from typing import Any
+
+from _results import keep
 
 from stillpoint.clock import DAY, SECOND
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
@@ -176,7 +177,7 @@ def main() -> None:
     smallest, largest = results[0]["us_per_event"]["total"], results[-1]["us_per_event"]["total"]
     print(f"{results[-1]['users']} known users cost {largest / smallest:.2f} of {results[0]['users']} per event")
     views = per_row(parsed(worlds[arguments.users[-1]][0]), encoder)
-    print(json.dumps({"benchmark": "features", "replays": results, "us_per_row": views}))
+    keep({"replays": results, "us_per_row": views})
 
 
 def result(

@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import xgboost
+from _results import keep
 
 from release.check import check
 from release.models import routes_of
@@ -194,7 +195,6 @@ def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--users", type=int, default=100_000)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(arguments.users, Path(folder))
@@ -215,8 +215,7 @@ def main() -> None:
         f"{found['memory_peak_mib']:,.0f} MiB ({found['memory_before_mib']:,.0f} MiB after making the lake), Redis "
         f"{found['redis_mib']:,.0f} MiB for two colours"
     )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1))
+    keep(found)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from typing import Annotated, Any
 import httpx
 import psutil
 import typer
+from _results import keep
 from online_reads import ENTITIES, fill, stores
 
 from stillpoint.lake import Lake
@@ -252,7 +253,6 @@ def main(
             server.stop()
     print(table(results))
     document = {
-        "benchmark": "http_features",
         "peer": "feast serve",
         "features": FEATURES,
         "connections": CONNECTIONS,
@@ -260,10 +260,7 @@ def main(
         "rounds": rounds,
         "results": results,
     }
-    target = ROOT / "benchmarks" / "results"
-    target.mkdir(exist_ok=True)
-    (target / "http_features.json").write_text(json.dumps(document, indent=2) + "\n")
-    print(json.dumps(document))
+    keep(document)
 
 
 if __name__ == "__main__":

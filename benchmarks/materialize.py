@@ -9,7 +9,6 @@ Redis, which a busy machine disturbs less.
 import argparse
 import contextlib
 import io
-import json
 import statistics
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from _results import keep
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.data_format import ParquetFormat
 from feast.repo_config import RepoConfig
@@ -126,7 +126,6 @@ def main() -> None:
         help="Stock Feast writes without comparing times: quicker, and an old row replaces a newer one.",
     )
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     stock_rows = options.stock_rows or options.rows
     stock_users = min(options.users, stock_rows)
@@ -172,9 +171,7 @@ def main() -> None:
     print(
         f"{'times faster':22} {ratios['wall']:10.1f} ×; processor time {ratios['client']:.1f} × here, {ratios['redis']:.1f} × in Redis"
     )
-    if options.json:
-        document = {"microseconds_per_user": {name: asdict(one) for name, one in found.items()}, "ratios": ratios}
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    keep({"microseconds_per_user": {name: asdict(one) for name, one in found.items()}, "ratios": ratios})
 
 
 if __name__ == "__main__":

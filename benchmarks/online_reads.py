@@ -7,7 +7,6 @@ less. Also the memory of one user of our own views, by Redis's settings. Prints 
 `benchmarks/results/online_reads.json`. Asserts nothing.
 """
 
-import json
 import statistics
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import typer
+from _results import keep
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.infra.online_stores.redis import RedisOnlineStoreConfig
 from feast.types import Int64, String
@@ -209,7 +209,7 @@ def sample(view: View, count: int) -> Any:
     return pa.table(columns)
 
 
-def main(seconds: float = 2.0, below: int = 1000, out: Path = Path("benchmarks/results/online_reads.json")) -> None:
+def main(seconds: float = 2.0, below: int = 1000) -> None:
     """Run it, print the table, write the JSON. Small numbers are remembered by their bytes: `--below` 4611686018427387904
     shows what reads cost without that."""
     rows, bytes_per_user = reads(seconds, below), memory()
@@ -230,8 +230,7 @@ def main(seconds: float = 2.0, below: int = 1000, out: Path = Path("benchmarks/r
         print(f"{row['features']:4} x {row['entities']:<4} {stock:33.3f}   {shown}")
     for name, value in bytes_per_user.items():
         print(f"memory per user, {name}: {value:.0f} B")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"below": below, "reads": rows, "bytes_per_user": bytes_per_user}, indent=1) + "\n")
+    keep({"below": below, "reads": rows, "bytes_per_user": bytes_per_user})
 
 
 if __name__ == "__main__":

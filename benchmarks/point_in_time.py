@@ -6,7 +6,6 @@ round; the best round counts, and beside it the least processor time, which a bu
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+from _results import keep
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.data_format import ParquetFormat
 from feast.repo_config import RepoConfig
@@ -125,7 +125,6 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -153,8 +152,7 @@ def main() -> None:
         print(f"{label:40} {wall:8.3f} s, processor time {used:8.3f} s")
     for label, (wall, used) in ratios.items():
         print(f"{label:40} {wall:8.2f} ×, processor time {used:8.2f} ×")
-    if options.json:
-        options.json.write_text(json.dumps({"seconds": seconds, "ratios": ratios}, indent=1) + "\n")
+    keep({"seconds": seconds, "ratios": ratios})
 
 
 if __name__ == "__main__":

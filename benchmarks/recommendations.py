@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import psutil
 import typer
+from _results import keep
 
 from stillpoint.lake import Lake
 from stillpoint.local.redis_server import RedisServer
@@ -189,16 +190,12 @@ def main(
             server.stop()
     print(table(results))
     document = {
-        "benchmark": "recommendations",
         "contents": CONTENTS,
         "users": users,
         "seconds": seconds,
         "results": results,
     }
-    target = ROOT / "benchmarks" / "results"
-    target.mkdir(exist_ok=True)
-    (target / "recommendations.json").write_text(json.dumps(document, indent=2) + "\n")
-    print(json.dumps(document))
+    keep(document)
 
 
 if __name__ == "__main__":

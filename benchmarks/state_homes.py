@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+from _results import keep
 from features import recording
 
 from stillpoint.clock import system_clock, to_micros
@@ -237,7 +238,7 @@ def main() -> None:
             show(results[-1])
     same = len({(one["rows"], one["digest"]) for one in results}) == 1
     print(f"all homes gave the same rows: {same}")
-    print(json.dumps({"benchmark": "state_homes", "users": arguments.users, "same_rows": same, "homes": results}))
+    keep({"users": arguments.users, "same_rows": same, "homes": results})
 
 
 def show(result: dict[str, Any]) -> None:

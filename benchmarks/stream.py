@@ -9,7 +9,6 @@ JSON line; asserts nothing.
 """
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from _results import keep
 
 from ingestion.process_batch import BatchReport
 from ingestion.supervisor import Supervisor
@@ -135,7 +135,7 @@ def main() -> None:
     aws, redis = AwsServer(folder / "aws"), RedisServer(folder / "redis", options={"hash-max-listpack-value": "1200"})
     proxy = None if arguments.no_limits else limiting_proxy(aws.endpoint_url)
     settings = settings_for(folder, aws, redis)
-    result: dict[str, Any] = {"benchmark": "stream", "limits": proxy is not None, "triggers": []}
+    result: dict[str, Any] = {"limits": proxy is not None, "triggers": []}
     source = settings.aws_client_arguments()
     if proxy is not None:
         assert proxy.stdout is not None
@@ -164,7 +164,7 @@ def main() -> None:
             proxy.kill()
         shutil.rmtree(folder)
     show(result["triggers"])
-    print(json.dumps(result))
+    keep(result)
 
 
 @contextmanager

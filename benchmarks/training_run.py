@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from _results import keep
 
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.events import EVENT_COLUMNS, EventType, Verdict
@@ -152,7 +153,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=20_000)
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--run", choices=("train", "bare"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -171,8 +171,7 @@ def main() -> None:
         for step, seconds in found[what]["steps"].items():
             print(f"    {step:28} {seconds:8.1f} s")
     print(f"{'times the bare fit':32} {found['train']['seconds'] / found['bare']['seconds']:8.2f} ×")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    keep(found)
 
 
 if __name__ == "__main__":
