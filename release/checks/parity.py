@@ -43,7 +43,7 @@ class Parity:
                 if not ahead:
                     break
                 time.sleep(thresholds.digest_pause_seconds)
-                late, ahead = compare_moments(expected_rows(subject, view), ahead)
+                late, ahead = compare_moments(expected_rows(subject, view, ahead), ahead)
                 found |= late
             found |= dict.fromkeys(ahead, "is ahead of the lake, and never arrived there")
             wrong += [f"{view.name} {entity} {why}" for entity, why in sorted(found.items())]

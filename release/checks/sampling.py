@@ -1,15 +1,22 @@
 """Which entities does the gate look at, and what should they hold according to the lake?"""
 
-import random
+import zlib
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from release.gate import Subject
 from stillpoint.clock import to_micros
 from stillpoint.features.declarations import View
 from stillpoint.lake import DateRange, feature_dataset
+
+BATCH_ROWS = 50_000
+MARGIN = timedelta(seconds=60)
+"""Rows nearer than this to the end of their life may be gone when the gate asks for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +31,54 @@ class Expected:
         return self.frame.height
 
 
-def expected_rows(subject: Subject, view: View) -> Expected:
-    """Return what a sample of a view's entities must hold now: rows that may still be served, chosen by seed."""
+def expected_rows(subject: Subject, view: View, entities: Collection[str] | None = None) -> Expected:
+    """Return what a sample of a view's entities must hold now: rows that may still be served, of `entities` if given.
+
+    The sample is the entities whose hashes, by the seed, are the smallest: it is found in one pass that never holds more
+    than its rows and some batches, and it stays the same while others come and go.
+    """
     dataset = feature_dataset(view, subject.candidate.release.mapping_version)
-    key = view.entity.join_key
-    dates = DateRange() if view.ttl is None else DateRange(first=(subject.now - view.ttl).date())
-    frame = pl.from_arrow(subject.lake.read(dataset, dates))
-    assert isinstance(frame, pl.DataFrame)
-    if frame.is_empty():
-        return Expected(frame, frame, key)
+    key, dates, where = view.entity.join_key, DateRange(), None
     if view.ttl is not None:
-        frame = frame.filter(pl.col("event_timestamp") >= subject.now - view.ttl + timedelta(seconds=60))
-    ids = sorted(frame[key].unique().to_list())
-    chosen = random.Random(f"{subject.seed}:{view.name}").sample(ids, min(subject.thresholds.sample, len(ids)))
-    moments = (
-        frame.filter(pl.col(key).is_in(chosen))
-        .sort(key, "event_timestamp", "created_timestamp", maintain_order=True)
-        .unique(subset=[key, "event_timestamp"], keep="last", maintain_order=True)
+        oldest = subject.now - view.ttl
+        dates = DateRange(first=oldest.date())
+        where = pc.field("event_timestamp") >= pa.scalar(oldest + MARGIN, pa.timestamp("us", tz="UTC"))
+    if entities is not None:
+        chosen = pc.field(key).isin(pa.array(sorted(entities), pa.string()))
+        where = chosen if where is None else where & chosen
+    count = subject.thresholds.sample if entities is None else len(entities)
+    seed = zlib.crc32(f"{subject.seed}:{view.name}".encode())
+    opened = subject.lake.dataset(dataset, dates)
+    frame = pl.from_arrow(opened.schema.empty_table())
+    assert isinstance(frame, pl.DataFrame)
+    if key not in frame.columns:
+        return Expected(frame, frame, key)
+    for tables in _together(opened.to_batches(filter=where)):
+        part = pl.from_arrow(tables)
+        assert isinstance(part, pl.DataFrame)
+        frame = _smallest(pl.concat([frame, part]), key, seed, count)
+    moments = frame.sort(key, "event_timestamp", "created_timestamp", maintain_order=True).unique(
+        subset=[key, "event_timestamp"], keep="last", maintain_order=True
     )
     return Expected(moments.unique(subset=[key], keep="last", maintain_order=True), moments, key)
+
+
+def _together(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Join the small batches of small files."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(one.num_rows for one in held) >= BATCH_ROWS:
+            yield pa.Table.from_batches(held)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _smallest(frame: pl.DataFrame, key: str, seed: int, count: int) -> pl.DataFrame:
+    """Keep the rows of the `count` entities whose hashes are the smallest."""
+    hashes = frame[key].unique().to_frame().with_columns(pl.col(key).hash(seed).alias("hash"))
+    return frame.filter(pl.col(key).is_in(hashes.bottom_k(count, by=["hash", key])[key].implode()))
 
 
 def micros(frame: pl.DataFrame, column: str) -> list[int]:
