@@ -7,6 +7,7 @@ relative, with `/`. `open_objects` returns the implementation that a root asks f
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlparse
@@ -16,6 +17,7 @@ import pyarrow.fs as pafs
 from stillpoint.errors import AlreadyExists, ObjectMissing, StackUnavailable
 
 if TYPE_CHECKING:
+    import boto3
     from mypy_boto3_s3 import S3Client
 
 
@@ -184,7 +186,6 @@ def open_objects(root: str, aws: dict[str, Any] | None = None) -> Objects:
     `aws` holds keyword arguments for the boto3 client, such as `endpoint_url`.
     """
     if root.startswith("s3://"):
-        import boto3
         from botocore.config import Config
 
         bucket, _, prefix = root.removeprefix("s3://").partition("/")
@@ -193,6 +194,17 @@ def open_objects(root: str, aws: dict[str, Any] | None = None) -> Objects:
         config = Config(
             retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30, max_pool_connections=32
         )
-        client: S3Client = boto3.client("s3", config=config, **(aws or {}))
+        client: S3Client = _session().client("s3", config=config, **(aws or {}))
         return S3Objects(client, bucket, prefix)
     return LocalObjects(root.removeprefix("file://"))
+
+
+@cache
+def _session() -> "boto3.Session":
+    """Return a session that leaves times as text: nobody here asks for them, and parsing them is most of a listing's work."""
+    import boto3
+    import botocore.session
+
+    session = botocore.session.get_session()
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
+    return boto3.Session(botocore_session=session)
