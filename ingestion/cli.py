@@ -119,8 +119,9 @@ def compact(
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Merge the small files of closed days into tables/, which any Spark SQL can read."""
+    """Merge the small files of closed days into tables/, which any Spark SQL can read, and those of later days beside them."""
     from ingestion.compact import compact as run
+    from ingestion.compact import merge
     from stillpoint.lease import Lease
 
     settings = Settings.load()
@@ -134,9 +135,14 @@ def compact(
     lease.acquire()
     try:
         counts = run(lake, before=before, at=now)
+        merged = merge(lake, since=before, at=now)
     finally:
         lease.release()
-    _print(counts, as_json, "rows compacted: " + (", ".join(f"{k} {n}" for k, n in counts.items()) or "none"))
+    said = [
+        f"{what}: " + (", ".join(f"{name} {n:,}" for name, n in found.items()) or "none")
+        for what, found in (("rows compacted", counts), ("files of open days merged", merged))
+    ]
+    _print({"compacted_rows": counts, "merged_files": merged}, as_json, "\n".join(said))
 
 
 def stream(

@@ -1,13 +1,15 @@
-"""How do thousands of small files of a day become one, at a path that anybody's Spark SQL can read?
+"""How do thousands of small files of a day become one, and a closed day a table that anybody's Spark SQL can read?
 
 `tables/<dataset>/date=…/rows.parquet` holds each committed row of a closed day once. The commit that names it supersedes
-the small files. Rows that are committed for that day later are merged into the same path at the next run.
+the small files. Rows that are committed for that day later are merged into the same path at the next run. The small files of
+a day that is still written to are merged beside the others, copies of rows and all. What is superseded stays where it is, for
+readers that have begun.
 """
 
 import io
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 
 import polars as pl
@@ -16,7 +18,16 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS
-from stillpoint.lake import COMPRESSION, Commit, CommittedFile, DateRange, Lake, dataset_columns, feature_dataset
+from stillpoint.lake import (
+    COMPRESSION,
+    TABLES,
+    Commit,
+    CommittedFile,
+    DateRange,
+    Lake,
+    dataset_columns,
+    feature_dataset,
+)
 
 _RECORD = ("shard", "sequence")
 IDENTITY: dict[str, tuple[str, ...]] = {
@@ -28,6 +39,10 @@ IDENTITY: dict[str, tuple[str, ...]] = {
     },
 }
 """What makes two rows of a dataset copies of each other, by a replay or a backfill."""
+
+SMALL_ROWS = 100_000
+MANY_FILES = 32
+MERGED_ROWS = 250_000
 
 Progress = Callable[[str, date, int], None]
 
@@ -69,6 +84,56 @@ def compact(
             counts[dataset] = counts.get(dataset, 0) + table.num_rows
             progress(dataset, day, table.num_rows)
     return counts
+
+
+def merge(
+    lake: Lake,
+    *,
+    since: date,
+    at: datetime,
+    progress: Progress = lambda dataset, day, rows: None,
+) -> dict[str, int]:
+    """Merge the small files of the days from `since` on, where there are many of them. Return merged files by dataset.
+
+    A stream leaves a file per dataset and micro-batch, and a reader pays for each. One run at a time, beside everything
+    else: callers hold the lease `compact`. Killed anywhere it can be run again.
+    """
+    counts: dict[str, int] = {}
+    run = f"merge-{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    sequence = 0
+    for (dataset, day), files in _small(lake, since).items():
+        for part in _parts(files):
+            table = lake.open(dataset, part).to_table()
+            added = lake.write(dataset, day, f"{run}-{sequence:06d}", table)
+            gone = tuple(file.path for file in part)
+            lake.commit(Commit(writer=run, sequence=sequence, at=at, files=(added,), supersedes=gone))
+            sequence += 1
+            counts[dataset] = counts.get(dataset, 0) + len(part)
+            progress(dataset, day, table.num_rows)
+    return counts
+
+
+def _small(lake: Lake, since: date) -> dict[tuple[str, date], list[CommittedFile]]:
+    """Return the small files of each dataset and day that has many, the oldest commits first."""
+    commits = sorted(lake.commits(), key=lambda commit: commit.at)
+    gone = {path for commit in commits for path in commit.supersedes}
+    found: dict[tuple[str, date], list[CommittedFile]] = defaultdict(list)
+    for file in (file for commit in commits for file in commit.files):
+        small = file.rows < SMALL_ROWS and file.path not in gone and not file.path.startswith(TABLES)
+        if small and file.date >= since and (file.dataset in IDENTITY or file.dataset == "served"):
+            found[file.dataset, file.date].append(file)
+    return {key: files for key, files in found.items() if len(files) >= MANY_FILES}
+
+
+def _parts(files: list[CommittedFile]) -> Iterator[list[CommittedFile]]:
+    """Split files into parts of at most `MERGED_ROWS` rows."""
+    part: list[CommittedFile] = []
+    for file in files:
+        if part and sum(one.rows for one in part) + file.rows > MERGED_ROWS:
+            yield part
+            part = []
+        part.append(file)
+    yield part
 
 
 def tables(lake: Lake, dataset: str) -> pads.Dataset:

@@ -185,9 +185,10 @@ class Lake:
 
     def dataset(self, dataset: str, dates: DateRange = ALL_DATES) -> pads.Dataset:
         """Return the committed files as a pyarrow dataset with the declared columns, for scans in bounded memory."""
-        return self._open(dataset, self.files(dataset, dates))
+        return self.open(dataset, self.files(dataset, dates))
 
-    def _open(self, dataset: str, files: Iterable[CommittedFile]) -> pads.Dataset:
+    def open(self, dataset: str, files: Iterable[CommittedFile]) -> pads.Dataset:
+        """Return some of a dataset's files as `dataset` returns all."""
         columns = dataset_columns(dataset)
         filesystem, root = self.objects.arrow()
         paths = [f"{root}/{file.path}" for file in files if file.rows]
@@ -227,7 +228,7 @@ class Lake:
         found: list[pa.Table] = []
         group, left = 4, rows
         while not found or (files and left > 0):
-            table = self._open(dataset, files[:group]).to_table(columns=columns and list(columns), filter=where)
+            table = self.open(dataset, files[:group]).to_table(columns=columns and list(columns), filter=where)
             found.append(table)
             files, left, group = files[group:], left - table.num_rows, group * 2
         return pa.concat_tables(found)

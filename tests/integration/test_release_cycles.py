@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 
+from ingestion.compact import merge
 from ingestion.supervisor import Supervisor
 from release.check import check, side
 from release.checks.shared_views import compare, shared
@@ -115,7 +116,7 @@ def differing(tools, users):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("cycles", "flips"), [(20, 4)])
 def test_cycles_of_releases_beside_a_stream_and_steady_requests(settings, s3_lake, aws, capsys, cycles, flips):
-    """A cycle is: prepare, check, switch, flips with faults, roll back, switch again, retire the old release."""
+    """A cycle is: prepare, check, switch, flips with faults, roll back, switch again, retire the old release, merge files."""
     provision(settings)
     settings.home.mkdir(parents=True, exist_ok=True)
     tools = tools_for(settings, s3_lake, lease_seconds=10.0, barrier_seconds=60.0, load_seconds=30.0)
@@ -171,6 +172,8 @@ def test_cycles_of_releases_beside_a_stream_and_steady_requests(settings, s3_lak
                 if cycle < cycles - 1:
                     with phases("retire"):
                         retire(tools, why="make room")
+                        now = system_clock()
+                        merge(s3_lake, since=now.date() - timedelta(days=2), at=now)
         searching.stop()
         deadline = time.monotonic() + 120
         while sum(sum(report.verdicts.values()) for report in reports) < searching.sent:

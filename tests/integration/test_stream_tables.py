@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from ingestion import compact as merging
 from ingestion.backfill import backfill
 from ingestion.cli import events as commands
-from ingestion.compact import compact
+from ingestion.compact import compact, merge
 from ingestion.daily import daily
 from ingestion.spark import spark_session
 from stillpoint.control import Target, write_control
@@ -87,6 +88,62 @@ def test_a_compaction_killed_before_its_commit_is_done_again(lake: Lake, monkeyp
 def test_days_that_are_not_closed_are_left_alone(lake: Lake):
     fill(lake)
     assert compact(lake, before=DAY.date(), at=DAY) == {}
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Let four files be many."""
+    monkeypatch.setattr(merging, "MANY_FILES", 4)
+
+
+def small_files(lake, count=6):
+    """Commit a day in small files, some rows twice; return the rows of each dataset."""
+    for number in range(count):
+        fill(lake, sequence=number, seed=number % (count - 2))
+        backfill(lake, ALL_DATES, at=DAY + timedelta(seconds=number))
+    return {name: sorted_rows(lake, name) for name in ("events", *map(feature_dataset, STREAMED_VIEWS))}
+
+
+def sorted_rows(lake, dataset):
+    return sorted(map(str, Lake(lake.objects).read(dataset).to_pylist()))
+
+
+def test_many_small_files_of_an_open_day_become_one_of_the_same_rows(lake: Lake, few):
+    rows = small_files(lake)
+    merged = merge(lake, since=DAY.date(), at=DAY + timedelta(hours=1))
+    assert merged["events"] == 6
+    for dataset, expected in rows.items():
+        assert len(lake.files(dataset)) == 1
+        assert sorted_rows(lake, dataset) == expected
+    assert merge(lake, since=DAY.date(), at=DAY + timedelta(hours=2)) == {}
+
+    more = fill(lake, sequence=100, seed=100)
+    compact(lake, before=date(2026, 3, 3), at=DAY + timedelta(days=1))
+    (table,) = lake.files("events")
+    assert table.path == "tables/events/date=2026-03-02/rows.parquet"
+    assert lake.read("events").num_rows == len(set(rows["events"])) + more
+
+
+def test_files_are_merged_in_parts_and_other_days_and_few_files_are_left_alone(lake: Lake, monkeypatch):
+    rows = small_files(lake)
+    assert merge(lake, since=DAY.date(), at=DAY) == {}
+    monkeypatch.setattr(merging, "MANY_FILES", 4)
+    assert merge(lake, since=DAY.date() + timedelta(days=1), at=DAY) == {}
+    monkeypatch.setattr(merging, "MERGED_ROWS", len(rows["events"]) // 2)
+    merge(lake, since=DAY.date(), at=DAY)
+    assert 2 <= len(lake.files("events")) <= 3
+    assert sorted_rows(lake, "events") == rows["events"]
+
+
+def test_a_merge_killed_before_its_commit_changes_nothing_and_is_done_again(lake: Lake, few, monkeypatch):
+    rows = small_files(lake)
+    with monkeypatch.context() as patch:
+        patch.setattr(lake, "commit", lambda commit: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            merge(lake, since=DAY.date(), at=DAY)
+    assert sorted_rows(lake, "events") == rows["events"]
+    merge(lake, since=DAY.date(), at=DAY)
+    assert sorted_rows(lake, "events") == rows["events"]
 
 
 @pytest.fixture
