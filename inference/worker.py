@@ -1,8 +1,8 @@
 """How does a local worker drain the prediction queue?
 
-Long polling; messages that take long stay invisible by a heartbeat; while more wait, the next batch is received during
-the work on this one; a stop lets what was received be finished. While nothing
-can be done at all, as when Redis is away, it waits longer and longer: an outage must not use up the receives of requests.
+Long polling; messages that take long stay invisible by a heartbeat; while more wait, the next batch is received, and the
+one before taken off the queue, during the work on this one; a stop lets what was received be finished. While nothing can be
+done at all, as when Redis is away, it waits longer and longer: an outage must not use up the receives of requests.
 """
 
 import logging
@@ -52,8 +52,9 @@ class Worker:
         self._url = ""
         self._dead_letters: DeadLetters | None = None
         self._barren = 0
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="receive")
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="queue")
         self._ahead: Future[list[Delivered]] | None = None
+        self._deleting: Future[None] | None = None
 
     def stop(self) -> None:
         """Ask for an end after what was received."""
@@ -68,6 +69,10 @@ class Worker:
                 log.warning("the queue cannot be read, trying again: %s", error)
                 self._stop.wait(1.0)
         self._pool.shutdown()
+        try:
+            self._deleted()
+        except (BotoCoreError, ClientError) as error:
+            log.warning("the last requests stay on the queue and will be done again: %s", error)
 
     def _once(self) -> None:
         loaded = self._following.current
@@ -80,6 +85,7 @@ class Worker:
         ahead, self._ahead = self._ahead, None
         messages = self._receive() if ahead is None else ahead.result()
         if not messages:
+            self._deleted()
             return
         if len(messages) == MESSAGES and not self._barren and not self._stop.is_set():
             self._ahead = self._pool.submit(self._receive)
@@ -89,9 +95,11 @@ class Worker:
             log.warning("a prediction request goes back to the queue: %s", reason)
         buried = self._dead_letters.bury(messages, report.failed)
         done = [message for message in messages if message.receipt not in report.failed]
-        self._delete([*done, *buried])
+        before, self._deleting = self._deleting, self._pool.submit(self._delete, [*done, *buried])
         self._on_report(report)
         self._barren = self._barren + 1 if report.unavailable and not done else 0
+        if before is not None:
+            before.result()
         if self._barren:
             self._stop.wait(min(LONGEST_PAUSE_SECONDS, 0.25 * 2**self._barren))
 
@@ -103,6 +111,12 @@ class Worker:
             AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
         )
         return [delivered(one) for one in answer.get("Messages", ())]
+
+    def _deleted(self) -> None:
+        """Wait until the batch before is off the queue; raise what went wrong, once."""
+        deleting, self._deleting = self._deleting, None
+        if deleting is not None:
+            deleting.result()
 
     def _delete(self, messages: Sequence[Delivered]) -> None:
         """Take messages off the queue. One that stays is done again, which changes nothing."""
