@@ -18,8 +18,8 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +85,24 @@ def driver_and_workers() -> list[psutil.Process]:
     return [psutil.Process(), *java, *(worker for one in java for worker in one.children(recursive=True))]
 
 
+def of_each(measure: Callable[[psutil.Process], float]) -> list[float]:
+    """Measure driver and workers; a worker may end meanwhile."""
+    found = []
+    for one in driver_and_workers():
+        with suppress(psutil.NoSuchProcess):
+            found.append(measure(one))
+    return found
+
+
 def memory() -> float:
     """Return the gigabytes of driver and workers."""
-    return float(sum(one.memory_info().rss for one in driver_and_workers()) / 1e9)
+    return sum(of_each(lambda one: one.memory_info().rss)) / 1e9
 
 
 def cpu_seconds() -> float:
-    """Return what driver and workers have spent so far."""
-    return float(sum(sum(one.cpu_times()[:2]) for one in driver_and_workers()))
+    """Return what driver and workers have spent so far. Workers that have ended count with their parents."""
+    own = os.getpid()  # whose other children send the events
+    return sum(of_each(lambda one: sum(one.cpu_times()[: 2 if one.pid == own else 4])))
 
 
 class Watch:
