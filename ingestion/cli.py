@@ -122,6 +122,7 @@ def compact(
     """Merge the small files of closed days into tables/, which any Spark SQL can read, and those of later days beside them."""
     from ingestion.compact import compact as run
     from ingestion.compact import merge
+    from ingestion.fold import FOLD_AFTER, fold
     from stillpoint.lease import Lease
 
     settings = Settings.load()
@@ -136,13 +137,15 @@ def compact(
     try:
         counts = run(lake, before=before, at=now)
         merged = merge(lake, since=before, at=now)
+        folded = fold(lake, before=now - FOLD_AFTER, at=now)
     finally:
         lease.release()
     said = [
         f"{what}: " + (", ".join(f"{name} {n:,}" for name, n in found.items()) or "none")
         for what, found in (("rows compacted", counts), ("files of open days merged", merged))
     ]
-    _print({"compacted_rows": counts, "merged_files": merged}, as_json, "\n".join(said))
+    said.append(f"commits folded: {folded:,}")
+    _print({"compacted_rows": counts, "merged_files": merged, "folded_commits": folded}, as_json, "\n".join(said))
 
 
 def stream(

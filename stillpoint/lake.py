@@ -2,12 +2,13 @@
 
 Parquet files count only when a commit names them. A commit is one create-only JSON object,
 `commits/<writer>/<sequence>.json`: it appears whole or not at all, and a replay of the same work finds it taken. A later
-commit may supersede files (compaction, erasure). Foreign readers use `tables/`, which holds exactly the committed rows of
-closed days.
+commit may supersede files (compaction, erasure). Commits of days ago are folded into one object and deleted. Foreign readers
+use `tables/`, which holds exactly the committed rows of closed days.
 """
 
 import io
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from stillpoint.errors import AlreadyExists, CorruptData
+from stillpoint.errors import AlreadyExists, CorruptData, ObjectMissing
 from stillpoint.events import CATALOGUE_COLUMNS, EVENT_COLUMNS, QUARANTINE_COLUMNS, USER_COLUMNS
 from stillpoint.features.columns import feature_columns as feature_columns
 from stillpoint.features.declarations import VIEWS, Origin, View
@@ -26,6 +27,8 @@ from stillpoint.objects import Objects
 from stillpoint.served import SERVED_COLUMNS
 
 COMPRESSION = "zstd"
+_TRIES = 5
+FOLDS = "folds/"
 TABLES = "tables/"
 """Where compacted days lie. The only files that are written again at their path; they are replaced whole."""
 
@@ -57,6 +60,23 @@ class Commit(BaseModel):
     @property
     def key(self) -> str:
         return commit_key(self.writer, self.sequence)
+
+
+class FoldedCommit(Commit):
+    """A writer's commits of days ago in one: the files that still counted, and the sums of the numbers among the properties."""
+
+    commits: int
+
+
+class Fold(BaseModel):
+    """`folds/<name>.json`: stands for commits whose own objects are deleted after it was created."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    commits: tuple[FoldedCommit, ...]
+    sequences: dict[str, tuple[tuple[int, int], ...]] = Field(
+        description="Which sequences of each writer it stands for: first and last of each run of them."
+    )
 
 
 def commit_key(writer: str, sequence: int) -> str:
@@ -115,6 +135,8 @@ class Lake:
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
         self._commits: dict[str, Commit] = {}
+        self._folds: dict[str, Fold] | None = None
+        self._folded: dict[str, list[tuple[int, int]]] = {}
 
     @property
     def root(self) -> str:
@@ -139,6 +161,10 @@ class Lake:
 
         False means that the same work was done before: its files stand, these are ignored.
         """
+        if self._folds is None:
+            self.folds()
+        if self.is_folded(commit.key):
+            return False
         data = commit.model_dump_json(indent=1).encode()
         try:
             self.objects.create(commit.key, data)
@@ -152,12 +178,27 @@ class Lake:
     def committed(self, writer: str, sequence: int) -> bool:
         """Say whether this writer's sequence is committed."""
         key = commit_key(writer, sequence)
-        return key in self._commits or key in self.objects.list(key)
+        if key in self._commits or key in self.objects.list(key):
+            return True
+        self.folds()
+        return self.is_folded(key)
 
     def commits(self, writer: str | None = None) -> list[Commit]:
-        """Return all commits, or one writer's, in the order of their keys."""
+        """Return all commits, or one writer's, in the order of their keys; before them what older ones were folded into."""
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._all_commits(writer)
+            except ObjectMissing:  # it was folded after it had been listed
+                if not left:
+                    raise
+        raise AssertionError
+
+    def _all_commits(self, writer: str | None) -> list[Commit]:
         prefix = "commits/" if writer is None else f"commits/{writer}/"
         keys = list(self.objects.list(prefix))
+        # Listed after the commits: whatever was deleted before that listing is in a fold of this one.
+        folded = [one for fold in self.folds() for one in fold.commits if writer in (None, one.writer)]
+        keys = [key for key in keys if not self.is_folded(key)]
         unread = [key for key in keys if key not in self._commits]
         if unread:
             with ThreadPoolExecutor(16) as pool:
@@ -166,7 +207,32 @@ class Lake:
                         self._commits[key] = Commit.model_validate_json(data)
                     except ValueError as error:
                         raise CorruptData(f"{self.root}/{key} is not a commit: {error}") from None
-        return [self._commits[key] for key in keys]
+        return [*folded, *(self._commits[key] for key in keys)]
+
+    def folds(self) -> list[Fold]:
+        """Return what older commits were folded into, the oldest first."""
+        known = {} if self._folds is None else self._folds
+        for key in self.objects.list(FOLDS):
+            if key not in known:
+                try:
+                    known[key] = fold = Fold.model_validate_json(self.objects.get(key))
+                except ValueError as error:
+                    raise CorruptData(f"{self.root}/{key} is not a fold of commits: {error}") from None
+                for writer, ranges in fold.sequences.items():
+                    self._folded[writer] = sorted([*self._folded.get(writer, ()), *ranges])
+                self._commits = {key: commit for key, commit in self._commits.items() if not self.is_folded(key)}
+        self._folds = known
+        return list(known.values())
+
+    def is_folded(self, key: str) -> bool:
+        """Say whether a commit is in one of the folds that were read last."""
+        writer, _, name = key.removeprefix("commits/").rpartition("/")
+        ranges = self._folded.get(writer, [])
+        if not ranges or not name.removesuffix(".json").isdigit():
+            return False
+        sequence = int(name.removesuffix(".json"))
+        place = bisect_right(ranges, sequence, key=lambda one: one[0]) - 1
+        return place >= 0 and sequence <= ranges[place][1]
 
     def files(self, dataset: str, dates: DateRange = ALL_DATES) -> list[CommittedFile]:
         """Return the dataset's files that count now, ordered by path."""

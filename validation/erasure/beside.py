@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from stillpoint.lake import TABLES, Lake, dataset_columns
+from stillpoint.lake import FOLDS, TABLES, Lake, dataset_columns
 from validation.erasure.rows import LONGEST_ID, mentions
 
 ARTIFACTS = "sagemaker/"
 _MAPPING = "mapping.json"
-_OURS = ("commits/", "leases/", "erasures/", "stream/", "models/", "releases/", "reports/")
+_OURS = ("commits/", FOLDS, "leases/", "erasures/", "stream/", "models/", "releases/", "reports/")
 _CHUNK = 8 * 1024 * 1024
 _STAGED = ".staged-"
 

@@ -1,0 +1,168 @@
+"""Does the lake hold the same after its old commits were folded, whatever is killed and whoever reads meanwhile?"""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingestion.fold import fold
+from ingestion.rebuild import last_committed, verdict_sums
+from stillpoint.errors import CorruptData
+from stillpoint.lake import Commit, CommittedFile, FoldedCommit, Lake
+from stillpoint.objects import LocalObjects
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+LATER = START + timedelta(days=365)
+DATASETS = ("events", "quarantine", "served")
+
+
+class InMemory:
+    """Objects of one process, as far as commits need them."""
+
+    root = "memory"
+
+    def __init__(self):
+        self.held = {}
+        self.before_get = lambda key: None
+        self.before_delete = lambda key: None
+
+    def get(self, key):
+        from stillpoint.errors import ObjectMissing
+
+        self.before_get(key)
+        if key not in self.held:
+            raise ObjectMissing(key)
+        return self.held[key]
+
+    def create(self, key, data):
+        from stillpoint.errors import AlreadyExists
+
+        if key in self.held:
+            raise AlreadyExists(key)
+        self.held[key] = data
+
+    def list(self, prefix):
+        return iter(sorted(key for key in self.held if key.startswith(prefix)))
+
+    def delete(self, key):
+        self.before_delete(key)
+        self.held.pop(key, None)
+
+
+def commit(lake, writer, sequence, at, names=(), supersedes=(), **properties):
+    files = tuple(
+        CommittedFile(dataset=dataset, date=date(2026, 3, 1), path=f"{dataset}/{name}", rows=1)
+        for dataset, name in names
+    )
+    done = Commit(writer=writer, sequence=sequence, at=at, files=files, supersedes=supersedes, properties=properties)
+    return lake.commit(done)
+
+
+def some(lake, count=6, writer="stream-a"):
+    for number in range(count):
+        names = [("events", f"{writer}-{number}")]
+        assert commit(lake, writer, number, START + timedelta(minutes=number), names, verdict_on_time=number)
+
+
+def told(objects):
+    """Return what a reader that begins now gets to know."""
+    lake = Lake(objects)
+    return {dataset: lake.files(dataset) for dataset in DATASETS}, verdict_sums(lake, "stream-a")
+
+
+@given(data=st.data())
+def test_folding_at_any_moment_changes_nothing_that_a_reader_sees(data):
+    objects = InMemory()
+    lake, held, sequences = Lake(objects), [], {}
+    for minute in range(data.draw(st.integers(2, 25), "commits")):
+        at = START + timedelta(minutes=minute)
+        writer = data.draw(st.sampled_from(["stream-a", "stream-b", f"once-{minute}"]), "writer")
+        sequence = sequences[writer] = sequences.get(writer, -1) + data.draw(st.integers(1, 2), "step")
+        gone = data.draw(st.lists(st.sampled_from(held), max_size=4, unique=True) if held else st.just([]), "gone")
+        names = [
+            (data.draw(st.sampled_from(DATASETS)), f"{minute}-{n}")
+            for n in range(data.draw(st.integers(0, 2), "files"))
+        ]
+        commit(lake, writer, sequence, at, names, tuple(gone), verdict_on_time=minute)
+        held = [path for path in held if path not in gone] + [f"{dataset}/{name}" for dataset, name in names]
+        if data.draw(st.booleans(), "fold"):
+            before = told(objects)
+            fold(lake, before=START + timedelta(minutes=data.draw(st.integers(0, minute + 1))), at=at, fewest=1)
+            assert told(objects) == before
+            assert {dataset: lake.files(dataset) for dataset in DATASETS} == before[0]
+    everything = [file.path for files in told(objects)[0].values() for file in files]
+    assert sorted(everything) == sorted(held)
+    for writer, sequence in sequences.items():
+        for reader in (lake, Lake(objects)):
+            assert reader.committed(writer, sequence)
+            assert not commit(reader, writer, sequence, LATER, [("events", "again")])
+    assert sorted(everything) == sorted(file.path for files in told(objects)[0].values() for file in files)
+
+
+def test_many_commits_become_one_object_and_the_newest_of_a_stream_stays():
+    objects = InMemory()
+    lake = Lake(objects)
+    some(lake)
+    commit(lake, "once", 0, START)
+    assert fold(lake, before=LATER, at=LATER, fewest=6) == 6
+    assert [key for key in objects.held if key.startswith("commits/")] == ["commits/stream-a/000000000005.json"]
+    assert len(list(objects.list("folds/"))) == 1
+    assert last_committed(lake, "stream-a") == 5
+    (one,) = [one for one in Lake(objects).commits() if isinstance(one, FoldedCommit)]
+    assert (one.writer, one.commits, len(one.files)) == ("stream-a", 5, 5)
+    assert fold(lake, before=LATER, at=LATER, fewest=1) == 0
+
+
+def test_few_or_young_commits_are_left_alone():
+    objects = InMemory()
+    lake = Lake(objects)
+    some(lake)
+    assert fold(lake, before=LATER, at=LATER) == 0
+    assert fold(lake, before=START, at=LATER, fewest=1) == 0
+    assert not list(objects.list("folds/"))
+
+
+@pytest.mark.parametrize("deleted", [0, 3])
+def test_killed_before_all_were_deleted_each_counts_once_and_the_next_run_deletes_the_others(deleted):
+    objects = InMemory()
+    lake = Lake(objects)
+    some(lake)
+    before, left = told(objects), iter([True] * deleted)
+
+    def killed(key):
+        if not next(left, False):
+            raise OSError("killed")
+
+    objects.before_delete = killed
+    with pytest.raises(OSError, match="killed"):
+        fold(lake, before=LATER, at=LATER, fewest=1)
+    assert told(objects) == before
+    objects.before_delete = lambda key: None
+    assert fold(Lake(objects), before=LATER, at=LATER, fewest=1) == 5 - deleted
+    assert told(objects) == before
+    assert len(list(objects.list("folds/"))) == 1
+
+
+def test_a_reader_that_listed_what_is_folded_before_it_is_read_sees_all():
+    objects = InMemory()
+    writer = Lake(objects)
+    some(writer)
+    before = told(objects)
+
+    def folds_meanwhile(key):
+        objects.before_get = lambda key: None
+        fold(writer, before=LATER, at=LATER, fewest=1)
+
+    objects.before_get = folds_meanwhile
+    assert told(objects) == before
+
+
+def test_a_damaged_fold_is_named_and_never_skipped(tmp_path):
+    objects = LocalObjects(tmp_path)
+    some(Lake(objects))
+    fold(Lake(objects), before=LATER, at=LATER, fewest=1)
+    (key,) = objects.list("folds/")
+    objects.put(key, b"{half")
+    with pytest.raises(CorruptData, match=rf"{key} is not a fold"):
+        Lake(objects).files("events")
