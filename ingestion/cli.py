@@ -119,7 +119,10 @@ def compact(
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Merge the small files of closed days into tables/, which any Spark SQL can read, and those of later days beside them."""
+    """Merge the small files of closed days into tables/, which any Spark SQL can read, and those of later days beside them.
+
+    Commits older than a week are folded into one object. Run it every hour, beside everything else.
+    """
     from ingestion.compact import compact as run
     from ingestion.compact import merge
     from ingestion.fold import FOLD_AFTER, fold
