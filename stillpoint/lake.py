@@ -209,6 +209,10 @@ class Lake:
                         raise CorruptData(f"{self.root}/{key} is not a commit: {error}") from None
         return [*folded, *(self._commits[key] for key in keys)]
 
+    def still(self) -> "Lake":
+        """Return this lake as it is now: what is committed later is not seen. Each read of it saves a listing of commits."""
+        return _StillLake(self)
+
     def folds(self) -> list[Fold]:
         """Return what older commits were folded into, the oldest first."""
         known = {} if self._folds is None else self._folds
@@ -316,6 +320,17 @@ class Lake:
     def put_json(self, key: str, value: Mapping[str, object]) -> None:
         """Write a JSON object whole, replacing any."""
         self.objects.put(key, (json.dumps(value, indent=1, default=_iso) + "\n").encode())
+
+
+class _StillLake(Lake):
+    """A lake as it was at one moment."""
+
+    def __init__(self, lake: Lake) -> None:
+        super().__init__(lake.objects)
+        self._then = lake.commits()
+
+    def commits(self, writer: str | None = None) -> list[Commit]:
+        return [commit for commit in self._then if writer in (None, commit.writer)]
 
 
 def _iso(value: object) -> str:

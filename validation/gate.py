@@ -46,9 +46,10 @@ class LakeExpectations:
         )
         found = {}
         try:
+            lake = subject.lake.still()
             for view in VIEWS:
                 rows = newest_batches(
-                    subject.lake,
+                    lake,
                     feature_dataset(view, mapping),
                     days=thresholds.lake_days,
                     rows=thresholds.lake_rows,
@@ -122,7 +123,7 @@ class ServedParity:
         thresholds = subject.thresholds
         for left in reversed(range(thresholds.digest_reads)):
             report = check_parity(
-                subject.lake,
+                subject.lake.still(),
                 at=subject.now,
                 encoder=_encoder(),
                 first=(subject.now - timedelta(days=1)).date(),

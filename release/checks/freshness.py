@@ -1,5 +1,7 @@
 """How old is what the colour would serve?"""
 
+from dataclasses import replace
+
 from release.checks.sampling import expected_rows
 from release.gate import CheckResult, Subject
 from stillpoint.features.declarations import DAILY_VIEWS
@@ -10,6 +12,7 @@ class Freshness:
 
     def run(self, subject: Subject) -> CheckResult:
         """Take the newest online row of a sample of each daily view. Streamed views are compared with the lake by parity."""
+        subject = replace(subject, lake=subject.lake.still())
         limit = subject.thresholds.daily_age_hours
         ages: dict[str, float | None] = {}
         for view in DAILY_VIEWS:

@@ -100,6 +100,16 @@ def test_the_newest_rows_are_all_rows_where_there_are_too_few(folder: Path) -> N
     assert lake.newest(DATASET, 5, DateRange(date(2026, 3, 2))).num_rows == 0
 
 
+def test_a_still_lake_does_not_see_what_is_committed_later(folder: Path) -> None:
+    lake = open_lake(folder)
+    commit_one(lake, 0, 5)
+    still = lake.still()
+    commit_one(lake, 1, 6)
+    assert still.read(DATASET)["sequence_id"].to_pylist() == [5]
+    assert still.commits("test") == lake.commits("test")[:1]
+    assert lake.still().read(DATASET).num_rows == 2
+
+
 def test_a_damaged_commit_is_named_and_never_skipped(folder: Path) -> None:
     lake = open_lake(folder)
     commit_one(lake, 0, 5)
