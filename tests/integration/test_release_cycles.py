@@ -114,7 +114,7 @@ def differing(tools, users):
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("cycles", "flips"), [(20, 4)])
+@pytest.mark.parametrize(("cycles", "flips"), [(20, 1)])
 def test_cycles_of_releases_beside_a_stream_and_steady_requests(settings, s3_lake, aws, capsys, cycles, flips):
     """A cycle is: prepare, check, switch, flips with faults, roll back, switch again, retire the old release, merge files."""
     provision(settings)
