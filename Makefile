@@ -20,12 +20,13 @@ demo: setup ## the whole path on this machine, told as a story
 test: setup ## every test: real Redis, real Spark, the AWS stand-in
 	@$(BIN)/pytest -n 2 --dist loadfile
 
-check: setup ## ruff, mypy --strict, import-linter, golden files
+check: setup ## ruff, mypy --strict, import-linter, golden files, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m 'golden and not soak'
+	@$(BIN)/python .ci/audit
 
 bench: setup ## tables of ratios against a named peer, printed and written as JSON; asserts nothing
 	@$(BIN)/python -m benchmarks

@@ -114,9 +114,12 @@ def differing(tools, users):
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("cycles", "flips"), [(20, 1)])
+@pytest.mark.parametrize(("cycles", "flips"), [(20, 2)])
 def test_cycles_of_releases_beside_a_stream_and_steady_requests(settings, s3_lake, aws, capsys, cycles, flips):
-    """A cycle is: prepare, check, switch, flips with faults, roll back, switch again, retire the old release, merge files."""
+    """A cycle is: prepare, check, switch, flips with faults, roll back, switch again, retire the old release, merge files.
+
+    Flips are an even number, so that the rollback finds its target.
+    """
     provision(settings)
     settings.home.mkdir(parents=True, exist_ok=True)
     tools = tools_for(settings, s3_lake, lease_seconds=10.0, barrier_seconds=60.0, load_seconds=30.0)
