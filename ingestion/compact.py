@@ -128,11 +128,13 @@ def _small(lake: Lake, since: date) -> dict[tuple[str, date], list[CommittedFile
 def _parts(files: list[CommittedFile]) -> Iterator[list[CommittedFile]]:
     """Split files into parts of at most `MERGED_ROWS` rows."""
     part: list[CommittedFile] = []
+    rows = 0
     for file in files:
-        if part and sum(one.rows for one in part) + file.rows > MERGED_ROWS:
+        if part and rows + file.rows > MERGED_ROWS:
             yield part
-            part = []
+            part, rows = [], 0
         part.append(file)
+        rows += file.rows
     yield part
 
 

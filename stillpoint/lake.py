@@ -9,7 +9,7 @@ use `tables/`, which holds exactly the committed rows of closed days.
 import io
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -356,6 +356,21 @@ def newest_rows(table: pa.Table, key: str) -> pa.Table:
         .to_arrow()
         .cast(table.schema)
     )
+
+
+def together(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """Join the small batches that a stream's small files give, up to `rows` rows each; empty ones are left out."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        if held and count + batch.num_rows > rows:
+            yield pa.Table.from_batches(held)
+            held, count = [], 0
+        if batch.num_rows:
+            held.append(batch)
+            count += batch.num_rows
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def by_date(table: pa.Table, column: str = "event_timestamp") -> Iterable[tuple[date, pa.Table]]:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stillpoint.errors import CorruptData
-from stillpoint.lake import ALL_DATES, DateRange, Lake
+from stillpoint.lake import ALL_DATES, DateRange, Lake, together
 
 BATCH_ROWS = 250_000
 
@@ -18,7 +18,8 @@ def batches(lake: Lake, dataset: str, dates: DateRange = ALL_DATES) -> Iterator[
         CorruptData: committed files are gone or cannot be read; the text names them.
     """
     try:
-        yield from _together(lake.dataset(dataset, dates).to_batches(batch_size=BATCH_ROWS))
+        # A check costs much the same for ten rows as for ten thousand.
+        yield from together(lake.dataset(dataset, dates).to_batches(batch_size=BATCH_ROWS), BATCH_ROWS)
     except (pa.ArrowException, OSError) as error:
         damaged = [file.path for file in lake.files(dataset, dates) if not _readable(lake, file.path)]
         if not damaged:
@@ -44,21 +45,6 @@ def newest_batches(lake: Lake, dataset: str, *, days: int, rows: int) -> Iterato
             left -= table.num_rows
             if left <= 0:
                 return
-
-
-def _together(found: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """A check costs much the same for ten rows as for ten thousand, and a stream's micro-batches leave small files."""
-    held: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in found:
-        if held and rows + batch.num_rows > BATCH_ROWS:
-            yield pa.Table.from_batches(held)
-            held, rows = [], 0
-        if batch.num_rows:
-            held.append(batch)
-            rows += batch.num_rows
-    if held:
-        yield pa.Table.from_batches(held)
 
 
 def _readable(lake: Lake, path: str) -> bool:

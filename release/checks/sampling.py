@@ -1,7 +1,7 @@
 """Which entities does the gate look at, and what should they hold according to the lake?"""
 
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from release.gate import Subject
 from stillpoint.clock import to_micros
 from stillpoint.features.declarations import View
-from stillpoint.lake import DateRange, feature_dataset
+from stillpoint.lake import DateRange, feature_dataset, together
 
 BATCH_ROWS = 50_000
 MARGIN = timedelta(seconds=60)
@@ -53,26 +53,14 @@ def expected_rows(subject: Subject, view: View, entities: Collection[str] | None
     assert isinstance(frame, pl.DataFrame)
     if key not in frame.columns:
         return Expected(frame, frame, key)
-    for tables in _together(opened.to_batches(filter=where)):
-        part = pl.from_arrow(tables)
+    for table in together(opened.to_batches(filter=where), BATCH_ROWS):
+        part = pl.from_arrow(table)
         assert isinstance(part, pl.DataFrame)
         frame = _smallest(pl.concat([frame, part]), key, seed, count)
     moments = frame.sort(key, "event_timestamp", "created_timestamp", maintain_order=True).unique(
         subset=[key, "event_timestamp"], keep="last", maintain_order=True
     )
     return Expected(moments.unique(subset=[key], keep="last", maintain_order=True), moments, key)
-
-
-def _together(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Join the small batches of small files."""
-    held: list[pa.RecordBatch] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(one.num_rows for one in held) >= BATCH_ROWS:
-            yield pa.Table.from_batches(held)
-            held = []
-    if held:
-        yield pa.Table.from_batches(held)
 
 
 def _smallest(frame: pl.DataFrame, key: str, seed: int, count: int) -> pl.DataFrame:
