@@ -112,6 +112,8 @@ class ServedLog:
             is_there = is_there and self._written(self._writer, sequence, table)
             if not is_there:
                 self._keep(sequence, table)
+            if len(predictions) < BATCH:
+                return  # what came meanwhile waits for the next time: under steady load this would never end
 
     def _written_before(self) -> bool:
         """Write what could not be written before, the oldest first. Return whether the lake took all of it."""

@@ -27,7 +27,6 @@ from inference.following import Following
 from inference.gate import Gate, Limits, application
 from inference.http_input import (
     DEFAULT_LIMIT,
-    MAX_ENTITIES,
     kind_of,
     kinds_of,
     limit_in,
@@ -40,6 +39,7 @@ from inference.http_input import (
 )
 from inference.http_metrics import Metrics
 from inference.loaded_release import LoadedRelease
+from inference.online_features import OnlineFeatures
 from inference.person import Refusal, person
 from inference.person_store import PersonStore
 from inference.personal_data import PersonalData
@@ -53,10 +53,8 @@ from inference.tuning import keep_what_is_loaded
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import CorruptData, StackUnavailable, StillpointError
 from stillpoint.experiments import Experiment
-from stillpoint.features.on_demand import ON_DEMAND_FUNCTIONS
 from stillpoint.messages import Item, Kind, StoredRecommendation
 from stillpoint.stores.answer import Mode
-from stillpoint.stores.feature_server import parse_request, to_response
 from stillpoint.stores.reader import AsyncOnlineReader
 
 PutEvents = Callable[[Sequence[tuple[str, bytes]]], None]
@@ -96,6 +94,7 @@ class Service:
         self._parts = parts
         self._metrics = parts.metrics
         self._store = PersonStore(parts.redis, self._make_reader)
+        self._features = OnlineFeatures(self._store.reader)
         self._explaining = asyncio.Semaphore(2)
         self.gate = Gate(parts.metrics, limits=parts.limits, tokens=parts.tokens)
         handlers: dict[Name, Handler] = {
@@ -266,12 +265,8 @@ class Service:
         text = request.headers.get(MODE_HEADER, Mode.COMPAT).lower()
         if text not in tuple(Mode):
             raise invalid(MODE_HEADER, "expected compat or enforce")
-        asked = parse_request(loaded.plan, parse_object(request.state.body), ON_DEMAND_FUNCTIONS)
-        if any(len(values) > MAX_ENTITIES for values in asked.entities.values()):
-            raise invalid("entities", f"at most {MAX_ENTITIES} entities can be asked for at once")
-        now_us = to_micros(self._parts.clock())
-        columns = await self._store.reader(loaded).read(asked.features, asked.entities, now_us=now_us, mode=Mode(text))
-        return _json(to_response(asked, columns), loaded)
+        body, now_us = parse_object(request.state.body), to_micros(self._parts.clock())
+        return _json(await self._features.answer(loaded, body, now_us=now_us, mode=Mode(text)), loaded)
 
     async def events(self, request: Request) -> Response:
         """Take app events: the good ones go to the event stream in order, the others are kept aside with the reason."""

@@ -123,15 +123,19 @@ class OnlineColumns:
             {name: pa.array(_arrow_ready(values)) for name, values in self.to_dict(full_names=full_names).items()}
         )
 
-    def is_plain(self, position: int) -> bool:
-        """Say whether a feature's Python values are JSON as they stand: whole numbers, flags, text."""
-        _, number, place = self._query.full[position]
-        return self._fetched[number].group.columns[place].type in _PLAIN
+    def simple(self, name: str) -> tuple[ValueType, list[Any]] | None:
+        """Return the type and `values` of a feature of numbers, flags or text; None for other types, and where something
+        else than the feature's type is stored."""
+        part, place = self._place(name)
+        type = part.group.columns[place].type
+        values = part.simple(place)
+        if values is None:
+            return None
+        return type, values if part.rows is None else [values[row] for row in part.rows]
 
-    def stored(self, position: int) -> tuple[str, str, list[bytes], Sequence[bytes | None], list[int] | None]:
+    def stored(self, name: str) -> tuple[str, str, list[bytes], Sequence[bytes | None], list[int] | None]:
         """Return view, feature, keys, stored bytes per key, and which key each row has (None: its own)."""
-        _, number, place = self._query.full[position]
-        part = self._fetched[number]
+        part, place = self._place(name)
         view = part.group.views[part.group.view_of[place]]
         return view.name, part.group.columns[place].name, part.keys, part.stored(place), part.rows
 
@@ -149,9 +153,6 @@ class OnlineColumns:
         except KeyError:
             raise UnknownFeature(f"view {name!r} was not read; read were {', '.join(self.views)}") from None
         return self._fetched[number], asked
-
-
-_PLAIN = {ValueType.INT32, ValueType.INT64, ValueType.BOOL, ValueType.STRING}
 
 
 def _arrow_ready(values: list[Any]) -> list[Any]:

@@ -30,7 +30,20 @@ UNREADABLE = (CorruptData, ValueError, ArithmeticError, OSError)
 class Fetched:
     """Replies of one group: `flat` holds `width` fields for each key; `rows` says which key each row has (None: its own)."""
 
-    __slots__ = ("_blocks", "_events", "_floats", "_gone", "_values", "flat", "group", "keys", "mode", "now_us", "rows")
+    __slots__ = (
+        "_blocks",
+        "_events",
+        "_floats",
+        "_foreign",
+        "_gone",
+        "_values",
+        "flat",
+        "group",
+        "keys",
+        "mode",
+        "now_us",
+        "rows",
+    )
 
     def __init__(
         self,
@@ -52,6 +65,7 @@ class Fetched:
         self._blocks: dict[ValueType, Block] = {}
         self._events: npt.NDArray[np.int64] | None = None
         self._gone: list[list[int]] | None = None
+        self._foreign: set[ValueType] = set()
 
     def stored(self, place: int) -> Sequence[bytes | None]:
         """Return one field of each key as it is stored."""
@@ -66,6 +80,14 @@ class Fetched:
         """Return a feature's exact Python value of each key; None where null or withheld."""
         values = self._values[place]
         return self._decode(self.group.columns[place].type, place) if values is None else values
+
+    def simple(self, place: int) -> list[Any] | None:
+        """Return `values` of numbers, flags and text; None for other types, and where another type is stored."""
+        type = self.group.columns[place].type
+        if type not in QUICK:
+            return None
+        values = self.values(place)
+        return None if type in self._foreign else values
 
     def all_values(self) -> list[list[Any]]:
         """Return `values` of every place."""
@@ -141,6 +163,7 @@ class Fetched:
         except CorruptData:
             if self.mode is Mode.ENFORCE:
                 raise
+            self._foreign.add(type)
             decoded = [self._alone(one) for one in places]  # Feast shows a value of another type as it is
         for one, values in zip(places, decoded, strict=True):
             self._keep(one, values)

@@ -6,7 +6,7 @@ project's sentinel. Values come back as columns, which are decoded when they are
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.answer import Mode, Sentinel
@@ -54,6 +54,10 @@ class _Reader:
     @property
     def plan(self) -> ReadPlan:
         return self._plan
+
+    def values_only(self) -> Self:
+        """Return a reader of the same features that fetches neither created times nor the sentinel."""
+        return type(self)(self._client, self._plan, created=False, sentinel=False)
 
     def _query(self, features: Asked) -> Query:
         asked = features if isinstance(features, str) else tuple(features)

@@ -54,7 +54,8 @@ from stillpoint.local.redis_server import RedisServer
 from stillpoint.stores.answer import Mode
 from stillpoint.stores.compile import compile_plan
 from stillpoint.stores.connection import connect
-from stillpoint.stores.feature_server import parse_request, to_response
+from stillpoint.stores.feature_request import RequestParser
+from stillpoint.stores.feature_response import to_response
 from stillpoint.stores.layout import Column
 from stillpoint.stores.online import StillpointOnlineStoreConfig
 from stillpoint.stores.plan import OnDemand, ReadPlan, Selection
@@ -104,6 +105,7 @@ class Served:
             self.store.config, self.store.get_feature_view("kinds"), rows, None
         )
         self.plan = compile_plan(self.store)
+        self.parser = RequestParser(self.plan)
         self.reader = OnlineReader(connect(self.address), self.plan)
 
     def config(self, online: Any) -> RepoConfig:
@@ -118,11 +120,11 @@ class Served:
     def app(self) -> Starlette:
         async def answer(request: Request) -> Response:
             try:
-                asked = parse_request(self.plan, orjson.loads(await request.body()))
+                parsed = self.parser.parse(orjson.loads(await request.body()))
                 columns = await run_in_threadpool(
-                    self.reader.read, asked.features, asked.entities, now_us=0, mode=Mode.COMPAT
+                    self.reader.read, parsed.asked.read, parsed.entities, now_us=0, mode=Mode.COMPAT
                 )
-                return Response(orjson.dumps(to_response(asked, columns)), media_type="application/json")
+                return Response(orjson.dumps(to_response(parsed, columns)), media_type="application/json")
             except StillpointError as error:
                 return Response(orjson.dumps({"detail": str(error)}), status_code=422, media_type="application/json")
 
@@ -206,16 +208,16 @@ def shown(value: Any) -> str:
 
 
 def test_the_order_is_the_services(served: Served) -> None:
-    asked = parse_request(served.plan, {"feature_service": "everything", "entities": {"user_id": ["u1"]}})
-    columns = served.reader.read(asked.features, asked.entities, now_us=0, mode=Mode.COMPAT)
-    names = to_response(asked, columns)["metadata"]["feature_names"]
+    request = served.parser.parse({"feature_service": "everything", "entities": {"user_id": ["u1"]}})
+    columns = served.reader.read(request.asked.read, request.entities, now_us=0, mode=Mode.COMPAT)
+    names = to_response(request, columns)["metadata"]["feature_names"]
     assert names == ["user_id", *(f"f{n}" for n in range(len(SAMPLES)))]
 
 
 def test_enforced_reads_say_not_found_and_give_no_value(served: Served) -> None:
-    asked = parse_request(served.plan, {"features": ["kinds:f0"], "entities": {"user_id": ["u1", "nobody"]}})
+    request = served.parser.parse({"features": ["kinds:f0"], "entities": {"user_id": ["u1", "nobody"]}})
     late = int(AT.timestamp() * 1e6) + 2 * 3600 * 1_000_000
-    result = to_response(asked, served.reader.read(asked.features, asked.entities, now_us=late))["results"][1]
+    result = to_response(request, served.reader.read(request.asked.read, request.entities, now_us=late))["results"][1]
     assert result["values"] == [None, None]
     assert result["statuses"] == ["NOT_FOUND", "NOT_FOUND"]
 
@@ -240,7 +242,7 @@ def test_enforced_reads_say_not_found_and_give_no_value(served: Served) -> None:
 )
 def test_a_bad_request_is_refused_with_the_field(served: Served, body: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error) as refusal:
-        parse_request(served.plan, body)
+        served.parser.parse(body)
     assert words in str(refusal.value)
 
 
@@ -250,7 +252,7 @@ def test_a_foreign_on_demand_view_is_refused_by_name(served: Served) -> None:
     plan = ReadPlan(served.plan.project, served.plan.views, {"both": ()}, (computed,), services)
     for asked in ({"features": ["scaled:double"]}, {"feature_service": "both"}):
         with pytest.raises(PlanRefused, match="scaled is an on-demand feature view with a foreign function"):
-            parse_request(plan, {**asked, "entities": {"user_id": ["u"]}}, ON_DEMAND_FUNCTIONS)
+            RequestParser(plan, ON_DEMAND_FUNCTIONS).parse({**asked, "entities": {"user_id": ["u"]}})
     with pytest.raises(PlanRefused, match="'both' has on-demand feature views"):
         plan.select("both")
     assert ReadPlan.from_json(plan.to_json()) == plan
@@ -318,9 +320,9 @@ def test_our_on_demand_features_are_computed_as_feast_computes_them(
         expected = feast.post("/get-online-features", json=body)
     assert expected.status_code == 200, expected.text
     plan = compile_plan(ours)
-    request = parse_request(plan, body, ON_DEMAND_FUNCTIONS)
+    request = RequestParser(plan, ON_DEMAND_FUNCTIONS).parse(body)
     reader = OnlineReader(connect(redis_server.connection_string), plan)
-    columns = reader.read(request.features, request.entities, now_us=moment, mode=Mode.COMPAT)
+    columns = reader.read(request.asked.read, request.entities, now_us=moment, mode=Mode.COMPAT)
     found = orjson.loads(orjson.dumps(to_response(request, columns)))
     assert by_name(found) == by_name(expected.json())
     assert any(value is not None for result in found["results"][2:] for value in result["values"])
@@ -336,9 +338,7 @@ def test_our_on_demand_features_are_computed_as_feast_computes_them(
 def test_the_moment_of_the_request_must_be_given(ours: FeatureStore, moment: Any, words: str) -> None:
     entities = {"user_id": ["u1"], "content_id": ["c1"]} | ({REQUEST_TIMESTAMP: moment} if moment else {})
     with pytest.raises(InvalidInput) as refusal:
-        parse_request(
-            compile_plan(ours),
-            {"features": [f"{ON_DEMAND_VIEW}:hour_of_day"], "entities": entities},
-            ON_DEMAND_FUNCTIONS,
+        RequestParser(compile_plan(ours), ON_DEMAND_FUNCTIONS).parse(
+            {"features": [f"{ON_DEMAND_VIEW}:hour_of_day"], "entities": entities}
         )
     assert words in str(refusal.value)

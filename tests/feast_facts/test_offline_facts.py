@@ -162,7 +162,7 @@ def test_a_push_to_feasts_default_store_rewrites_the_source_under_its_readers(op
 def test_feasts_duckdb_store_reads_parquet_on_s3_without_the_sources_endpoint(monkeypatch):
     """And through an extension, `httpfs`, that DuckDB downloads when it is first needed: here that is forbidden to it.
 
-    Ours reads from any endpoint and downloads nothing: `tests/contracts/test_offline_lake.py`.
+    Ours reads from any endpoint and downloads nothing: `tests/contracts/offline/test_lake.py`.
     """
     source = FileSource(
         name="source",

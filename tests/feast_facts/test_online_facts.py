@@ -81,7 +81,7 @@ def test_a_yaml_names_the_store_by_its_class_path(tmp_path: Path) -> None:
 
 def test_the_feast_free_modules_import_without_feast() -> None:
     program = (
-        "import sys; import stillpoint.stores.reader, stillpoint.stores.writer, stillpoint.stores.feature_server, "
+        "import sys; import stillpoint.stores.reader, stillpoint.stores.writer, stillpoint.stores.feature_response, "
         "stillpoint.stores.deletion; assert 'feast' not in sys.modules, 'feast was imported'"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,6 +1,6 @@
 """What is wrong with the installed Feast's Spark store? Each test fails the day Feast mends it.
 
-Ours on Spark is compared with ours on one machine in `tests/contracts/test_offline_on_spark.py`.
+Ours on Spark is compared with ours on one machine in `tests/contracts/offline/test_on_spark.py`.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -18,7 +18,8 @@ from stillpoint.errors import CorruptData, InvalidInput, StackUnavailable, Still
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.stores.answer import Mode
 from stillpoint.stores.connection import RedisRefused, connect, connect_async
-from stillpoint.stores.feature_server import parse_request, to_response
+from stillpoint.stores.feature_request import RequestParser
+from stillpoint.stores.feature_response import to_response
 from stillpoint.stores.layout import Column, ViewLayout
 from stillpoint.stores.layout_keys import encode_keys
 from stillpoint.stores.online import StillpointOnlineStoreConfig
@@ -132,7 +133,7 @@ def test_corrupt_bytes_are_named_whatever_way_they_are_read(
     client.hset(keys[1], LAYOUT.fields[place], b"\xff\x01junk")
     plan = ReadPlan(project, (LAYOUT,))
     words = f"feature clicks:{feature}, entity user_id=u2: .*; delete the entity's key or write the feature again"
-    request = parse_request(plan, {"features": [f"clicks:{feature}"], "entities": {"user_id": USERS}})
+    request = RequestParser(plan).parse({"features": [f"clicks:{feature}"], "entities": {"user_id": USERS}})
     for read in (
         lambda answer: answer.to_dict(),
         lambda answer: answer.to_dicts(),

@@ -76,6 +76,17 @@ class Failing(LocalObjects):
         super().put(key, data)
 
 
+class Busy(LocalObjects):
+    """A lake during each of whose writes another prediction is made."""
+
+    busy: Callable[[], None] | None = None
+
+    def put(self, key: str, data: bytes) -> None:
+        if self.busy is not None:
+            self.busy()
+        super().put(key, data)
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference.served_log, "FLUSH_SECONDS", 0.05)
@@ -100,6 +111,21 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_predictions_made_while_a_batch_is_written_wait_for_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference.served_log, "FLUSH_SECONDS", 3600)
+    store, numbers = Busy(tmp_path / "lake"), iter(range(1, 100))
+    made = ServedLog(Lake(store), clock=system_clock, erasure_key=KEY)
+    store.busy = lambda: made.add(prediction(next(numbers)))
+    made.add(prediction(0))
+    made._flush()
+    assert [commit.files[0].rows for commit in Lake(store).commits()] == [1]
+    store.busy = None
+    made.close()
+    assert [commit.files[0].rows for commit in Lake(store).commits()] == [1, 1]
 
 
 def test_rows_are_built_in_the_log_s_thread_and_written_in_batches(store: Failing) -> None:

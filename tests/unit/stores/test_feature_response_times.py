@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillpoint.stores.answer import ABSENT_US
-from stillpoint.stores.feature_server import time_texts
+from stillpoint.stores.feature_response import time_texts
 
 SECONDS = st.integers(-62_000_000_000, 250_000_000_000)
 PARTS = st.sampled_from([0, 1, 999, 1_000, 250_000, 999_000, 999_999, 123_456])

@@ -1,0 +1,10 @@
+"""The home of two people, one of whom is to be erased."""
+
+import pytest
+
+from tests.known_people import Home
+
+
+@pytest.fixture
+def home(tmp_path, redis_factory, unique):
+    return Home(tmp_path, redis_factory(), unique)

@@ -1,0 +1,85 @@
+"""Is a person gone from everywhere after an erasure, and everybody else untouched? On a real lake, Redis and stream driver."""
+
+import hashlib
+from datetime import UTC, datetime
+
+import pytest
+
+from ingestion.reconcile import reconcile
+from stillpoint.clock import to_micros
+from stillpoint.errors import InvalidInput, InvalidSettings
+from stillpoint.features.declarations import STREAMED_VIEWS
+from stillpoint.lake import Lake
+from stillpoint.tombstones import Erased, erasure_key, read_tombstones
+from tests.batch_world import NOW
+from tests.known_people import OTHER, PERSON, PROJECT
+
+
+def test_a_person_disappears_from_everywhere_and_others_stay_as_they_are(home):
+    assert len(home.found(PERSON)) > 12, "the test must plant the person in many places"
+    before = home.kept(OTHER)
+    home.processor._lease.release()
+    receipt = home.erase()
+    assert home.found(PERSON) == []
+    assert home.kept(OTHER) == before
+    counts = {one.place: one.count for one in receipt.removed if one.what in ("rows", "keys")}
+    assert counts["lake: events"] == 2
+    assert counts["lake: quarantine"] == 1
+    assert counts["lake: snapshots"] == 1
+    assert counts[f"Redis: {PROJECT} online"] == 1
+    assert counts["Redis: recommendations"] == counts["Redis: stream state"] == 1
+    assert receipt.revised_snapshots == ("s1",)
+    assert receipt.models == (home.made.bundle.key,), "its id mapping held the person"
+    assert PERSON not in receipt.model_dump_json().replace(receipt.person, "")
+    manifest = home.lake.get_json("snapshots/s1/manifest.json")
+    rows = home.lake.objects.get("snapshots/s1/rows-1.parquet")
+    assert (manifest["revision"], manifest["rows"], manifest["positives"]) == (1, 2, 1)
+    assert manifest["rows_sha256"] == hashlib.sha256(rows).hexdigest()
+
+
+def test_an_unknown_person_gets_a_receipt_that_says_so_and_a_malformed_id_is_refused(home):
+    home.processor._lease.release()
+    before = {key: home.lake.objects.get(key) for key in home.lake.objects.list("features/")}
+    receipt = home.erase("nobody")
+    assert not receipt.found
+    assert receipt.removed == ()
+    assert before == {key: home.lake.objects.get(key) for key in home.lake.objects.list("features/")}
+    for bad in ("", "a\nb", " u1", "x" * 300):
+        with pytest.raises(InvalidInput, match="is malformed; expected 1 to 256 printable characters"):
+            home.erase(bad)
+
+
+def test_the_lake_and_the_online_store_still_agree(home):
+    home.processor._lease.release()
+    home.erase()
+    views = [view.name for view in STREAMED_VIEWS]
+    found = reconcile(Lake(home.lake.objects), {PROJECT: (home.redis, views)})
+    assert found.unequal_commits == []
+    for view in views:
+        compared = found.views[f"{PROJECT}/{view}"]
+        assert compared.different + compared.missing == 0
+
+
+def test_nobody_can_test_an_id_against_tombstones_without_the_key(home):
+    home.processor._lease.release()
+    receipt = home.erase()
+    assert receipt.person not in {hashlib.sha256(PERSON.encode()).hexdigest(), hashlib.md5(PERSON.encode()).hexdigest()}
+    with pytest.raises(InvalidSettings, match="made with another key"):
+        read_tombstones(home.lake.objects, b"another key")
+    known = read_tombstones(home.lake.objects, erasure_key(home.settings))
+    assert known.until_us(PERSON) == to_micros(receipt.erased_until)
+    assert repr(erasure_key(home.settings)) not in repr(known)
+
+
+def test_serving_knows_at_once_and_also_after_redis_has_forgotten(home):
+    home.processor._lease.release()
+    objects, key = home.lake.objects, erasure_key(home.settings)
+    asked = Erased(home.redis, objects, key, lambda: NOW)
+    moment = to_micros(NOW)
+    assert not asked(PERSON, moment)
+    home.erase()
+    assert asked(PERSON, moment)
+    assert not asked(OTHER, moment)
+    assert not asked(PERSON, to_micros(datetime.now(UTC)) + 60_000_000)
+    home.redis.delete("stillpoint:erased")
+    assert Erased(home.redis, objects, key, lambda: NOW)(PERSON, moment)

@@ -1,0 +1,122 @@
+"""Which files of the lake speak of a person, and what becomes of each kind?"""
+
+import gzip
+import io
+import json
+import os
+import tarfile
+import time
+import zipfile
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ingestion.compact import compact
+from ingestion.kinesis_shards import Record
+from ingestion.reconcile import reconcile
+from stillpoint.clock import to_micros
+from stillpoint.lake import Lake
+from tests.batch_world import NOW
+from tests.known_people import OTHER, PERSON
+from validation.export import export
+
+
+def test_compacted_days_are_rewritten_at_their_path(home):
+    home.processor._lease.release()
+    compact(home.lake, before=NOW.date() + timedelta(days=2), at=NOW)
+    path = f"tables/events/date={NOW.date()}/rows.parquet"
+    assert pq.read_table(io.BytesIO(home.lake.objects.get(path))).num_rows == 3
+    home.erase()
+    assert home.found(PERSON) == []
+    left = pq.read_table(io.BytesIO(home.lake.objects.get(path)))
+    assert left["user_id"].to_pylist() == [OTHER]
+    assert Lake(home.lake.objects).read("events").num_rows == 1
+    assert reconcile(Lake(home.lake.objects), {}).unequal_commits == []
+
+
+def test_foreign_and_damaged_files_are_named_and_left(home):
+    home.processor._lease.release()
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"user_id": [PERSON]}), sink)
+    home.lake.objects.put("elsewhere/people.parquet", sink.getvalue())
+    home.lake.objects.put(f"events/date={NOW.date()}/torn.parquet", b"PAR1 not really")
+    receipt = home.erase()
+    assert [one.partition(":")[0] for one in receipt.skipped] == [
+        "elsewhere/people.parquet",
+        f"events/date={NOW.date()}/torn.parquet",
+    ]
+    assert home.lake.objects.get(f"events/date={NOW.date()}/torn.parquet") == b"PAR1 not really"
+    assert home.found(PERSON) == ["elsewhere/people.parquet"]
+
+
+def archive(mapping):
+    """Return what a training job leaves: a bundle, and who has which place in it."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w:gz") as packed:
+        for name, data in (("m.tar.gz", b"a bundle"), ("mapping.json", json.dumps(mapping).encode())):
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(data)
+            packed.addfile(member, io.BytesIO(data))
+    return sink.getvalue()
+
+
+def test_what_training_jobs_and_killed_writers_left_goes_too(home):
+    home.processor._lease.release()
+    objects, folder = home.lake.objects, Path(home.lake.root)
+    objects.put("sagemaker/job-1/output/model.tar.gz", archive({"user_ids": [OTHER, PERSON]}))
+    objects.put("sagemaker/job-2/output/model.tar.gz", archive({"user_ids": [OTHER]}))
+    mapping = home.lake.read("mappings/1")
+    killed = home.lake.write("mappings/7", NOW.date(), "killed-before-its-commit", mapping)
+    staged = folder / "served" / ".staged-k1ll3d"
+    staged.write_bytes(PERSON.encode())
+    an_hour_ago = time.time() - 3_600
+    os.utime(staged, (an_hour_ago, an_hour_ago))
+    writing = folder / "served" / ".staged-n0w"
+    writing.write_bytes(b"of a stream that obeys the tombstone already")
+    os.utime(writing, (time.time() + 60, time.time() + 60))
+    receipt = home.erase()
+    assert {path.name for path in folder.rglob(".staged-*")} == {".staged-n0w"}
+    assert list(objects.list("sagemaker/")) == ["sagemaker/job-2/output/model.tar.gz"]
+    assert killed.path not in list(objects.list("mappings/7"))
+    counts = {(one.place, one.what): one.count for one in receipt.removed}
+    assert counts["lake: artifacts of training jobs", "old files deleted or rewritten"] == 1
+    assert counts["lake", "writes that were killed, whoever they were about"] == 1
+    assert receipt.skipped == ()
+    assert home.found(PERSON) == []
+
+
+def test_an_id_that_a_client_wrote_with_escapes_is_found_in_quarantine(home):
+    home.processor._lease.release()
+    home.processor = home.world.processor()
+    escaped = Record("s0", "70", "somebody", to_micros(NOW), b'{"user_id": "\\u0075\\u0031", "type": "?"}')
+    home.batch(1, [escaped])
+    assert home.lake.read("quarantine").num_rows == 3
+    home.processor._lease.release()
+    home.erase()
+    assert home.lake.read("quarantine")["partition_key"].to_pylist() == [OTHER]
+
+
+def test_foreign_files_of_any_kind_are_named_if_they_speak_of_the_person_and_never_touched(home, tmp_path):
+    home.processor._lease.release()
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"member": [PERSON, OTHER]}), sink)
+    foreign = {
+        "crm/members.parquet": sink.getvalue(),
+        "events/notes.csv": f"id,note\n{PERSON},called\n".encode(),
+        "dumps/all.json.gz": gzip.compress(json.dumps([{"id": PERSON}]).encode()),
+        f"letters/{PERSON}.txt": b"dear you",
+        "dumps/torn.csv.gz": b"no gzip",
+        "sagemaker/job-9/output/model.tar.gz": b"no archive",
+    }
+    silent = {"dumps/others.csv": f"{OTHER},{PERSON}0,x{PERSON}\n".encode()}
+    for key, data in (foreign | silent).items():
+        home.lake.objects.put(key, data)
+    counts = export(home.settings, home.lake, PERSON, tmp_path / "mine.zip", now=NOW)
+    assert counts["foreign files"] == len(foreign)
+    with zipfile.ZipFile(tmp_path / "mine.zip") as mine:
+        assert "crm/members.parquet: holds the person" in mine.read("elsewhere.txt").decode()
+    receipt = home.erase()
+    assert {line.partition(":")[0] for line in receipt.skipped} == set(foreign)
+    assert {key: home.lake.objects.get(key) for key in foreign | silent} == foreign | silent
