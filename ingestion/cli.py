@@ -121,7 +121,7 @@ def compact(
 ) -> None:
     """Merge the small files of closed days into tables/, which any Spark SQL can read, and those of later days beside them.
 
-    Commits older than a week are folded into one object. Run it every hour, beside everything else.
+    Commits older than an hour are folded into one object. Run it every hour, beside everything else.
     """
     from ingestion.compact import compact as run
     from ingestion.compact import merge

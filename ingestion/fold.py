@@ -1,36 +1,42 @@
-"""How do the commits of days ago become one object, so that reading the lake does not cost more every day?
+"""How do older commits become one object, so that reading the lake does not cost more every hour?
 
-A listing gives 1,000 commits at a time, and a stream makes one per micro-batch. What is folded counts as before.
+A listing gives 1,000 commits at a time, each of them is an object to be read, and a stream makes one per micro-batch. What
+is folded counts as before; the next fold takes the last one up, with the files that still count.
 """
 
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
+from ingestion.reconcile import holds_its_sums
 from stillpoint.lake import FOLDS, Commit, Fold, FoldedCommit, Lake
 
-FOLD_AFTER = timedelta(days=7)
-"""Younger commits stay as they are: whoever goes on after a kill looks at them one by one."""
+FOLD_AFTER = timedelta(hours=1)
+"""Younger commits stay as they are: a writer whose commit was made, but not confirmed to it, finds it when it tries again."""
 FEWEST = 1_000
 
 
 def fold(lake: Lake, *, before: datetime, at: datetime, fewest: int = FEWEST) -> int:
     """Fold the commits made before a moment into one object, and delete theirs. Return how many, 0 if there are too few.
 
-    The newest commit of a stream, by which it knows how far it came, stays. One run at a time: callers hold the lease
-    `compact`. Killed anywhere it can be run again: a commit that is in a fold counts once, deleted or not.
+    The newest commit of a stream, by which it knows how far it came, stays, and one whose files do not hold its sums, for
+    `stillpoint events reconcile` to tell. One run at a time: callers hold the lease `compact`. Killed anywhere it can be run
+    again: a commit that is in a fold counts once, deleted or not.
     """
-    lake.folds()
-    done = [key for key in lake.objects.list("commits/") if lake.is_folded(key)]  # left by a run that was killed
+    earlier = lake.folds()
+    # Left by a run that was killed before it had deleted all that its fold stands for.
+    gone = [key for key in lake.objects.list(FOLDS) if key not in earlier]
+    done = [key for key in lake.objects.list("commits/") if lake.is_folded(key)]
     chosen = _chosen(lake, before)
     if len(chosen) >= fewest:
         name = f"{FOLDS}{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}.json"
-        lake.objects.create(name, folded(chosen).model_dump_json().encode())
+        lake.objects.create(name, folded(chosen, earlier).model_dump_json().encode())
+        gone += earlier
         done += [commit.key for commit in chosen]
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lake.objects.delete, done))
+        list(pool.map(lake.objects.delete, [*gone, *done]))
     return len(done)
 
 
@@ -42,16 +48,20 @@ def _chosen(lake: Lake, before: datetime) -> list[Commit]:
     return [
         commit
         for commit in commits
-        if commit.at < before and not (commit.writer.startswith("stream-") and commit.sequence == newest[commit.writer])
+        if commit.at < before
+        and holds_its_sums(commit)
+        and not (commit.writer.startswith("stream-") and commit.sequence == newest[commit.writer])
     ]
 
 
-def folded(commits: Sequence[Commit]) -> Fold:
-    """Return what remains of commits: the files that none of them supersedes, and what they supersede of others."""
-    added = {file.path for commit in commits for file in commit.files}
-    gone = {path for commit in commits for path in commit.supersedes}
+def folded(commits: Sequence[Commit], earlier: Mapping[str, Fold]) -> Fold:
+    """Return what remains of commits and earlier folds: the files that none of them supersedes, and what they supersede of
+    others."""
+    everything = [*(one for fold in earlier.values() for one in fold.commits), *commits]
+    added = {file.path for commit in everything for file in commit.files}
+    gone = {path for commit in everything for path in commit.supersedes}
     by_writer: dict[str, list[Commit]] = defaultdict(list)
-    for commit in sorted(commits, key=lambda commit: commit.sequence):
+    for commit in sorted(everything, key=lambda commit: commit.sequence):
         by_writer[commit.writer].append(commit)
     whole = [
         FoldedCommit(
@@ -62,13 +72,20 @@ def folded(commits: Sequence[Commit]) -> Fold:
             files=tuple(file for commit in own for file in commit.files if file.path not in gone),
             supersedes=tuple(path for commit in own for path in commit.supersedes if path not in added),
             properties=_summed(own),
-            commits=len(own),
+            commits=sum(commit.commits if isinstance(commit, FoldedCommit) else 1 for commit in own),
         )
         for writer, own in by_writer.items()
     ]
+    ranges: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for fold in earlier.values():
+        for writer, runs in fold.sequences.items():
+            ranges[writer] += runs
+    for commit in commits:
+        ranges[commit.writer].append((commit.sequence, commit.sequence))
     return Fold(
         commits=tuple(one for one in whole if one.files or one.supersedes or one.properties),
-        sequences={writer: _runs([commit.sequence for commit in own]) for writer, own in by_writer.items()},
+        sequences={writer: _runs(sorted(own)) for writer, own in ranges.items()},
+        replaces=tuple(earlier),
     )
 
 
@@ -83,12 +100,12 @@ def _summed(commits: Sequence[Commit]) -> dict[str, str | int | float | None]:
     return found
 
 
-def _runs(sequences: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Return first and last of each run of consecutive numbers, of ascending ones."""
+def _runs(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Return first and last of each run of consecutive numbers, of ascending ranges of them."""
     runs: list[tuple[int, int]] = []
-    for number in sequences:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], number)
+    for first, last in ranges:
+        if runs and first <= runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], max(last, runs[-1][1]))
         else:
-            runs.append((number, number))
+            runs.append((first, last))
     return tuple(runs)

@@ -2,17 +2,19 @@
 
 Parquet files count only when a commit names them. A commit is one create-only JSON object,
 `commits/<writer>/<sequence>.json`: it appears whole or not at all, and a replay of the same work finds it taken. A later
-commit may supersede files (compaction, erasure). Commits of days ago are folded into one object and deleted. Foreign readers
-use `tables/`, which holds exactly the committed rows of closed days.
+commit may supersede files (compaction, erasure). Older commits are folded into one object and deleted. Foreign readers use
+`tables/`, which holds exactly the committed rows of closed days.
 """
 
 import io
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -25,6 +27,8 @@ from stillpoint.features.columns import feature_columns as feature_columns
 from stillpoint.features.declarations import VIEWS, Origin, View
 from stillpoint.objects import Objects
 from stillpoint.served import SERVED_COLUMNS
+
+Found = TypeVar("Found")
 
 COMPRESSION = "zstd"
 _TRIES = 5
@@ -63,13 +67,13 @@ class Commit(BaseModel):
 
 
 class FoldedCommit(Commit):
-    """A writer's commits of days ago in one: the files that still counted, and the sums of the numbers among the properties."""
+    """A writer's older commits in one: the files that still counted, and the sums of the numbers among the properties."""
 
     commits: int
 
 
 class Fold(BaseModel):
-    """`folds/<name>.json`: stands for commits whose own objects are deleted after it was created."""
+    """`folds/<name>.json`: stands for commits and earlier folds whose own objects are deleted after it was created."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,6 +81,7 @@ class Fold(BaseModel):
     sequences: dict[str, tuple[tuple[int, int], ...]] = Field(
         description="Which sequences of each writer it stands for: first and last of each run of them."
     )
+    replaces: tuple[str, ...] = Field(default=(), description="Keys of the earlier folds that it holds.")
 
 
 def commit_key(writer: str, sequence: int) -> str:
@@ -185,19 +190,13 @@ class Lake:
 
     def commits(self, writer: str | None = None) -> list[Commit]:
         """Return all commits, or one writer's, in the order of their keys; before them what older ones were folded into."""
-        for left in reversed(range(_TRIES)):
-            try:
-                return self._all_commits(writer)
-            except ObjectMissing:  # it was folded after it had been listed
-                if not left:
-                    raise
-        raise AssertionError
+        return _again(lambda: self._all_commits(writer))
 
     def _all_commits(self, writer: str | None) -> list[Commit]:
         prefix = "commits/" if writer is None else f"commits/{writer}/"
         keys = list(self.objects.list(prefix))
         # Listed after the commits: whatever was deleted before that listing is in a fold of this one.
-        folded = [one for fold in self.folds() for one in fold.commits if writer in (None, one.writer)]
+        folded = [one for fold in self.folds().values() for one in fold.commits if writer in (None, one.writer)]
         keys = [key for key in keys if not self.is_folded(key)]
         unread = [key for key in keys if key not in self._commits]
         if unread:
@@ -213,25 +212,38 @@ class Lake:
         """Return this lake as it is now: what is committed later is not seen. Each read of it saves a listing of commits."""
         return _StillLake(self)
 
-    def folds(self) -> list[Fold]:
-        """Return what older commits were folded into, the oldest first."""
-        known = {} if self._folds is None else self._folds
-        for key in self.objects.list(FOLDS):
-            if key not in known:
-                try:
-                    known[key] = fold = Fold.model_validate_json(self.objects.get(key))
-                except ValueError as error:
-                    raise CorruptData(f"{self.root}/{key} is not a fold of commits: {error}") from None
+    def writers(self) -> set[str]:
+        """Return the names of all who ever committed. No commit is read for that."""
+        names = {key.removeprefix("commits/").partition("/")[0] for key in self.objects.list("commits/")}
+        return names.union(*(fold.sequences for fold in self.folds().values()))
+
+    def folds(self) -> dict[str, Fold]:
+        """Return what older commits were folded into, by key, the oldest first."""
+        found = _again(self._read_folds)
+        if found != self._folds:
+            self._folded = defaultdict(list)
+            for fold in found.values():
                 for writer, ranges in fold.sequences.items():
-                    self._folded[writer] = sorted([*self._folded.get(writer, ()), *ranges])
-                self._commits = {key: commit for key, commit in self._commits.items() if not self.is_folded(key)}
-        self._folds = known
-        return list(known.values())
+                    self._folded[writer] = sorted([*self._folded[writer], *ranges])
+            self._commits = {key: commit for key, commit in self._commits.items() if not self.is_folded(key)}
+        self._folds = found
+        return found
+
+    def _read_folds(self) -> dict[str, Fold]:
+        found: dict[str, Fold] = {}
+        for key in self.objects.list(FOLDS):
+            known = None if self._folds is None else self._folds.get(key)
+            try:
+                found[key] = known or Fold.model_validate_json(self.objects.get(key))
+            except ValueError as error:
+                raise CorruptData(f"{self.root}/{key} is not a fold of commits: {error}") from None
+        replaced = {key for fold in found.values() for key in fold.replaces}
+        return {key: fold for key, fold in found.items() if key not in replaced}
 
     def is_folded(self, key: str) -> bool:
         """Say whether a commit is in one of the folds that were read last."""
         writer, _, name = key.removeprefix("commits/").rpartition("/")
-        ranges = self._folded.get(writer, [])
+        ranges = self._folded.get(writer, ())
         if not ranges or not name.removesuffix(".json").isdigit():
             return False
         sequence = int(name.removesuffix(".json"))
@@ -243,7 +255,7 @@ class Lake:
         return sorted((file for _, file in self._counting(dataset, dates)), key=lambda file: file.path)
 
     def _counting(self, dataset: str, dates: DateRange) -> list[tuple[datetime, CommittedFile]]:
-        """Return the dataset's files that count now, each with the time of its commit."""
+        """Return the dataset's files that count now, each with the time of its commit; of one commit in its order."""
         commits = self.commits()
         gone = {path for commit in commits for path in commit.supersedes}
         return [
@@ -290,11 +302,13 @@ class Lake:
         columns: Sequence[str] | None = None,
         where: pads.Expression | None = None,
     ) -> pa.Table:
-        """Return at least `rows` rows of the files that were committed last, or all rows if there are fewer.
+        """Return at least `rows` rows of the files of the newest dates, of a date those committed last; or all rows if there
+        are fewer.
 
         For logs that grow without end: files are read from the newest back, whole, in groups, until there are enough.
         """
-        files = [file for _, file in sorted(self._counting(dataset, dates), key=lambda one: one[0], reverse=True)]
+        counting = sorted(self._counting(dataset, dates), key=lambda one: (one[1].date, one[0]))
+        files = [file for _, file in reversed(counting)]
         found: list[pa.Table] = []
         group, left = 4, rows
         while not found or (files and left > 0):
@@ -331,6 +345,16 @@ class _StillLake(Lake):
 
     def commits(self, writer: str | None = None) -> list[Commit]:
         return [commit for commit in self._then if writer in (None, commit.writer)]
+
+
+def _again(read: Callable[[], Found]) -> Found:
+    """Read once more what was listed and is gone: it has been folded meanwhile."""
+    for _ in range(_TRIES - 1):
+        try:
+            return read()
+        except ObjectMissing:
+            continue
+    return read()
 
 
 def _iso(value: object) -> str:

@@ -145,8 +145,8 @@ def scores_from_earlier(
 
 
 def next_mapping_version(lake: Lake) -> int:
-    """Return the number after the greatest mapping that the lake holds."""
-    taken = [int(one.writer.removeprefix("mapping-")) for one in lake.commits() if one.writer.startswith("mapping-")]
+    """Return the number after the greatest mapping that the lake ever held."""
+    taken = [int(name.removeprefix("mapping-")) for name in lake.writers() if name.startswith("mapping-")]
     return max(taken, default=0) + 1
 
 

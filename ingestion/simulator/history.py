@@ -82,7 +82,7 @@ def write_history(
         InvalidInput: the lake holds the history of another scenario.
     """
     writer = writer_name(scenario)
-    others = {one.writer for one in lake.commits() if one.writer.startswith("simulated-")} - {writer}
+    others = {name for name in lake.writers() if name.startswith("simulated-")} - {writer}
     if others:
         raise InvalidInput(
             f"{lake.root} holds another simulated history ({', '.join(sorted(others))}); give the same seed, start, "

@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from ingestion.compact import merge
+from ingestion.fold import fold
 from ingestion.supervisor import Supervisor
 from release.check import check, side
 from release.checks.shared_views import compare, shared
@@ -116,7 +117,7 @@ def differing(tools, users):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("cycles", "flips"), [(20, 2)])
 def test_cycles_of_releases_beside_a_stream_and_steady_requests(settings, s3_lake, aws, capsys, cycles, flips):
-    """A cycle is: prepare, check, switch, flips with faults, roll back, switch again, retire the old release, merge files.
+    """A cycle is: prepare, check, switch, flips with faults, roll back, switch again, retire the old release, merge files and fold commits.
 
     Flips are an even number, so that the rollback finds its target.
     """
@@ -177,6 +178,7 @@ def test_cycles_of_releases_beside_a_stream_and_steady_requests(settings, s3_lak
                         retire(tools, why="make room")
                         now = system_clock()
                         merge(s3_lake, since=now.date() - timedelta(days=2), at=now)
+                        fold(s3_lake, before=now - timedelta(seconds=20), at=now, fewest=20)
         searching.stop()
         deadline = time.monotonic() + 120
         while sum(sum(report.verdicts.values()) for report in reports) < searching.sent:
