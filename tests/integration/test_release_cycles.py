@@ -84,6 +84,15 @@ class Phases:
         yield
         self.spans[name].append((began, time.monotonic()))
 
+    def growth(self):
+        """Return the median seconds of each phase in the first and in the last quarter of the run."""
+        found = {}
+        for name, spans in self.spans.items():
+            took = [ended - began for began, ended in spans]
+            quarter = max(1, len(took) // 4)
+            found[name] = tuple(round(statistics.median(part), 2) for part in (took[:quarter], took[-quarter:]))
+        return found
+
     def latency(self, load):
         """Return the 99th percentile in ms of the good answers that were asked for in each phase, and their count."""
         took = defaultdict(list)
@@ -193,7 +202,8 @@ def test_cycles_of_releases_beside_a_stream_and_steady_requests(settings, s3_lak
             f"\n{verdict.requests} requests: {verdict.failed} failed, {verdict.mixed} mixed, {verdict.wrong_user} wrong "
             f"user, {verdict.retried} asked again; {len(moves)} moves, median {seconds[len(seconds) // 2]:.3f} s, longest "
             f"{seconds[-1]:.3f} s; {searching.sent} events, {sum(filled)} of them while {cycles} fills went on; "
-            f"p99 in ms and answers by phase: {phases.latency(load)}"
+            f"p99 in ms and answers by phase: {phases.latency(load)}; seconds of each phase at first and at last: "
+            f"{phases.growth()}"
         )
     assert verdict.passed, verdict.examples
     assert code == 0
