@@ -3,16 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.offline_types import stored_type
-from stillpoint.stores.point_in_time import UNKNOWN, Rows, newest_per_code
+from stillpoint.stores.point_in_time import UNKNOWN
 from stillpoint.stores.sources import Chunk, SourceTable, utc_micros
 
-_EVENT, _CREATED, _CODE = "__event", "__created", "__code"
+_EVENT, _CREATED = "__event", "__created"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +47,7 @@ def check_pull(source: SourceTable, pull: Pull) -> None:
 def all_rows(source: SourceTable, pull: Pull, *, chunk_rows: int) -> pa.Table:
     """Return every row in the range (both ends included), in the source's order."""
     check_pull(source, pull)
-    parts = [
-        _in_range(chunk.read(pull.columns), pull, source.name).select(pull.columns)
-        for chunk in source.chunks(chunk_rows)
-    ]
+    parts = [_in_range(chunk, pull, source.name).select(pull.columns).collect() for chunk in source.chunks(chunk_rows)]
     return to_arrow(pl.concat(parts, how="vertical_relaxed"), source.schema)
 
 
@@ -63,37 +59,39 @@ def latest_rows(source: SourceTable, pull: Pull, *, chunk_rows: int, entities_at
     one chunk and one partition's latest rows.
     """
     check_pull(source, pull)
-    partitions = max(1, -(-source.rows // entities_at_once))
+    partitions = max(1, -(-source.rows // entities_at_once)) if pull.keys else 1
     for partition in range(partitions):
         kept: pl.DataFrame | None = None
         for chunk in source.chunks(chunk_rows):
             frame = _readable(chunk, pull, source.name)
-            if partitions > 1 and pull.keys:
+            if partitions > 1:
                 frame = frame.filter(pl.struct(pull.keys).hash() % partitions == partition)
-            frame = _newest(frame, pull)
-            kept = frame if kept is None else _newest(pl.concat([kept, frame], how="vertical_relaxed"), pull)
+            found = _newest(frame, pull).collect()
+            kept = found if kept is None else merged([kept, found], pull)
         if kept is not None and (kept.height or partition == 0):
             yield to_arrow(kept.select(pull.columns), source.schema)
 
 
 def candidates(chunk: Chunk, pull: Pull, source: str) -> pl.DataFrame:
     """Return each entity's latest row within one chunk; `merged` makes one of the chunks."""
-    return _newest(_readable(chunk, pull, source), pull)
+    return _newest(_readable(chunk, pull, source), pull).collect()
 
 
 def merged(frames: Sequence[pl.DataFrame], pull: Pull) -> pl.DataFrame:
     """Return each entity's latest row among chunks' candidates, given in the chunks' order."""
-    return _newest(pl.concat(frames, how="vertical_relaxed"), pull)
+    return _newest(pl.concat(frames, how="vertical_relaxed").lazy(), pull).collect()
 
 
-def _readable(chunk: Chunk, pull: Pull, source: str) -> pl.DataFrame:
-    frame = _in_range(chunk.read(pull.columns), pull, source)
-    return frame.filter(pl.all_horizontal(pl.col(key).is_not_null() for key in pull.keys) if pull.keys else True)
+def _readable(chunk: Chunk, pull: Pull, source: str) -> pl.LazyFrame:
+    frame = _in_range(chunk, pull, source)
+    return frame.filter(pl.all_horizontal(pl.col(key).is_not_null() for key in pull.keys)) if pull.keys else frame
 
 
-def _in_range(frame: pl.DataFrame, pull: Pull, source: str) -> pl.DataFrame:
+def _in_range(chunk: Chunk, pull: Pull, source: str) -> pl.LazyFrame:
     where = f"source {source!r}"
-    frame = frame.with_columns(utc_micros(pull.event, frame.schema[pull.event], where).alias(_EVENT))
+    frame = chunk.scan(pull.columns)
+    types = frame.collect_schema()
+    frame = frame.with_columns(utc_micros(pull.event, types[pull.event], where).alias(_EVENT))
     keep = pl.col(_EVENT).is_not_null()
     if pull.first is not None:
         keep &= pl.col(_EVENT) >= pull.first
@@ -101,27 +99,17 @@ def _in_range(frame: pl.DataFrame, pull: Pull, source: str) -> pl.DataFrame:
         keep &= pl.col(_EVENT) <= pull.last
     frame = frame.filter(keep)
     if pull.created:
-        created = utc_micros(pull.created, frame.schema[pull.created], where).fill_null(UNKNOWN)
+        created = utc_micros(pull.created, types[pull.created], where).fill_null(UNKNOWN)
         return frame.with_columns(created.alias(_CREATED))
     return frame
 
 
-def _newest(frame: pl.DataFrame, pull: Pull) -> pl.DataFrame:
-    if pull.keys:
-        # Most history is older than its entity's newest event: leave it out before anything is sorted.
-        newest = frame.lazy().group_by(pull.keys).agg(pl.col(_EVENT).max())
-        frame = frame.lazy().join(newest, on=[*pull.keys, _EVENT], how="semi", maintain_order="left").collect()
-    if not pull.keys:
-        codes = np.zeros(frame.height, dtype=np.int64)
-    else:
-        keys = frame.select(pull.keys)
-        codes = (
-            keys.join(keys.unique().with_row_index(_CODE), on=pull.keys, how="left", maintain_order="left")[_CODE]
-            .cast(pl.Int64)
-            .to_numpy()
-        )
-    created = frame[_CREATED].to_numpy() if pull.created else None
-    return frame[newest_per_code(Rows(code=codes, event=frame[_EVENT].to_numpy(), created=created))]
+def _newest(frame: pl.LazyFrame, pull: Pull) -> pl.LazyFrame:
+    """Keep each entity's rows of the greatest event time, of those the ones created last, of those the one stored last."""
+    for time in (_EVENT, _CREATED) if pull.created else (_EVENT,):
+        newest = pl.col(time).max()
+        frame = frame.filter(pl.col(time) == (newest.over(pull.keys) if pull.keys else newest))
+    return frame.unique(pull.keys, keep="last", maintain_order=True) if pull.keys else frame.tail(1)
 
 
 def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -81,18 +81,6 @@ def _as_of_known(rows: Rows, code: Ints, time: Ints, ttl: int | None) -> Ints:
     return _young_enough(rows, np.where(found == NONE, NONE, newest[found]), code, time, ttl)
 
 
-def newest_per_code(rows: Rows) -> Ints:
-    """Return for each entity the index of its row with the greatest (event, created, position), in order of codes."""
-    if not len(rows):
-        return np.empty(0, dtype=np.int64)
-    scale = _Scale.of(rows.event, highest_code=_highest(rows.code))
-    order = _newest_last(scale.pack(rows.code, rows.event), rows.created)
-    codes = rows.code[order]
-    last_of_code: npt.NDArray[np.bool_] = np.append(codes[1:] != codes[:-1], True)
-    newest: Ints = order[last_of_code]
-    return newest
-
-
 def _highest(*codes: Ints) -> int:
     return max((int(part.max()) for part in codes if len(part)), default=0)
 

@@ -102,12 +102,16 @@ class Chunk:
     options: Mapping[str, str]
 
     def read(self, columns: Sequence[str], where: pl.Expr | None = None, number: str | None = None) -> pl.DataFrame:
-        """Read columns, rows filtered by `where`. `number` names a column of row numbers within the source.
+        """Read columns, rows filtered by `where`. `number` names a column of row numbers within the source."""
+        return self.scan(columns, where, number).collect()
+
+    def scan(self, columns: Sequence[str], where: pl.Expr | None = None, number: str | None = None) -> pl.LazyFrame:
+        """Return what `read` reads, not read yet.
 
         A column that these files lack is null: files written before a feature existed stay readable.
         """
         if not self.paths:
-            return pl.DataFrame(schema=dict.fromkeys(columns, pl.Null) | ({number: pl.UInt32} if number else {}))
+            return pl.LazyFrame(schema=dict.fromkeys(columns, pl.Null) | ({number: pl.UInt32} if number else {}))
         frame = pl.scan_parquet(
             list(self.paths),
             hive_partitioning=self.hive,
@@ -120,7 +124,7 @@ class Chunk:
             frame = frame.filter(where)
         if number is not None:
             frame = frame.with_columns((pl.col(number).cast(pl.Int64) - self.offset + self.start).alias(number))
-        return frame.select(*columns, *([number] if number else [])).collect()
+        return frame.select(*columns, *([number] if number else []))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

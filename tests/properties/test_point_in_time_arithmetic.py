@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillpoint.stores.point_in_time import NONE, UNKNOWN, Rows, as_of, newest_per_code
+from stillpoint.stores.point_in_time import NONE, UNKNOWN, Rows, as_of
 
 TIMES = st.one_of(st.integers(0, 6), st.sampled_from([-(2**60), -5, 10**15, 2**60]))
 ROW = st.tuples(st.integers(0, 3), TIMES, st.one_of(st.none(), TIMES))
@@ -52,13 +52,6 @@ def test_every_question_gets_the_answer_of_the_plain_search(cutoff, rows, questi
         cutoff=cutoff,
     )
     assert found.tolist() == [newest(rows, code, time, ttl, cutoff) for code, time in questions]
-
-
-@settings(max_examples=300, deadline=None)
-@given(rows=st.lists(ROW, max_size=14))
-def test_the_newest_row_of_each_entity_is_the_one_that_a_question_at_the_end_of_time_finds(rows):
-    found = newest_per_code(as_rows(rows)).tolist()
-    assert found == [newest(rows, code, 2**61, None, False) for code in sorted({row[0] for row in rows})]
 
 
 def test_a_source_without_created_times_is_unaffected_by_the_cutoff():

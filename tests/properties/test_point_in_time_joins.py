@@ -12,6 +12,7 @@ from feast.types import Int64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stillpoint.clock import to_micros
 from stillpoint.stores.offline_join import Limits, join_history
 from stillpoint.stores.offline_latest import Pull, latest_rows
 from stillpoint.stores.offline_spine import read_spine
@@ -113,15 +114,27 @@ def test_a_join_equals_looking_at_every_row(cutoff, rows, labels, ttl, chunk, he
         assert found == [plain_answer(rows, label, keys, limit, cutoff) for label in labels]
 
 
-@settings(max_examples=60, deadline=None)
-@given(rows=ROWS, chunk=st.integers(1, 20), held=st.integers(1, 20))
-def test_a_fill_takes_the_row_that_a_label_after_everything_would_join(rows, chunk, held):
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=ROWS,
+    keys=st.sampled_from(["ab", "b", ""]),
+    ends=st.tuples(*[st.one_of(st.none(), st.integers(0, 6))] * 2),
+    chunk=st.integers(1, 20),
+    held=st.integers(1, 20),
+)
+def test_a_fill_takes_the_row_that_a_label_after_everything_would_join(rows, keys, ends, chunk, held):
+    first, last = (None if end is None else to_micros(T0 + timedelta(hours=end)) for end in ends)
     with tempfile.TemporaryDirectory() as name:
         write(Path(name), rows)
-        pull = Pull(keys=("a", "b"), features=("value",), event="event", created="created", first=None, last=None)
+        pull = Pull(keys=tuple(keys), features=("value",), event="event", created="created", first=first, last=last)
         source = open_path(name, "source", S3Access())
         tables = list(latest_rows(source, pull, chunk_rows=chunk, entities_at_once=held))
-    found = {(row["a"], row["b"]): row["value"] for table in tables for row in table.to_pylist()}
-    entities = {(row[0], row[1]) for row in rows if None not in row[:2]}
-    assert sum(table.num_rows for table in tables) == len(entities)
-    assert found == {(a, b): plain_answer(rows, (a, b, 99), "ab", None, False)[1] for a, b in entities}
+    within = [row for row in rows if (ends[0] is None or row[2] >= ends[0]) and (ends[1] is None or row[2] <= ends[1])]
+    entities = {row[:2] for row in within if None not in [row["ab".index(key)] for key in keys]}
+    expected = {
+        tuple(pair["ab".index(key)] for key in keys): plain_answer(within, (*pair, 99), keys, None, False)[1]
+        for pair in entities
+    }
+    found = {tuple(row[key] for key in keys): row["value"] for table in tables for row in table.to_pylist()}
+    assert found == expected
+    assert sum(table.num_rows for table in tables) == len(expected)
