@@ -40,8 +40,8 @@ class StillpointEngineConfig(FeastConfigBaseModel):
     """The engine's settings in `feature_store.yaml`, under `batch_engine`."""
 
     type: Literal["stillpoint.stores.engine.StillpointEngine"] = "stillpoint.stores.engine.StillpointEngine"
-    batch_rows: int = Field(default=5_000, ge=1, description="Entities written at once.")
-    workers: int = Field(default=2, ge=1, le=64, description="Batches under way at once.")
+    batch_rows: int = Field(default=2_500, ge=1, description="Entities written at once.")
+    workers: int = Field(default=3, ge=1, le=64, description="Batches under way at once.")
     max_rows_per_second: float | None = Field(default=None, gt=0, description="Mean rate of a fill, per view.")
     pause_file: Path | None = Field(default=None, description="A fill waits while this file exists.")
 
