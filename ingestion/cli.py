@@ -140,7 +140,7 @@ def compact(
     try:
         counts = run(lake, before=before, at=now)
         merged = merge(lake, since=before, at=now)
-        folded = fold(lake, before=now - FOLD_AFTER, at=now)
+        folded = fold(lake, before=now - FOLD_AFTER)
     finally:
         lease.release()
     said = [

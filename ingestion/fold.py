@@ -4,13 +4,13 @@ A listing gives 1,000 commits at a time, each of them is an object to be read, a
 is folded counts as before; the next fold takes the last one up, with the files that still count.
 """
 
-import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 from ingestion.reconcile import holds_its_sums
+from stillpoint.errors import AlreadyExists
 from stillpoint.lake import FOLDS, Commit, Fold, FoldedCommit, Lake
 
 FOLD_AFTER = timedelta(hours=1)
@@ -18,25 +18,27 @@ FOLD_AFTER = timedelta(hours=1)
 FEWEST = 1_000
 
 
-def fold(lake: Lake, *, before: datetime, at: datetime, fewest: int = FEWEST) -> int:
+def fold(lake: Lake, *, before: datetime, fewest: int = FEWEST) -> int:
     """Fold the commits made before a moment into one object, and delete theirs. Return how many, 0 if there are too few.
 
     The newest commit of a stream, by which it knows how far it came, stays, and one whose files do not hold its sums, for
     `stillpoint events reconcile` to tell. One run at a time: callers hold the lease `compact`. Killed anywhere it can be run
     again: a commit that is in a fold counts once, deleted or not.
     """
-    earlier = lake.folds()
-    # Left by a run that was killed before it had deleted all that its fold stands for.
-    gone = [key for key in lake.objects.list(FOLDS) if key not in earlier]
-    done = [key for key in lake.objects.list("commits/") if lake.is_folded(key)]
+    earlier = lake.fold()
     chosen = _chosen(lake, before)
     if len(chosen) >= fewest:
-        name = f"{FOLDS}{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}.json"
-        lake.objects.create(name, folded(chosen, earlier).model_dump_json().encode())
-        gone += earlier
-        done += [commit.key for commit in chosen]
+        now = folded(chosen, earlier)
+        try:
+            lake.objects.create(now.key, now.model_dump_json().encode())
+        except AlreadyExists:  # this run had lost its lease, and another one was quicker
+            return 0
+    else:
+        now = earlier  # and a run that was killed may not have deleted all that this one stands for
+    old = [key for key in lake.objects.list(FOLDS) if key < now.key]
+    done = [key for key in lake.objects.list("commits/") if now.holds(key)]
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lake.objects.delete, [*gone, *done]))
+        list(pool.map(lake.objects.delete, [*old, *done]))
     return len(done)
 
 
@@ -54,10 +56,10 @@ def _chosen(lake: Lake, before: datetime) -> list[Commit]:
     ]
 
 
-def folded(commits: Sequence[Commit], earlier: Mapping[str, Fold]) -> Fold:
-    """Return what remains of commits and earlier folds: the files that none of them supersedes, and what they supersede of
-    others."""
-    everything = [*(one for fold in earlier.values() for one in fold.commits), *commits]
+def folded(commits: Sequence[Commit], earlier: Fold) -> Fold:
+    """Return what remains of commits and the fold before: the files that none of them supersedes, and what they supersede
+    of others."""
+    everything = [*earlier.commits, *commits]
     added = {file.path for commit in everything for file in commit.files}
     gone = {path for commit in everything for path in commit.supersedes}
     by_writer: dict[str, list[Commit]] = defaultdict(list)
@@ -77,15 +79,14 @@ def folded(commits: Sequence[Commit], earlier: Mapping[str, Fold]) -> Fold:
         for writer, own in by_writer.items()
     ]
     ranges: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for fold in earlier.values():
-        for writer, runs in fold.sequences.items():
-            ranges[writer] += runs
+    for writer, runs in earlier.sequences.items():
+        ranges[writer] += runs
     for commit in commits:
         ranges[commit.writer].append((commit.sequence, commit.sequence))
     return Fold(
+        generation=earlier.generation + 1,
         commits=tuple(one for one in whole if one.files or one.supersedes or one.properties),
         sequences={writer: _runs(sorted(own)) for writer, own in ranges.items()},
-        replaces=tuple(earlier),
     )
 
 

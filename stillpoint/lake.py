@@ -9,7 +9,6 @@ commit may supersede files (compaction, erasure). Older commits are folded into 
 import io
 import json
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -73,15 +72,30 @@ class FoldedCommit(Commit):
 
 
 class Fold(BaseModel):
-    """`folds/<name>.json`: stands for commits and earlier folds whose own objects are deleted after it was created."""
+    """`folds/<generation>.json`: stands for all commits and the earlier folds whose own objects are deleted after it was
+    created. Only the one of the greatest generation counts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    commits: tuple[FoldedCommit, ...]
+    generation: int = Field(default=0, ge=0)
+    commits: tuple[FoldedCommit, ...] = ()
     sequences: dict[str, tuple[tuple[int, int], ...]] = Field(
-        description="Which sequences of each writer it stands for: first and last of each run of them."
+        default={}, description="Which sequences of each writer it stands for: first and last of each run of them."
     )
-    replaces: tuple[str, ...] = Field(default=(), description="Keys of the earlier folds that it holds.")
+
+    @property
+    def key(self) -> str:
+        return f"{FOLDS}{self.generation:012d}.json"
+
+    def holds(self, key: str) -> bool:
+        """Say whether it stands for the commit of a key."""
+        writer, _, name = key.removeprefix("commits/").rpartition("/")
+        ranges = self.sequences.get(writer, ())
+        if not ranges or not name.removesuffix(".json").isdigit():
+            return False
+        sequence = int(name.removesuffix(".json"))
+        place = bisect_right(ranges, sequence, key=lambda one: one[0]) - 1
+        return place >= 0 and sequence <= ranges[place][1]
 
 
 def commit_key(writer: str, sequence: int) -> str:
@@ -140,8 +154,7 @@ class Lake:
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
         self._commits: dict[str, Commit] = {}
-        self._folds: dict[str, Fold] | None = None
-        self._folded: dict[str, list[tuple[int, int]]] = {}
+        self._fold: Fold | None = None
 
     @property
     def root(self) -> str:
@@ -166,9 +179,7 @@ class Lake:
 
         False means that the same work was done before: its files stand, these are ignored.
         """
-        if self._folds is None:
-            self.folds()
-        if self.is_folded(commit.key):
+        if (self._fold or self.fold()).holds(commit.key):
             return False
         data = commit.model_dump_json(indent=1).encode()
         try:
@@ -183,10 +194,7 @@ class Lake:
     def committed(self, writer: str, sequence: int) -> bool:
         """Say whether this writer's sequence is committed."""
         key = commit_key(writer, sequence)
-        if key in self._commits or key in self.objects.list(key):
-            return True
-        self.folds()
-        return self.is_folded(key)
+        return key in self._commits or key in self.objects.list(key) or self.fold().holds(key)
 
     def commits(self, writer: str | None = None) -> list[Commit]:
         """Return all commits, or one writer's, in the order of their keys; before them what older ones were folded into."""
@@ -195,9 +203,8 @@ class Lake:
     def _all_commits(self, writer: str | None) -> list[Commit]:
         prefix = "commits/" if writer is None else f"commits/{writer}/"
         keys = list(self.objects.list(prefix))
-        # Listed after the commits: whatever was deleted before that listing is in a fold of this one.
-        folded = [one for fold in self.folds().values() for one in fold.commits if writer in (None, one.writer)]
-        keys = [key for key in keys if not self.is_folded(key)]
+        fold = self.fold()  # listed after the commits: whatever was deleted before that listing is in it
+        keys = [key for key in keys if not fold.holds(key)]
         unread = [key for key in keys if key not in self._commits]
         if unread:
             with ThreadPoolExecutor(16) as pool:
@@ -206,6 +213,7 @@ class Lake:
                         self._commits[key] = Commit.model_validate_json(data)
                     except ValueError as error:
                         raise CorruptData(f"{self.root}/{key} is not a commit: {error}") from None
+        folded = (one for one in fold.commits if writer in (None, one.writer))
         return [*folded, *(self._commits[key] for key in keys)]
 
     def still(self) -> "Lake":
@@ -215,40 +223,26 @@ class Lake:
     def writers(self) -> set[str]:
         """Return the names of all who ever committed. No commit is read for that."""
         names = {key.removeprefix("commits/").partition("/")[0] for key in self.objects.list("commits/")}
-        return names.union(*(fold.sequences for fold in self.folds().values()))
+        return names.union(self.fold().sequences)
 
-    def folds(self) -> dict[str, Fold]:
-        """Return what older commits were folded into, by key, the oldest first."""
-        found = _again(self._read_folds)
-        if found != self._folds:
-            self._folded = defaultdict(list)
-            for fold in found.values():
-                for writer, ranges in fold.sequences.items():
-                    self._folded[writer] = sorted([*self._folded[writer], *ranges])
-            self._commits = {key: commit for key, commit in self._commits.items() if not self.is_folded(key)}
-        self._folds = found
+    def fold(self) -> Fold:
+        """Return what older commits were folded into; an empty one if none ever was."""
+        found = _again(self._read_fold)
+        if found != self._fold:
+            self._commits = {key: commit for key, commit in self._commits.items() if not found.holds(key)}
+        self._fold = found
         return found
 
-    def _read_folds(self) -> dict[str, Fold]:
-        found: dict[str, Fold] = {}
-        for key in self.objects.list(FOLDS):
-            known = None if self._folds is None else self._folds.get(key)
-            try:
-                found[key] = known or Fold.model_validate_json(self.objects.get(key))
-            except ValueError as error:
-                raise CorruptData(f"{self.root}/{key} is not a fold of commits: {error}") from None
-        replaced = {key for fold in found.values() for key in fold.replaces}
-        return {key: fold for key, fold in found.items() if key not in replaced}
-
-    def is_folded(self, key: str) -> bool:
-        """Say whether a commit is in one of the folds that were read last."""
-        writer, _, name = key.removeprefix("commits/").rpartition("/")
-        ranges = self._folded.get(writer, ())
-        if not ranges or not name.removesuffix(".json").isdigit():
-            return False
-        sequence = int(name.removesuffix(".json"))
-        place = bisect_right(ranges, sequence, key=lambda one: one[0]) - 1
-        return place >= 0 and sequence <= ranges[place][1]
+    def _read_fold(self) -> Fold:
+        key = max(self.objects.list(FOLDS), default=None)
+        if key is None:
+            return Fold()
+        if self._fold is not None and key == self._fold.key:
+            return self._fold
+        try:
+            return Fold.model_validate_json(self.objects.get(key))
+        except ValueError as error:
+            raise CorruptData(f"{self.root}/{key} is not a fold of commits: {error}") from None
 
     def files(self, dataset: str, dates: DateRange = ALL_DATES) -> list[CommittedFile]:
         """Return the dataset's files that count now, ordered by path."""

@@ -187,7 +187,7 @@ def test_cycles_of_releases_beside_a_stream_and_steady_requests(settings, s3_lak
                         retire(tools, why="make room")
                         now = system_clock()
                         merge(s3_lake, since=now.date() - timedelta(days=2), at=now)
-                        fold(s3_lake, before=now - timedelta(seconds=20), at=now, fewest=20)
+                        fold(s3_lake, before=now - timedelta(seconds=20), fewest=20)
         searching.stop()
         deadline = time.monotonic() + 120
         while sum(sum(report.verdicts.values()) for report in reports) < searching.sent:

@@ -92,7 +92,7 @@ def test_folding_at_any_moment_changes_nothing_that_a_reader_sees(data):
         held = [path for path in held if path not in gone] + [f"{dataset}/{name}" for dataset, name in names]
         if data.draw(st.booleans(), "fold"):
             before = told(objects)
-            fold(lake, before=START + timedelta(minutes=data.draw(st.integers(0, minute + 1))), at=at, fewest=1)
+            fold(lake, before=START + timedelta(minutes=data.draw(st.integers(0, minute + 1))), fewest=1)
             assert told(objects) == before
             assert {dataset: lake.files(dataset) for dataset in DATASETS} == before[0]
             assert len(list(objects.list("folds/"))) <= 1
@@ -111,27 +111,29 @@ def test_many_commits_become_one_object_and_the_newest_of_a_stream_stays():
     lake = Lake(objects)
     some(lake)
     commit(lake, "once", 0, START)
-    assert fold(lake, before=LATER, at=LATER, fewest=6) == 6
+    assert fold(lake, before=LATER, fewest=6) == 6
     assert [key for key in objects.held if key.startswith("commits/")] == ["commits/stream-a/000000000005.json"]
     assert len(list(objects.list("folds/"))) == 1
     assert last_committed(lake, "stream-a") == 5
     (one,) = [one for one in Lake(objects).commits() if isinstance(one, FoldedCommit)]
     assert (one.writer, one.commits, len(one.files)) == ("stream-a", 5, 5)
-    assert fold(lake, before=LATER, at=LATER, fewest=1) == 0
+    assert fold(lake, before=LATER, fewest=1) == 0
 
 
 def test_a_fold_takes_the_last_one_up_and_forgets_files_that_were_replaced():
     objects = InMemory()
     lake = Lake(objects)
     some(lake, 3, "once")
-    fold(lake, before=LATER, at=LATER, fewest=1)
+    fold(lake, before=LATER, fewest=1)
     commit(lake, "merge", 0, START, [("events", "merged")], tuple(f"events/once-{number}" for number in range(3)))
     commit(lake, "once", 3, START)
-    assert fold(lake, before=LATER, at=LATER, fewest=1) == 2
+    assert fold(lake, before=LATER, fewest=1) == 2
     (key,) = objects.list("folds/")
-    (kept,) = (one for one in Lake(objects).folds()[key].commits if one.files or one.supersedes)
+    found = Lake(objects).fold()
+    assert (found.key, found.generation) == (key, 2)
+    (kept,) = (one for one in found.commits if one.files or one.supersedes)
     assert ([file.path for file in kept.files], kept.supersedes) == (["events/merged"], ())
-    assert Lake(objects).folds()[key].sequences == {"once": ((0, 3),), "merge": ((0, 0),)}
+    assert found.sequences == {"once": ((0, 3),), "merge": ((0, 0),)}
     assert [one.commits for one in Lake(objects).commits("once")] == [4]
 
 
@@ -141,7 +143,7 @@ def test_a_commit_whose_files_do_not_hold_its_sums_is_never_folded():
     some(lake, 3)
     commit(lake, "stream-a", 3, START, [("events", "too-many")], verdict_on_time=7)
     commit(lake, "stream-a", 4, START)
-    assert fold(lake, before=LATER, at=LATER, fewest=1) == 3
+    assert fold(lake, before=LATER, fewest=1) == 3
     kept = [one.sequence for one in Lake(objects).commits() if not isinstance(one, FoldedCommit)]
     assert kept == [3, 4]
 
@@ -150,8 +152,8 @@ def test_few_or_young_commits_are_left_alone():
     objects = InMemory()
     lake = Lake(objects)
     some(lake)
-    assert fold(lake, before=LATER, at=LATER) == 0
-    assert fold(lake, before=START, at=LATER, fewest=1) == 0
+    assert fold(lake, before=LATER) == 0
+    assert fold(lake, before=START, fewest=1) == 0
     assert not list(objects.list("folds/"))
 
 
@@ -162,7 +164,7 @@ def test_killed_before_all_were_deleted_each_counts_once_and_the_next_run_delete
     lake = Lake(objects)
     if again:
         some(lake, 2, "earlier")
-        fold(lake, before=LATER, at=LATER, fewest=1)
+        fold(lake, before=LATER, fewest=1)
     some(lake)
     before, left = told(objects), iter([True] * deleted)
 
@@ -172,13 +174,35 @@ def test_killed_before_all_were_deleted_each_counts_once_and_the_next_run_delete
 
     objects.before_delete = killed
     with pytest.raises(OSError, match="killed"):
-        fold(lake, before=LATER, at=LATER, fewest=1)
+        fold(lake, before=LATER, fewest=1)
     assert told(objects) == before
     objects.before_delete = lambda key: None
     undeleted = len(list(objects.list("commits/"))) - 1
     assert 5 - deleted <= undeleted <= 5
-    assert fold(Lake(objects), before=LATER, at=LATER, fewest=1) == undeleted
+    assert fold(Lake(objects), before=LATER, fewest=1) == undeleted
     assert told(objects) == before
+    assert len(list(objects.list("folds/"))) == 1
+
+
+@pytest.mark.parametrize("quicker", [1, 2])
+def test_a_run_that_lost_its_lease_and_wakes_up_later_changes_nothing(quicker):
+    objects = InMemory()
+    some(Lake(objects))
+    create = objects.create
+
+    def frozen(key, data):
+        objects.create = create
+        for number in range(quicker):
+            fold(Lake(objects), before=LATER, fewest=1)
+            some(Lake(objects), 2, f"later-{number}")
+        objects.asleep = told(objects)
+        create(key, data)
+
+    objects.create = frozen
+    fold(Lake(objects), before=LATER, fewest=1)
+    assert told(objects) == objects.asleep
+    fold(Lake(objects), before=LATER, fewest=1)
+    assert told(objects) == objects.asleep
     assert len(list(objects.list("folds/"))) == 1
 
 
@@ -188,13 +212,13 @@ def test_a_reader_that_listed_what_is_folded_before_it_is_read_sees_all(again):
     writer = Lake(objects)
     if again:
         some(writer, 2, "earlier")
-        fold(writer, before=LATER, at=LATER, fewest=1)
+        fold(writer, before=LATER, fewest=1)
     some(writer)
     before = told(objects)
 
     def folds_meanwhile(key):
         objects.before_get = lambda key: None
-        fold(writer, before=LATER, at=LATER, fewest=1)
+        fold(writer, before=LATER, fewest=1)
 
     objects.before_get = folds_meanwhile
     assert told(objects) == before
@@ -208,14 +232,14 @@ def test_the_newest_rows_are_found_among_what_was_folded(tmp_path):
         lake.commit(Commit(writer="once", sequence=number, at=START + timedelta(minutes=number), files=(file,)))
         if number < 8:
             (tmp_path / file.path).write_bytes(b"not read")
-    fold(lake, before=LATER, at=LATER, fewest=1)
+    fold(lake, before=LATER, fewest=1)
     assert sorted(Lake(lake.objects).newest("numbers", 3)["number"].to_pylist()) == [8, 9, 10, 11]
 
 
 def test_a_damaged_fold_is_named_and_never_skipped(tmp_path):
     objects = LocalObjects(tmp_path)
     some(Lake(objects))
-    fold(Lake(objects), before=LATER, at=LATER, fewest=1)
+    fold(Lake(objects), before=LATER, fewest=1)
     (key,) = objects.list("folds/")
     objects.put(key, b"{half")
     with pytest.raises(CorruptData, match=rf"{key} is not a fold"):
