@@ -20,29 +20,23 @@ from feast.infra.supported_async_methods import SupportedAsyncMethods
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
-from google.protobuf.message import DecodeError
 
-from stillpoint.clock import from_micros, to_micros
-from stillpoint.errors import CorruptData, InvalidInput, InvalidSettings, PlanRefused
-from stillpoint.stores.connection import Topology, connect, connect_async, explain
-from stillpoint.stores.connection_pipeline import Command, pack, send, send_async
-from stillpoint.stores.corrupt import corrupt_time, corrupt_value
+from stillpoint.clock import to_micros
+from stillpoint.errors import InvalidInput, InvalidSettings, PlanRefused
+from stillpoint.stores.connection import Topology, connect, connect_async
+from stillpoint.stores.connection_pipeline import send, send_async
 from stillpoint.stores.deletion import delete_project, delete_view
 from stillpoint.stores.layout import (
     Column,
     ViewLayout,
-    decode_time,
     encode_created,
     encode_time,
-    event_field,
-    feature_field,
 )
+from stillpoint.stores.online_reading import Compactness, ReadRow, Shown, Wanted, fill
 from stillpoint.stores.values_types import ValueType
 from stillpoint.stores.writer import NO_CREATED, EncodedRows, OnlineWriter
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
-ReadRow = tuple[datetime | None, dict[str, Value] | None]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class StillpointOnlineStoreConfig(FeastConfigBaseModel):
@@ -64,6 +58,7 @@ class StillpointOnlineStore(OnlineStore):
         self._client: Any = None
         self._async_client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._compactness = Compactness()
 
     @property
     def async_supported(self) -> SupportedAsyncMethods:
@@ -130,7 +125,7 @@ class StillpointOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
         """Read one view. As in Feast's Redis store an unknown entity has null features and time 0."""
-        wanted = _Wanted()
+        wanted = Wanted(self._compactness)
         part = wanted.add(table, [_key(config, table, key) for key in entity_keys], requested_features)
         client = self._connection(config)
         return part.rows(wanted.replies(send(client, wanted.commands()), client))
@@ -143,7 +138,7 @@ class StillpointOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
         """Do what `online_read` does, on the running event loop."""
-        wanted = _Wanted()
+        wanted = Wanted(self._compactness)
         part = wanted.add(table, [_key(config, table, key) for key in entity_keys], requested_features)
         client = self._async_connection(config)
         return part.rows(wanted.replies(await send_async(client, wanted.commands()), client))
@@ -158,10 +153,11 @@ class StillpointOnlineStore(OnlineStore):
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
     ) -> None:
-        wanted, parts = _plan_request(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
-        client = self._connection(config)
+        wanted, client = Wanted(self._compactness), self._connection(config)
+        shown = _plan_request(wanted, config, grouped_refs, join_key_values, entity_name_to_join_key_map)
         replies = wanted.replies(send(client, wanted.commands()), client)
-        _fill(parts, replies, online_features_response, full_feature_names, include_feature_view_version_metadata)
+        versions = include_feature_view_version_metadata
+        fill(online_features_response, shown, replies, full_names=full_feature_names, versions=versions)
 
     async def _read_features_per_fv_async(
         self,
@@ -173,10 +169,11 @@ class StillpointOnlineStore(OnlineStore):
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
     ) -> None:
-        wanted, parts = _plan_request(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
-        client = self._async_connection(config)
+        wanted, client = Wanted(self._compactness), self._async_connection(config)
+        shown = _plan_request(wanted, config, grouped_refs, join_key_values, entity_name_to_join_key_map)
         replies = wanted.replies(await send_async(client, wanted.commands()), client)
-        _fill(parts, replies, online_features_response, full_feature_names, include_feature_view_version_metadata)
+        versions = include_feature_view_version_metadata
+        fill(online_features_response, shown, replies, full_names=full_feature_names, versions=versions)
 
     # --- infrastructure ---
 
@@ -257,86 +254,21 @@ def _key(config: RepoConfig, table: FeatureView, key: EntityKey) -> bytes:
         ) from None
 
 
-class _Part:
-    """One view of a request: which keys and fields it needs, and how rows are made of the replies."""
-
-    def __init__(self, view: str, features: list[str], keys: list[bytes]) -> None:
-        self.view = view
-        self.features = features
-        self.keys = keys
-
-    def rows(self, replies: dict[bytes, dict[bytes, bytes | None]]) -> list[ReadRow]:
-        fields = [feature_field(self.view, name) for name in self.features]
-        stamp = event_field(self.view)
-        result: list[ReadRow] = []
-        for key in self.keys:
-            stored = replies[key]
-            values: dict[str, Value] = {}
-            for name, hash_field in zip(self.features, fields, strict=True):
-                data = stored[hash_field]
-                try:
-                    values[name] = Value.FromString(data) if data else Value()
-                except DecodeError as error:
-                    raise corrupt_value(self.view, name, key, str(error)) from None
-            result.append((self._time(key, stored[stamp]), values) if values else (None, None))
-        return result
-
-    def _time(self, key: bytes, data: bytes | None) -> datetime:
-        try:
-            return from_micros(decode_time(data)) if data else _EPOCH
-        except CorruptData:
-            raise corrupt_time(self.view, key) from None
-
-
-class _Wanted:
-    """The fields that a request needs of each key, so that each key is asked for once."""
-
-    def __init__(self) -> None:
-        self._fields: dict[bytes, dict[bytes, None]] = {}
-
-    def add(self, table: FeatureView, keys: list[bytes], requested: Sequence[str] | None) -> _Part:
-        features = list(requested) if requested else [field.name for field in table.features]
-        fields = dict.fromkeys([*(feature_field(table.name, name) for name in features), event_field(table.name)])
-        for key in keys:
-            self._fields.setdefault(key, {}).update(fields)
-        return _Part(table.name, features, keys)
-
-    def commands(self) -> list[Command]:
-        return [
-            Command(key, pack(b"HMGET", key, *fields), ("HMGET", key, *fields)) for key, fields in self._fields.items()
-        ]
-
-    def replies(self, answers: list[Any], client: Any) -> dict[bytes, dict[bytes, bytes | None]]:
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise explain(answer, client)
-        return {
-            key: dict(zip(fields, answer, strict=True))
-            for (key, fields), answer in zip(self._fields.items(), answers, strict=True)
-        }
-
-
 def _plan_request(
-    config: RepoConfig, grouped_refs: list[Any], join_key_values: dict[str, Any], join_key_names: dict[str, str]
-) -> tuple[_Wanted, list[tuple[_Part, Any, Any, int]]]:
-    wanted = _Wanted()
-    parts = []
+    wanted: Wanted,
+    config: RepoConfig,
+    grouped_refs: list[Any],
+    join_key_values: dict[str, Any],
+    join_key_names: dict[str, str],
+) -> list[Shown]:
+    shown = []
     known: dict[Any, tuple[list[bytes], Any, int]] = {}
     for table, requested in grouped_refs:
         same = tuple(table.entities), tuple(table.projection.join_key_map.items())
         if same not in known:  # views of one entity have the same keys: they are found and encoded once
             values, indexes, rows = utils._get_unique_entities(table, join_key_values, join_key_names)
             keys = [_key(config, table, key) for key in utils._get_entity_key_protos(values)]
-            known[same] = keys, indexes, rows
+            known[same] = keys, tuple(indexes), rows
         keys, indexes, rows = known[same]
-        parts.append((wanted.add(table, keys, requested), table, indexes, rows))
-    return wanted, parts
-
-
-def _fill(
-    parts: list[tuple[_Part, Any, Any, int]], replies: Any, response: Any, full_names: bool, versions: bool
-) -> None:
-    for part, table, indexes, rows in parts:
-        utils._populate_response_from_feature_data(
-            part.features, part.rows(replies), indexes, response, full_names, table, rows, versions
-        )
+        shown.append(Shown(wanted.add(table, keys, requested), table, indexes, rows))
+    return shown

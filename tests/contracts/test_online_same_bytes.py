@@ -106,6 +106,12 @@ def config_of(address: str) -> RepoConfig:
     )
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_by_others(redis_server: RedisServer) -> None:
+    for database in (1, 2):
+        redis.Redis(port=redis_server.port, db=database).flushdb()
+
+
 def dump(server: RedisServer, database: int) -> dict[bytes, dict[bytes, bytes]]:
     client = redis.Redis(port=server.port, db=database)
     keys = client.keys("*")
