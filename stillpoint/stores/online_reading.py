@@ -44,7 +44,8 @@ class Compactness:
         return self._known.get(fields)
 
     def learn(self, fields: Fields, encoding: Any) -> None:
-        """Take what Redis answered to `OBJECT ENCODING`; None is a key that is not there, and teaches nothing."""
+        """Take what Redis answered to `OBJECT ENCODING`; None is a key that is not there, and teaches nothing. To a user who
+        may not ask, no hash is compact."""
         if encoding is not None and len(self._known) < _KEPT:
             self._known[fields] = encoding in (b"listpack", b"ziplist")
 
@@ -123,14 +124,15 @@ class Wanted:
 
     def replies(self, answers: list[Any], client: Any) -> Replies:
         """Return what the commands' answers hold."""
-        for answer in answers:
+        hashes, encodings = answers[: len(self._fields)], answers[len(self._fields) :]
+        for answer in hashes:
             if isinstance(answer, Exception):
                 raise explain(answer, client)
-        for fields, encoding in zip(self._asked, answers[len(self._fields) :], strict=True):
+        for fields, encoding in zip(self._asked, encodings, strict=True):
             self._compactness.learn(fields, encoding)
         return {
             key: dict(zip(fields, answer, strict=True))
-            for (key, fields), answer in zip(self._fields.items(), answers[: len(self._fields)], strict=True)
+            for (key, fields), answer in zip(self._fields.items(), hashes, strict=True)
         }
 
 

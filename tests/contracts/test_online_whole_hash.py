@@ -1,16 +1,21 @@
 """Is a hash that is fetched whole, because Redis keeps it compact, read as if its fields had been asked for?"""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig
+from feast import ValueType as FeastValueType
+from feast.types import Float64, Int64, String
 
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.stores.answer import Mode
 from stillpoint.stores.connection import connect, connect_async
 from stillpoint.stores.layout import Column, ViewLayout
 from stillpoint.stores.layout_keys import encode_keys
+from stillpoint.stores.online import StillpointOnlineStoreConfig
 from stillpoint.stores.plan import ReadPlan
 from stillpoint.stores.reader import AsyncOnlineReader, OnlineReader
 from stillpoint.stores.values_types import ValueType
@@ -80,6 +85,54 @@ def test_a_whole_hash_reads_as_its_fields(server: tuple[RedisServer, str, bool],
     assert str([alone.column(f"first_{n}").tolist() for n in (2, 3, 5)]) == "[[2.0], [nan], [5.0]]"
 
 
+def feast_store(folder: Path, connection: str) -> FeatureStore:
+    store = FeatureStore(
+        config=RepoConfig(
+            project="p",
+            provider="local",
+            registry=str(folder / "registry.pb"),
+            online_store=StillpointOnlineStoreConfig(connection_string=connection),
+            entity_key_serialization_version=3,
+        )
+    )
+    user = Entity(name="user", join_keys=["user_id"], value_type=FeastValueType.STRING)
+    types = {ValueType.INT64: Int64, ValueType.DOUBLE: Float64}
+    views = [
+        FeatureView(
+            name=layout.name,
+            entities=[user],
+            schema=[
+                Field(name="user_id", dtype=String),
+                *(Field(name=column.name, dtype=types[column.type]) for column in layout.features),
+            ],
+            source=FileSource(path="nowhere.parquet", timestamp_field="event_timestamp", name=layout.name),
+        )
+        for layout in LAYOUTS
+    ]
+    store.apply([user, *views])
+    return store
+
+
+def test_feasts_own_read_of_a_whole_hash_is_that_of_its_fields(
+    server: tuple[RedisServer, str, bool], tmp_path: Path
+) -> None:
+    made, connection, compact = server
+    fill(connection, "p")
+    store = feast_store(tmp_path, connection)
+    refs = [f"{layout.name}:{column.name}" for layout in LAYOUTS for column in layout.features]
+    asked: dict[str, Any] = {"features": refs, "entity_rows": [{"user_id": user} for user in USERS]}
+    by_fields = store.get_online_features(**asked)
+    made.client().config_resetstat()
+    again = [store.get_online_features(**asked), asyncio.run(store.get_online_features_async(**asked))]
+    assert [one.proto.SerializeToString(deterministic=True) for one in again] == [
+        by_fields.proto.SerializeToString(deterministic=True)
+    ] * 2
+    assert ("cmdstat_hgetall" in made.client().info("commandstats")) is compact
+    reader = OnlineReader(connect(connection), ReadPlan("p", LAYOUTS))
+    expected = reader.read(["first", "second"], {"user_id": USERS}, now_us=T0, mode=Mode.COMPAT)
+    assert by_fields.to_dict() == expected.to_dict()
+
+
 def everything(answer: Any) -> tuple[Any, ...]:
     return (
         answer.to_dict(),
@@ -90,15 +143,19 @@ def everything(answer: Any) -> tuple[Any, ...]:
     )
 
 
-def test_a_user_who_may_not_ask_how_a_hash_is_kept_reads_its_fields(redis_factory: Any) -> None:
+def test_a_user_who_may_not_ask_how_a_hash_is_kept_reads_its_fields(redis_factory: Any, tmp_path: Path) -> None:
     made = redis_factory()
     fill(made.connection_string, "p")
     made.client().execute_command("ACL", "SETUSER", "narrow", "on", ">word", "~*", "-@all", "+hmget")
     reader = OnlineReader(
         connect(f"{made.connection_string},username=narrow,password=word"), ReadPlan("p", LAYOUTS), sentinel=False
     )
+    store = feast_store(tmp_path, f"{made.connection_string},username=narrow,password=word")
+    refs = [f"{layout.name}:{column.name}" for layout in LAYOUTS for column in layout.features]
     for _ in range(2):
         assert reader.read(["first", "second"], {"user_id": ["u1"]}, now_us=T0).values("first_4") == [4]
+        answer = store.get_online_features(features=refs, entity_rows=[{"user_id": "u1"}])
+        assert answer.to_dict()["first_4"] == [4]
 
 
 def test_an_entity_without_a_hash_teaches_nothing(redis_factory: Any) -> None:
