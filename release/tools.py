@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from stillpoint.clock import Clock, to_micros
@@ -42,8 +43,9 @@ class Tools:
     """How long the stream may take to obey a new control."""
     _clients: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def book(self) -> ObjectReleaseBook:
+        """One for all steps: it remembers what never changes."""
         return ObjectReleaseBook(self.lake.objects)
 
     def now(self) -> datetime:
