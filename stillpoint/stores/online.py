@@ -32,7 +32,7 @@ from stillpoint.stores.layout import (
     encode_created,
     encode_time,
 )
-from stillpoint.stores.online_reading import Compactness, ReadRow, Shown, Wanted, fill
+from stillpoint.stores.online_reading import ReadRow, Shapes, Shown, Wanted, fill
 from stillpoint.stores.values_types import ValueType
 from stillpoint.stores.writer import NO_CREATED, EncodedRows, OnlineWriter
 
@@ -58,7 +58,7 @@ class StillpointOnlineStore(OnlineStore):
         self._client: Any = None
         self._async_client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._compactness = Compactness()
+        self._shapes = Shapes()
 
     @property
     def async_supported(self) -> SupportedAsyncMethods:
@@ -125,7 +125,7 @@ class StillpointOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
         """Read one view. As in Feast's Redis store an unknown entity has null features and time 0."""
-        wanted = Wanted(self._compactness)
+        wanted = Wanted(self._shapes)
         part = wanted.add(table, [_key(config, table, key) for key in entity_keys], requested_features)
         client = self._connection(config)
         return part.rows(wanted.replies(send(client, wanted.commands()), client))
@@ -138,7 +138,7 @@ class StillpointOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
         """Do what `online_read` does, on the running event loop."""
-        wanted = Wanted(self._compactness)
+        wanted = Wanted(self._shapes)
         part = wanted.add(table, [_key(config, table, key) for key in entity_keys], requested_features)
         client = self._async_connection(config)
         return part.rows(wanted.replies(await send_async(client, wanted.commands()), client))
@@ -153,7 +153,7 @@ class StillpointOnlineStore(OnlineStore):
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
     ) -> None:
-        wanted, client = Wanted(self._compactness), self._connection(config)
+        wanted, client = Wanted(self._shapes), self._connection(config)
         shown = _plan_request(wanted, config, grouped_refs, join_key_values, entity_name_to_join_key_map)
         replies = wanted.replies(send(client, wanted.commands()), client)
         versions = include_feature_view_version_metadata
@@ -169,7 +169,7 @@ class StillpointOnlineStore(OnlineStore):
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
     ) -> None:
-        wanted, client = Wanted(self._compactness), self._async_connection(config)
+        wanted, client = Wanted(self._shapes), self._async_connection(config)
         shown = _plan_request(wanted, config, grouped_refs, join_key_values, entity_name_to_join_key_map)
         replies = wanted.replies(await send_async(client, wanted.commands()), client)
         versions = include_feature_view_version_metadata

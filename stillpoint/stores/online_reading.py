@@ -33,21 +33,54 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEPT = 256
 
 
-class Compactness:
-    """Which hashes does Redis keep in its compact encoding, by the fields that are asked of them? Learned while reading."""
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A command but for its key."""
+
+    head: bytes
+    tail: bytes
+    whole: WholeHash | None
+
+    @classmethod
+    def of(cls, fields: Fields, *, whole: bool) -> "_Shape":
+        if whole:
+            return cls(b"*2\r\n$7\r\nHGETALL\r\n", b"", WholeHash(fields))
+        tail = b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in fields)
+        return cls(b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(fields)), tail, None)
+
+    def command(self, key: bytes) -> Command:
+        data = b"%b$%d\r\n%b\r\n%b" % (self.head, len(key), key, self.tail)
+        return Command(key, data, keep=None if self.whole is None else self.whole.pick)
+
+
+class Shapes:
+    """Commands but for their keys, by the fields that are asked for. Which hashes Redis keeps in its compact encoding, so that
+    they are better fetched whole, is learned while reading. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._known: dict[Fields, bool] = {}
+        self._known: dict[Fields, _Shape] = {}
 
-    def of(self, fields: Fields) -> bool | None:
-        """Return None as long as it is not known."""
-        return self._known.get(fields)
+    def of(self, fields: Fields) -> tuple["_Shape", bool]:
+        """Return the shape for some fields, and whether to ask how Redis keeps such a hash."""
+        found = self._known.get(fields)
+        if found is not None:
+            return found, False
+        found = _Shape.of(fields, whole=False)
+        if len(fields) < WORTH_WHOLE:
+            self._keep(fields, found)
+            return found, False
+        return found, True
 
     def learn(self, fields: Fields, encoding: Any) -> None:
         """Take what Redis answered to `OBJECT ENCODING`; None is a key that is not there, and teaches nothing. To a user who
         may not ask, no hash is compact."""
-        if encoding is not None and len(self._known) < _KEPT:
-            self._known[fields] = encoding in (b"listpack", b"ziplist")
+        if encoding is not None:
+            self._keep(fields, _Shape.of(fields, whole=encoding in (b"listpack", b"ziplist")))
+
+    def _keep(self, fields: Fields, shape: "_Shape") -> None:
+        if len(self._known) >= _KEPT:
+            self._known.clear()  # requests with ever new lists of features must not fill the memory
+        self._known[fields] = shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +121,8 @@ class Part:
 class Wanted:
     """The fields that a request needs of each key, so that each key is asked for once."""
 
-    def __init__(self, compactness: Compactness) -> None:
-        self._compactness = compactness
+    def __init__(self, shapes: Shapes) -> None:
+        self._shapes = shapes
         self._fields: dict[bytes, dict[bytes, None]] = {}
         self._asked: dict[Fields, bytes] = {}
 
@@ -112,10 +145,10 @@ class Wanted:
             fields = tuple(wanted)
             shape = shapes.get(fields)
             if shape is None:
-                compact = self._compactness.of(fields) if len(fields) >= WORTH_WHOLE else False
-                if compact is None:
+                shape, unknown = self._shapes.of(fields)
+                shapes[fields] = shape
+                if unknown:
                     self._asked[fields] = key
-                shape = shapes[fields] = _Shape.of(fields, whole=bool(compact))
             found.append(shape.command(key))
         found += [
             Command(key, pack(b"OBJECT", b"ENCODING", key), ("OBJECT", "ENCODING", key)) for key in self._asked.values()
@@ -129,31 +162,11 @@ class Wanted:
             if isinstance(answer, Exception):
                 raise explain(answer, client)
         for fields, encoding in zip(self._asked, encodings, strict=True):
-            self._compactness.learn(fields, encoding)
+            self._shapes.learn(fields, encoding)
         return {
             key: dict(zip(fields, answer, strict=True))
             for (key, fields), answer in zip(self._fields.items(), hashes, strict=True)
         }
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """A command but for its key."""
-
-    head: bytes
-    tail: bytes
-    whole: WholeHash | None
-
-    @classmethod
-    def of(cls, fields: Fields, *, whole: bool) -> "_Shape":
-        if whole:
-            return cls(b"*2\r\n$7\r\nHGETALL\r\n", b"", WholeHash(fields))
-        tail = b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in fields)
-        return cls(b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(fields)), tail, None)
-
-    def command(self, key: bytes) -> Command:
-        data = b"%b$%d\r\n%b\r\n%b" % (self.head, len(key), key, self.tail)
-        return Command(key, data, keep=None if self.whole is None else self.whole.pick)
 
 
 @dataclass(frozen=True, slots=True)
