@@ -167,7 +167,8 @@ def test_an_entity_without_a_hash_teaches_nothing(redis_factory: Any) -> None:
     for _ in range(3):
         assert reader.read(["first", "second"], {"user_id": ["u1"]}, now_us=T0).values("first_4") == [4]
     calls = made.client().info("commandstats")
-    assert (calls["cmdstat_object|encoding"]["calls"], calls["cmdstat_hgetall"]["calls"]) == (1, 2)
+    (asked,) = (count for name, count in calls.items() if name.startswith("cmdstat_object"))  # Redis 7 adds "|encoding"
+    assert (asked["calls"], calls["cmdstat_hgetall"]["calls"]) == (1, 2)
     (key,) = encode_keys(LAYOUTS[0], pa.table({"user_id": ["u1"]}), "p")
     made.client().delete(key)
     assert reader.read(["first", "second"], {"user_id": ["u1"]}, now_us=T0).status("first_4").tolist() == [3]
