@@ -123,19 +123,21 @@ class OnlineColumns:
             {name: pa.array(_arrow_ready(values)) for name, values in self.to_dict(full_names=full_names).items()}
         )
 
-    def simple(self, name: str) -> tuple[ValueType, list[Any]] | None:
+    def simple(self, position: int) -> tuple[ValueType, list[Any]] | None:
         """Return the type and `values` of a feature of numbers, flags or text; None for other types, and where something
-        else than the feature's type is stored."""
-        part, place = self._place(name)
+        else than the feature's type is stored. `position` is that in `full_names`."""
+        _, number, place = self._query.full[position]
+        part = self._fetched[number]
         type = part.group.columns[place].type
         values = part.simple(place)
         if values is None:
             return None
         return type, values if part.rows is None else [values[row] for row in part.rows]
 
-    def stored(self, name: str) -> tuple[str, str, list[bytes], Sequence[bytes | None], list[int] | None]:
+    def stored(self, position: int) -> tuple[str, str, list[bytes], Sequence[bytes | None], list[int] | None]:
         """Return view, feature, keys, stored bytes per key, and which key each row has (None: its own)."""
-        part, place = self._place(name)
+        _, number, place = self._query.full[position]
+        part = self._fetched[number]
         view = part.group.views[part.group.view_of[place]]
         return view.name, part.group.columns[place].name, part.keys, part.stored(place), part.rows
 

@@ -44,6 +44,7 @@ def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, An
 
     for name, given in columns.entities.items():
         show(name, [_key_json(value) for value in given], present, timeless)
+    places = {full: place for place, full in enumerate(columns.full_names)}
     times = _times(columns, [part.shown_as for part in asked.selections])
     for part in asked.selections:
         for short in part.features:
@@ -51,7 +52,12 @@ def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, An
             statuses = (
                 present if columns.mode is Mode.COMPAT else [_STATUS[code] for code in columns.status(full).tolist()]
             )
-            show(full if request.full_names else short, _values(columns, full), statuses, times[part.shown_as])
+            show(
+                full if request.full_names else short,
+                _values(columns, places[full], full),
+                statuses,
+                times[part.shown_as],
+            )
     for one in asked.computed:
         for short, values in one.values(columns, request.moment).items():
             show(f"{one.shown_as}__{short}" if request.full_names else short, values, present, timeless)
@@ -61,14 +67,14 @@ def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, An
     return {"results": results, "metadata": metadata}
 
 
-def _values(columns: OnlineColumns, full: str) -> list[Any]:
-    simple = columns.simple(full)
+def _values(columns: OnlineColumns, position: int, full: str) -> list[Any]:
+    simple = columns.simple(position)
     if simple is not None:
         type, values = simple
         if type not in _NUMBERS or all(map(math.isfinite, filter(None, values))):
             return values
         return [None if value is None else _number(value) for value in values]
-    view, feature, keys, stored, rows = columns.stored(full)
+    view, feature, keys, stored, rows = columns.stored(position)
     shown = []
     for key, data in zip(keys, stored, strict=True):
         try:

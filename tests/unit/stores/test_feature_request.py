@@ -5,9 +5,14 @@ from typing import Any
 import pytest
 
 from stillpoint.errors import InvalidInput
+from stillpoint.stores.answer import Mode
+from stillpoint.stores.columns import OnlineColumns
 from stillpoint.stores.feature_request import RequestParser
+from stillpoint.stores.feature_response import to_response
+from stillpoint.stores.fetched import Fetched
 from stillpoint.stores.layout import Column, ViewLayout
 from stillpoint.stores.plan import ReadPlan
+from stillpoint.stores.query import compile_query
 from stillpoint.stores.values_types import ValueType
 
 KEY = (Column("user_id", ValueType.INT64),)
@@ -40,6 +45,23 @@ def test_features_of_one_name_need_full_names_however_often_they_are_asked(parse
         assert parser.parse(body(1)).asked.read == parser.parse(body(2)).asked.read
         with pytest.raises(InvalidInput, match="count is in clicks and in visits; set full_feature_names to true"):
             parser.parse(body(1, full_names=False))
+
+
+def test_a_feature_that_is_called_as_another_ones_full_name_is_shown_too() -> None:
+    views = tuple(
+        ViewLayout(view, KEY, (Column(feature, ValueType.INT64),), None)
+        for view, feature in (("a", "b"), ("c", "a__b"))
+    )
+    plan = ReadPlan("demo", views)
+    asked = {"features": ["a:b", "c:a__b"], "entities": {"user_id": [1]}, "full_feature_names": True}
+    request = RequestParser(plan).parse(asked)
+    query = compile_query(plan, request.asked.selections, created=False)
+    stored = [b"\x20\x05", b"\x20\x07", b"", b""]  # two INT64, no times
+    fetched = Fetched(query.groups[0], [b"key"], None, stored, 0, Mode.COMPAT)
+    columns = OnlineColumns(query, {"user_id": [1]}, 1, [fetched], sentinel=None, now_us=0, mode=Mode.COMPAT)
+    answer = to_response(request, columns)
+    assert answer["metadata"]["feature_names"] == ["user_id", "a__b", "c__a__b"]
+    assert [result["values"] for result in answer["results"]] == [[1], [5], [7]]
 
 
 def test_ever_new_lists_of_features_do_not_fill_the_memory() -> None:
