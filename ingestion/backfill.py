@@ -6,7 +6,7 @@ that the stream or an earlier run wrote are equal and harmless. With a Spark ses
 
 import uuid
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -101,8 +101,3 @@ def _spark_type(kind: Any) -> str:
     if pa.types.is_list(kind):
         return "array<float>"
     return {pa.string(): "string", pa.float64(): "double", pa.bool_(): "boolean"}[kind]
-
-
-def day_range(first: date | None, last: date | None) -> DateRange:
-    """Return whole UTC days; without a last day, up to now."""
-    return DateRange(first, last or datetime.now(UTC).date())

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from ingestion.simulator.command import simulate
+from stillpoint.cli import moments
 from stillpoint.clock import system_clock
 from stillpoint.errors import InvalidInput
 from stillpoint.settings import Settings
@@ -44,13 +45,6 @@ def _print(result: dict[str, Any], as_json: bool, sentence: str) -> None:
         Console().print(sentence)
 
 
-def _day(text: str | None) -> date | None:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput(f"{text!r} is no day; write it like 2026-03-01") from None
-
-
 @events.command()
 def publish(
     file: Annotated[Path, typer.Argument(help="One JSON event a line.")],
@@ -73,7 +67,10 @@ def publish(
 @events.command()
 def tail(
     seconds: Annotated[float, typer.Option(help="How long to watch.")] = 60.0,
-    start: Annotated[str, typer.Option(help="LATEST, TRIM_HORIZON or an ISO time.")] = "LATEST",
+    start: Annotated[
+        str,
+        typer.Option(parser=moments.start, metavar="START", help="LATEST, TRIM_HORIZON or a time; UTC without a zone."),
+    ] = "LATEST",
 ) -> None:
     """Print events as they arrive in Kinesis, one JSON line each."""
     from ingestion.kinesis_shards import ShardReader
@@ -115,7 +112,13 @@ def reconcile(as_json: _Json = False) -> None:
 @events.command()
 def compact(
     to: Annotated[
-        str | None, typer.Option("--to", help="Last UTC day to compact; the day before yesterday by default.")
+        date | None,
+        typer.Option(
+            "--to",
+            parser=moments.day,
+            metavar="DAY",
+            help="Last UTC day to compact; the day before yesterday by default.",
+        ),
     ] = None,
     as_json: _Json = False,
 ) -> None:
@@ -131,9 +134,9 @@ def compact(
     settings = Settings.load()
     lake = _lake(settings)
     now = system_clock()
-    before = (_day(to) or (now.date() - timedelta(days=2))) + timedelta(days=1)
+    before = (to or (now.date() - timedelta(days=2))) + timedelta(days=1)
     if before > now.date():
-        raise InvalidInput(f"--to {before - timedelta(days=1)} is not over yet; the newest closed day is yesterday")
+        raise InvalidInput(f"--to {to} is not over yet; the newest closed day is yesterday")
     holder = f"stillpoint events compact, process {os.getpid()}"
     lease = Lease(lake.objects, "compact", holder=holder, ttl=timedelta(hours=1), clock=system_clock)
     lease.acquire()
@@ -153,7 +156,12 @@ def compact(
 
 def stream(
     start: Annotated[
-        str, typer.Option(help="Where a new query begins: TRIM_HORIZON, LATEST or an ISO time.")
+        str,
+        typer.Option(
+            parser=moments.start,
+            metavar="START",
+            help="Where a new query begins: TRIM_HORIZON, LATEST or a time; UTC without a zone.",
+        ),
     ] = "TRIM_HORIZON",
     master: Annotated[str, typer.Option(help="Spark's master; empty takes the platform's.")] = "local[2]",
     metrics_port: Annotated[int, typer.Option(help="Prometheus port on loopback; 0 serves none.")] = 0,
@@ -176,28 +184,40 @@ def stream(
 
 
 def backfill(
-    first: Annotated[str | None, typer.Option("--from", help="First UTC day; all by default.")] = None,
-    last: Annotated[str | None, typer.Option("--to", help="Last UTC day, today by default.")] = None,
+    first: Annotated[
+        date | None,
+        typer.Option("--from", parser=moments.day, metavar="DAY", help="First UTC day; all by default."),
+    ] = None,
+    last: Annotated[
+        date | None, typer.Option("--to", parser=moments.day, metavar="DAY", help="Last UTC day, today by default.")
+    ] = None,
     spark: Annotated[bool, typer.Option(help="Spread the users over Spark's executors.")] = True,
     as_json: _Json = False,
 ) -> None:
     """Compute the streamed views' rows of recorded days again, by the stream's definition."""
     from ingestion.backfill import backfill as run
-    from ingestion.backfill import day_range
     from ingestion.spark import spark_session
+    from stillpoint.lake import DateRange
     from stillpoint.under_way import announced
 
+    now = system_clock()
+    moments.in_order(first, last)
     settings = Settings.load()
     session = spark_session(settings, "stillpoint-backfill", master="local[2]") if spark else None
     lake = _lake(settings)
     with announced(lake.objects, "stillpoint backfill", clock=system_clock):
-        counts = run(lake, day_range(_day(first), _day(last)), at=system_clock(), spark=session)
+        counts = run(lake, DateRange(first, last or now.date()), at=now, spark=session)
     _print(counts, as_json, "rows written: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
 def daily(
-    first: Annotated[str | None, typer.Option("--from", help="First UTC day; the last one by default.")] = None,
-    last: Annotated[str | None, typer.Option("--to", help="Last UTC day, today by default.")] = None,
+    first: Annotated[
+        date | None,
+        typer.Option("--from", parser=moments.day, metavar="DAY", help="First UTC day; the last one by default."),
+    ] = None,
+    last: Annotated[
+        date | None, typer.Option("--to", parser=moments.day, metavar="DAY", help="Last UTC day, today by default.")
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Compute the daily views, write them to the lake and to every colour in use."""
@@ -208,16 +228,16 @@ def daily(
     from stillpoint.stores.writer import OnlineWriter
     from stillpoint.under_way import announced
 
+    now = system_clock()
+    end = last or now.date()
+    begin = first or end
+    moments.in_order(begin, end)
     settings = Settings.load()
     lake = _lake(settings)
-    end = _day(last) or datetime.now(UTC).date()
-    begin = _day(first) or end
-    if begin > end:
-        raise InvalidInput(f"--from {begin} lies after --to {end}")
     writers = {
         target.project: OnlineWriter(connect(settings.connection(target.colour)), target.project)
         for target in read_control(lake.objects).targets
     }
     with announced(lake.objects, "stillpoint daily", clock=system_clock):
-        counts = run(lake, begin, end, at=system_clock(), encoder=WordLlamaEncoder(), writers=writers)
+        counts = run(lake, begin, end, at=now, encoder=WordLlamaEncoder(), writers=writers)
     _print(counts, as_json, "rows written: " + ", ".join(f"{name} {count}" for name, count in counts.items()))

@@ -5,7 +5,7 @@ Builds the clients from the settings and passes them in; the work is in the modu
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from stillpoint.cli import moments
 from stillpoint.clock import system_clock
 from stillpoint.errors import InvalidInput
 from stillpoint.lake import Lake
@@ -44,10 +45,14 @@ def snapshot(
     cutoff: Annotated[
         datetime | None,
         typer.Option(
-            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Use what was known until then, UTC; default: now."
+            parser=moments.moment,
+            metavar="TIME",
+            help="Use what was known until then, UTC without a zone; default: now.",
         ),
     ] = None,
-    first: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day of labels, UTC.")] = None,
+    first: Annotated[
+        date | None, typer.Option(parser=moments.day, metavar="DAY", help="First day of labels, UTC.")
+    ] = None,
     store: Annotated[str, typer.Option(help="Feature store: live, idle, blue, green or sandbox.")] = "sandbox",
     features_from: Annotated[
         FeaturesFrom,
@@ -68,6 +73,10 @@ def snapshot(
     from training.expected_rows import expectations
     from training.snapshot import make_snapshot
 
+    until = cutoff or system_clock()
+    begin = datetime.combine(first, time(), UTC) if first else None
+    if begin is not None and begin > until:
+        raise typer.BadParameter(f"--first {first} lies after the cutoff, {until:%Y-%m-%dT%H:%M:%SZ}")
     settings = Settings.load()
     lake = _lake(settings)
     with (
@@ -78,8 +87,8 @@ def snapshot(
         taken = make_snapshot(
             lake,
             stillpoint.feature_store(store, settings),
-            cutoff=(cutoff.replace(tzinfo=UTC) if cutoff else system_clock()),
-            first=first.replace(tzinfo=UTC) if first else None,
+            cutoff=until,
+            first=begin,
             encoder_sha256=WordLlamaEncoder().sha256,
             features_from=features_from,
             expect=expectations() if check else None,

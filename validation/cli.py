@@ -2,7 +2,7 @@
 
 import json
 import sys
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from stillpoint.cli import moments
 from stillpoint.clock import system_clock
 from stillpoint.files import write_whole
 from stillpoint.settings import Colour, Settings
@@ -122,7 +123,8 @@ def online(
 @validate.command()
 def parity(
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day of predictions, UTC; default: yesterday.")
+        date | None,
+        typer.Option(parser=moments.day, metavar="DAY", help="First day of predictions, UTC; default: yesterday."),
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="How many of the newest predictions are looked at.")] = 1_000,
     lag_limit: Annotated[float, typer.Option(min=0, help="Seconds until an arrived event must be served.")] = 5.0,
@@ -140,7 +142,7 @@ def parity(
         _lake(),
         at=now,
         encoder=RememberingEncoder(WordLlamaEncoder()),
-        first=since.date() if since else now.date() - timedelta(days=1),
+        first=since or now.date() - timedelta(days=1),
         sample=sample,
         limits=Limits(streamed=timedelta(seconds=lag_limit)),
     )
@@ -168,7 +170,8 @@ def parity(
 def drift(
     snapshot_id: Annotated[str, typer.Argument(help="The snapshot that the live model was trained on.")],
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day that is compared, UTC; default: yesterday.")
+        date | None,
+        typer.Option(parser=moments.day, metavar="DAY", help="First day that is compared, UTC; default: yesterday."),
     ] = None,
     psi: Annotated[float | None, typer.Option(help="Limit of the population stability index.")] = None,
     ks: Annotated[float | None, typer.Option(help="Limit of the Kolmogorov–Smirnov distance of numbers.")] = None,
@@ -198,7 +201,7 @@ def drift(
         minimum_values=least,
     )
     now, lake = system_clock(), _lake()
-    first = since.date() if since else now.date() - timedelta(days=1)
+    first = since or now.date() - timedelta(days=1)
     report = check_drift(lake, load_snapshot(lake, snapshot_id).rows, snapshot_id, since=first, at=now, limits=limits)
     if html is not None:
         write_whole(html, page(report))

@@ -1,7 +1,7 @@
 """`stillpoint events simulate`: how is a simulated world written down from the command line?"""
 
 import json
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from ingestion.simulator.delivery import Faults
 from ingestion.simulator.history import write_history
 from ingestion.simulator.recording import write_recording
 from ingestion.simulator.scenario import Scenario
+from stillpoint.cli import moments
 from stillpoint.clock import system_clock
 from stillpoint.lake import Lake
 from stillpoint.objects import open_objects
@@ -29,10 +30,10 @@ def simulate(
         ),
     ] = None,
     start: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="First day, UTC; default: so that the last is yesterday."),
+        date | None,
+        typer.Option(parser=moments.day, metavar="DAY", help="First day, UTC; default: so that the last is yesterday."),
     ] = None,
-    days: Annotated[int, typer.Option(min=1, help="How many days.")] = 7,
+    days: Annotated[int, typer.Option(min=1, max=3_660, help="How many days.")] = 7,
     users: Annotated[int, typer.Option(min=1, help="How many people.")] = 2_000,
     contents: Annotated[int, typer.Option(min=20, max=5_000, help="How many contents.")] = 300,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same bytes; default: the setting.")] = None,
@@ -50,8 +51,15 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
     """Simulate people using the app: history for the lake, or with --output live events for `stillpoint events publish`."""
+    today = system_clock().date()
+    today = system_clock().date()
+    first = start or today - timedelta(days=days)
+    if output is None and days > (today - first).days:
+        raise typer.BadParameter(
+            f"{days} days from {first} on are not over yet; history for the lake ends yesterday at the latest, "
+            f"{today - timedelta(days=1)} UTC"
+        )
     settings = Settings.load()
-    first = start.date() if start else (system_clock() - timedelta(days=days)).date()
     scenario = Scenario(
         start=first,
         days=days,
