@@ -143,7 +143,7 @@ class Fixtures:
     async def events(self, request: Request) -> Response:
         """Judge events as the service does, and keep nothing."""
         refuse_unknown(request.query_params, ())
-        given = events_in(parse_object(request.state.body))
+        given = events_in(request.state.body)
         results = sort_events(given, to_micros(self._clock())).results
         return Response(orjson.dumps({"results": results}), 202, media_type="application/json")
 

@@ -234,7 +234,12 @@ def _event_schema() -> Schema:
     """Return the events of version 1, one form per type. Other fields are dropped and counted."""
     name = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH, "description": "Printable, not blank."}
     fields: dict[str, Schema] = {
-        "query": {"type": "string", "minLength": 1, "maxLength": MAX_QUERY_LENGTH, "description": "Not blank."},
+        "query": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_QUERY_LENGTH,
+            "description": "Not blank: something of it can be seen.",
+        },
         "category": {"type": "string", "enum": [str(one) for one in Category]},
         "kind": {"type": "string", "enum": [str(one) for one in Kind]},
         "position_seconds": {"type": "number", "minimum": 0},

@@ -271,7 +271,7 @@ class Service:
     async def events(self, request: Request) -> Response:
         """Take app events: the good ones go to the event stream in order, the others are kept aside with the reason."""
         refuse_unknown(request.query_params, ())
-        given = events_in(parse_object(request.state.body))
+        given = events_in(request.state.body)
         sorted_out = sort_events(given, to_micros(self._parts.clock()))
         if sorted_out.accepted:
             await asyncio.to_thread(self._parts.put_events, sorted_out.accepted)

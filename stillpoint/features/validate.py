@@ -1,10 +1,12 @@
 """Is this payload an app event, and if not, which field is at fault?
 
 Strict and total: any bytes give either an `AppEvent` or a `Malformed`, never an exception. Numbers are numbers (no
-booleans, no text), times carry their offset, a field that stands twice is refused, and fields that the event's type
-does not have are dropped and counted.
+booleans, no text; 12.0 is the integer 12, as in JSON Schema), times carry their offset, a field that stands twice is
+refused, and fields that the event's type does not have are dropped and counted. Both doors, `POST /v1/events` and the
+event stream, come through here with the bytes that the client sent.
 """
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -16,6 +18,8 @@ import orjson
 from stillpoint.clock import SECOND, from_micros
 from stillpoint.events import SCHEMA_VERSION, Category, EventType, Platform
 from stillpoint.features.declarations import FUTURE_TOLERANCE
+from stillpoint.features.foreign import foreign_format
+from stillpoint.features.visible import is_blank
 from stillpoint.messages import USER_ID_PATTERN, Kind
 
 MAX_PAYLOAD_BYTES = 65_536
@@ -67,26 +71,48 @@ def parse(payload: bytes, arrived_us: int) -> AppEvent | Malformed:
 
     `arrived_us` is when the record arrived; an event more than 60 s after it is refused. `event_id` is lower-cased.
     """
+    document = document_of(payload)
+    return document if isinstance(document, Malformed) else event_of(document, arrived_us)
+
+
+def document_of(payload: bytes) -> dict[str, Any] | Malformed:
+    """Return the JSON object in `payload`, or why there is none. Never raises, whatever the bytes."""
+    if (foreign := foreign_format(payload)) is not None:
+        return Malformed(None, f"not JSON but {foreign}")
     if len(payload) > MAX_PAYLOAD_BYTES:
         return Malformed(None, f"{len(payload)} bytes; expected at most {MAX_PAYLOAD_BYTES}")
     try:
         document = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
-        return Malformed(None, f"not JSON: {error}")
+        return _no_json(payload, error)
     if type(document) is not dict:
         return Malformed(None, f"{_json_type(document)}; expected a JSON object")
     if _repeats_a_field(payload, document):
         return Malformed(None, "a field stands twice; expected each once")
-    return event_of(document, arrived_us)
+    return document
+
+
+def _no_json(payload: bytes, error: orjson.JSONDecodeError) -> Malformed:
+    """Return why a payload is not JSON, and of a text that was cut within a character also which field holds it."""
+    if _HALF_A_PAIR.search(payload) is None:
+        return Malformed(None, f"not JSON: {error}")
+    try:
+        lenient = json.loads(payload)
+    except (ValueError, RecursionError):
+        return Malformed(None, f"not JSON: {error}")
+    fields = lenient if isinstance(lenient, dict) else {}
+    return Malformed(
+        next((name for name in _CHECKS if type(fields.get(name)) is str and _SURROGATE.search(fields[name])), None),
+        "not JSON: half of a surrogate pair, as when a text is cut within an emoji; expected whole characters",
+    )
 
 
 def event_of(document: dict[str, Any], arrived_us: int) -> AppEvent | Malformed:
     """Return the event that a decoded payload is, or why it is none: the rules for every field, for `parse` and for suites."""
     field = "schema_version"
     try:
-        found = document.get(field)
-        if type(found) is not int or found != SCHEMA_VERSION:
-            raise _refuse(found, f"{SCHEMA_VERSION}")
+        if _integer(document.get(field)) != SCHEMA_VERSION:
+            raise _refuse(document.get(field), f"{SCHEMA_VERSION}")
         field = "type"
         event_type = _event_type(document.get(field))
         field = "event_id"
@@ -137,6 +163,8 @@ def to_payload(event: AppEvent) -> bytes:
     return orjson.dumps(document)
 
 
+_HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 
 
@@ -234,13 +262,13 @@ def _event_us(value: Any, arrived_us: int) -> int:
 
 
 def _name(value: Any) -> str:
-    if type(value) is not str or not 1 <= len(value) <= MAX_NAME_LENGTH or not value.isprintable() or value.isspace():
+    if type(value) is not str or not 1 <= len(value) <= MAX_NAME_LENGTH or not value.isprintable() or is_blank(value):
         raise _refuse(value, f"1 to {MAX_NAME_LENGTH} printable characters, not blank")
     return value
 
 
 def _query(value: Any) -> str:
-    if type(value) is not str or not 1 <= len(value) <= MAX_QUERY_LENGTH or value.isspace() or "\x00" in value:
+    if type(value) is not str or not 1 <= len(value) <= MAX_QUERY_LENGTH or "\x00" in value or is_blank(value):
         raise _refuse(value, f"1 to {MAX_QUERY_LENGTH} characters, not blank")
     return value
 
@@ -260,10 +288,18 @@ def _heart_rate(value: Any) -> float:
     return _number(value, low, high, f"a number from {low:g} to {high:g}")
 
 
+def _integer(value: Any) -> int | None:
+    """Return an integer, however it is written: JSON Schema, and so OpenAPI, takes 12.0 and 1.2e1 for the integer 12."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
+
+
 def _steps(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= MAX_STEPS:
+    found = _integer(value)
+    if found is None or not 0 <= found <= MAX_STEPS:
         raise _refuse(value, f"an integer from 0 to {MAX_STEPS}")
-    return value
+    return found
 
 
 def _items(value: Any) -> tuple[str, ...]:

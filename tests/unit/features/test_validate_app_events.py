@@ -70,7 +70,8 @@ def test_a_clock_is_sixty_seconds_fast_at_most():
         (b"null", None, "null; expected a JSON object"),
         (b"[1]", None, "an array; expected a JSON object"),
         (b'{"a":"\xff"}', None, "not JSON"),
-        (b'{"a":"\\ud800"}', None, "not JSON"),
+        (b'{"a":"\\ud800"}', None, "half of a surrogate pair"),
+        (payload(type="search", query="\ud83d"), "query", "half of a surrogate pair"),
         (b'{"a":NaN}', None, "not JSON"),
         (b"\xef\xbb\xbf{}", None, "not JSON"),
         (b"[" * 50_000, None, "not JSON"),
@@ -79,7 +80,7 @@ def test_a_clock_is_sixty_seconds_fast_at_most():
         (payload(type="login")[:-1] + b',"user\\u005fid" : "u2"}', None, "stands twice"),
         (payload(type="login", schema_version=2), "schema_version", "a number 2; expected 1"),
         (payload(type="login", schema_version=True), "schema_version", "a boolean True; expected 1"),
-        (payload(type="login", schema_version=1.0), "schema_version", "expected 1"),
+        (payload(type="login", schema_version=1.5), "schema_version", "a number 1.5; expected 1"),
         (payload(type="sneeze"), "type", "text 'sneeze'; expected one of login"),
         (payload(), "type", "missing"),
         (payload(type="login", event_id="7"), "event_id", "expected a UUID"),
@@ -109,7 +110,7 @@ def test_a_clock_is_sixty_seconds_fast_at_most():
         (payload(type="biometric", heart_rate_bpm=None, steps=None), "heart_rate_bpm", "neither"),
         (payload(type="biometric", heart_rate_bpm=24.99), "heart_rate_bpm", "from 25 to 250"),
         (payload(type="biometric", heart_rate_bpm=250.01), "heart_rate_bpm", "from 25 to 250"),
-        (payload(type="biometric", steps=1.0), "steps", "an integer"),
+        (payload(type="biometric", steps=1.5), "steps", "an integer"),
         (payload(type="biometric", steps=-1), "steps", "an integer"),
         (payload(type="biometric", steps=2**70), "steps", "an integer"),
         (payload(type="impression", recommendation_id="r", kind="x", items=["c"], surface="s"), "kind", "one of today"),
@@ -126,6 +127,43 @@ def test_a_bad_payload_is_refused_with_its_field_and_reason(data, field, reason)
     assert found.field == field
     assert reason in found.reason
     assert len(found.reason) < 400
+
+
+@pytest.mark.parametrize("text", ["12", "12.0", "1.2e1", "1200E-2"])
+def test_an_integer_is_one_however_json_writes_it(text):
+    data = payload(type="biometric", steps="S").replace(b'"S"', text.encode())
+    event = parse(data, ARRIVED)
+    assert (event.steps, type(event.steps)) == (12, int)
+    assert parse(data.replace(b'"schema_version": 1,', b'"schema_version": 1.0,'), ARRIVED) == event
+
+
+BLANKS = [
+    "\u200b",
+    "\u2800",
+    "\u3164",
+    "\u115f\u1160",
+    "\ufeff",
+    "\u2060\u200d",
+    "\u00ad",
+    "\u202e",
+    "\u3000",
+    "\uffa0",
+    "\u180e",
+]
+BLANKS += ["\ufe0f", "\U000e0020", "\x1c", "\x85", "\u00a0\t", "\u034f", "\U0001d159", "\U000e0100", "\u2028", "\u0378"]
+
+
+@pytest.mark.parametrize("blank", BLANKS)
+def test_a_text_that_shows_nothing_is_no_query_and_no_name(blank):
+    assert "not blank" in refused(payload(type="search", query=blank)).reason
+    assert "not blank" in refused(payload(type="search", query=f" {blank}{blank}")).reason
+    assert "not blank" in refused(payload(type="navigation", screen=blank)).reason
+    assert parse(payload(type="search", query=f"{blank}é"), ARRIVED).query == f"{blank}é"
+
+
+@pytest.mark.parametrize("query", ["睡眠", "é", "\u0301", "😴", "👩\u200d🚀", "؟", "¿", "\ue000"])
+def test_a_query_in_any_script_is_one(query):
+    assert parse(payload(type="search", query=query), ARRIVED).query == query
 
 
 def fuzzed(count, seed):
