@@ -12,9 +12,11 @@ from types import MappingProxyType
 from typing import Any
 
 from stillpoint.errors import InvalidInput
+from stillpoint.stores.layout import Column
+from stillpoint.stores.layout_keys import asked_keys
 from stillpoint.stores.on_demand import Computed, OnDemandFunction, computed_of, moment_of, sources_of
 from stillpoint.stores.plan import ReadPlan, Selection, request_keys
-from stillpoint.stores.values_types import KEY_TYPES, ValueType
+from stillpoint.stores.values_types import ValueType
 
 _KNOWN = {"entities", "features", "feature_service", "full_feature_names", "include_feature_view_version_metadata"}
 _KEPT = 1024
@@ -154,20 +156,11 @@ def _entities(types: Mapping[str, ValueType], given: Mapping[str, list[Any]]) ->
 
 
 def _typed(name: str, values: list[Any], type: ValueType) -> list[Any]:
-    assert type in KEY_TYPES
     if None in values:
         raise InvalidInput(f"entities.{name}: value {values.index(None)} is null; an entity needs a key")
     try:
-        if type is ValueType.STRING:
-            return [str(value) for value in values]
         if type is ValueType.BYTES:
             return [value if isinstance(value, bytes) else base64.b64decode(value, validate=True) for value in values]
-        return [_whole(value) for value in values]
-    except (TypeError, ValueError, OverflowError):
+        return asked_keys(Column(name, type), values, "any")
+    except (TypeError, ValueError, InvalidInput):
         raise InvalidInput(f"entities.{name}: a value is not of type {type}") from None
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise ValueError
-    return int(value)

@@ -1,8 +1,12 @@
-"""What are the Redis keys of many entities, from an Arrow table or from lists of Python values?"""
+"""The Redis keys of many entities, from an Arrow table or from lists of Python values."""
 
+import re
 import struct
+import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -44,17 +48,54 @@ def encode_key_values(column: Column, values: Sequence[Any], view: str) -> list[
     encode = _ENCODERS[column.type]
     try:
         return [encode(value) for value in values]
-    except (TypeError, ValueError, struct.error, AttributeError):
-        pass
+    except _MISFITS:
+        return [encode(value) for value in plain_keys(column, values, view)]
+
+
+def plain_keys(column: Column, values: Sequence[Any], view: str) -> list[Any]:
+    """Return the values of one join key as the declared type has them: text, bytes, or whole numbers.
+
+    A text key may be given as a whole number, a UUID or a date, a whole number as a float without a fraction, and a time as
+    a date, in seconds since 1970 or with a zone (without one it is UTC); what would lose something is refused.
+
+    Raises:
+        InvalidInput: a value is null, NaN or does not fit the declared type; names view, join key and row.
+    """
+    plain = _PLAIN[column.type]
+    result = []
     for row, value in enumerate(values):
         try:
-            encode(value)
-        except (TypeError, ValueError, struct.error, AttributeError):
-            found = "null" if value is None else f"{value!r}"
+            result.append(plain(value))
+        except _MISFITS:
+            found = "null" if is_missing(value) else f"{value!r}"
             raise InvalidInput(
                 f"view {view}: join key {column.name} of row {row} is {found}; expected {column.type}"
             ) from None
-    raise AssertionError("a value that failed once does not fail again")
+    return result
+
+
+def asked_keys(column: Column, values: Sequence[Any], view: str) -> list[Any]:
+    """Do what `plain_keys` does for the keys of a read, where a whole number may also be text, as in protobuf's JSON.
+
+    Raises:
+        InvalidInput: as `plain_keys`.
+    """
+    if column.type in (ValueType.INT32, ValueType.INT64):
+        values = [int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else value for value in values]
+    return plain_keys(column, values, view)
+
+
+_DIGITS = re.compile("-?[0-9]{1,19}")
+
+
+def is_missing(value: Any) -> bool:
+    """Say whether a value stands for none: null, NaN, or pandas's NaT and NA."""
+    if value is None:
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):  # pandas's NA has no truth
+        return type(value).__name__ == "NAType"
 
 
 def _values(layout: ViewLayout, column: Column, array: Any) -> list[Any]:
@@ -62,8 +103,6 @@ def _values(layout: ViewLayout, column: Column, array: Any) -> list[Any]:
         return [""] * len(array)
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
-    if column.type is ValueType.UNIX_TIMESTAMP and pa.types.is_timestamp(array.type):
-        array = array.cast(pa.timestamp("s", tz=array.type.tz), safe=False).cast(pa.int64())
     result: list[Any] = array.to_pylist()
     return result
 
@@ -72,6 +111,7 @@ def _sized(kind: ValueType, data: bytes) -> bytes:
     return struct.pack("<II", KEY_TYPES[kind], len(data)) + data
 
 
+_MISFITS = (TypeError, ValueError, struct.error, AttributeError, OverflowError)
 _STRING_HEAD = [struct.pack("<II", KEY_TYPES[ValueType.STRING], length) for length in range(256)]
 
 
@@ -94,20 +134,11 @@ def _number(kind: ValueType, code: str) -> Callable[[Any], bytes]:
     number, size = KEY_TYPES[kind], struct.calcsize(f"<{code}")
 
     def encode(value: Any) -> bytes:
-        if isinstance(value, bool) or value is None or value != int(value):
+        if type(value) is not int:
             raise TypeError
-        return packer.pack(number, size, int(value))
+        return packer.pack(number, size, value)
 
     return encode
-
-
-_plain_time = _number(ValueType.UNIX_TIMESTAMP, "q")
-
-
-def _time(value: Any) -> bytes:
-    if isinstance(value, datetime):
-        value = int((value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp())
-    return _plain_time(value)
 
 
 _ENCODERS: dict[ValueType, Callable[[Any], bytes]] = {
@@ -115,5 +146,53 @@ _ENCODERS: dict[ValueType, Callable[[Any], bytes]] = {
     ValueType.BYTES: _bytes,
     ValueType.INT32: _number(ValueType.INT32, "i"),
     ValueType.INT64: _number(ValueType.INT64, "q"),
-    ValueType.UNIX_TIMESTAMP: _time,
+    ValueType.UNIX_TIMESTAMP: _number(ValueType.UNIX_TIMESTAMP, "q"),
+}
+"""Values as `plain_keys` returns them, to bytes; anything else is refused, and then made plain."""
+
+
+def _plain_string(value: Any) -> str:
+    if isinstance(value, str):
+        value.encode()  # half a surrogate pair is no text
+        return str(value)
+    if isinstance(value, datetime) or not isinstance(value, uuid.UUID | date):
+        return str(_plain_whole(value, 128, floats=False))
+    return str(value)
+
+
+def _plain_bytes(value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError
+    return value
+
+
+def _plain_whole(value: Any, bits: int, *, floats: bool = True) -> int:
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal if floats else int):
+        raise TypeError
+    number = int(value)
+    if number != value or not -(1 << bits - 1) <= number < 1 << bits - 1:
+        raise ValueError
+    return number
+
+
+def _plain_time(value: Any) -> int:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if not isinstance(value, datetime):
+        return _plain_whole(value, 64)
+    since = (value if value.tzinfo is not None else value.replace(tzinfo=UTC)) - _EPOCH
+    if since.microseconds or getattr(value, "nanosecond", 0):
+        raise ValueError  # a key holds whole seconds: another entity's would be meant
+    return since.days * 86_400 + since.seconds
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLAIN: dict[ValueType, Callable[[Any], Any]] = {
+    ValueType.STRING: _plain_string,
+    ValueType.BYTES: _plain_bytes,
+    ValueType.INT32: partial(_plain_whole, bits=32),
+    ValueType.INT64: partial(_plain_whole, bits=64),
+    ValueType.UNIX_TIMESTAMP: _plain_time,
 }

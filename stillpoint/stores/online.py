@@ -9,14 +9,18 @@ project. Versioned feature views are refused.
 """
 
 import asyncio
+import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from feast import Entity, FeatureView, RepoConfig, utils
+from feast import Entity, FeatureService, FeatureView, RepoConfig, utils
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.online_store import OnlineStore
+from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.supported_async_methods import SupportedAsyncMethods
+from feast.online_response import OnlineResponse
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
@@ -32,7 +36,8 @@ from stillpoint.stores.layout import (
     encode_created,
     encode_time,
 )
-from stillpoint.stores.online_reading import ReadRow, Shapes, Shown, Wanted, fill
+from stillpoint.stores.online_reading import ReadRow, Replies, Shapes, Shown, Wanted, fill
+from stillpoint.stores.online_request import EntityRows, OnlineRequest, online_request
 from stillpoint.stores.values_types import ValueType
 from stillpoint.stores.writer import NO_CREATED, EncodedRows, OnlineWriter
 
@@ -143,37 +148,44 @@ class StillpointOnlineStore(OnlineStore):
         client = self._async_connection(config)
         return part.rows(wanted.replies(await send_async(client, wanted.commands()), client))
 
-    def _read_features_per_fv(
+    def get_online_features(
         self,
         config: RepoConfig,
-        grouped_refs: list[Any],
-        join_key_values: dict[str, Any],
-        entity_name_to_join_key_map: dict[str, str],
-        online_features_response: Any,
-        full_feature_names: bool,
-        include_feature_view_version_metadata: bool,
-    ) -> None:
-        wanted, client = Wanted(self._shapes), self._connection(config)
-        shown = _plan_request(wanted, config, grouped_refs, join_key_values, entity_name_to_join_key_map)
-        replies = wanted.replies(send(client, wanted.commands()), client)
-        versions = include_feature_view_version_metadata
-        fill(online_features_response, shown, replies, full_names=full_feature_names, versions=versions)
+        features: list[str] | FeatureService,
+        entity_rows: EntityRows,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
+        """Answer Feast's whole call: each view by its own join keys, each entity fetched once.
 
-    async def _read_features_per_fv_async(
+        Vectors that were computed beforehand (`precompute_online`) are not asked for: what the views hold now is as quick.
+        """
+        request = online_request(registry, project, features, entity_rows, full_feature_names)
+        self._check_versioned_read_support([(one.table, one.features) for one in request.views])
+        wanted, client, start = Wanted(self._shapes), self._connection(config), time.monotonic()
+        shown = [wanted.show(one, request.rows) for one in request.views]
+        replies = wanted.replies(send(client, wanted.commands()), client)
+        return _answered(request, shown, replies, full_feature_names, include_feature_view_version_metadata, start)
+
+    async def get_online_features_async(
         self,
         config: RepoConfig,
-        grouped_refs: list[Any],
-        join_key_values: dict[str, Any],
-        entity_name_to_join_key_map: dict[str, str],
-        online_features_response: Any,
-        full_feature_names: bool,
-        include_feature_view_version_metadata: bool,
-    ) -> None:
-        wanted, client = Wanted(self._shapes), self._async_connection(config)
-        shown = _plan_request(wanted, config, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        features: list[str] | FeatureService,
+        entity_rows: EntityRows,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
+        """Do what `get_online_features` does, on the running event loop."""
+        request = online_request(registry, project, features, entity_rows, full_feature_names)
+        self._check_versioned_read_support([(one.table, one.features) for one in request.views])
+        wanted, client, start = Wanted(self._shapes), self._async_connection(config), time.monotonic()
+        shown = [wanted.show(one, request.rows) for one in request.views]
         replies = wanted.replies(await send_async(client, wanted.commands()), client)
-        versions = include_feature_view_version_metadata
-        fill(online_features_response, shown, replies, full_names=full_feature_names, versions=versions)
+        return _answered(request, shown, replies, full_feature_names, include_feature_view_version_metadata, start)
 
     # --- infrastructure ---
 
@@ -254,21 +266,17 @@ def _key(config: RepoConfig, table: FeatureView, key: EntityKey) -> bytes:
         ) from None
 
 
-def _plan_request(
-    wanted: Wanted,
-    config: RepoConfig,
-    grouped_refs: list[Any],
-    join_key_values: dict[str, Any],
-    join_key_names: dict[str, str],
-) -> list[Shown]:
-    shown = []
-    known: dict[Any, tuple[list[bytes], Any, int]] = {}
-    for table, requested in grouped_refs:
-        same = tuple(table.entities), tuple(table.projection.join_key_map.items())
-        if same not in known:  # views of one entity have the same keys: they are found and encoded once
-            values, indexes, rows = utils._get_unique_entities(table, join_key_values, join_key_names)
-            keys = [_key(config, table, key) for key in utils._get_entity_key_protos(values)]
-            known[same] = keys, tuple(indexes), rows
-        keys, indexes, rows = known[same]
-        shown.append(Shown(wanted.add(table, keys, requested), table, indexes, rows))
-    return shown
+def _answered(
+    request: OnlineRequest, shown: list[Shown], replies: Replies, full_names: bool, versions: bool, start: float
+) -> OnlineResponse:
+    fill(request.response, shown, replies, full_names=full_names, versions=versions)
+    metrics = sys.modules.get("feast.metrics")
+    if metrics is not None and metrics._config.online_features:
+        metrics.track_online_store_read(time.monotonic() - start)
+    types = OnlineStore._build_feature_types([(one.table, one.features) for one in request.views])
+    if request.on_demand:
+        utils._augment_response_with_on_demand_transforms(
+            request.response, request.references, request.on_demand, full_names, feature_types=types
+        )
+    utils._drop_unneeded_columns(request.response, request.shown)
+    return OnlineResponse(request.response, feature_types=types)

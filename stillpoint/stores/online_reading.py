@@ -21,6 +21,7 @@ from stillpoint.stores.connection import explain
 from stillpoint.stores.connection_pipeline import Command, pack
 from stillpoint.stores.corrupt import corrupt_time, corrupt_value
 from stillpoint.stores.layout import decode_time, event_field, feature_field
+from stillpoint.stores.online_request import ViewRows
 from stillpoint.stores.query import WORTH_WHOLE
 from stillpoint.stores.whole_hash import WholeHash
 
@@ -136,6 +137,10 @@ class Wanted:
         for key in keys:
             self._fields.setdefault(key, {}).update(fields)
         return part
+
+    def show(self, view: ViewRows, rows: int) -> "Shown":
+        """Ask for what a call wants of a view, to be shown in that many rows."""
+        return Shown(self.add(view.table, view.keys, view.features), view.table, view.places, rows)
 
     def commands(self) -> list[Command]:
         """Return a command per key, and at the end how Redis keeps the hashes of which it is not known."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import redis
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.infra.compute_engines.local.nodes import LocalSourceReadNode
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
@@ -184,3 +184,25 @@ def test_feasts_fill_has_no_setting_for_its_pace() -> None:
     """Ours is shown in `tests/integration/test_materialization_engine.py`."""
     assert set(MaterializationConfig.model_fields) == {"pull_latest_features", "online_write_batch_size"}
     assert {"max_rows_per_second", "pause_file"} <= set(StillpointEngineConfig.model_fields)
+
+
+def test_feast_answers_an_alias_with_another_entitys_value_and_ours_with_its_own(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    answers: dict[str, list[Any]] = {}
+    for kind in (STOCK, OURS):
+        opened = Opened(kind, redis_server, tmp_path)
+        store = opened.store
+        view = store.get_feature_view("plays")
+        target = view.with_name("target").with_join_key_map({"user_id": "target_id"})
+        store.apply(FeatureService(name="pair", features=[view.with_name("mine"), target]))
+        for user, plays in (("u1", 1), ("u2", 2)):
+            key = EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=user)])
+            row = (key, {"plays": Value(int64_val=plays)}, T0, None)
+            store._get_provider().online_write_batch(store.config, view, [row], None)
+        for row in ({"user_id": "u1", "target_id": "u2"}, {"target_id": "u2", "user_id": "u1"}):
+            found = store.get_online_features(store.get_feature_service("pair"), [row], full_feature_names=True)
+            shown = found.to_dict()
+            answers.setdefault(kind, []).append((shown["mine__plays"], shown["target__plays"]))
+    assert answers[OURS] == [([1], [2]), ([1], [2])]
+    assert ([1], [1]) in answers[STOCK] or ([2], [2]) in answers[STOCK]

@@ -95,7 +95,12 @@ def test_a_value_of_the_wrong_type_is_named_with_its_entity_and_nothing_is_writt
         (["clicks"], {}, InvalidInput, "view clicks: join key user_id is missing; given were none"),
         (["clicks"], {"user": ["u1"]}, InvalidInput, "view clicks: join key user_id is missing; given were user"),
         (["clicks"], {"user_id": ["u1", None]}, InvalidInput, "view clicks: join key user_id of row 1 is null"),
-        (["clicks"], {"user_id": [7]}, InvalidInput, "view clicks: join key user_id of row 0 is 7; expected STRING"),
+        (
+            ["clicks"],
+            {"user_id": [7.5]},
+            InvalidInput,
+            "view clicks: join key user_id of row 0 is 7.5; expected STRING",
+        ),
         (["clicks"], {"user_id": ["u1"], "x": []}, InvalidInput, "equally many values; found .'user_id': 1, 'x': 0"),
         (
             ["clicks:nope"],
