@@ -27,13 +27,12 @@ from pydantic import Field
 
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
+from stillpoint.stores.engine_computed import View, computed_rows, needs_computing
 from stillpoint.stores.engine_pace import Pace, Progress, at_most, slowest, wait_for, while_absent
 from stillpoint.stores.engine_sink import Sink, open_sink
-from stillpoint.stores.offline import StillpointOfflineStore, latest_tables, open_source
+from stillpoint.stores.offline import StillpointOfflineStore, in_repo, latest_tables, open_source
 from stillpoint.stores.offline_latest import Pull
-
-View = Any
-"""A `FeatureView`, `BatchFeatureView` or `StreamFeatureView`."""
+from stillpoint.stores.offline_names import as_declared
 
 
 class StillpointEngineConfig(FeastConfigBaseModel):
@@ -86,10 +85,6 @@ class StillpointEngine(ComputeEngine):
         self.settings = StillpointEngineConfig(**settings)
         self.pace = pace
         self.on_progress = on_progress
-        # Views that Feast itself must compute: transformations, aggregations, views of views.
-        self._local = LocalComputeEngine(
-            repo_config=repo_config, offline_store=offline_store, online_store=online_store, backend="pandas"
-        )
 
     def update(
         self,
@@ -105,16 +100,19 @@ class StillpointEngine(ComputeEngine):
         """Nothing to tear down."""
 
     def get_historical_features(self, registry: BaseRegistry, task: HistoricalRetrievalTask) -> RetrievalJob | pa.Table:
-        return self._local.get_historical_features(registry, task)
+        local = LocalComputeEngine(
+            repo_config=self.repo_config,
+            offline_store=self.offline_store,
+            online_store=self.online_store,
+            backend="pandas",
+        )
+        return local.get_historical_features(registry, task)
 
     def _materialize_one(
         self, registry: BaseRegistry, task: MaterializationTask, **kwargs: Any
     ) -> StillpointMaterializationJob:
         view = task.feature_view
         _keep_readable(registry, view, task.project)
-        if _needs_computing(view):
-            job = self._local._materialize_one(registry, task, **kwargs)
-            return StillpointMaterializationJob(task, job.error())
         self._fill(registry, task)
         return StillpointMaterializationJob(task)
 
@@ -123,14 +121,18 @@ class StillpointEngine(ComputeEngine):
         view = task.feature_view
         entities = [registry.get_entity(name, task.project) for name in view.entities if name != "__dummy"]
         meter = _Meter(view.name, task.tqdm_builder, self.on_progress)
-        if getattr(self.repo_config.offline_store, "spark_parts", None):
+        if needs_computing(view):
+            tables: Iterable[pa.Table] = self._computed(registry, task)
+        elif getattr(self.repo_config.offline_store, "spark_parts", None):
             self._fill_on_spark(task, entities, meter)
             return
+        else:
+            tables = self._latest(task, entities)
         sink = open_sink(self.repo_config, self.online_store, view)
         pace = self._pace()
         with ThreadPoolExecutor(self.settings.workers) as pool:
             under_way: set[Future[int]] = set()
-            for table in self._latest(task, entities):
+            for table in tables:
                 meter.expect(table.num_rows)
                 for batch in _batches(table, self.settings.batch_rows):
                     wait_for(pace, meter.progress)
@@ -146,11 +148,9 @@ class StillpointEngine(ComputeEngine):
         from stillpoint.stores.on_spark import fill_on_spark
 
         settings = self.repo_config.offline_store
-        pull, mapping = _pull(task, entities)
+        pull = _pull(task, entities)
         source = open_source(self.repo_config, task.feature_view.batch_source, pull.first, pull.last)
-        write = partial(
-            _write_part, self.repo_config, self.online_store, task.feature_view, mapping, self.settings.batch_rows
-        )
+        write = partial(_write_part, self.repo_config, self.online_store, task.feature_view, self.settings.batch_rows)
         written = fill_on_spark(source, pull, write, chunk_rows=settings.chunk_rows, parts=settings.spark_parts)
         meter.expect(written)
         meter.add(written)
@@ -161,18 +161,17 @@ class StillpointEngine(ComputeEngine):
         if self.settings.max_rows_per_second:
             paces.append(at_most(self.settings.max_rows_per_second))
         if self.settings.pause_file:
-            paces.append(while_absent(self.settings.pause_file))
+            paces.append(while_absent(Path(in_repo(self.repo_config, str(self.settings.pause_file)))))
         return slowest(paces)
 
     def _latest(self, task: MaterializationTask, entities: list[Entity]) -> Iterator[pa.Table]:
-        """Yield the latest rows under the view's own column names."""
+        """Yield the latest rows under the names of the view's definition."""
         view = task.feature_view
-        keys, features, event, created = _get_column_names(view, entities)
-        mapping = view.batch_source.field_mapping or {}
         tables: Iterable[pa.Table]
         if isinstance(self.offline_store, StillpointOfflineStore):
-            tables = latest_tables(self.repo_config, view.batch_source, _pull(task, entities)[0])
+            tables = latest_tables(self.repo_config, view.batch_source, _pull(task, entities))
         else:
+            keys, features, event, created = _get_column_names(view, entities)
             job = self.offline_store.pull_latest_from_table_or_query(
                 config=self.repo_config,
                 data_source=view.batch_source,
@@ -185,7 +184,18 @@ class StillpointEngine(ComputeEngine):
             )
             tables = [job.to_arrow()]
         for table in tables:
-            yield table.rename_columns([mapping.get(name, name) for name in table.column_names])
+            yield as_declared(table, view)
+
+    def _computed(self, registry: BaseRegistry, task: MaterializationTask) -> Iterator[pa.Table]:
+        """Yield the latest computed rows; a view of other views keeps them in its own source too, as Feast has it.
+
+        A view over a source is not written back into it: the next fill would compute from what this one computed.
+        """
+        view = task.feature_view
+        table = computed_rows(registry, task, self.get_execution_context(registry, task))
+        if view.offline and view.source_views:
+            self.offline_store.offline_write_batch(self.repo_config, view, table, None)
+        yield table
 
 
 def engine_of(store: FeatureStore) -> StillpointEngine:
@@ -202,11 +212,10 @@ def engine_of(store: FeatureStore) -> StillpointEngine:
     return engine
 
 
-def _pull(task: MaterializationTask, entities: list[Entity]) -> tuple[Pull, dict[str, str]]:
-    """Return which columns of the source a fill reads, and the view's names for them."""
-    view = task.feature_view
-    keys, features, event, created = _get_column_names(view, entities)
-    pull = Pull(
+def _pull(task: MaterializationTask, entities: list[Entity]) -> Pull:
+    """Return which columns of the source a fill reads."""
+    keys, features, event, created = _get_column_names(task.feature_view, entities)
+    return Pull(
         keys=tuple(keys),
         features=tuple(features),
         event=event,
@@ -214,22 +223,12 @@ def _pull(task: MaterializationTask, entities: list[Entity]) -> tuple[Pull, dict
         first=None if task.disable_event_timestamp else to_micros(task.start_time),
         last=to_micros(task.end_time),
     )
-    return pull, view.batch_source.field_mapping or {}
 
 
-def _write_part(config: Any, store: Any, view: View, mapping: dict[str, str], rows: int, table: pa.Table) -> int:
+def _write_part(config: Any, store: Any, view: View, rows: int, table: pa.Table) -> int:
     """Write one executor's latest rows."""
     sink = open_sink(config, store, view)
-    table = table.rename_columns([mapping.get(name, name) for name in table.column_names])
-    return sum(_write(sink, batch) for batch in _batches(table, rows))
-
-
-def _needs_computing(view: View) -> bool:
-    return bool(
-        getattr(view, "source_views", None)
-        or getattr(view, "feature_transformation", None)
-        or getattr(view, "aggregations", None)
-    )
+    return sum(_write(sink, batch) for batch in _batches(as_declared(table, view), rows))
 
 
 def _keep_readable(registry: BaseRegistry, view: View, project: str) -> None:

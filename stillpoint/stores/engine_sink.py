@@ -8,13 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 from feast import FeatureView
-from feast.feature_view import DUMMY_ENTITY_ID
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.repo_config import RepoConfig
 from feast.utils import _convert_arrow_to_proto
 
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.connection import Topology, connect
+from stillpoint.stores.engine_computed import beyond_floats
 from stillpoint.stores.layout import Column, ViewLayout
 from stillpoint.stores.values_types import ValueType
 from stillpoint.stores.writer import CREATED_TIMESTAMP, EVENT_TIMESTAMP, OnlineWriter
@@ -22,7 +23,7 @@ from stillpoint.stores.writer import CREATED_TIMESTAMP, EVENT_TIMESTAMP, OnlineW
 OUR_STORE = "stillpoint.stores.online"
 
 Sink = Callable[[pa.Table], None]
-"""Writes rows of one view: join keys, features, and the source's time columns, by the view's own names."""
+"""Writes rows of one view: join keys, features, and the source's time columns, by the names of the view's definition."""
 
 
 def open_sink(config: RepoConfig, store: OnlineStore, view: FeatureView) -> Sink:
@@ -79,7 +80,17 @@ def _rows_sink(config: RepoConfig, store: OnlineStore, view: FeatureView) -> Sin
     keys: dict[str, Any] = {column.name: column.dtype.to_value_type() for column in view.entity_columns}
 
     def write(table: pa.Table) -> None:
-        rows = _convert_arrow_to_proto(table.combine_chunks(), view, keys)
-        store.online_write_batch(config, view, rows, lambda count: None)
+        if DUMMY_ENTITY_ID in keys and DUMMY_ENTITY_ID not in table.column_names:
+            table = table.append_column(DUMMY_ENTITY_ID, pa.array([DUMMY_ENTITY_VAL] * len(table), pa.string()))
+        for part in _exact_parts(table):
+            rows = _convert_arrow_to_proto(part.combine_chunks(), view, keys)
+            store.online_write_batch(config, view, rows, lambda count: None)
 
     return write
+
+
+def _exact_parts(table: pa.Table) -> list[pa.Table]:
+    """Return the rows whole, or one by one where Feast would pass whole numbers beside a null through rounding floats."""
+    if any(beyond_floats(column) for column in table.columns):
+        return [table.slice(row, 1) for row in range(table.num_rows)]
+    return [table]

@@ -7,6 +7,7 @@ of a lake. What Feast asks is translated here; the work is in `offline_join`, `o
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,8 @@ from stillpoint.errors import InvalidInput, InvalidSpine
 from stillpoint.lake import DateRange
 from stillpoint.stores.offline_job import StillpointRetrievalJob
 from stillpoint.stores.offline_join import Limits, join_history
-from stillpoint.stores.offline_latest import Pull, all_rows, latest_rows
+from stillpoint.stores.offline_latest import Pull, all_rows, every_column, latest_rows
+from stillpoint.stores.offline_names import Names, batch_source_of
 from stillpoint.stores.offline_spine import EVENT_TIMESTAMP, Spine, read_spine
 from stillpoint.stores.offline_views import ViewRequest, view_request
 from stillpoint.stores.offline_write import append_to_path, write_file, write_to_lake
@@ -112,7 +114,7 @@ class StillpointOfflineStore(OfflineStore):
             for view in feature_views
         ]
         for view in views:
-            _refuse_other_mapping(settings, _path(config, view.source), view.source.name)
+            _refuse_other_mapping(config, _path(config, view.source), view.source.name)
         if entity_df is None:
             spine = _everybody(config, views, start_date, end_date)
         elif isinstance(entity_df, str):
@@ -139,6 +141,7 @@ class StillpointOfflineStore(OfflineStore):
         return StillpointRetrievalJob(
             joined,
             access=_access(config, None),
+            resolve=partial(in_repo, config),
             full_feature_names=full_feature_names,
             on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
             metadata=RetrievalMetadata(
@@ -160,13 +163,21 @@ class StillpointOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """Return each entity's latest row between two times, both included; null keys are left out."""
+        """Return each entity's latest row between two times, both included; null keys are left out.
+
+        Without a feature named, every column of the source comes back: so Feast reads for a view with a function.
+        """
         pull = _pull(
             join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column, start_date, end_date
         )
-        return StillpointRetrievalJob(
-            lambda: pa.concat_tables(latest_tables(config, data_source, pull)), access=_access(config, data_source)
-        )
+
+        def compute() -> pa.Table:
+            wanted = pull
+            if not feature_name_columns:
+                wanted = every_column(pull, open_source(config, data_source, pull.first, pull.last))
+            return pa.concat_tables(latest_tables(config, data_source, wanted))
+
+        return StillpointRetrievalJob(compute, access=_access(config, data_source), resolve=partial(in_repo, config))
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -179,16 +190,20 @@ class StillpointOfflineStore(OfflineStore):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
-        """Return every row between two times, both included, in the order in which they are stored."""
+        """Return every row between two times, both included, in the order in which they are stored.
+
+        Without a feature named, every column of the source comes back: so Feast reads for a view with a function.
+        """
         pull = _pull(
             join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column, start_date, end_date
         )
 
         def compute() -> pa.Table:
             source = open_source(config, data_source, pull.first, pull.last)
-            return all_rows(source, pull, chunk_rows=_settings(config).chunk_rows)
+            wanted = pull if feature_name_columns else every_column(pull, source)
+            return all_rows(source, wanted, chunk_rows=_settings(config).chunk_rows)
 
-        return StillpointRetrievalJob(compute, access=_access(config, data_source))
+        return StillpointRetrievalJob(compute, access=_access(config, data_source), resolve=partial(in_repo, config))
 
     @staticmethod
     def offline_write_batch(
@@ -196,17 +211,21 @@ class StillpointOfflineStore(OfflineStore):
     ) -> None:
         """Add rows to a view's source: a commit in the lake, a new file in a folder, or one file replaced atomically.
 
+        Rows come by the view's names, as Feast hands them over, and are stored by the source's.
+
         Raises:
             InvalidInput: the columns are not the source's.
         """
-        source = feature_view.batch_source
+        source = batch_source_of(feature_view)
+        names = Names.of(source)
+        table = table.rename_columns([names.stored(name) for name in table.column_names])
         path = _path(config, source)
-        settings = _settings(config)
-        dataset = lake_dataset(path, settings.lake_root)
-        if dataset is not None:
-            _refuse_other_mapping(settings, path, source.name)
-            lake = open_lake(settings.lake_root or "", _access(config, source))
-            write_to_lake(lake, dataset, table, event=source.timestamp_field, at=datetime.now(UTC))
+        root = _lake_root(config)
+        dataset = lake_dataset(path, root)
+        if root is not None and dataset is not None:
+            _refuse_other_mapping(config, path, source.name)
+            lake = open_lake(root, _access(config, source))
+            write_to_lake(lake, dataset, table, event=names.stored(source.timestamp_field), at=datetime.now(UTC))
         else:
             access = _access(config, source)
             append_to_path(path, table, access, open_path(path, source.name, access).schema)
@@ -226,7 +245,8 @@ class StillpointOfflineStore(OfflineStore):
         if not isinstance(destination, FileLoggingDestination):
             raise InvalidInput(f"logging destination {type(destination).__name__}: expected FileLoggingDestination")
         table = pq.read_table(data) if isinstance(data, Path) else data
-        filesystem, inner = filesystem_of(destination.path, _access(config, None))
+        access = _access(config, None).at(destination.s3_endpoint_override)
+        filesystem, inner = filesystem_of(in_repo(config, destination.path), access)
         write_file(filesystem, f"{inner}/{datetime.now(UTC):%Y%m%dT%H%M%S%f}.parquet", table)
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
@@ -248,14 +268,14 @@ def open_source(config: RepoConfig, source: DataSource, first: int | None, last:
         InvalidInput: it is not a Parquet FileSource, is not there, or belongs to another id mapping.
     """
     path = _path(config, source)
-    settings = _settings(config)
-    _refuse_other_mapping(settings, path, source.name)
+    _refuse_other_mapping(config, path, source.name)
     access = _access(config, source)
-    dataset = lake_dataset(path, settings.lake_root)
-    if dataset is None:
+    root = _lake_root(config)
+    dataset = lake_dataset(path, root)
+    if root is None or dataset is None:
         return open_path(path, source.name, access)
     between = DateRange(_day(first), _day(last))
-    return open_lake_dataset(open_lake(settings.lake_root or "", access), dataset, source.name, access, between)
+    return open_lake_dataset(open_lake(root, access), dataset, source.name, access, between)
 
 
 def latest_tables(config: RepoConfig, source: DataSource, pull: Pull) -> Iterable[pa.Table]:
@@ -281,7 +301,20 @@ def _path(config: RepoConfig, source: DataSource) -> str:
         raise InvalidInput(f"source {source.name!r} is a {type(source).__name__}; this offline store reads FileSource")
     if source.file_format is not None and not isinstance(source.file_format, ParquetFormat):
         raise InvalidInput(f"source {source.name!r} is {type(source.file_format).__name__}; expected Parquet")
-    return str(FileSource.get_uri_for_file_path(config.repo_path, source.path.removeprefix("file://")))
+    return in_repo(config, source.path)
+
+
+def in_repo(config: RepoConfig, path: str) -> str:
+    """Return a path as Feast means it: what is relative is relative to the folder of `feature_store.yaml`.
+
+    So for sources, saved datasets, logged features and the lake, whatever folder a process works in.
+    """
+    return str(FileSource.get_uri_for_file_path(config.repo_path, path.removeprefix("file://")))
+
+
+def _lake_root(config: RepoConfig) -> str | None:
+    root = _settings(config).lake_root
+    return None if root is None else in_repo(config, root)
 
 
 def _access(config: RepoConfig, source: DataSource | None) -> S3Access:
@@ -299,8 +332,9 @@ def _access(config: RepoConfig, source: DataSource | None) -> S3Access:
     )
 
 
-def _refuse_other_mapping(settings: StillpointOfflineStoreConfig, path: str, name: str) -> None:
-    dataset = lake_dataset(path, settings.lake_root)
+def _refuse_other_mapping(config: RepoConfig, path: str, name: str) -> None:
+    settings = _settings(config)
+    dataset = lake_dataset(path, _lake_root(config))
     if dataset is None or not dataset.startswith("mappings/"):
         return
     version = dataset.removeprefix("mappings/")

@@ -25,12 +25,13 @@ class StillpointRetrievalJob(RetrievalJob):
         compute: Callable[[], pa.Table],
         *,
         access: S3Access,
+        resolve: Callable[[str], str],
         full_feature_names: bool = False,
         on_demand_feature_views: list[OnDemandFeatureView] | None = None,
         metadata: RetrievalMetadata | None = None,
     ) -> None:
         self._compute = compute
-        self._access = access
+        self._access, self._resolve = access, resolve
         self._full_feature_names = full_feature_names
         self._on_demand_feature_views = on_demand_feature_views or []
         self._metadata = metadata
@@ -60,14 +61,16 @@ class StillpointRetrievalJob(RetrievalJob):
     def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
         """Write the result to a Parquet file, or into a folder if the path does not end in `.parquet`.
 
+        A relative path lies in the folder of `feature_store.yaml`, where the saved dataset is read again.
+
         Raises:
             SavedDatasetLocationAlreadyExists: something is there, and `allow_overwrite` is false.
             InvalidInput: the storage is not one of files.
         """
         if not isinstance(storage, SavedDatasetFileStorage):
             raise InvalidInput(f"saved dataset storage {type(storage).__name__}: expected SavedDatasetFileStorage")
-        path: str = storage.file_options.uri
-        filesystem, inner = filesystem_of(path, self._access)
+        path = self._resolve(storage.file_options.uri)
+        filesystem, inner = filesystem_of(path, self._access.at(storage.file_options.s3_endpoint_override))
         exists = filesystem.get_file_info(inner).type != pafs.FileType.NotFound
         if exists and not allow_overwrite:
             raise SavedDatasetLocationAlreadyExists(location=path)

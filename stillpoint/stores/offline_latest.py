@@ -1,7 +1,7 @@
 """Which rows lie in a range of times, and which is each entity's latest, without holding the source in memory?"""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 import pyarrow as pa
@@ -29,6 +29,11 @@ class Pull:
     def columns(self) -> list[str]:
         """The columns of the result, in order."""
         return list(dict.fromkeys([*self.keys, *self.features, self.event, *([self.created] if self.created else [])]))
+
+
+def every_column(pull: Pull, source: SourceTable) -> Pull:
+    """Return a pull of all columns: what Feast means when it names no feature, for a view with a function."""
+    return replace(pull, features=tuple(source.schema.names))
 
 
 def check_pull(source: SourceTable, pull: Pull) -> None:

@@ -9,7 +9,8 @@ from feast.feature_view import DUMMY_ENTITY_ID
 from feast.types import Bool, FeastType, Float32, Float64, Int32, Int64, String
 
 from stillpoint.clock import SECOND
-from stillpoint.errors import InvalidInput, UnknownFeature
+from stillpoint.errors import UnknownFeature
+from stillpoint.stores.offline_names import Names, batch_source_of
 
 NUMBERS: tuple[FeastType, ...] = (Int32, Int64, Float32, Float64, Bool)
 TEXT: tuple[FeastType, ...] = (String,)
@@ -59,10 +60,8 @@ def view_request(
         UnknownFeature: a reference names a feature that the view does not have.
         InvalidInput: the view has no batch source.
     """
-    source = view.batch_source
-    if source is None:
-        raise InvalidInput(f"feature view {view.name!r} has no batch source; it cannot be asked for history")
-    stored = {new: old for old, new in (source.field_mapping or {}).items()}
+    source = batch_source_of(view)
+    stored = Names.of(source).stored
     called = view.projection.name_to_use()
     base = view.projection.name_alias or view.name
     dtypes = {field.name: field.dtype for field in view.features}
@@ -78,7 +77,7 @@ def view_request(
         wanted.append(
             Wanted(
                 feature=feature,
-                source=stored.get(feature, feature),
+                source=stored(feature),
                 output=f"{base}__{feature}" if full_feature_names else feature,
                 dtype=dtypes[feature],
             )
@@ -89,12 +88,12 @@ def view_request(
         view=base,
         source=source,
         keys=tuple(
-            Key(spine=key_map.get(column.name, column.name), source=stored.get(column.name, column.name))
+            Key(spine=key_map.get(column.name, column.name), source=stored(column.name))
             for column in view.entity_columns
             if column.name != DUMMY_ENTITY_ID
         ),
-        event=stored.get(source.timestamp_field, source.timestamp_field),
-        created=stored.get(created, created) if created else None,
+        event=stored(source.timestamp_field),
+        created=stored(created) if created else None,
         features=tuple(wanted),
         ttl=round(view.ttl.total_seconds() * SECOND) if view.ttl else None,
         event_output=f"{base}__event_timestamp" if add_event_timestamp else None,

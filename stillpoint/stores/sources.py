@@ -7,7 +7,7 @@ hive-partitioned folder or a glob, local or on S3. Nothing here knows feature vi
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,10 @@ class S3Access:
     access_key_id: str | None = None
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
+
+    def at(self, endpoint_url: str | None) -> "S3Access":
+        """Return this access at another endpoint, if there is one."""
+        return replace(self, endpoint_url=endpoint_url) if endpoint_url else self
 
     def filesystem(self) -> pafs.FileSystem:
         """Return pyarrow's filesystem for this access."""

@@ -21,6 +21,7 @@ def open_store(tmp_path):
                 registry=str(tmp_path / "registry.db"),
                 online_store={"type": "sqlite", "path": str(tmp_path / "online.db")},
                 offline_store={"type": "stillpoint.stores.offline.StillpointOfflineStore", **settings},
+                batch_engine={"type": "stillpoint.stores.engine.StillpointEngine"},
                 entity_key_serialization_version=3,
                 repo_path=tmp_path,
                 **top,
