@@ -145,9 +145,9 @@ def tables(lake: Lake, dataset: str) -> pads.Dataset:
 
 
 def _merged(lake: Lake, dataset: str, day: date, identity: tuple[str, ...]) -> pa.Table:
-    """Return the day's committed rows, each once, in an order that depends on the rows alone."""
-    table = lake.read(dataset, DateRange(day, day))
+    """Return the day's committed rows, each once and as it was stored last, in an order that depends on the rows alone."""
+    table = lake.open(dataset, lake.files_as_stored(dataset, DateRange(day, day))).to_table()
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    merged = frame.unique(list(identity), keep="first", maintain_order=True).sort(*identity)
+    merged = frame.unique(list(identity), keep="last", maintain_order=True).sort(*identity)
     return merged.to_arrow().cast(table.schema)

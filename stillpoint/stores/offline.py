@@ -228,7 +228,8 @@ class StillpointOfflineStore(OfflineStore):
             write_to_lake(lake, dataset, table, event=names.stored(source.timestamp_field), at=datetime.now(UTC))
         else:
             access = _access(config, source)
-            append_to_path(path, table, access, open_path(path, source.name, access).schema)
+            schema = open_path(path, source.name, access).schema
+            append_to_path(path, table, access, schema, at=datetime.now(UTC))
         if progress:
             progress(table.num_rows)
 

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.lake import COMPRESSION, Commit, Lake, by_date, dataset_columns
-from stillpoint.stores.sources import S3Access, filesystem_of
+from stillpoint.stores.sources import S3Access, filesystem_of, pushed_at, pushed_name
 
 
 def write_to_lake(lake: Lake, dataset: str, table: pa.Table, *, event: str, at: datetime) -> None:
@@ -40,7 +41,7 @@ def write_to_lake(lake: Lake, dataset: str, table: pa.Table, *, event: str, at: 
     lake.commit(Commit(writer=writer, sequence=0, at=at.astimezone(UTC), files=files))
 
 
-def append_to_path(path: str, table: pa.Table, access: S3Access, schema: pa.Schema) -> None:
+def append_to_path(path: str, table: pa.Table, access: S3Access, schema: pa.Schema, *, at: datetime) -> None:
     """Add rows to a folder as a new file, or to a single file by replacing it atomically.
 
     Raises:
@@ -50,11 +51,17 @@ def append_to_path(path: str, table: pa.Table, access: S3Access, schema: pa.Sche
     table = table.select(schema.names).cast(schema, safe=False)
     filesystem, inner = filesystem_of(path, access)
     if filesystem.get_file_info(inner).type == pafs.FileType.Directory:
-        write_file(filesystem, f"{inner}/part-{uuid.uuid4()}.parquet", table)
+        write_file(filesystem, f"{inner}/{_next_name(filesystem, inner, at)}", table)
         return
     with _locked(filesystem, inner):
         before = pq.read_table(inner, filesystem=filesystem, partitioning=None).replace_schema_metadata(None)
         write_file(filesystem, inner, pa.concat_tables([before, table.cast(before.schema)]))
+
+
+def _next_name(filesystem: pafs.FileSystem, folder: str, at: datetime) -> str:
+    """Return a name that comes after all pushes so far, even where another machine's clock is ahead."""
+    before = [pushed_at(info.base_name) for info in filesystem.get_file_info(pafs.FileSelector(folder))]
+    return pushed_name(max([to_micros(at), *(found + 1 for found in before)]), str(uuid.uuid4()))
 
 
 def write_file(filesystem: pafs.FileSystem, path: str, table: pa.Table) -> None:

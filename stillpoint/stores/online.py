@@ -100,7 +100,7 @@ class StillpointOnlineStore(OnlineStore):
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
     ) -> None:
-        """Write rows; each replaces what is stored only if its (event, created) time is greater."""
+        """Write rows in their order; each replaces what is stored unless its (event, created) time is smaller."""
         writer = OnlineWriter(
             self._connection(config), config.project, key_ttl_seconds=config.online_store.key_ttl_seconds
         )

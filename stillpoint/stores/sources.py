@@ -214,7 +214,7 @@ def open_lake_dataset(
         InvalidInput: the dataset is free in form and holds nothing, so its columns are unknown.
     """
     dates = between if dataset.startswith("features/") else ALL_DATES
-    files = [file for file in lake.files(dataset, dates) if file.rows]
+    files = [file for file in lake.files_as_stored(dataset, dates) if file.rows]
     schema = dataset_columns(dataset)
     filesystem, root = lake.objects.arrow()
     if schema is None:
@@ -246,7 +246,7 @@ def open_lake_dataset(
 
 
 def open_path(path: str, name: str, access: S3Access) -> SourceTable:
-    """Return the Parquet files of a file, folder or glob, in order of paths.
+    """Return the Parquet files of a file, folder or glob, in order of paths, those that were pushed last and by their times.
 
     Raises:
         InvalidInput: there is no such file, or a folder holds none, or one is not Parquet.
@@ -323,7 +323,7 @@ def _files(filesystem: pafs.FileSystem, inner: str, name: str, path: str) -> lis
             if found.type == pafs.FileType.File
             and not any(part.startswith(("_", ".")) for part in found.path[len(base) :].split("/"))
         ),
-        key=lambda found: found.path,
+        key=lambda found: (pushed_at(found.base_name), found.path),
     )
     if base != inner:
         pattern = _glob_pattern(inner)
@@ -333,6 +333,20 @@ def _files(filesystem: pafs.FileSystem, inner: str, name: str, path: str) -> lis
     if not files:
         raise InvalidInput(f"source {name!r}: {path} holds no Parquet file")
     return files
+
+
+def pushed_name(at: int, unique: str) -> str:
+    """Return the name of a file that a push adds to a folder, `at` being its time in microseconds."""
+    return f"pushed-{at:020d}-{unique}.parquet"
+
+
+def pushed_at(name: str) -> int:
+    """Return the time of a file's push from its name, -1 for one that no push of ours added: pushes were stored last."""
+    found = _PUSHED.fullmatch(name)
+    return -1 if found is None else int(found[1])
+
+
+_PUSHED = re.compile(r"pushed-([0-9]{20})-[0-9a-f-]+\.parquet")
 
 
 def _literal_base(inner: str) -> str:

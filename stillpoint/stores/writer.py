@@ -1,7 +1,8 @@
 """How does a row reach Redis so that the newest always wins, whoever else writes?
 
 One Lua call compares and writes many entities, each atomically: a row replaces the stored one only if its (event time,
-created time) is greater. A row without a created time is older than every row of the same event time that has one.
+created time) is not smaller: of equal ones the last written counts, as offline the last stored. A row without a created time
+is older than every row of the same event time that has one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ _MANY = 128
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What became of the rows: `older` ones were not newer than what was stored, and changed nothing."""
+    """What became of the rows: `older` ones were older than what was stored, and changed nothing."""
 
     written: int
     older: int
@@ -139,7 +140,7 @@ class OnlineWriter:
     def write(self, layout: ViewLayout, table: Any) -> WriteResult:
         """Write an Arrow table (see `encode_rows`) and return how many rows won.
 
-        Can be repeated: the same rows again are `older`. If it fails half-way, each entity is either wholly old or wholly
+        Can be repeated: the same rows again change nothing but the keys' time to live. If it fails half-way, each entity is either wholly old or wholly
         new; write the table again.
 
         Raises:

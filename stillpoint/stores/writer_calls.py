@@ -61,13 +61,13 @@ for i = 1, #KEYS do
       return redis.error_reply('CORRUPT ' .. i)
     elseif order < 0 then
       wins = false
-    elseif order == 0 then
+    elseif order == 0 and old_created and string.sub(old_created, 9) == old then
       if created == '' then
         wins = false
-      elseif old_created and string.sub(old_created, 9) == old then
+      else
         local s1, m1 = struct.unpack('<i5I3', created)
         local s2, m2 = struct.unpack('<i5I3', old_created)
-        wins = s1 > s2 or (s1 == s2 and m1 > m2)
+        wins = s1 > s2 or (s1 == s2 and m1 >= m2)
       end
     end
   end
