@@ -22,11 +22,13 @@ from inference.events_input import events_in, sort_events
 from inference.gate import Gate, Limits, application
 from inference.http_input import (
     DEFAULT_LIMIT,
+    header_in,
     kind_of,
     kinds_of,
     limit_in,
     limit_of,
     parse_object,
+    query_in,
     recommendation_id_of,
     refuse_unknown,
     user_of,
@@ -89,8 +91,7 @@ class Fixtures:
 
     async def stored(self, request: Request) -> Response:
         """Answer with made-up recommendations of each kind."""
-        asked = request.query_params
-        refuse_unknown(asked, ("kinds", "limit", "verbose"))
+        asked = query_in(request, "kinds", "limit", "verbose")
         user_id, limit = user_of(request.path_params["user_id"]), limit_in(asked.get("limit"))
         sections = {
             str(kind): self._section(user_id, kind, limit, "stored", 30.0)
@@ -101,28 +102,28 @@ class Fixtures:
 
     async def predict(self, request: Request) -> Response:
         """Answer with a made-up prediction."""
-        refuse_unknown(request.query_params, ("verbose",))
+        asked = query_in(request, "verbose")
         body = parse_object(request.state.body)
         refuse_unknown(body, ("user_id", "kind", "limit"))
         kind = kind_of(body.get("kind", Kind.TODAY), "kind", tuple(Kind))
         answer = self._section(
             user_of(body.get("user_id")), kind, limit_of(body.get("limit", DEFAULT_LIMIT)), "model", 0.0
         )
-        if verbose_in(request.query_params.get("verbose")):
+        if verbose_in(asked.get("verbose")):
             views = [{"view": view["view"], "status": view["status"]} for view in self._made_up["explanation"]["views"]]
             answer["verbose"] = self._verbose() | {"refusal": None, "features": views}
         return self._json(answer)
 
     async def explain(self, request: Request) -> Response:
         """Answer with the made-up explanation, whatever id is asked for."""
-        refuse_unknown(request.query_params, ())
+        query_in(request)
         recommendation_id = recommendation_id_of(request.path_params["recommendation_id"])
         return self._json(self._made_up["explanation"] | {"recommendation_id": recommendation_id})
 
     async def features(self, request: Request) -> Response:
         """Answer Feast's request with made-up values of the features that are known, and null for all others."""
-        refuse_unknown(request.query_params, ())
-        if request.headers.get(MODE_HEADER, "compat").lower() not in ("compat", "enforce"):
+        query_in(request)
+        if (header_in(request, MODE_HEADER) or "compat").lower() not in ("compat", "enforce"):
             raise invalid(MODE_HEADER, "expected compat or enforce")
         body = parse_object(request.state.body)
         refuse_unknown(body, _ASKED)
@@ -142,14 +143,14 @@ class Fixtures:
 
     async def events(self, request: Request) -> Response:
         """Judge events as the service does, and keep nothing."""
-        refuse_unknown(request.query_params, ())
+        query_in(request)
         given = events_in(request.state.body)
         results = sort_events(given, to_micros(self._clock())).results
         return Response(orjson.dumps({"results": results}), 202, media_type="application/json")
 
     async def release(self, request: Request) -> Response:
         """Answer with the made-up release."""
-        refuse_unknown(request.query_params, ())
+        query_in(request)
         return self._json(self._release)
 
     async def alive(self, request: Request) -> Response:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from inference.endpoints import ENDPOINTS, REQUEST_ID_HEADER, Endpoint, Handler, Handlers
-from inference.http_input import REQUEST_ID_PATTERN, read_body
+from inference.http_input import REQUEST_ID_PATTERN, header_in, read_body
 from inference.http_metrics import Metrics
 from inference.json_logs import ACCESS, answered
 from inference.problems import Problem, unavailable
@@ -58,7 +58,7 @@ class Gate:
 
         async def handle(request: Request) -> Response:
             started = time.perf_counter()
-            request_id = request.headers.get(REQUEST_ID_HEADER, "")
+            request_id = header_in(request, REQUEST_ID_HEADER) or ""
             if not _REQUEST_ID.match(request_id):
                 request_id = uuid.uuid4().hex
             request.state.request_id = request_id
@@ -79,7 +79,7 @@ class Gate:
         if endpoint.scope is None:
             return await handler(request)
         if self._tokens is not None:
-            self._tokens.demand(request.headers.get("authorization"), endpoint.scope)
+            self._tokens.demand(header_in(request, "authorization"), endpoint.scope)
         if endpoint.reads_body:  # before a place is taken: slow senders keep nobody out
             request.state.body = await read_body(request, self._limits.body_seconds)
         if self._in_flight >= self._limits.at_once:
@@ -128,8 +128,10 @@ async def _not_routed(request: Request, error: Exception) -> Response:
 def application(gate: Gate, handlers: Handlers, lifespan: object) -> Starlette:
     """Return the ASGI application of these handlers behind this gate. It sends no CORS headers: browsers' pages of other
     origins cannot read from it."""
-    return Starlette(
+    app = Starlette(
         routes=gate.routes(handlers),
         exception_handlers={HTTPException: _not_routed},
         lifespan=lifespan,  # type: ignore[arg-type]
     )
+    app.router.redirect_slashes = False  # a redirect would go to whatever Host the client named, and ask for no token
+    return app

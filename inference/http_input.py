@@ -1,6 +1,7 @@
 """Is what a client sent usable? Bodies, paths and query parameters become values, or a problem that names the field."""
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
+from inference.inflating import TooLarge, inflater
 from inference.problems import Problem, invalid
 from stillpoint.messages import PULL_KINDS, USER_ID_PATTERN, Kind
 
@@ -18,17 +20,19 @@ MAX_LIMIT = 100
 RECOMMENDATION_ID_PATTERN = r"^[0-9a-f]{32}$"
 REQUEST_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 _USER_ID = re.compile(USER_ID_PATTERN.removesuffix("$") + r"\Z")
+_NAME = re.compile(rb'"\s*:')
 _RECOMMENDATION_ID = re.compile(RECOMMENDATION_ID_PATTERN.removesuffix("$") + r"\Z")
 
 
 async def read_body(request: Request, seconds: float, *, limit: int = MAX_BODY) -> bytes:
-    """Return the whole body, at most `limit` bytes of it, unless it takes longer than `seconds` to come.
+    """Return the whole body, unpacked if it is gzip, unless it takes longer than `seconds` to come.
 
-    One that says that it is larger is refused before any of it is read.
+    Packed and unpacked it may have `limit` bytes. One that says that it is larger is refused before any of it is read.
 
     Raises:
-        Problem: 413 too large, 408 too slow, 400 cut off.
+        Problem: 413 too large, 408 too slow, 400 cut off or not the gzip that it says, 415 packed otherwise.
     """
+    unpack = inflater(request.headers.getlist("content-encoding"), limit)
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared[:12]) > limit:
         raise _too_large(limit)
@@ -40,7 +44,11 @@ async def read_body(request: Request, seconds: float, *, limit: int = MAX_BODY) 
                 size += len(part)
                 if size > limit:
                     raise _too_large(limit)
-                parts.append(part)
+                parts.append(part if unpack is None else unpack.add(part))
+        if unpack is not None:
+            unpack.end()
+    except TooLarge:
+        raise _too_large(limit) from None
     except TimeoutError:
         raise Problem(408, "Request timeout", f"the body took longer than {seconds:g} s to come") from None
     except ClientDisconnect:
@@ -52,7 +60,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """Return a body's JSON object.
 
     Raises:
-        Problem: 400 no JSON, 422 no object.
+        Problem: 400 no JSON, 422 no object, or a name that stands twice in one: which one counts, nobody can say.
     """
     try:
         parsed = orjson.loads(body)
@@ -60,7 +68,47 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise Problem(400, "Bad request", "the body is not JSON", field="body") from None
     if not isinstance(parsed, dict):
         raise invalid("body", "expected a JSON object")
+    names = len(parsed) + sum(len(value) for value in parsed.values() if type(value) is dict)
+    if len(_NAME.findall(body)) != names:  # else nothing was dropped: every pair has its own colon behind a quote
+        _refuse_twice(body)
     return parsed
+
+
+def _refuse_twice(body: bytes) -> None:
+    """Look through a body with a parser that tells of every pair."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in seen:
+                raise invalid(_shown(name), "stands twice; expected once")
+            seen[name] = value
+        return seen
+
+    try:
+        json.loads(body, object_pairs_hook=once)
+    except (ValueError, RecursionError):
+        raise invalid("body", "nested too deep, or a number too long") from None
+
+
+def query_in(request: Request, *known: str) -> Mapping[str, str]:
+    """Return the query parameters, each of which is known and stands once.
+
+    Raises:
+        Problem: 422, names the one that is not, or that stands twice.
+    """
+    given: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in given:
+            raise invalid(_shown(name), "stands twice; expected once")
+        given[name] = value
+    refuse_unknown(given, known)
+    return given
+
+
+def header_in(request: Request, name: str) -> str | None:
+    """Return a header; one that stands several times counts as one with commas, as RFC 9110 has it."""
+    return ", ".join(found) if (found := request.headers.getlist(name)) else None
 
 
 def refuse_unknown(given: Mapping[str, Any], known: Sequence[str]) -> None:

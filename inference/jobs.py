@@ -29,6 +29,8 @@ _CHANNELS = {
     EventType.BIOMETRIC: (Channel.MODAL, "you are on the move"),
     EventType.CONTENT_COMPLETE: (Channel.PUSH, "you finished a session"),
 }
+"""How a push reaches its user and why, by the event that asked for it. A request may name any other event: what is made for
+it is stored, and nobody is pushed to, as there is no reason to tell."""
 
 SendPush = Callable[[Push], None]
 """Puts one push on the push queue, or raises."""
@@ -189,7 +191,7 @@ class Jobs:
         return kept
 
     def _finish(self, job: _Job, one: Made, report: JobReport) -> None:
-        """Push where the request asks for it, and count. A push that fails brings the message back."""
+        """Push where the request asks for it and its event gives a reason, and count. A push that fails brings the message back."""
         report.made.append(one)
         made = one.prediction
         report.fallbacks += made.source is Source.FALLBACK
@@ -205,7 +207,7 @@ class Jobs:
         """Push the best item while it is of use, at most once per user and half hour. A send that fails gives the half
         hour back."""
         push = _push_of(made, request)
-        if push.expires_at <= made.at:
+        if push is None or push.expires_at <= made.at:
             return False  # the request waited too long, as after a redrive
         (erased,) = self._erased([(request.user_id, to_micros(made.at - OPT_IN_REFRESH))])
         if erased:
@@ -228,8 +230,11 @@ def _ask(request: PredictionRequest) -> Ask:
     return Ask(request.request_id, request.user_id, request.kind, request.event_timestamp, request.event_type)
 
 
-def _push_of(made: Prediction, request: PredictionRequest) -> Push:
-    channel, reason = _CHANNELS[request.event_type]
+def _push_of(made: Prediction, request: PredictionRequest) -> Push | None:
+    told = _CHANNELS.get(request.event_type)
+    if told is None:
+        return None
+    channel, reason = told
     return Push(
         push_id=made.recommendation_id,
         user_id=request.user_id,

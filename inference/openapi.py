@@ -23,6 +23,7 @@ from inference.endpoints import (
 )
 from inference.events_input import MAX_EVENTS
 from inference.http_input import DEFAULT_LIMIT, MAX_BODY, MAX_LIMIT, RECOMMENDATION_ID_PATTERN, REQUEST_ID_PATTERN
+from inference.tokens import CHALLENGE
 from stillpoint.events import SCHEMA_VERSION, Category, EventType, Platform
 from stillpoint.features.validate import (
     FIELDS_OF,
@@ -48,16 +49,28 @@ _SHAPES: Mapping[Name, type[BaseModel]] = {
 }
 _ASKED: Mapping[Name, type[BaseModel]] = {Name.PREDICT: shapes.PredictionAsked, Name.FEATURES: shapes.FeaturesAsked}
 _PROBLEMS = {
-    400: "The body is not JSON.",
+    400: "The body is not JSON, or not the gzip that it says.",
     401: "No token that is known.",
     403: "The token lacks the scope.",
     404: "Nothing is known by this id.",
     409: "Something else must end first. Come back after `Retry-After`.",
     408: "The body came too slowly.",
-    413: f"The body is larger than {MAX_BODY} bytes.",
-    422: "A field or parameter cannot be used.",
+    413: f"The body is larger than {MAX_BODY} bytes, as it came or unpacked.",
+    415: "The body has a `Content-Encoding` other than gzip; `Accept-Encoding` says what is taken.",
+    422: "A field or parameter cannot be used, is unknown, or stands twice.",
     500: "The service failed; its log tells more under the request id.",
     503: "Saturated, too slow, about to stop, without a release, or a store is away. Come back after `Retry-After`.",
+}
+_HEADERS = {
+    401: (CHALLENGE, "Challenge"),
+    403: (CHALLENGE, "Challenge"),
+    409: ("Retry-After", "RetryAfter"),
+    415: ("Accept-Encoding", "Encodings"),
+    503: ("Retry-After", "RetryAfter"),
+}
+_BODIES = {
+    Name.EVENTS: "Each event is judged by itself and goes to the event stream as it was sent. A number such as 12.0 is an "
+    "integer. Nothing may stand beside `events`.",
 }
 Schema = dict[str, Any]
 
@@ -83,6 +96,8 @@ def document(offered: Collection[Name] = tuple(Name)) -> Schema:
             "headers": {
                 "RequestId": {"schema": {"type": "string", "pattern": REQUEST_ID_PATTERN}},
                 "Release": {"schema": {"type": "string"}},
+                "Challenge": {"schema": {"type": "string"}, "description": "As RFC 6750 has it."},
+                "Encodings": {"schema": {"type": "string", "const": "gzip"}},
                 "RetryAfter": {"schema": {"type": "integer", "minimum": 0}, "description": "Seconds."},
             },
             "securitySchemes": {
@@ -112,6 +127,8 @@ def _operation(endpoint: Endpoint) -> Schema:
     if endpoint.reads_body:
         operation["requestBody"] = {
             "required": True,
+            "description": f"Plain, or with `Content-Encoding: gzip`; at most {MAX_BODY} bytes, also unpacked. "
+            + _BODIES.get(endpoint.name, ""),
             "content": {"application/json": {"schema": _asked(endpoint.name)}},
         }
     operation["responses"] = {str(code): answer for code, answer in sorted(_answers(endpoint).items())}
@@ -124,7 +141,7 @@ def _answers(endpoint: Endpoint) -> dict[int, Schema]:
     if endpoint.scope is not None:
         refused += [401, 403, 422, 503]
     if endpoint.reads_body:
-        refused += [400, 408, 413]
+        refused += [400, 408, 413, 415]
     if endpoint.name is Name.EXPLAIN:
         refused.append(404)
     if endpoint.name is Name.ERASE:
@@ -133,10 +150,10 @@ def _answers(endpoint: Endpoint) -> dict[int, Schema]:
         refused.append(503)
     answers: dict[int, Schema] = {}
     for status in refused:
-        also = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}} if status in (409, 503) else {}
+        also = _HEADERS.get(status)
         answers[status] = {
             "description": _PROBLEMS[status],
-            "headers": headers | also,
+            "headers": headers | ({} if also is None else {also[0]: {"$ref": f"#/components/headers/{also[1]}"}}),
             "content": {"application/problem+json": {"schema": _ref("ProblemDocument")}},
         }
     good = 202 if endpoint.name is Name.EVENTS else 200

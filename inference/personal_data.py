@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inference.endpoints import Handler, Name
-from inference.http_input import refuse_unknown, user_of
+from inference.http_input import query_in, user_of
 from inference.problems import Problem
 from stillpoint.clock import Clock
 from stillpoint.errors import LeaseHeld
@@ -79,5 +79,5 @@ def personal_data(settings: Settings, lake: Lake, clock: Clock) -> PersonalData 
 
 
 def _user(request: Request) -> str:
-    refuse_unknown(request.query_params, ())
+    query_in(request)
     return user_of(request.path_params["user_id"])

@@ -1,5 +1,7 @@
 """How is a failure told to a client? RFC 9457 problem documents that name the field and leak no internals."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -10,7 +12,14 @@ class Problem(Exception):
     """An answer other than success, to be raised anywhere below a request."""
 
     def __init__(
-        self, status: int, title: str, detail: str, *, field: str | None = None, retry_after: int | None = None
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -18,6 +27,7 @@ class Problem(Exception):
         self.detail = detail
         self.field = field
         self.retry_after = retry_after
+        self.headers = headers
 
     def response(self) -> Response:
         """Return the problem as `application/problem+json`."""
@@ -29,7 +39,9 @@ class Problem(Exception):
         }
         if self.field is not None:
             body["field"] = self.field
-        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        headers = dict(self.headers)
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
         return Response(orjson.dumps(body), self.status, headers, "application/problem+json")
 
 

@@ -27,11 +27,13 @@ from inference.following import Following
 from inference.gate import Gate, Limits, application
 from inference.http_input import (
     DEFAULT_LIMIT,
+    header_in,
     kind_of,
     kinds_of,
     limit_in,
     limit_of,
     parse_object,
+    query_in,
     recommendation_id_of,
     refuse_unknown,
     user_of,
@@ -138,8 +140,7 @@ class Service:
         """Answer with what is stored of each kind, or with popular contents marked as fallback."""
         started = time.perf_counter()
         loaded = self._loaded()
-        asked = request.query_params
-        refuse_unknown(asked, ("kinds", "limit", "verbose"))
+        asked = query_in(request, "kinds", "limit", "verbose")
         user_id = user_of(request.path_params["user_id"])
         kinds = kinds_of(asked.get("kinds", "today"))
         limit, verbose = limit_in(asked.get("limit")), verbose_in(asked.get("verbose"))
@@ -189,8 +190,8 @@ class Service:
         """Predict now, from the features as they are; popular contents, marked, if they cannot be read."""
         started = time.perf_counter()
         loaded = self._loaded()
-        refuse_unknown(request.query_params, ("verbose",))
-        verbose = verbose_in(request.query_params.get("verbose"))
+        asked = query_in(request, "verbose")
+        verbose = verbose_in(asked.get("verbose"))
         body = parse_object(request.state.body)
         refuse_unknown(body, ("user_id", "kind", "limit"))
         ask = Ask(
@@ -245,7 +246,7 @@ class Service:
     async def explain(self, request: Request) -> Response:
         """Say what a recommendation was made from, and what each feature added."""
         loaded = self._loaded()
-        refuse_unknown(request.query_params, ())
+        query_in(request)
         recommendation_id = recommendation_id_of(request.path_params["recommendation_id"])
         async with self._explaining:
             document = await asyncio.to_thread(self._parts.explain, recommendation_id, loaded)
@@ -261,8 +262,8 @@ class Service:
     async def features(self, request: Request) -> Response:
         """Answer Feast's own request in Feast's own format; the mode header asks for enforced times to live."""
         loaded = self._loaded()
-        refuse_unknown(request.query_params, ())
-        text = request.headers.get(MODE_HEADER, Mode.COMPAT).lower()
+        query_in(request)
+        text = (header_in(request, MODE_HEADER) or Mode.COMPAT).lower()
         if text not in tuple(Mode):
             raise invalid(MODE_HEADER, "expected compat or enforce")
         body, now_us = parse_object(request.state.body), to_micros(self._parts.clock())
@@ -270,7 +271,7 @@ class Service:
 
     async def events(self, request: Request) -> Response:
         """Take app events: the good ones go to the event stream in order, the others are kept aside with the reason."""
-        refuse_unknown(request.query_params, ())
+        query_in(request)
         given = events_in(request.state.body)
         sorted_out = sort_events(given, to_micros(self._parts.clock()))
         if sorted_out.accepted:
@@ -283,7 +284,7 @@ class Service:
 
     async def release(self, request: Request) -> Response:
         """Say which release this process answers with."""
-        refuse_unknown(request.query_params, ())
+        query_in(request)
         loaded = self._loaded()
         return _json(loaded.describe(), loaded)
 

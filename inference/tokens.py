@@ -24,6 +24,8 @@ from stillpoint.errors import InvalidSettings
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+CHALLENGE = "WWW-Authenticate"
+_REALM = 'Bearer realm="stillpoint"'
 
 
 class Scope(StrEnum):
@@ -89,9 +91,16 @@ class Tokens:
             if hmac.compare_digest(entry.sha256, found):
                 bearer = entry
         if kind.lower() != "bearer" or bearer is None:
-            raise Problem(401, "Unauthorized", "send a known token as `Authorization: Bearer …`")
+            unknown = ', error="invalid_token"' if authorization else ""  # as RFC 6750 has it
+            raise Problem(
+                401,
+                "Unauthorized",
+                "send a known token as `Authorization: Bearer …`",
+                headers={CHALLENGE: f"{_REALM}{unknown}"},
+            )
         if not bearer.scopes & {scope, Scope.ADMIN}:
-            raise Problem(403, "Forbidden", f"this token lacks the scope {scope}")
+            challenge = f'{_REALM}, error="insufficient_scope", scope="{scope}"'
+            raise Problem(403, "Forbidden", f"this token lacks the scope {scope}", headers={CHALLENGE: challenge})
 
 
 class TokensFile:

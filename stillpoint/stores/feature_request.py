@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from stillpoint.errors import InvalidInput
+from stillpoint.shown import LENGTH, shown
 from stillpoint.stores.layout import Column
 from stillpoint.stores.layout_keys import asked_keys
 from stillpoint.stores.on_demand import Computed, OnDemandFunction, computed_of, moment_of, sources_of
@@ -69,7 +70,7 @@ class RequestParser:
         if not isinstance(body, Mapping):
             raise InvalidInput('the body is not a JSON object; expected {"entities": {…}, "features": […]}')
         if not _KNOWN.issuperset(body):
-            unknown = ", ".join(sorted(set(body) - _KNOWN))
+            unknown = ", ".join(sorted(set(body) - _KNOWN))[:LENGTH]
             raise InvalidInput(f"unknown field {unknown}; a request has {', '.join(sorted(_KNOWN))}")
         entities = body.get("entities")
         if not isinstance(entities, Mapping) or not all(isinstance(values, list) for values in entities.values()):
@@ -82,10 +83,12 @@ class RequestParser:
             if len(self._asked) >= _KEPT:
                 self._asked.clear()  # requests with ever new lists of features must not fill the memory
             self._asked[key] = asked
+        keys, moment = _entities(asked.key_types, entities), moment_of(asked.computed, entities)
+        _refuse_unequal(keys | moment)
         return FeatureRequest(
             asked=asked,
-            entities=_entities(asked.key_types, entities),
-            moment=moment_of(asked.computed, entities),
+            entities=keys,
+            moment=moment,
             full_names=full_names,
             version_metadata=_flag(body, "include_feature_view_version_metadata"),
         )
@@ -119,7 +122,7 @@ def _features(body: Mapping[str, Any]) -> str | tuple[str, ...]:
     service, references = body.get("feature_service"), body.get("features") or []
     if service is not None:
         if not isinstance(service, str):
-            raise InvalidInput(f"feature_service: expected a name, found {service!r}")
+            raise InvalidInput(f"feature_service: expected a name, found {shown(service)}")
         return service
     if not references:
         raise InvalidInput("features: name features or a feature_service")
@@ -131,7 +134,7 @@ def _features(body: Mapping[str, Any]) -> str | tuple[str, ...]:
 def _flag(body: Mapping[str, Any], name: str) -> bool:
     value = body.get(name, False)
     if not isinstance(value, bool):
-        raise InvalidInput(f"{name}: expected true or false, found {value!r}")
+        raise InvalidInput(f"{name}: expected true or false, found {shown(value)}")
     return value
 
 
@@ -150,17 +153,38 @@ def _entities(types: Mapping[str, ValueType], given: Mapping[str, list[Any]]) ->
     missing = sorted(types.keys() - given.keys())
     if missing:
         raise InvalidInput(
-            f"entities: join key {', '.join(missing)} is missing; given were {', '.join(given) or 'none'}"
+            f"entities: join key {', '.join(missing)} is missing; given were {', '.join(given)[:LENGTH] or 'none'}"
         )
     return {name: _typed(name, values, types[name]) for name, values in given.items() if name in types}
 
 
+def _refuse_unequal(columns: Mapping[str, list[Any]]) -> None:
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{count} of {name}" for name, count in lengths.items())
+        raise InvalidInput(f"entities: all join keys need equally many values; found {found}")
+
+
 def _typed(name: str, values: list[Any], type: ValueType) -> list[Any]:
-    if None in values:
-        raise InvalidInput(f"entities.{name}: value {values.index(None)} is null; an entity needs a key")
+    """Return the values of a join key in its type, bytes from base64."""
+    column = Column(name, type)
     try:
-        if type is ValueType.BYTES:
-            return [value if isinstance(value, bytes) else base64.b64decode(value, validate=True) for value in values]
-        return asked_keys(Column(name, type), values, "any")
+        return _keys(column, values)
     except (TypeError, ValueError, InvalidInput):
-        raise InvalidInput(f"entities.{name}: a value is not of type {type}") from None
+        pass
+    for row, value in enumerate(values):
+        if value is None:
+            raise InvalidInput(f"entities.{name}: value {row} is null; an entity needs a key")
+        try:
+            _keys(column, [value])
+        except (TypeError, ValueError, InvalidInput):
+            raise InvalidInput(
+                f"entities.{name}: a value is not of type {type}: value {row} is {shown(value)}"
+            ) from None
+    raise AssertionError("values that failed together fail alone")
+
+
+def _keys(column: Column, values: list[Any]) -> list[Any]:
+    if column.type is ValueType.BYTES:
+        return [value if isinstance(value, bytes) else base64.b64decode(value, validate=True) for value in values]
+    return asked_keys(column, values, "any")

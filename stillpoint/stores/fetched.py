@@ -206,7 +206,7 @@ class Fetched:
             raise
         if count == 1:
             return [[value] for value in flat]
-        return [flat[start : start + count] for start in range(0, len(flat), count)]
+        return [flat[number * count : (number + 1) * count] for number in range(len(places))]
 
     def _numbers(self, type: ValueType) -> dict[int, npt.NDArray[np.float64]]:
         """Return all columns of a number type as float64, NaN where null or withheld."""

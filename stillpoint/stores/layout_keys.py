@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from stillpoint.errors import InvalidInput
+from stillpoint.shown import shown
 from stillpoint.stores.layout import ENTITYLESS_KEY, Column, ViewLayout, key_prefix
 from stillpoint.stores.values_types import KEY_TYPES, ValueType
 
@@ -67,7 +68,7 @@ def plain_keys(column: Column, values: Sequence[Any], view: str) -> list[Any]:
         try:
             result.append(plain(value))
         except _MISFITS:
-            found = "null" if is_missing(value) else f"{value!r}"
+            found = "null" if is_missing(value) else shown(value)
             raise InvalidInput(
                 f"view {view}: join key {column.name} of row {row} is {found}; expected {column.type}"
             ) from None

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stillpoint.errors import InvalidInput, PlanRefused, UnknownFeature
+from stillpoint.shown import shown
 from stillpoint.stores.columns import OnlineColumns
 from stillpoint.stores.plan import OnDemand, ReadPlan, Selection
 
@@ -85,7 +86,7 @@ def moment_of(computed: Sequence[Computed], entities: Mapping[str, list[Any]]) -
                 )
             for row, value in enumerate(entities[column.name]):
                 if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-                    raise InvalidInput(f"entities.{column.name}: value {row} is {value!r}; expected a number")
+                    raise InvalidInput(f"entities.{column.name}: value {row} is {shown(value)}; expected a number")
             found[column.name] = entities[column.name]
     return found
 

@@ -1,5 +1,6 @@
 """Does the HTTP service answer from one release, say so, and let in only whom it should?"""
 
+import gzip
 import hashlib
 import json
 import time
@@ -20,6 +21,7 @@ from inference.served_log import ServedLog
 from inference.service import Parts, Service
 from inference.tokens import Tokens
 from stillpoint.clock import system_clock
+from stillpoint.features.declarations import RANKER_SERVICE
 from stillpoint.lake import Lake
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.objects import LocalObjects
@@ -108,6 +110,56 @@ def test_a_bad_request_is_a_problem_that_names_the_field(client: TestClient, pat
 def test_a_field_that_is_null_is_not_taken_for_one_that_is_left_out(client: TestClient, field: str) -> None:
     answer = client.post("/v1/recommendations", json={"user_id": "u1", field: None})
     assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/users/u1/recommendations?limit=5&limit=7",
+        "/v1/users/u1/recommendations?kinds=today&kinds=sleep",
+        "/v1/release?verbose=1",
+        "/v1/recommendations/" + "ab" * 16 + "/explanation?a=1",
+    ],
+)
+def test_a_parameter_that_is_unknown_or_stands_twice_is_not_dropped_in_silence(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/v1/release/", "/healthz/", "/v1/users/u1/recommendations/", "//v1/release"])
+def test_a_path_that_is_almost_right_is_unknown_and_sends_nobody_to_another_host(client: TestClient, path: str) -> None:
+    answer = client.get(f"http://testserver{path}", headers={"Host": "evil.example"}, follow_redirects=False)
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+    assert "evil.example" not in answer.text
+
+
+def test_nobody_asked_about_is_an_answer_without_rows(client: TestClient) -> None:
+    for mode in ("compat", "enforce"):
+        asked = {
+            "entities": {"user_id": [], "content_id": [], "request_timestamp": []},
+            "feature_service": RANKER_SERVICE,
+        }
+        answer = client.post("/get-online-features", json=asked, headers={"X-Stillpoint-Mode": mode})
+        assert answer.status_code == 200, answer.text
+        assert all(
+            result == {"values": [], "statuses": [], "event_timestamps": []} for result in answer.json()["results"]
+        )
+
+
+@pytest.mark.parametrize("value", [True, False, 1.5, None, {"a": 1}, ["u1"], [[]], {}])
+def test_what_is_neither_text_nor_a_whole_number_is_no_id(client: TestClient, value: Any) -> None:
+    asked = {"entities": {"user_id": ["u1", value]}, "features": ["user_profiles:locale"]}
+    answer = client.post("/get-online-features", json=asked)
+    assert answer.status_code == 422
+    assert "value 1 is" in answer.json()["detail"]
+
+
+def test_a_gzip_body_is_taken_and_another_encoding_is_not(client: TestClient) -> None:
+    packed = gzip.compress(json.dumps({"user_id": "u1", "limit": 3}).encode())
+    answer = client.post("/v1/recommendations", content=packed, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, len(answer.json()["items"])) == (200, 3)
+    answer = client.post("/v1/recommendations", content=packed, headers={"Content-Encoding": "br"})
+    assert (answer.status_code, answer.headers["Accept-Encoding"]) == (415, "gzip")
 
 
 def test_without_a_release_nothing_is_ready_and_clients_are_told_to_come_back(tmp_path: Path, made: HandMade) -> None:

@@ -129,6 +129,17 @@ def test_rising_exertion_raises_move_content(host: Host) -> None:
     assert [(push.channel, push.user_id) for push in host.pushes] == [("modal", "u1")]
 
 
+def test_a_request_of_any_kind_after_any_event_is_done_and_only_a_trigger_pushes(host: Host) -> None:
+    for kind in Kind:
+        for type in EventType:
+            host.made.client.delete("stillpoint:pushed:u1")
+            host.pushes.clear()
+            report = host.ask(request(kind=kind, type=type, event=f"{kind}-{type}"))
+            assert (report.done, report.failed) == (1, {}), (kind, type)
+            pushes = type in (EventType.SEARCH, EventType.BIOMETRIC, EventType.CONTENT_COMPLETE) and kind is Kind.NEXT
+            assert len(host.pushes) == pushes, (kind, type)
+
+
 def test_the_newest_wins_whatever_the_order_and_a_second_delivery_changes_nothing(host: Host) -> None:
     new, old = request(ago=1), request(ago=60)
     host.ask(new)

@@ -41,6 +41,12 @@ def test_a_new_token_is_kept_as_its_hash_and_opens_its_scopes_alone(tmp_path: Pa
         with pytest.raises(Problem) as refused:
             tokens.demand(given, scope)
         assert refused.value.status == status
+        challenge = refused.value.response().headers["www-authenticate"]
+        assert challenge.startswith('Bearer realm="stillpoint"')
+        assert ("insufficient_scope" in challenge, "invalid_token" in challenge) == (
+            status == 403,
+            status == 401 and given is not None,
+        )
 
 
 def test_a_token_in_plain_text_is_refused_without_being_repeated(tmp_path: Path) -> None:
