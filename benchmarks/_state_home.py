@@ -17,7 +17,7 @@ import pyarrow as pa
 import redis
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle, TimerValues
 
-from ingestion.compute import Computed, Rules, compute, parse_records
+from ingestion.compute import BatchResult, Rules, compute, parse_records
 from ingestion.kinesis_shards import Record
 from ingestion.state_store import Change, StateStore
 from stillpoint.clock import DAY
@@ -38,14 +38,14 @@ def rules() -> Rules:
     return Rules(encoder, SearchedCategory(encoder), DAY, Tombstones(b"benchmark"))
 
 
-def computed(records: Iterable[Record], states: dict[str, bytes]) -> Computed:
+def computed(records: Iterable[Record], states: dict[str, bytes]) -> BatchResult:
     """Do what `ingestion.step` does between reading states and writing."""
     users, refused = parse_records(records)
     known = {user: states.get(user, b"") for user in users}
     return compute(users, refused, known, rules(), now_us=0)
 
 
-def sums(result: Computed) -> tuple[int, int]:
+def sums(result: BatchResult) -> tuple[int, int]:
     """Return the number of rows and their sum, which does not depend on their order."""
     rows = [(view, *map(_plain, row)) for view, found in result.rows.items() for row in found]
     return len(rows), sum(zlib.crc32(marshal.dumps(row, 2)) for row in rows)
@@ -125,6 +125,6 @@ def _records(frames: Iterable[pd.DataFrame]) -> Iterator[Record]:
             yield Record(*row)
 
 
-def _travelling(result: Computed) -> pd.DataFrame:
+def _travelling(result: BatchResult) -> pd.DataFrame:
     rows, digest = sums(result)
     return pd.DataFrame({"rows": [rows], "digest": [digest], "data": [pickle.dumps(result.rows, protocol=5)]})

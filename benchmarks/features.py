@@ -19,15 +19,15 @@ from _results import keep
 
 from stillpoint.clock import DAY, SECOND
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
-from stillpoint.events import Category, EventType, Platform
+from stillpoint.events.parsing import AppEvent, parse, to_payload
+from stillpoint.events.types import Category, EventType, Platform
 from stillpoint.features.columns import Row, rows_table
 from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.history import history_rows
 from stillpoint.features.state import UserState, advance
-from stillpoint.features.validate import AppEvent, parse, to_payload
-from stillpoint.settings import Colour, project_name
-from stillpoint.stores.layout import ViewLayout
-from stillpoint.stores.writer import pack_rows
+from stillpoint.releases.colour import Colour, project_name
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import pack_rows
 
 START = 1_767_225_600 * SECOND
 BATCH = 2_000

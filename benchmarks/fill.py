@@ -25,21 +25,23 @@ import xgboost
 from _results import keep
 
 from release.check import check
+from release.context import ReleaseContext
 from release.models import routes_of
-from release.prepare import Wanted, prepare
+from release.prepare import NewRelease, prepare
 from release.switch import switch
-from release.tools import Tools
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.features.declarations import USER_SEQUENCE, VIEWS, DType, Entity, Origin, View
-from stillpoint.lake import Commit, Lake, by_date, feature_columns, feature_dataset
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import by_date, feature_dataset
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake, feature_columns
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Kind
 from stillpoint.model import COLLABORATIVE_SCORE, ModelBundle, ModelManifest
-from stillpoint.objects import LocalObjects
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect
-from stillpoint.stores.plan import ReadPlan
-from stillpoint.stores.reader import OnlineReader
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.redis.connection import connect
 
 READS_PER_SECOND = 200
 CONTENTS = 300
@@ -144,7 +146,7 @@ def measure(users: int, folder: Path) -> dict[str, Any]:
     )
     settings = Settings(_env_file=None, home=folder / "home", lake=str(folder / "lake"), **servers)
     lake = Lake(LocalObjects(folder / "lake"))
-    tools = Tools(
+    tools = ReleaseContext(
         settings=settings,
         lake=lake,
         serving=connect(server.connection_string),
@@ -157,7 +159,7 @@ def measure(users: int, folder: Path) -> dict[str, Any]:
         make_lake(lake, users, system_clock())
         result["memory_before_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         wanted = [
-            Wanted(routes=routes_of(dict.fromkeys(Kind, make_model(lake, mapping, users))), why="bench")
+            NewRelease(routes=routes_of(dict.fromkeys(Kind, make_model(lake, mapping, users))), why="bench")
             for mapping in (1, 2)
         ]
         began = time.perf_counter()

@@ -29,13 +29,13 @@ import typer
 from _results import keep
 from online_reads import ENTITIES, fill, stores
 
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.process import free_port
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.objects import LocalObjects
 from stillpoint.settings import Settings
-from stillpoint.stores.compile import compile_plan
-from stillpoint.stores.connection import connect
+from stillpoint.stores.reading.compile import compile_plan
+from stillpoint.stores.redis.connection import connect
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # the made-up release that the tests use
@@ -99,7 +99,7 @@ def bodies(folder: Path, entities: int) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServerUnderLoad:
     """A server under load: where it answers, and the process that started its processes."""
 
     port: int
@@ -113,7 +113,7 @@ class Served:
 
 
 @contextmanager
-def feast_serve(folder: Path, workers: int) -> Iterator[Served]:
+def feast_serve(folder: Path, workers: int) -> Iterator[ServerUnderLoad]:
     """Run stock Feast's server, as quick as its options make it."""
     port = free_port()
     command = [sys.executable, "-m", "feast.cli.cli", "-c", str(folder / "feast"), "serve", "-p", str(port)]
@@ -132,7 +132,7 @@ def feast_serve(folder: Path, workers: int) -> Iterator[Served]:
                     break
             except httpx.TransportError:
                 time.sleep(0.1)
-        yield Served(port, process.pid)
+        yield ServerUnderLoad(port, process.pid)
     finally:
         process.terminate()
         try:
@@ -155,7 +155,7 @@ def refuse_other_answers(ports: Sequence[int], file: Path) -> None:
         raise SystemExit("the two servers do not answer alike")
 
 
-def constant(server: Served, rate: float, seconds: float, file: Path) -> dict[str, Any]:
+def constant(server: ServerUnderLoad, rate: float, seconds: float, file: Path) -> dict[str, Any]:
     """Return latencies at a constant rate, and the server's processor time per request."""
     command = [sys.executable, str(Path(__file__).with_name("_constant_rate.py")), "127.0.0.1", str(server.port)]
     command += [str(rate), str(seconds), str(CONNECTIONS), PATH, str(file)]
@@ -165,7 +165,7 @@ def constant(server: Served, rate: float, seconds: float, file: Path) -> dict[st
     return found | {"cpu_ms": 1000 * (server.cpu_seconds() - before) / found["requests"]}
 
 
-def most(server: Served, seconds: float, file: Path) -> dict[str, Any]:
+def most(server: ServerUnderLoad, seconds: float, file: Path) -> dict[str, Any]:
     """Return wrk's rate with kept-alive connections, and how many answers were errors."""
     script = file.with_suffix(".lua")
     script.write_text(_WRK.replace("BODIES", str(file)))
@@ -189,7 +189,7 @@ def measured(folder: Path, settings: Settings, workers: int, seconds: float, rou
     service = ServiceProcess(folder, environment(settings), "--workers", str(workers))
     try:
         with feast_serve(folder, workers) as stock:
-            servers = {"stillpoint": Served(service.port, service.process.pid), "stock": stock}
+            servers = {"stillpoint": ServerUnderLoad(service.port, service.process.pid), "stock": stock}
             for entities in (1, 10, 100):
                 file = bodies(folder, entities)
                 for server in servers.values():

@@ -25,13 +25,13 @@ from feast.types import Int64, String
 
 from stillpoint.features.declarations import VIEWS, DType, View
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.answer import Mode
-from stillpoint.stores.compile import compile_plan
-from stillpoint.stores.connection import connect
-from stillpoint.stores.layout import ViewLayout
 from stillpoint.stores.online import StillpointOnlineStoreConfig
-from stillpoint.stores.reader import OnlineReader
-from stillpoint.stores.writer import OnlineWriter
+from stillpoint.stores.reading.compile import compile_plan
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ENTITIES = 1000

@@ -19,20 +19,20 @@ from typing import Any
 import numpy as np
 from _results import keep
 
-import inference.rank
-from inference.contents import Contents
-from inference.loaded_release import InProcess
-from inference.person import USER_VIEWS, Person
-from inference.rank import CANDIDATES, Wish, rank, retrieve
+import inference.ranking.rank
+from inference.ranking.catalogue import ContentTable
+from inference.ranking.rank import CANDIDATES, RankRequest, rank, retrieve
+from inference.ranking.scorers import InProcessScorer
+from inference.ranking.user_features import USER_VIEWS, UserFeatures
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.features.declarations import CONTENT_PROFILES, EMBEDDING_LENGTH, DType
-from stillpoint.features.request import REQUEST_TIMESTAMP
+from stillpoint.features.request_time import REQUEST_TIMESTAMP
 from stillpoint.messages import Kind
 
 
 def hand_made() -> ModuleType:
     """Return the tests' hand-made release, loaded by its path."""
-    path = Path(__file__).parents[1] / "tests" / "hand_made.py"
+    path = Path(__file__).parents[1] / "tests" / "support" / "hand_made.py"
     spec = importlib.util.spec_from_file_location("hand_made", path)
     assert spec is not None
     assert spec.loader is not None
@@ -42,7 +42,7 @@ def hand_made() -> ModuleType:
     return module
 
 
-def catalogue(made: ModuleType, count: int) -> Contents:
+def catalogue(made: ModuleType, count: int) -> ContentTable:
     rng = np.random.default_rng(1)
     rows = made.contents(count)
     categories = np.array([category for _, category, _ in rows], dtype=object)
@@ -53,10 +53,10 @@ def catalogue(made: ModuleType, count: int) -> Contents:
     columns |= {"category": categories, "duration_seconds": durations}
     columns["title_embedding"] = rng.normal(size=(count, EMBEDDING_LENGTH)).astype(np.float32)
     ids = tuple(content_id for content_id, *_ in rows)
-    return Contents(ids, ids, categories, durations, columns)
+    return ContentTable(ids, ids, categories, durations, columns)
 
 
-def somebody() -> Person:
+def somebody() -> UserFeatures:
     rng = np.random.default_rng(2)
     columns: dict[str, Any] = {REQUEST_TIMESTAMP: np.array([to_micros(system_clock())], np.int64)}
     for view in USER_VIEWS:
@@ -68,7 +68,7 @@ def somebody() -> Person:
                 columns[feature.name] = np.array([(feature.values or ("f",))[0]], dtype=object)
             else:
                 columns[feature.name] = np.array([1.0])
-    return Person("u1", columns, 1, 1, None, ())
+    return UserFeatures("u1", columns, 1, 1, None, ())
 
 
 def timed(work: Callable[[], Any], requests: int) -> tuple[float, float]:
@@ -92,21 +92,21 @@ def main() -> None:
     print(f"{'contents':>9} {'rank p50':>10} {'p99':>8} {'retrieval p50':>14} {'without retrieval p50':>22}   (ms)")
     for size in map(int, arguments.sizes.split(",")):
         contents = catalogue(made, size)
-        scorer = InProcess(made.model(contents.ids))
+        scorer = InProcessScorer(made.model(contents.ids))
         search = person.columns["search_embedding"][0]
 
-        def ranked(pool: Contents = contents, by: InProcess = scorer) -> Any:
-            return rank(by, [Wish(person, (), 10)], pool, Kind.TODAY)
+        def ranked(pool: ContentTable = contents, by: InProcessScorer = scorer) -> Any:
+            return rank(by, [RankRequest(person, (), 10)], pool, Kind.TODAY)
 
-        def retrieved(pool: Contents = contents, by: InProcess = scorer, search: Any = search) -> Any:
+        def retrieved(pool: ContentTable = contents, by: InProcessScorer = scorer, search: Any = search) -> Any:
             collaborative = by.collaborative_scores(pool.ids, 1)
             return retrieve(pool, search=search, collaborative=collaborative, by_popularity=by.popular)
 
         median, worst = timed(ranked, arguments.requests)
         alone, _ = timed(retrieved, arguments.requests)
-        inference.rank.CANDIDATES = size
+        inference.ranking.rank.CANDIDATES = size
         whole, _ = timed(ranked, max(5, arguments.requests // 10))
-        inference.rank.CANDIDATES = CANDIDATES
+        inference.ranking.rank.CANDIDATES = CANDIDATES
         print(f"{size:>9,} {median:>10.2f} {worst:>8.2f} {alone:>14.2f} {whole:>22.2f}")
         result.append(
             {

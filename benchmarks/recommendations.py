@@ -22,12 +22,12 @@ import psutil
 import typer
 from _results import keep
 
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Item, Kind, StoredRecommendation
-from stillpoint.objects import LocalObjects
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect
+from stillpoint.stores.redis.connection import connect
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # the made-up release that the tests use
@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # the made-up release that the tests us
 from hand_made import HandMade, hand_made  # noqa: E402
 from service_process import ServiceProcess, environment  # noqa: E402
 
-from inference.recommendations import Recommendations  # noqa: E402
+from inference.predictions.stored_recommendations import Recommendations  # noqa: E402
 
 CONTENTS = 300
 _POST = """

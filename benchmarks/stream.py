@@ -29,20 +29,21 @@ from _results import keep
 from ingestion.process_batch import BatchReport
 from ingestion.supervisor import Supervisor
 from stillpoint.clock import system_clock
-from stillpoint.control import Target, write_control
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.aws import AwsServer
 from stillpoint.local.provision import provision
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.objects import open_objects
-from stillpoint.settings import Colour, Settings
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.write_targets import Target, write_control
+from stillpoint.settings import Settings
 
 SEND = """
 import sys, time, json, uuid, random
 from datetime import datetime, timezone
 import boto3
-from stillpoint.event_stream import put_events
+from stillpoint.events.stream import put_events
 endpoint, stream, rate, seconds, users = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
 client = boto3.client("kinesis", endpoint_url=endpoint, region_name="us-east-1",
     aws_access_key_id="test", aws_secret_access_key="test")
@@ -233,7 +234,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def limiting_proxy(endpoint_url: str) -> "subprocess.Popen[str]":
     """Start a proxy that holds readers of Kinesis to its limits; its first line is its address."""
-    program = Path(__file__).parents[1] / "tests" / "fault_proxy.py"
+    program = Path(__file__).parents[1] / "tests" / "support" / "fault_proxy.py"
     command = [sys.executable, str(program), endpoint_url]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

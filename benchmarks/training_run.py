@@ -23,11 +23,13 @@ import pyarrow as pa
 from _results import keep
 
 from stillpoint.clock import from_micros, to_micros
-from stillpoint.events import EVENT_COLUMNS, EventType, Verdict
+from stillpoint.events.types import EVENT_COLUMNS, EventType, Verdict
 from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, DType
-from stillpoint.features.request import REQUEST_FEATURES
-from stillpoint.lake import Commit, Lake, snapshot_rows
-from stillpoint.objects import LocalObjects
+from stillpoint.features.request_time import REQUEST_FEATURES
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import snapshot_rows
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 from training import ranker
 from training.kept_snapshot import SnapshotManifest, load_snapshot, stored_rows
 from training.labels import LabelDefinition

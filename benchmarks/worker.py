@@ -34,24 +34,25 @@ from stream import limiting_proxy, send, settings_for
 from ingestion.process_batch import BatchReport
 from ingestion.supervisor import Supervisor
 from stillpoint.clock import system_clock
-from stillpoint.control import Target, write_control
-from stillpoint.events import EventType
+from stillpoint.events.types import EventType
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.aws import AwsServer
 from stillpoint.local.provision import provision
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Kind, PredictionRequest, request_id
-from stillpoint.objects import open_objects
-from stillpoint.settings import Colour, Settings
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.write_targets import Target, write_control
+from stillpoint.settings import Settings
 
 CONTENTS = 300
 WORK = """
 import json, resource, signal, sys
-from inference.tuning import hand_over_quickly, keep_what_is_loaded, one_thread_per_process
+from inference.http.tuning import hand_over_quickly, keep_what_is_loaded, one_thread_per_process
 one_thread_per_process()
 hand_over_quickly()
-from inference.worker_entry import create_worker
+from inference.worker.entry import create_worker
 from stillpoint.settings import Settings
 began = []
 stages = {"event to Kinesis": [], "stream computes": [], "stream commits": [], "queue": [], "worker": [], "whole": []}
@@ -91,7 +92,7 @@ def variables(settings: Settings) -> dict[str, str]:
     return os.environ | values
 
 
-class Worker:
+class WorkerProcess:
     """A worker process; `stop` returns what it measured."""
 
     def __init__(self, settings: Settings) -> None:
@@ -145,7 +146,7 @@ class Queue:
 
 def drained(settings: Settings, queue: Queue, jobs: int, processes: int, users: int) -> dict[str, Any]:
     queue.fill(jobs, users)
-    workers = [Worker(settings) for _ in range(processes)]
+    workers = [WorkerProcess(settings) for _ in range(processes)]
     queue.wait()
     found = [worker.stop() for worker in workers]
     batches = [batch for one in found for batch in one["batches"]]
@@ -193,7 +194,7 @@ def whole_path(settings: Settings, queue: Queue, rate: float, seconds: float, us
         wait_for(records, 200)
         queue.wait(60) if not records else None
         queue.sqs.purge_queue(QueueUrl=queue.url)
-        worker = Worker(settings)
+        worker = WorkerProcess(settings)
         service = ServiceProcess(settings.home, variables(settings), "--workers", "1")
         records.clear()
         try:

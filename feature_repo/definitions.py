@@ -12,9 +12,9 @@ from feast.types import Array, Bool, FeastType, Float32, Float64, Int64, String
 from stillpoint.features import declarations
 from stillpoint.features.declarations import EMBEDDING_LENGTH, SERVICES, VIEWS, DType, Origin, View
 from stillpoint.features.on_demand import ON_DEMAND_FEATURES, ON_DEMAND_SOURCES, ON_DEMAND_VIEW, request_time_frame
-from stillpoint.features.request import REQUEST_TIMESTAMP
-from stillpoint.lake import feature_dataset
-from stillpoint.stores.compile import FUNCTION_TAG
+from stillpoint.features.request_time import REQUEST_TIMESTAMP
+from stillpoint.lake.datasets import feature_dataset
+from stillpoint.stores.reading.compile import FUNCTION_TAG
 
 _TYPES: dict[DType, FeastType] = {
     DType.INT64: Int64,

@@ -23,7 +23,7 @@ def serve(
     ] = False,
 ) -> None:
     """Run the HTTP service until SIGTERM or Ctrl-C; requests under way are answered first."""
-    from inference.serving import run_fixtures, run_service
+    from inference.http.server import run_fixtures, run_service
 
     settings = Settings.load()
     address, number = host or settings.http_host, settings.http_port if port is None else port
@@ -35,10 +35,10 @@ def serve(
 
 def worker() -> None:
     """Answer prediction requests from the queue until SIGTERM or Ctrl-C; the batch under way is finished first."""
-    from inference.tuning import hand_over_quickly, keep_what_is_loaded, one_thread_per_process
+    from inference.http.tuning import hand_over_quickly, keep_what_is_loaded, one_thread_per_process
 
     one_thread_per_process()
-    from inference.worker_entry import create_worker
+    from inference.worker.entry import create_worker
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     hand_over_quickly()
@@ -65,10 +65,10 @@ def features(
 ) -> None:
     """Show a user's online features in the live release: value, status, age, colour."""
     from inference.clients import open_lake
-    from inference.loaded_release import load_live
-    from inference.person import READ_FEATURES
+    from inference.live.loaded_release import load_live
+    from inference.ranking.user_features import READ_FEATURES
     from stillpoint.clock import system_clock, to_micros
-    from stillpoint.releases import ObjectReleaseBook
+    from stillpoint.releases.book import ObjectReleaseBook
 
     settings = Settings.load()
     lake = open_lake(settings)
@@ -104,13 +104,13 @@ def explain(
 ) -> None:
     """Say what a recommendation was made from: features, ages, release, trigger, and what each added to the first items."""
     from inference.clients import open_lake
-    from inference.explain import explain as explained
-    from inference.explain import served_record
-    from inference.loaded_release import load
+    from inference.live.loaded_release import load
+    from inference.predictions.explain import explain as explained
+    from inference.predictions.explain import served_record
     from stillpoint.clock import system_clock
     from stillpoint.messages import Kind
     from stillpoint.model import ModelBundle
-    from stillpoint.releases import ObjectReleaseBook
+    from stillpoint.releases.book import ObjectReleaseBook
 
     settings = Settings.load()
     lake = open_lake(settings)

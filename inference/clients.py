@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from inference.endpoint import by_route, endpoint_config
-from inference.following import Following
-from inference.loaded_release import LoadedRelease, load, refreshed
+from inference.live.loaded_release import LoadedRelease, load, refreshed
+from inference.live.watcher import Following
+from inference.ranking.sagemaker_scorer import by_route, endpoint_config
 from stillpoint.clock import system_clock
-from stillpoint.lake import Lake
-from stillpoint.objects import open_objects
-from stillpoint.presence import WorkerKind
-from stillpoint.releases import ObjectReleaseBook
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
+from stillpoint.releases.book import ObjectReleaseBook
+from stillpoint.releases.presence import WorkerKind
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect
+from stillpoint.stores.redis.connection import connect
 
 
 def client(settings: Settings, service: str, **timeouts: float) -> Any:

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Sequence
 
-from inference.problems import Problem
+from inference.http.problems import Problem
 
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_NAMES = ("gzip", "x-gzip")

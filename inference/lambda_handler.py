@@ -10,27 +10,27 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from inference.dead_letters import DeadLetters
-from inference.endpoint import by_route, endpoint_config
-from inference.jobs import Delivered, JobReport, Jobs
-from inference.loaded_release import LoadedRelease, load
-from inference.opt_in import OptIns
-from inference.recommendations import Recommendations
-from inference.served_log import ServedLog
+from inference.live.loaded_release import LoadedRelease, load
+from inference.predictions.served_log import ServedLog
+from inference.predictions.stored_recommendations import Recommendations
+from inference.ranking.sagemaker_scorer import by_route, endpoint_config
+from inference.worker.dead_letters import DeadLetters
+from inference.worker.jobs import JobReport, Jobs, QueuedMessage
+from inference.worker.push_consent import OptIns
 from stillpoint.clock import Clock, system_clock
 from stillpoint.errors import ReleaseRefused
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
 from stillpoint.messages import Push
-from stillpoint.objects import open_objects
-from stillpoint.releases import ObjectReleaseBook, ReleaseBook
+from stillpoint.releases.book import ObjectReleaseBook, ReleaseBook
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect
-from stillpoint.tombstones import Erased, erasure_key
+from stillpoint.stores.redis.connection import connect
+from stillpoint.tombstones import ErasureLookup, erasure_key
 
 log = logging.getLogger(__name__)
 
 
-class Function:
+class WarmFunction:
     """What stays warm between invocations: clients, and the release that was loaded last."""
 
     def __init__(
@@ -41,7 +41,9 @@ class Function:
         *,
         clock: Clock,
         forward: Callable[[JobReport], None],
-        bury: Callable[[Sequence[Delivered], Mapping[str, str]], Sequence[Delivered]] = lambda messages, reasons: (),
+        bury: Callable[
+            [Sequence[QueuedMessage], Mapping[str, str]], Sequence[QueuedMessage]
+        ] = lambda messages, reasons: (),
     ) -> None:
         """`jobs` builds the work from the check whether a release is still live; `forward` keeps what was served; `bury`
         moves messages that failed for the last time to the dead letters and returns them."""
@@ -77,7 +79,7 @@ class Function:
         return self._loaded
 
 
-def build(settings: Settings, clock: Clock) -> Function:
+def build(settings: Settings, clock: Clock) -> WarmFunction:
     """Build the function from settings: the composition root of the Lambda."""
     import boto3
 
@@ -105,9 +107,9 @@ def build(settings: Settings, clock: Clock) -> Function:
 
     serving = connect(settings.redis_serving.get_secret_value())
     recommendations = Recommendations(serving)
-    erased = Erased(serving, lake.objects, erasure_key(settings), clock)
+    erased = ErasureLookup(serving, lake.objects, erasure_key(settings), clock)
     opted_in = OptIns(lake, clock)
-    return Function(
+    return WarmFunction(
         book,
         load_release,
         lambda still_live: Jobs(
@@ -125,16 +127,16 @@ def build(settings: Settings, clock: Clock) -> Function:
     )
 
 
-def _delivered(record: Mapping[str, Any]) -> Delivered:
+def _delivered(record: Mapping[str, Any]) -> QueuedMessage:
     """Return a record of an SQS event; its message id stands for the receipt, as the batch response wants it."""
-    return Delivered(
+    return QueuedMessage(
         receipt=record["messageId"],
         body=record["body"],
         receives=int(record.get("attributes", {}).get("ApproximateReceiveCount", 1)),
     )
 
 
-_warm: list[Function] = []
+_warm: list[WarmFunction] = []
 
 
 def handle(event: Mapping[str, Any], context: object) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow.compute as pc
 
 from inference.clients import open_lake
-from inference.loaded_release import LoadedRelease, load
-from inference.person import READ_FEATURES, person
-from inference.predict import Ask, Guard, predict
+from inference.live.loaded_release import LoadedRelease, load
+from inference.predictions.predict import Guard, PredictionTask, predict
+from inference.ranking.user_features import READ_FEATURES, person
 from stillpoint.clock import from_micros, system_clock, to_micros
-from stillpoint.lake import Lake
+from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
-from stillpoint.releases import ObjectReleaseBook
+from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.settings import Settings
 
 _PEOPLE = 200
@@ -51,7 +51,7 @@ def experiment(lake: Lake, old: LoadedRelease, new: LoadedRelease, users: Sequen
     for user in users:
         found = person(pair.reader.read(list(READ_FEATURES), {"user_id": [user]}, now_us=at_us))
         owner = whose.get(found.sequence_id) if found.sequence_id is not None else None
-        ask = Ask("experiment", user, Kind.TODAY, from_micros(at_us), None, limit=5)
+        ask = PredictionTask("experiment", user, Kind.TODAY, from_micros(at_us), None, limit=5)
         unguarded = predict(pair, ask, found, (), at=ask.happened, guard=Guard(on=False))
         guarded = predict(pair, ask, found, (), at=ask.happened, guard=Guard())
         refused += guarded.refusal is not None

@@ -1,7 +1,7 @@
 """How does a model answer in SageMaker's container? `GET /ping` and `POST /invocations`.
 
 `python -m inference.model_server` serves the bundle in STILLPOINT_MODEL_DIR or SM_MODEL_DIR (/opt/ml/model) on
-STILLPOINT_MODEL_PORT or SAGEMAKER_BIND_TO_PORT (8080). `inference/model_input.py` says what it takes.
+STILLPOINT_MODEL_PORT or SAGEMAKER_BIND_TO_PORT (8080). `inference/http/model_input.py` says what it takes.
 """
 
 import os
@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from inference.http_input import read_body
-from inference.model_input import JSON, parse
-from inference.problems import Problem
+from inference.http.model_input import JSON, parse
+from inference.http.problems import Problem
+from inference.http.requests import read_body
 from stillpoint.errors import ModelRefused, StillpointError
 from stillpoint.model import ModelBundle
 

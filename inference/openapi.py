@@ -11,21 +11,20 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from inference import http_shapes as shapes
-from inference.endpoints import (
+from inference.http import schemas as shapes
+from inference.http.event_intake import MAX_EVENTS
+from inference.http.requests import DEFAULT_LIMIT, MAX_BODY, MAX_LIMIT, RECOMMENDATION_ID_PATTERN, REQUEST_ID_PATTERN
+from inference.http.routes import (
     ENDPOINTS,
     FIXTURES_HEADER,
     MODE_HEADER,
     RELEASE_HEADER,
     REQUEST_ID_HEADER,
     Endpoint,
-    Name,
+    OperationName,
 )
-from inference.events_input import MAX_EVENTS
-from inference.http_input import DEFAULT_LIMIT, MAX_BODY, MAX_LIMIT, RECOMMENDATION_ID_PATTERN, REQUEST_ID_PATTERN
 from inference.tokens import CHALLENGE
-from stillpoint.events import SCHEMA_VERSION, Category, EventType, Platform
-from stillpoint.features.validate import (
+from stillpoint.events.parsing import (
     FIELDS_OF,
     HEART_RATE_RANGE,
     MAX_ITEMS,
@@ -33,21 +32,25 @@ from stillpoint.features.validate import (
     MAX_QUERY_LENGTH,
     MAX_STEPS,
 )
+from stillpoint.events.types import SCHEMA_VERSION, Category, EventType, Platform
 from stillpoint.messages import PULL_KINDS, USER_ID_PATTERN, Kind
 
 VERSION = "1"
-_SHAPES: Mapping[Name, type[BaseModel]] = {
-    Name.STORED: shapes.StoredRecommendations,
-    Name.PREDICT: shapes.Prediction,
-    Name.EXPLAIN: shapes.Explanation,
-    Name.FEATURES: shapes.FeatureAnswer,
-    Name.EVENTS: shapes.EventResults,
-    Name.RELEASE: shapes.ReleaseDescription,
-    Name.ERASE: shapes.ErasureReceipt,
-    Name.ALIVE: shapes.Alive,
-    Name.READY: shapes.Ready,
+_SHAPES: Mapping[OperationName, type[BaseModel]] = {
+    OperationName.STORED: shapes.StoredRecommendations,
+    OperationName.PREDICT: shapes.PredictionAnswer,
+    OperationName.EXPLAIN: shapes.ExplanationAnswer,
+    OperationName.FEATURES: shapes.FeatureAnswer,
+    OperationName.EVENTS: shapes.EventResults,
+    OperationName.RELEASE: shapes.ReleaseDescription,
+    OperationName.ERASE: shapes.ErasureReceipt,
+    OperationName.ALIVE: shapes.Alive,
+    OperationName.READY: shapes.Ready,
 }
-_ASKED: Mapping[Name, type[BaseModel]] = {Name.PREDICT: shapes.PredictionAsked, Name.FEATURES: shapes.FeaturesAsked}
+_ASKED: Mapping[OperationName, type[BaseModel]] = {
+    OperationName.PREDICT: shapes.PredictionBody,
+    OperationName.FEATURES: shapes.FeaturesBody,
+}
 _PROBLEMS = {
     400: "The body is not JSON, or not the gzip that it says.",
     401: "No token that is known.",
@@ -69,13 +72,13 @@ _HEADERS = {
     503: ("Retry-After", "RetryAfter"),
 }
 _BODIES = {
-    Name.EVENTS: "Each event is judged by itself and goes to the event stream as it was sent. A number such as 12.0 is an "
+    OperationName.EVENTS: "Each event is judged by itself and goes to the event stream as it was sent. A number such as 12.0 is an "
     "integer. Nothing may stand beside `events`.",
 }
 Schema = dict[str, Any]
 
 
-def document(offered: Collection[Name] = tuple(Name)) -> Schema:
+def document(offered: Collection[OperationName] = tuple(OperationName)) -> Schema:
     """Return the OpenAPI document of the endpoints offered."""
     paths: dict[str, Schema] = {}
     for endpoint in ENDPOINTS:
@@ -112,7 +115,7 @@ def document(offered: Collection[Name] = tuple(Name)) -> Schema:
     }
 
 
-def text(offered: Collection[Name] = tuple(Name)) -> str:
+def text(offered: Collection[OperationName] = tuple(OperationName)) -> str:
     """Return the document as it is committed."""
     return json.dumps(document(offered), indent=2, ensure_ascii=False) + "\n"
 
@@ -142,11 +145,11 @@ def _answers(endpoint: Endpoint) -> dict[int, Schema]:
         refused += [401, 403, 422, 503]
     if endpoint.reads_body:
         refused += [400, 408, 413, 415]
-    if endpoint.name is Name.EXPLAIN:
+    if endpoint.name is OperationName.EXPLAIN:
         refused.append(404)
-    if endpoint.name is Name.ERASE:
+    if endpoint.name is OperationName.ERASE:
         refused.append(409)
-    if endpoint.name is Name.READY:
+    if endpoint.name is OperationName.READY:
         refused.append(503)
     answers: dict[int, Schema] = {}
     for status in refused:
@@ -156,27 +159,31 @@ def _answers(endpoint: Endpoint) -> dict[int, Schema]:
             "headers": headers | ({} if also is None else {also[0]: {"$ref": f"#/components/headers/{also[1]}"}}),
             "content": {"application/problem+json": {"schema": _ref("ProblemDocument")}},
         }
-    good = 202 if endpoint.name is Name.EVENTS else 200
-    if endpoint.scope is not None and endpoint.name not in (Name.EVENTS, Name.EXPORT, Name.ERASE):
+    good = 202 if endpoint.name is OperationName.EVENTS else 200
+    if endpoint.scope is not None and endpoint.name not in (
+        OperationName.EVENTS,
+        OperationName.EXPORT,
+        OperationName.ERASE,
+    ):
         headers = headers | {RELEASE_HEADER: {"$ref": "#/components/headers/Release"}}
     answers[good] = {"description": "Done.", "headers": headers, "content": _content(endpoint.name)}
     return answers
 
 
-def _content(name: Name) -> Schema:
+def _content(name: OperationName) -> Schema:
     match name:
-        case Name.METRICS:
+        case OperationName.METRICS:
             return {"text/plain": {"schema": {"type": "string"}}}
-        case Name.EXPORT:
+        case OperationName.EXPORT:
             return {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
-        case Name.DOCS:
+        case OperationName.DOCS:
             return {"text/html": {"schema": {"type": "string"}}}
-        case Name.OPENAPI:
+        case OperationName.OPENAPI:
             return {"application/json": {"schema": {"type": "object"}}}
     return {"application/json": {"schema": _ref(_SHAPES[name].__name__)}}
 
 
-def _parameters(name: Name) -> list[Schema]:
+def _parameters(name: OperationName) -> list[Schema]:
     user = {
         "name": "user_id",
         "in": "path",
@@ -191,7 +198,7 @@ def _parameters(name: Name) -> list[Schema]:
         "schema": {"type": "string", "enum": ["0", "1"]},
     }
     match name:
-        case Name.STORED:
+        case OperationName.STORED:
             kinds = {
                 "type": "array",
                 "minItems": 1,
@@ -204,14 +211,14 @@ def _parameters(name: Name) -> list[Schema]:
                 {"name": "limit", "in": "query", "schema": limit},
                 verbose,
             ]
-        case Name.EXPORT | Name.ERASE:
+        case OperationName.EXPORT | OperationName.ERASE:
             return [user]
-        case Name.PREDICT:
+        case OperationName.PREDICT:
             return [verbose]
-        case Name.EXPLAIN:
+        case OperationName.EXPLAIN:
             pattern = {"type": "string", "pattern": RECOMMENDATION_ID_PATTERN}
             return [{"name": "recommendation_id", "in": "path", "required": True, "schema": pattern}]
-        case Name.FEATURES:
+        case OperationName.FEATURES:
             return [
                 {
                     "name": MODE_HEADER,
@@ -223,8 +230,8 @@ def _parameters(name: Name) -> list[Schema]:
     return []
 
 
-def _asked(name: Name) -> Schema:
-    if name is Name.EVENTS:
+def _asked(name: OperationName) -> Schema:
+    if name is OperationName.EVENTS:
         many = {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": _ref("Event")}
         batch = {
             "type": "object",

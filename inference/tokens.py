@@ -18,7 +18,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inference.problems import Problem
+from inference.http.problems import Problem
 from stillpoint.errors import InvalidSettings
 
 log = logging.getLogger(__name__)

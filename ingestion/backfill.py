@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stillpoint.encoder import Encoder, RememberingEncoder, WordLlamaEncoder
-from stillpoint.events import EVENT_COLUMNS
+from stillpoint.events.recorded import on_time_events
+from stillpoint.events.types import EVENT_COLUMNS
 from stillpoint.features.columns import feature_columns, rows_table
 from stillpoint.features.declarations import SEARCH_WINDOW, STREAMED_VIEWS, View
 from stillpoint.features.history import history_rows
-from stillpoint.features.recorded import on_time_events
-from stillpoint.lake import Commit, DateRange, Lake, by_date, feature_dataset
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import DateRange, by_date, feature_dataset
+from stillpoint.lake.tables import Lake
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ingestion.simulator.command import simulate
+from simulation.command import simulate
 from stillpoint.cli import moments
 from stillpoint.clock import system_clock
 from stillpoint.errors import InvalidInput
@@ -32,8 +32,8 @@ def _client(settings: Settings, service: str) -> Any:
 
 
 def _lake(settings: Settings) -> Any:
-    from stillpoint.lake import Lake
-    from stillpoint.objects import open_objects
+    from stillpoint.lake.objects import open_objects
+    from stillpoint.lake.tables import Lake
 
     return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
 
@@ -54,7 +54,7 @@ def publish(
     """Put recorded events into Kinesis, in their order."""
     from ingestion.publish import read_events, user_of
     from ingestion.publish import rebase as shifted
-    from stillpoint.event_stream import put_events
+    from stillpoint.events.stream import put_events
 
     settings = Settings.load()
     payloads = list(read_events(file))
@@ -90,8 +90,8 @@ def tail(
 def reconcile(as_json: _Json = False) -> None:
     """Compare verdicts with stored rows, and the lake with every colour in use, both ways. Exit code 1 on a difference."""
     from ingestion.reconcile import reconcile as run
-    from stillpoint.control import read_control
-    from stillpoint.stores.connection import connect
+    from stillpoint.releases.write_targets import read_control
+    from stillpoint.stores.redis.connection import connect
 
     settings = Settings.load()
     lake = _lake(settings)
@@ -128,8 +128,8 @@ def compact(
     """
     from ingestion.compact import compact as run
     from ingestion.compact import merge
-    from ingestion.fold import FOLD_AFTER, fold
-    from stillpoint.lease import Lease
+    from ingestion.log_checkpoint import FOLD_AFTER, fold
+    from stillpoint.leases.lease import Lease
 
     settings = Settings.load()
     lake = _lake(settings)
@@ -197,8 +197,8 @@ def backfill(
     """Compute the streamed views' rows of recorded days again, by the stream's definition."""
     from ingestion.backfill import backfill as run
     from ingestion.spark import spark_session
-    from stillpoint.lake import DateRange
-    from stillpoint.under_way import announced
+    from stillpoint.lake.datasets import DateRange
+    from stillpoint.leases.active_jobs import announced
 
     now = system_clock()
     moments.in_order(first, last)
@@ -222,11 +222,11 @@ def daily(
 ) -> None:
     """Compute the daily views, write them to the lake and to every colour in use."""
     from ingestion.daily import daily as run
-    from stillpoint.control import read_control
     from stillpoint.encoder import WordLlamaEncoder
-    from stillpoint.stores.connection import connect
-    from stillpoint.stores.writer import OnlineWriter
-    from stillpoint.under_way import announced
+    from stillpoint.leases.active_jobs import announced
+    from stillpoint.releases.write_targets import read_control
+    from stillpoint.stores.redis.connection import connect
+    from stillpoint.stores.redis.writer import OnlineWriter
 
     now = system_clock()
     end = last or now.date()

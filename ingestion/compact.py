@@ -18,16 +18,9 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS
-from stillpoint.lake import (
-    COMPRESSION,
-    TABLES,
-    Commit,
-    CommittedFile,
-    DateRange,
-    Lake,
-    dataset_columns,
-    feature_dataset,
-)
+from stillpoint.lake.commits import Commit, CommittedFile
+from stillpoint.lake.datasets import TABLES, DateRange, dataset_columns, feature_dataset
+from stillpoint.lake.tables import COMPRESSION, Lake
 
 _RECORD = ("shard", "sequence")
 IDENTITY: dict[str, tuple[str, ...]] = {

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from ingestion.kinesis_shards import Record
 from stillpoint.encoder import RememberingEncoder
-from stillpoint.events import EventType, Verdict
+from stillpoint.events.parsing import AppEvent, Malformed, parse
+from stillpoint.events.types import EventType, Verdict
 from stillpoint.features.columns import Row
-from stillpoint.features.state import Outcome, UserState, advance
+from stillpoint.features.state import StepOutcome, UserState, advance
 from stillpoint.features.triggers import SearchedCategory, requests_for
-from stillpoint.features.validate import AppEvent, Malformed, parse
 from stillpoint.messages import Kind
 from stillpoint.tombstones import Tombstones
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Quarantined:
+class QuarantinedRecord:
     """A record that is kept aside, with the field at fault and the reason."""
 
     record: Record
@@ -32,13 +32,13 @@ class Quarantined:
 
 
 @dataclass(slots=True)
-class Computed:
+class BatchResult:
     """All that a micro-batch's records lead to. `requests` pairs events with the kinds that they ask for."""
 
     events: list[tuple[AppEvent, Verdict, Record]] = field(default_factory=list)
     rows: dict[str, list[Row]] = field(default_factory=dict)
     states: dict[str, tuple[bytes, UserState]] = field(default_factory=dict)
-    quarantined: list[Quarantined] = field(default_factory=list)
+    quarantined: list[QuarantinedRecord] = field(default_factory=list)
     requests: list[tuple[AppEvent, Kind]] = field(default_factory=list)
     verdicts: Counter[str] = field(default_factory=Counter)
     dropped_fields: int = 0
@@ -60,17 +60,19 @@ def sort_key(record: Record) -> tuple[int, str]:
     return int(record.sequence), record.shard
 
 
-def parse_records(records: Iterable[Record]) -> tuple[dict[str, list[tuple[Record, AppEvent]]], list[Quarantined]]:
+def parse_records(
+    records: Iterable[Record],
+) -> tuple[dict[str, list[tuple[Record, AppEvent]]], list[QuarantinedRecord]]:
     """Return the events of each user in order, and what could not be read."""
     users: dict[str, list[tuple[Record, AppEvent]]] = {}
-    refused: list[Quarantined] = []
+    refused: list[QuarantinedRecord] = []
     for record in sorted(records, key=sort_key):
         event = parse(record.data, record.arrived_us)
         if isinstance(event, Malformed):
-            refused.append(Quarantined(record, event.field, event.reason))
+            refused.append(QuarantinedRecord(record, event.field, event.reason))
         elif event.user_id != record.partition_key:
             refused.append(
-                Quarantined(record, "user_id", "differs from the record's partition key, so its order is unknown")
+                QuarantinedRecord(record, "user_id", "differs from the record's partition key, so its order is unknown")
             )
         else:
             users.setdefault(event.user_id, []).append((record, event))
@@ -79,15 +81,15 @@ def parse_records(records: Iterable[Record]) -> tuple[dict[str, list[tuple[Recor
 
 def compute(
     users: Mapping[str, Sequence[tuple[Record, AppEvent]]],
-    refused: Sequence[Quarantined],
+    refused: Sequence[QuarantinedRecord],
     states: Mapping[str, bytes],
     rules: Rules,
     *,
     now_us: int,
-) -> Computed:
+) -> BatchResult:
     """Return everything that follows from the records. `states` holds each user's state before the batch."""
     erased = [rules.tombstones.covers(item.record.partition_key, item.record.arrived_us) for item in refused]
-    result = Computed(quarantined=[item for item, gone in zip(refused, erased, strict=True) if not gone])
+    result = BatchResult(quarantined=[item for item, gone in zip(refused, erased, strict=True) if not gone])
     if any(erased):
         result.verdicts[Verdict.ERASED] += sum(erased)
     rules.encoder.prefetch(
@@ -110,23 +112,23 @@ def compute(
 
 
 def _one_by_one(
-    state: UserState, pairs: Sequence[tuple[Record, AppEvent]], rules: Rules, result: Computed
-) -> list[tuple[Sequence[tuple[Record, AppEvent]], Outcome]]:
+    state: UserState, pairs: Sequence[tuple[Record, AppEvent]], rules: Rules, result: BatchResult
+) -> list[tuple[Sequence[tuple[Record, AppEvent]], StepOutcome]]:
     """Compute a user's records singly and quarantine those that fail."""
-    outcomes: list[tuple[Sequence[tuple[Record, AppEvent]], Outcome]] = []
+    outcomes: list[tuple[Sequence[tuple[Record, AppEvent]], StepOutcome]] = []
     for pair in pairs:
         try:
             outcome = _advance(state, [pair], rules)
         except Exception as error:  # noqa: BLE001  see above
             reason = f"computation failed: {type(error).__name__}: {error}"
-            result.quarantined.append(Quarantined(pair[0], None, reason))
+            result.quarantined.append(QuarantinedRecord(pair[0], None, reason))
         else:
             outcomes.append(([pair], outcome))
             state = outcome.state
     return outcomes
 
 
-def _advance(state: UserState, pairs: Sequence[tuple[Record, AppEvent]], rules: Rules) -> Outcome:
+def _advance(state: UserState, pairs: Sequence[tuple[Record, AppEvent]], rules: Rules) -> StepOutcome:
     return advance(
         state,
         [event for _, event in pairs],
@@ -137,7 +139,7 @@ def _advance(state: UserState, pairs: Sequence[tuple[Record, AppEvent]], rules: 
 
 
 def _collect(
-    result: Computed, pairs: Sequence[tuple[Record, AppEvent]], outcome: Outcome, rules: Rules, now_us: int
+    result: BatchResult, pairs: Sequence[tuple[Record, AppEvent]], outcome: StepOutcome, rules: Rules, now_us: int
 ) -> None:
     rising = set(outcome.rising)
     result.differing += len(outcome.differing)

@@ -9,9 +9,11 @@ import pyarrow.compute as pc
 
 from stillpoint.encoder import Encoder
 from stillpoint.features.daily import EVENTS_BEFORE, daily_tables, days_between
-from stillpoint.lake import Commit, DateRange, Lake, feature_dataset
-from stillpoint.stores.layout import ViewLayout
-from stillpoint.stores.writer import OnlineWriter
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import DateRange, feature_dataset
+from stillpoint.lake.tables import Lake
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
 
 Progress = Callable[[date, str, int], None]
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from ingestion.state_store import StatesLost, StateStore
 from ingestion.step import Batch, PartReport, map_part
 from stillpoint.clock import Clock
-from stillpoint.control import ACKNOWLEDGED_KEY, Acknowledged, read_acknowledged, read_control
-from stillpoint.lake import Commit, Lake
-from stillpoint.lease import Lease
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.tables import Lake
+from stillpoint.leases.lease import Lease
+from stillpoint.releases.write_targets import ACKNOWLEDGED_KEY, Acknowledgement, read_acknowledged, read_control
 from stillpoint.settings import Settings
 from stillpoint.tombstones import Tombstones, acknowledge_erasures, erasure_key, read_tombstones
 
@@ -184,7 +185,7 @@ class BatchProcessor:
             self._acknowledged = known.generation
             return
         self._lease.check()
-        answer = Acknowledged(generation=generation, writer=self.writer, batch=number, at=self._clock())
+        answer = Acknowledgement(generation=generation, writer=self.writer, batch=number, at=self._clock())
         self._lake.objects.put(ACKNOWLEDGED_KEY, answer.model_dump_json(indent=1).encode())
         self._acknowledged = generation
 

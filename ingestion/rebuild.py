@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 from ingestion.state_store import Change, StateStore
 from stillpoint.clock import SECOND
 from stillpoint.encoder import Encoder
-from stillpoint.events import Verdict
+from stillpoint.events.recorded import on_time_events
+from stillpoint.events.types import Verdict
 from stillpoint.features.declarations import SEARCH_WINDOW
-from stillpoint.features.recorded import on_time_events
 from stillpoint.features.state import UserState, advance
-from stillpoint.lake import DateRange, Lake
+from stillpoint.lake.datasets import DateRange
+from stillpoint.lake.tables import Lake
 from stillpoint.tombstones import Tombstones
 
 

@@ -13,13 +13,16 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stillpoint.events import Verdict
+from stillpoint.events.types import Verdict
 from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS, View
-from stillpoint.lake import Commit, FoldedCommit, Lake, feature_dataset
-from stillpoint.stores.connection_pipeline import Command, pack, send
-from stillpoint.stores.deletion import project_keys
-from stillpoint.stores.layout import ViewLayout
-from stillpoint.stores.writer import encode_rows
+from stillpoint.lake.checkpoint import FoldedCommit
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import feature_dataset
+from stillpoint.lake.tables import Lake
+from stillpoint.stores.redis.deletion import project_keys
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.pipeline import Command, pack, send
+from stillpoint.stores.redis.writer import encode_rows
 
 _STORED = (Verdict.ON_TIME, Verdict.LATE, Verdict.DUPLICATE)
 _RECORDS = ("events", "quarantine")
@@ -28,7 +31,7 @@ _FILES_AT_ONCE = 16
 
 
 @dataclass(slots=True)
-class Compared:
+class ViewComparison:
     """One view of one project: entities that are equal, differ, miss online, or are online without a row in the lake."""
 
     equal: int = 0
@@ -49,7 +52,7 @@ class Reconciliation:
     verdicts: dict[str, int] = field(default_factory=dict)
     unequal_commits: list[str] = field(default_factory=list)
     damaged_files: list[str] = field(default_factory=list)
-    views: dict[str, Compared] = field(default_factory=dict)
+    views: dict[str, ViewComparison] = field(default_factory=dict)
 
     @property
     def difference(self) -> int:
@@ -123,9 +126,9 @@ def _damaged_files(lake: Lake) -> list[str]:
     return [file.path for file, count in zip(files, found, strict=True) if count != file.rows]
 
 
-def _compare(lake: Lake, client: Any, project: str, view: View) -> Compared:
+def _compare(lake: Lake, client: Any, project: str, view: View) -> ViewComparison:
     layout = ViewLayout.of(view)
-    compared = Compared()
+    compared = ViewComparison()
     keys = list(project_keys(client, project, [view.entity.join_key]))
     fields = (layout.event_field, layout.created_field, *layout.fields)
     online = dict(zip(keys, _read(client, keys, fields), strict=True))

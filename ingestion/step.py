@@ -18,25 +18,27 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion.compute import Computed, Quarantined, Rules, compute, parse_records
+from ingestion.compute import BatchResult, QuarantinedRecord, Rules, compute, parse_records
 from ingestion.kinesis_shards import Record, shard_of
 from ingestion.state_store import Change, StateStore
 from stillpoint.clock import SECOND
-from stillpoint.control import Control
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
-from stillpoint.events import QUARANTINE_COLUMNS, EventType, Verdict
+from stillpoint.events.recorded import events_table
+from stillpoint.events.types import QUARANTINE_COLUMNS, EventType, Verdict
 from stillpoint.features.columns import rows_table
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.features.recorded import events_table
 from stillpoint.features.triggers import SearchedCategory
 from stillpoint.finished import add_finished
-from stillpoint.lake import CommittedFile, Lake, by_date, feature_dataset
+from stillpoint.lake.commits import CommittedFile
+from stillpoint.lake.datasets import by_date, feature_dataset
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
 from stillpoint.messages import PredictionRequest, request_id
-from stillpoint.objects import open_objects
+from stillpoint.releases.write_targets import Control
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect
-from stillpoint.stores.layout import ViewLayout
-from stillpoint.stores.writer import OnlineWriter
+from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
 from stillpoint.tombstones import Tombstones, erasure_key
 
 
@@ -176,7 +178,7 @@ def _lap(report: PartReport, stage: str, started: float) -> float:
     return now
 
 
-def _count(report: PartReport, result: Computed) -> None:
+def _count(report: PartReport, result: BatchResult) -> None:
     report.verdicts = {str(verdict): count for verdict, count in result.verdicts.items() if count}
     report.reasons = dict(Counter(item.field or "record" for item in result.quarantined))
     report.dropped_fields = result.dropped_fields
@@ -207,7 +209,7 @@ def _write_online(clients: Clients, batch: Batch, tables: dict[str, pa.Table], r
                 report.newest_event_us[place] = pc.max(table["event_timestamp"]).cast(pa.int64()).as_py()
 
 
-def _completions(result: Computed) -> list[tuple[str, str, int]]:
+def _completions(result: BatchResult) -> list[tuple[str, str, int]]:
     return [
         (event.user_id, event.content_id, event.event_us)
         for event, verdict, _ in result.events
@@ -215,7 +217,7 @@ def _completions(result: Computed) -> list[tuple[str, str, int]]:
     ]
 
 
-def _write_lake(lake: Lake, batch: Batch, result: Computed, tables: dict[str, pa.Table]) -> list[CommittedFile]:
+def _write_lake(lake: Lake, batch: Batch, result: BatchResult, tables: dict[str, pa.Table]) -> list[CommittedFile]:
     name = f"stream-{batch.query}-{batch.number:012d}-{batch.epoch}-{uuid.uuid4().hex[:8]}"
     written: list[CommittedFile] = []
     if result.events:
@@ -231,7 +233,7 @@ def _write_lake(lake: Lake, batch: Batch, result: Computed, tables: dict[str, pa
     return written
 
 
-def quarantine_table(quarantined: Sequence[Quarantined]) -> pa.Table:
+def quarantine_table(quarantined: Sequence[QuarantinedRecord]) -> pa.Table:
     """Return records that are kept aside as rows of the lake's `quarantine/`."""
     records = [item.record for item in quarantined]
     return pa.table(

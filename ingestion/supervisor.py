@@ -32,11 +32,11 @@ from ingestion.stream_source import SourceUnusable, native_lag, read_stream, str
 from stillpoint.clock import Clock
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
 from stillpoint.errors import CorruptData, Fenced, InvalidInput
-from stillpoint.lake import Lake
-from stillpoint.lease import Lease, kept
-from stillpoint.objects import open_objects
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
+from stillpoint.leases.lease import Lease, kept
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect
+from stillpoint.stores.redis.connection import connect
 from stillpoint.tombstones import erasure_key, read_tombstones
 
 if TYPE_CHECKING:

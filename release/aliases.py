@@ -14,11 +14,12 @@ from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from release.set_aliases import Server, set_aliases
+from release.set_aliases import TrackingServer, set_aliases
 from stillpoint.messages import Kind
-from stillpoint.registered import LIVE, MODEL_NAME
-from stillpoint.releases import GONE, ObjectReleaseBook, Route
-from stillpoint.settings import Colour
+from stillpoint.registered_models import LIVE, MODEL_NAME
+from stillpoint.releases.book import ObjectReleaseBook
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.records import GONE, Route
 
 SECONDS = 60.0
 REQUEST_SECONDS = 5.0
@@ -70,7 +71,7 @@ def _at_server(uri: str, aliases: Mapping[str, str], seconds: float) -> list[str
     if "@" in urlsplit(uri).netloc:
         return None
     try:
-        return set_aliases(Server(uri, seconds=min(REQUEST_SECONDS, seconds)), aliases, ALIASES)
+        return set_aliases(TrackingServer(uri, seconds=min(REQUEST_SECONDS, seconds)), aliases, ALIASES)
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             return None

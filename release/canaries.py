@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from stillpoint.errors import CorruptData, ReleaseRefused
 from stillpoint.features.declarations import USER_SEQUENCE
-from stillpoint.lake import Lake, feature_dataset
-from stillpoint.objects import Objects
+from stillpoint.lake.datasets import feature_dataset
+from stillpoint.lake.objects import Objects
+from stillpoint.lake.tables import Lake
 
 COUNT = 20
 

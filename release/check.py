@@ -12,14 +12,14 @@ from release.checks.parity import Parity
 from release.checks.replay import Replay
 from release.checks.sentinel import SentinelCheck
 from release.checks.shared_views import SharedViews
+from release.context import ReleaseContext, exclusive
 from release.gate import Check, Report, Side, Subject, Thresholds, refuse_repeated_names, report_key, write_report
 from release.integrity import open_plan, refuse_changed
 from release.models import load_models
 from release.report import html
 from release.states import settle
-from release.tools import Tools, exclusive
 from stillpoint.errors import ReleaseRefused
-from stillpoint.releases import Release, State
+from stillpoint.releases.records import Release, State
 
 
 def all_checks() -> list[Check]:
@@ -39,7 +39,11 @@ def all_checks() -> list[Check]:
 
 
 def check(
-    tools: Tools, release_id: str, *, thresholds: Thresholds | None = None, checks: Sequence[Check] | None = None
+    tools: ReleaseContext,
+    release_id: str,
+    *,
+    thresholds: Thresholds | None = None,
+    checks: Sequence[Check] | None = None,
 ) -> Report:
     """Run the gate on a prepared or checked release and keep its report as JSON and HTML under `reports/`.
 
@@ -98,7 +102,7 @@ def check(
         return report
 
 
-def side(tools: Tools, release: Release) -> Side:
+def side(tools: ReleaseContext, release: Release) -> Side:
     """Return a release with its verified plan and models, ready to be read from and ranked with."""
     return Side(
         release=release,

@@ -30,15 +30,15 @@ def _operator() -> str:
 
 def _tools(as_json: bool, **changes: Any) -> Any:
     """Build the clients from the settings. Progress goes to stderr, so that stdout is the answer alone."""
-    from release.tools import Tools
+    from release.context import ReleaseContext
     from stillpoint.clock import system_clock
-    from stillpoint.lake import Lake
-    from stillpoint.objects import open_objects
-    from stillpoint.stores.connection import connect
+    from stillpoint.lake.objects import open_objects
+    from stillpoint.lake.tables import Lake
+    from stillpoint.stores.redis.connection import connect
 
     settings = Settings.load()
     says: Callable[[str], None] = (lambda step: None) if as_json else (lambda step: print(f"  {step}", file=sys.stderr))
-    return Tools(
+    return ReleaseContext(
         settings=settings,
         lake=Lake(open_objects(settings.lake, settings.aws_client_arguments())),
         serving=connect(settings.redis_serving.get_secret_value()),
@@ -107,12 +107,12 @@ def prepare(
 ) -> None:
     """Fill the idle colour, put the models beside it, and record a new release."""
     from release.models import routes_of
-    from release.prepare import Wanted
+    from release.prepare import NewRelease
     from release.prepare import prepare as run
 
     routes = routes_of(parse_models(model), endpoint=endpoint)
     tools = _tools(as_json)
-    done = run(tools, Wanted(routes=routes, why=why, model_only=model_only))
+    done = run(tools, NewRelease(routes=routes, why=why, model_only=model_only))
     _tell_mlflow(tools)
     if as_json:
         _print(done)

@@ -7,36 +7,36 @@ from itertools import islice
 from typing import Any
 
 from stillpoint.errors import ReleaseRefused
-from stillpoint.stores.answer import Sentinel
-from stillpoint.stores.connection import is_cluster, told, where
-from stillpoint.stores.deletion import delete_project, project_keys
-from stillpoint.stores.layout import parse_key
-from stillpoint.stores.plan import ReadPlan, sentinel_key
+from stillpoint.stores.reading.plan import ReadPlan, sentinel_key
+from stillpoint.stores.reading.types import FillMarker
+from stillpoint.stores.redis.connection import is_cluster, redis_errors, where
+from stillpoint.stores.redis.deletion import delete_project, project_keys
+from stillpoint.stores.redis.layout import parse_key
 
 SAMPLE = 200
 
 
 def empty(client: Any, project: str) -> int:
     """Remove the sentinel first, then every entity of exactly this project; return how many there were."""
-    with told(client):
+    with redis_errors(client):
         client.unlink(sentinel_key(project))
     return delete_project(client, project)
 
 
 def mark(client: Any, project: str, *, mapping_version: int, fill_complete: bool) -> None:
     """Write the sentinel that every read of the project brings along."""
-    with told(client):
+    with redis_errors(client):
         client.hset(
             sentinel_key(project),
             mapping={"mapping_version": str(mapping_version), "fill_complete": "1" if fill_complete else "0"},
         )
 
 
-def sentinel(client: Any, project: str) -> Sentinel:
+def sentinel(client: Any, project: str) -> FillMarker:
     """Return the project's sentinel; without one, no mapping and not complete."""
-    with told(client):
+    with redis_errors(client):
         version, complete = client.hmget(sentinel_key(project), "mapping_version", "fill_complete")
-    return Sentinel.parse(version, complete)
+    return FillMarker.parse(version, complete)
 
 
 def entity_ids(client: Any, project: str, join_key: str) -> Iterator[str]:
@@ -48,7 +48,7 @@ def entity_ids(client: Any, project: str, join_key: str) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class ColourContents:
     """Entities by join key, entities by view, and the mean bytes of one user's hash (sampled; None if there is none)."""
 
     entities: dict[str, int]
@@ -56,14 +56,14 @@ class Contents:
     bytes_per_user: float | None
 
 
-def contents(client: Any, plan: ReadPlan) -> Contents:
+def contents(client: Any, plan: ReadPlan) -> ColourContents:
     """Count what a project holds. Scans the server, 500 keys a round trip."""
     entities: Counter[str] = Counter()
     per_view: Counter[str] = Counter({view.name: 0 for view in plan.views})
     sampled: list[int] = []
     keys = project_keys(client, plan.project)
     while batch := list(islice(keys, 500)):
-        with told(client):
+        with redis_errors(client):
             pipeline = client.pipeline(transaction=False)
             kinds = []
             for key in batch:
@@ -86,7 +86,7 @@ def contents(client: Any, plan: ReadPlan) -> Contents:
                 for key in users[: SAMPLE - len(sampled)]:
                     pipeline.memory_usage(key)
                 sampled += [size for size in pipeline.execute() if size]
-    return Contents(dict(entities), dict(per_view), sum(sampled) / len(sampled) if sampled else None)
+    return ColourContents(dict(entities), dict(per_view), sum(sampled) / len(sampled) if sampled else None)
 
 
 def refuse_full_memory(client: Any, *, needed_bytes: float) -> None:
@@ -97,7 +97,7 @@ def refuse_full_memory(client: Any, *, needed_bytes: float) -> None:
     """
     if is_cluster(client):
         return
-    with told(client):
+    with redis_errors(client):
         memory = client.info("memory")
     limit, used = int(memory["maxmemory"]), int(memory["used_memory"])
     if limit == 0:

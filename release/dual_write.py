@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from release.tools import Tools
-from stillpoint.control import Control, Target, read_acknowledged, read_control, write_control
+from release.context import ReleaseContext
 from stillpoint.errors import ReleaseRefused
-from stillpoint.lease import Epoch, Lease
-from stillpoint.settings import Colour
+from stillpoint.leases.lease import Epoch, Lease
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.write_targets import Control, Target, read_acknowledged, read_control, write_control
 
 STREAM_LEASE = "stream"
 STREAM_TTL = timedelta(seconds=30)
@@ -17,7 +17,7 @@ def targets_without(control: Control, colour: Colour) -> tuple[Target, ...]:
     return tuple(target for target in control.targets if target.colour is not colour)
 
 
-def aim(tools: Tools, targets: tuple[Target, ...]) -> int:
+def aim(tools: ReleaseContext, targets: tuple[Target, ...]) -> int:
     """Make these the stream's targets, wait until it obeys, and return the control's generation.
 
     Targets that stand already are not written again, but the wait is the same, so a killed verb can be repeated.
@@ -33,13 +33,13 @@ def aim(tools: Tools, targets: tuple[Target, ...]) -> int:
     return control.generation
 
 
-def stream_holder(tools: Tools) -> Epoch | None:
+def stream_holder(tools: ReleaseContext) -> Epoch | None:
     """Return who runs the stream, or None if nobody does."""
     lease = Lease(tools.lake.objects, STREAM_LEASE, holder=tools.operator, ttl=STREAM_TTL, clock=tools.clock)
     return lease.holder()
 
 
-def wait_obeyed(tools: Tools, generation: int) -> None:
+def wait_obeyed(tools: ReleaseContext, generation: int) -> None:
     """Wait until the stream has committed its first batch under this generation. With no stream it is met at once.
 
     A stream that starts later reads the control before its first batch; one that died is fenced off from the lake, and

@@ -15,17 +15,18 @@ from typing import Any
 from feast import FeatureStore
 
 from feature_repo.definitions import define
-from release.tools import Tools
+from release.context import ReleaseContext
 from stillpoint.feast_config import feast_environment
 from stillpoint.feast_store import repo_config
 from stillpoint.features.declarations import FUTURE_TOLERANCE, VIEWS, Origin, View
-from stillpoint.lake import Lake, feature_dataset
-from stillpoint.objects import open_objects
-from stillpoint.settings import Colour
-from stillpoint.stores.compile import compile_plan, definitions_sha256
+from stillpoint.lake.datasets import feature_dataset
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
+from stillpoint.releases.colour import Colour
 from stillpoint.stores.engine import engine_of
-from stillpoint.stores.engine_pace import Pace, Progress
-from stillpoint.stores.plan import ReadPlan
+from stillpoint.stores.materialize.pace import Pace, Progress
+from stillpoint.stores.reading.compile import compile_plan, definitions_sha256
+from stillpoint.stores.reading.plan import ReadPlan
 
 SLACK = timedelta(minutes=5)
 """How much older than its time to live a streamed value may be and still be filled: the fill takes a while."""
@@ -34,7 +35,7 @@ SLOW_MS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
+class FrozenRegistry:
     """What a release keeps of a colour's registry."""
 
     registry: bytes
@@ -46,7 +47,7 @@ class Frozen:
         return hashlib.sha256(self.registry).hexdigest()
 
 
-def fresh_registry(tools: Tools, colour: Colour, mapping_version: int) -> None:
+def fresh_registry(tools: ReleaseContext, colour: Colour, mapping_version: int) -> None:
     """Forget the colour's registry and apply the definitions of now into a new one.
 
     An emptied colour needs a fresh registry: Feast remembers in the old one what it has filled, and would skip it.
@@ -62,7 +63,7 @@ def fresh_registry(tools: Tools, colour: Colour, mapping_version: int) -> None:
             store.apply(define(lake_root=tools.settings.lake, mapping_version=mapping_version).all())
 
 
-def feature_store(tools: Tools, colour: Colour, mapping_version: int) -> FeatureStore:
+def feature_store(tools: ReleaseContext, colour: Colour, mapping_version: int) -> FeatureStore:
     """Return the colour's own Feast store, bound to one mapping."""
     return FeatureStore(config=repo_config(tools.settings, colour, mapping_version=mapping_version))
 
@@ -83,7 +84,7 @@ def fill_range(lake: Lake, view: View, mapping_version: int, *, now: datetime) -
     return (first, end) if first < end else None
 
 
-def fill_view(tools: Tools, colour: Colour, mapping_version: int, view: View, *, live: Any | None) -> None:
+def fill_view(tools: ReleaseContext, colour: Colour, mapping_version: int, view: View, *, live: Any | None) -> None:
     """Fill one view by `feast materialize` from the lake. A newer value that the stream has written stays."""
     window = fill_range(tools.lake, view, mapping_version, now=tools.now())
     if window is None:
@@ -116,7 +117,7 @@ def considerate(live: Any, *, slow_ms: float = SLOW_MS, timer: Callable[[], floa
     return pace
 
 
-def _speak(tools: Tools) -> Callable[[Progress], None]:
+def _speak(tools: ReleaseContext) -> Callable[[Progress], None]:
     spoken = 0.0
 
     def speak(progress: Progress) -> None:
@@ -133,12 +134,14 @@ def _speak(tools: Tools) -> Callable[[Progress], None]:
     return speak
 
 
-def freeze(tools: Tools, colour: Colour, mapping_version: int) -> Frozen:
+def freeze(tools: ReleaseContext, colour: Colour, mapping_version: int) -> FrozenRegistry:
     """Return the registry's bytes, the plan compiled from exactly these, and the digest of its definitions."""
     folder, _, name = tools.settings.registry_path(colour).rpartition("/")
     data = open_objects(folder, tools.settings.aws_client_arguments()).get(name)
     project = f"stillpoint_{colour}"
-    return Frozen(registry=data, plan=compile_plan(data, project), definitions_sha256=definitions_sha256(data, project))
+    return FrozenRegistry(
+        registry=data, plan=compile_plan(data, project), definitions_sha256=definitions_sha256(data, project)
+    )
 
 
 def fill_order() -> list[View]:

@@ -10,13 +10,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from pydantic_settings import SettingsConfigDict
 
 from stillpoint.errors import CorruptData, ReleaseRefused
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import Objects
+from stillpoint.lake.tables import Lake
 from stillpoint.limits import LimitSettings
 from stillpoint.model import ModelBundle
-from stillpoint.objects import Objects
-from stillpoint.releases import Release
-from stillpoint.stores.plan import ReadPlan
-from stillpoint.stores.reader import OnlineReader
+from stillpoint.releases.records import Release
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.reading.reader import OnlineReader
 
 
 class Thresholds(LimitSettings):

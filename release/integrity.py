@@ -3,14 +3,14 @@
 import hashlib
 
 from release import colour
+from release.context import ReleaseContext
 from release.models import load_models
-from release.tools import Tools
 from stillpoint.errors import ModelRefused, ObjectMissing, ReleaseRefused
-from stillpoint.releases import Release
-from stillpoint.stores.plan import ReadPlan
+from stillpoint.releases.records import Release
+from stillpoint.stores.reading.plan import ReadPlan
 
 
-def open_plan(tools: Tools, release: Release) -> ReadPlan:
+def open_plan(tools: ReleaseContext, release: Release) -> ReadPlan:
     """Return a release's read plan, verified.
 
     Raises:
@@ -20,7 +20,7 @@ def open_plan(tools: Tools, release: Release) -> ReadPlan:
     return ReadPlan.from_json(data)
 
 
-def refuse_changed(tools: Tools, release: Release) -> None:
+def refuse_changed(tools: ReleaseContext, release: Release) -> None:
     """Make sure that registry, plan, models, encoder and the colour's sentinel match the record.
 
     Raises:
@@ -52,7 +52,7 @@ def refuse_changed(tools: Tools, release: Release) -> None:
         )
 
 
-def _stored(tools: Tools, release: Release, key: str, recorded: str, what: str) -> bytes:
+def _stored(tools: ReleaseContext, release: Release, key: str, recorded: str, what: str) -> bytes:
     try:
         data = tools.lake.objects.get(key)
     except ObjectMissing:

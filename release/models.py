@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from stillpoint.errors import ObjectMissing, ReleaseRefused
-from stillpoint.features.request import REQUEST_FEATURES
+from stillpoint.features.request_time import REQUEST_FEATURES
+from stillpoint.lake.objects import Objects
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle, model_key
-from stillpoint.objects import Objects
-from stillpoint.releases import Route
-from stillpoint.stores.plan import ReadPlan
+from stillpoint.releases.records import Route
+from stillpoint.stores.reading.plan import ReadPlan
 
 
 def load_models(objects: Objects, routes: Mapping[Kind, Route]) -> dict[str, ModelBundle]:

@@ -10,23 +10,23 @@ from datetime import timedelta
 from pydantic import BaseModel, ConfigDict
 
 from release import canaries, colour, dual_write, fill
+from release.context import HeldReleaseLease, ReleaseContext, exclusive
 from release.models import load_models, one_mapping, refuse_unknown_inputs
 from release.states import occupants, settle
-from release.tools import Held, Tools, exclusive
 from release.waiting import wait_until_unused
-from stillpoint.control import Target, read_control
 from stillpoint.errors import AlreadyExists, ObjectMissing, ReleaseRefused
 from stillpoint.features.declarations import RANKER_SERVICE, STREAMED_VIEWS
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle
-from stillpoint.releases import Intent, Pointer, Release, Route, State
-from stillpoint.settings import Colour, project_name
-from stillpoint.stores.connection import parse_connection_string
-from stillpoint.stores.plan import ReadPlan
+from stillpoint.releases.colour import Colour, project_name
+from stillpoint.releases.records import Intent, Pointer, Release, Route, State
+from stillpoint.releases.write_targets import Target, read_control
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.redis.connection import parse_connection_string
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class NewRelease:
     """What the new release shall be. `model_only` uses the live release's features as they are, without a fill."""
 
     routes: dict[Kind, Route]
@@ -42,7 +42,7 @@ class _Progress(BaseModel):
     views: tuple[str, ...] = ()
 
 
-def prepare(tools: Tools, wanted: Wanted) -> Release:
+def prepare(tools: ReleaseContext, wanted: NewRelease) -> Release:
     """Fill the idle colour with the newest features, put the models beside it, and record the release as prepared.
 
     The live release is not disturbed. The first release of all goes to green.
@@ -79,11 +79,11 @@ def prepare(tools: Tools, wanted: Wanted) -> Release:
         return release
 
 
-def _enter(tools: Tools, intent: Intent, state: State) -> None:
+def _enter(tools: ReleaseContext, intent: Intent, state: State) -> None:
     tools.book.enter(intent.id, state, at=tools.now(), by=tools.operator, why=intent.why)
 
 
-def _intend(tools: Tools, wanted: Wanted, mapping_version: int, live: Pointer | None) -> Intent:
+def _intend(tools: ReleaseContext, wanted: NewRelease, mapping_version: int, live: Pointer | None) -> Intent:
     """Claim an id for the idle colour, or find the one that a killed run has claimed for the same."""
     book = tools.book
     aim = Colour.GREEN if live is None else book.get(live.release).colour.other
@@ -119,7 +119,7 @@ def _intend(tools: Tools, wanted: Wanted, mapping_version: int, live: Pointer | 
     return meant
 
 
-def _intend_model_only(tools: Tools, wanted: Wanted, mapping_version: int, live: Pointer | None) -> Intent:
+def _intend_model_only(tools: ReleaseContext, wanted: NewRelease, mapping_version: int, live: Pointer | None) -> Intent:
     if live is None:
         raise ReleaseRefused("nothing is live, so there are no features to share; prepare a whole release first")
     base = tools.book.get(live.release)
@@ -146,12 +146,12 @@ def _intend_model_only(tools: Tools, wanted: Wanted, mapping_version: int, live:
     return meant
 
 
-def _next_id(tools: Tools) -> str:
+def _next_id(tools: ReleaseContext) -> str:
     numbers = [int(intent.id[1:]) for intent in tools.book.intents()]
     return f"r{max(numbers, default=0) + 1:04d}"
 
 
-def _claim(tools: Tools, intent: Intent) -> None:
+def _claim(tools: ReleaseContext, intent: Intent) -> None:
     tools.progress(f"claim {intent.id}")
     try:
         tools.book.intend(intent)
@@ -159,7 +159,7 @@ def _claim(tools: Tools, intent: Intent) -> None:
         raise ReleaseRefused(f"{intent.id} was claimed at this moment by somebody else; try again") from None
 
 
-def _share(tools: Tools, intent: Intent, models: dict[str, ModelBundle]) -> Release:
+def _share(tools: ReleaseContext, intent: Intent, models: dict[str, ModelBundle]) -> Release:
     """Return the record of a model-only release: all but the models is the shared release's."""
     assert intent.shares is not None
     base = tools.book.get(intent.shares)
@@ -184,7 +184,9 @@ def _share(tools: Tools, intent: Intent, models: dict[str, ModelBundle]) -> Rele
     )
 
 
-def _fill(tools: Tools, held: Held, intent: Intent, models: dict[str, ModelBundle], live: Pointer | None) -> Release:
+def _fill(
+    tools: ReleaseContext, held: HeldReleaseLease, intent: Intent, models: dict[str, ModelBundle], live: Pointer | None
+) -> Release:
     objects = tools.lake.objects
     client = tools.online(intent.colour)
     project = project_name(intent.colour)
@@ -246,7 +248,7 @@ def _fill(tools: Tools, held: Held, intent: Intent, models: dict[str, ModelBundl
     return release
 
 
-def _bytes_of_live(tools: Tools, live: Pointer | None) -> float:
+def _bytes_of_live(tools: ReleaseContext, live: Pointer | None) -> float:
     """Estimate what a colour takes from what the live one takes, when both share a server and a limit is set."""
     if live is None:
         return 0.0
@@ -263,12 +265,12 @@ def _progress_key(release_id: str) -> str:
     return f"releases/{release_id}/progress.json"
 
 
-def _read_progress(tools: Tools, release_id: str) -> _Progress:
+def _read_progress(tools: ReleaseContext, release_id: str) -> _Progress:
     try:
         return _Progress.model_validate_json(tools.lake.objects.get(_progress_key(release_id)))
     except ObjectMissing:
         return _Progress()
 
 
-def _write_progress(tools: Tools, release_id: str, progress: _Progress) -> None:
+def _write_progress(tools: ReleaseContext, release_id: str, progress: _Progress) -> None:
     tools.lake.objects.put(_progress_key(release_id), progress.model_dump_json().encode())

@@ -7,9 +7,9 @@ import numpy as np
 
 from release.gate import Side
 from stillpoint.features.declarations import EMBEDDING_LENGTH, VIEWS, DType
-from stillpoint.features.request import REQUEST_TIMESTAMP, request_time_features
+from stillpoint.features.request_time import REQUEST_TIMESTAMP, request_time_features
 from stillpoint.messages import Kind
-from stillpoint.stores.columns import OnlineColumns
+from stillpoint.stores.reading.columns import OnlineColumns
 
 Resolve = Callable[[Side, OnlineColumns], int | None]
 """Says which row of the model's factors is the user's; None for a user without one."""

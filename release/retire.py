@@ -1,16 +1,16 @@
 """How does a release give its colour back?"""
 
 from release import colour, dual_write
+from release.context import ReleaseContext, exclusive
 from release.states import occupants, rollback_target, settle
-from release.tools import Tools, exclusive
 from release.waiting import wait_until_unused
-from stillpoint.control import read_control
 from stillpoint.errors import ReleaseRefused
-from stillpoint.releases import GONE, State
-from stillpoint.settings import project_name
+from stillpoint.releases.colour import project_name
+from stillpoint.releases.records import GONE, State
+from stillpoint.releases.write_targets import read_control
 
 
-def retire(tools: Tools, release_id: str | None = None, *, why: str) -> str:
+def retire(tools: ReleaseContext, release_id: str | None = None, *, why: str) -> str:
     """End a release for good, and empty its colour if nothing else uses it. Returns the release's id.
 
     First the state, then the stream's writes end (acknowledged), then nobody serves from it, then its keys go: killed

@@ -14,15 +14,15 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from release.check import check
+from release.context import ReleaseContext
 from release.models import routes_of
-from release.prepare import Wanted, prepare
+from release.prepare import NewRelease, prepare
 from release.retire import retire
 from release.states import occupants
-from release.switch import Switched, switch
-from release.tools import Tools
+from release.switch import SwitchReport, switch
 from stillpoint.errors import CorruptData, GateRefused, ObjectMissing, ReleaseRefused, StillpointError
 from stillpoint.messages import Kind
-from stillpoint.releases import Route, State
+from stillpoint.releases.records import Route, State
 
 JOURNAL = "retraining.json"
 RESUME_WITHIN = timedelta(hours=24)
@@ -64,7 +64,7 @@ def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
     return report
 
 
-def plan_retrain(tools: Tools, *, store: str, resume: str | None) -> list[str]:
+def plan_retrain(tools: ReleaseContext, *, store: str, resume: str | None) -> list[str]:
     """Return what `retrain` would do now, a line per step; what an interrupted run has done is left out.
 
     Raises:
@@ -94,7 +94,7 @@ def plan_retrain(tools: Tools, *, store: str, resume: str | None) -> list[str]:
     return steps
 
 
-def retrain(tools: Tools, *, store: str, resume: str | None = None, run: RunVerb = run_verb) -> Switched:
+def retrain(tools: ReleaseContext, *, store: str, resume: str | None = None, run: RunVerb = run_verb) -> SwitchReport:
     """Train on what is known now and make the model live, if the gate is green. Returns the switch.
 
     Goes on with an interrupted run of the last day; `resume` names a model instead. A refusal by the gate ends a run.
@@ -113,7 +113,7 @@ def retrain(tools: Tools, *, store: str, resume: str | None = None, run: RunVerb
         if (old := _to_retire(tools)) is not None:
             retire(tools, old, why="older than STILLPOINT_ROLLBACK_KEEP, a retraining needs its colour")
         routes = routes_of(dict.fromkeys(Kind, digest))
-        ready = prepare(tools, Wanted(routes=routes, why=f"retrained: {digest[:12]}")).id
+        ready = prepare(tools, NewRelease(routes=routes, why=f"retrained: {digest[:12]}")).id
     else:
         tools.progress(f"go on with release {ready}, prepared by an interrupted retraining")
     report = check(tools, ready)
@@ -127,13 +127,13 @@ def retrain(tools: Tools, *, store: str, resume: str | None = None, run: RunVerb
     return _end(tools, switch(tools, ready, why=f"retrained, release {ready}"))
 
 
-def _end(tools: Tools, done: Switched) -> Switched:
+def _end(tools: ReleaseContext, done: SwitchReport) -> SwitchReport:
     tools.progress("end of the retraining")
     tools.lake.objects.delete(JOURNAL)
     return done
 
 
-def _trained(tools: Tools, journal: Journal | None, *, store: str, run: RunVerb) -> str:
+def _trained(tools: ReleaseContext, journal: Journal | None, *, store: str, run: RunVerb) -> str:
     """Return the digest of the model of this run, which is noted after each step."""
     if journal is None:
         tools.progress("snapshot")
@@ -149,11 +149,11 @@ def _trained(tools: Tools, journal: Journal | None, *, store: str, run: RunVerb)
     return digest
 
 
-def _note(tools: Tools, journal: Journal) -> None:
+def _note(tools: ReleaseContext, journal: Journal) -> None:
     tools.lake.objects.put(JOURNAL, journal.model_dump_json(indent=1).encode())
 
 
-def _interrupted(tools: Tools) -> Journal | None:
+def _interrupted(tools: ReleaseContext) -> Journal | None:
     """Return what a retraining noted that neither ended nor was refused, and is young enough to go on with.
 
     Raises:
@@ -172,7 +172,7 @@ def _interrupted(tools: Tools) -> Journal | None:
     return None if tools.now() - journal.begun > RESUME_WITHIN else journal
 
 
-def _went_live(tools: Tools, journal: Journal | None) -> str | None:
+def _went_live(tools: ReleaseContext, journal: Journal | None) -> str | None:
     """Return the live release, if an interrupted run made it live."""
     live = tools.book.live()
     if live is None or journal is None or not _only_model(tools.book.get(live.release).routes, journal.sha256):
@@ -180,7 +180,7 @@ def _went_live(tools: Tools, journal: Journal | None) -> str | None:
     return live.release
 
 
-def _prepared(tools: Tools, digest: str) -> str | None:
+def _prepared(tools: ReleaseContext, digest: str) -> str | None:
     """Return the newest release that is prepared or checked with this model for every kind."""
     ready = [
         one.intent.id
@@ -194,11 +194,11 @@ def _only_model(routes: Mapping[Kind, Route], digest: str | None) -> bool:
     return {route.sha256 for route in routes.values()} == {digest}
 
 
-def _store(tools: Tools, store: str) -> str:
+def _store(tools: ReleaseContext, store: str) -> str:
     return "sandbox" if store == "live" and tools.book.live() is None else store
 
 
-def _to_retire(tools: Tools) -> str | None:
+def _to_retire(tools: ReleaseContext) -> str | None:
     """Return the rollback target whose colour is needed, None if there is none.
 
     Raises:

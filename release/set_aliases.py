@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from stillpoint.registered import DIGEST_TAG, MODEL_NAME
+from stillpoint.registered_models import DIGEST_TAG, MODEL_NAME
 
 
 class Registry(Protocol):
@@ -41,7 +41,7 @@ def set_aliases(registry: Registry, wanted: Mapping[str, str], ours: Collection[
     return sorted(digest for digest, version in versions.items() if version is None)
 
 
-class Server:
+class TrackingServer:
     """A tracking server without credentials. Raises OSError, of which `urllib.error.HTTPError` is one."""
 
     def __init__(self, uri: str, *, seconds: float) -> None:
@@ -74,7 +74,7 @@ class Server:
             return json.load(answer)
 
 
-class Client:
+class AliasClient:
     """MLflow's own client, for any backend that it knows. Raises `MlflowException`."""
 
     def __init__(self, uri: str) -> None:
@@ -106,7 +106,7 @@ def main() -> int:
 
     task = json.load(sys.stdin)
     try:
-        unknown = set_aliases(Client(task["uri"]), task["wanted"], task["ours"])
+        unknown = set_aliases(AliasClient(task["uri"]), task["wanted"], task["ours"])
     except MlflowException as error:
         sys.stderr.write(f"{' '.join(str(error).split())}\n")
         return 1

@@ -6,12 +6,13 @@ puts right.
 
 from collections.abc import Sequence
 
-from release.tools import Tools
-from stillpoint.releases import GONE, History, Intent, Move, ObjectReleaseBook, Pointer, State, Transition
-from stillpoint.settings import Colour
+from release.context import ReleaseContext
+from stillpoint.releases.book import ObjectReleaseBook
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.records import GONE, History, Intent, Move, Pointer, State, Transition
 
 
-def settle(tools: Tools) -> Pointer | None:
+def settle(tools: ReleaseContext) -> Pointer | None:
     """Make the states agree with the pointer, and return it.
 
     The release that it names is live. The one before it becomes a rollback target after a switch; after a rollback it

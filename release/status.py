@@ -5,16 +5,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from release import colour as colours
+from release.context import ReleaseContext
 from release.dual_write import stream_holder
 from release.integrity import open_plan
 from release.states import last_report, occupants, rollback_target
-from release.tools import Tools
-from stillpoint.control import read_acknowledged, read_control
 from stillpoint.errors import StillpointError
 from stillpoint.features.declarations import VIEWS
-from stillpoint.lake import DateRange, feature_dataset
-from stillpoint.releases import Intent, Release
-from stillpoint.settings import Colour, project_name
+from stillpoint.lake.datasets import DateRange, feature_dataset
+from stillpoint.releases.colour import Colour, project_name
+from stillpoint.releases.records import Intent, Release
+from stillpoint.releases.write_targets import read_acknowledged, read_control
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class ColourStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class ReleaseStatus:
     """Both colours, the pointer and the stream."""
 
     generation: int | None
@@ -60,7 +60,7 @@ class Status:
         return asdict(self)
 
 
-def status(tools: Tools) -> Status:
+def status(tools: ReleaseContext) -> ReleaseStatus:
     """Look at the book, both colours, the stream's control and the serving workers; changes nothing."""
     book = tools.book
     pointer = book.live()
@@ -68,7 +68,7 @@ def status(tools: Tools) -> Status:
     acknowledged = read_acknowledged(tools.lake.objects)
     holder = stream_holder(tools)
     announced = book.announced()
-    return Status(
+    return ReleaseStatus(
         generation=None if pointer is None else pointer.generation,
         live=None if pointer is None else pointer.release,
         rollback_target=rollback_target(book),
@@ -84,14 +84,14 @@ def status(tools: Tools) -> Status:
     )
 
 
-def _colour(tools: Tools, one: Colour, live: str | None, streamed: set[Colour]) -> ColourStatus:
+def _colour(tools: ReleaseContext, one: Colour, live: str | None, streamed: set[Colour]) -> ColourStatus:
     book = tools.book
     held = occupants(book, one)
     shown = next((intent for intent in held if intent.id == live), held[-1] if held else None)
     release = book.get(shown.id) if shown is not None and shown.id in book.releases() else None
     client = tools.online(one)
     project = project_name(one)
-    counted = colours.Contents({}, {}, None)
+    counted = colours.ColourContents({}, {}, None)
     problem = None
     try:
         if release is not None:
@@ -127,7 +127,7 @@ def _colour(tools: Tools, one: Colour, live: str | None, streamed: set[Colour]) 
     )
 
 
-def _state(tools: Tools, shown: Intent | None) -> str | None:
+def _state(tools: ReleaseContext, shown: Intent | None) -> str | None:
     state = tools.book.state(shown.id) if shown else None
     return None if state is None else state.value
 
@@ -138,7 +138,7 @@ def _mapping(release: Release | None, shown: Intent | None) -> int | None:
     return shown.mapping_version if shown is not None else None
 
 
-def _newest_ages(tools: Tools) -> dict[str, float | None]:
+def _newest_ages(tools: ReleaseContext) -> dict[str, float | None]:
     """Return the age of each view's newest committed row of the last two days; streamed views lag by one batch."""
     import pyarrow.compute as pc
 
@@ -165,7 +165,7 @@ class Event:
     report: str | None = None
 
 
-def history(tools: Tools) -> list[Event]:
+def history(tools: ReleaseContext) -> list[Event]:
     """Return all generations and transitions, the oldest first: who, when, why, and the gate's report."""
     book = tools.book
     events = [

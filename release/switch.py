@@ -8,18 +8,18 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
+from release.context import ReleaseContext, exclusive
 from release.gate import read_report
 from release.integrity import refuse_changed
 from release.states import last_report, rollback_target, settle
-from release.tools import Tools, exclusive
-from release.waiting import Waited, name, wait_for_workers
+from release.waiting import WaitResult, name, wait_for_workers
 from stillpoint.errors import GateRefused, ReleaseRefused
-from stillpoint.presence import Notification, Presence, notify
-from stillpoint.releases import Announcement, Move, Pointer, Release, State
+from stillpoint.releases.presence import Notification, Presence, notify
+from stillpoint.releases.records import Announcement, Move, Pointer, Release, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Switched:
+class SwitchReport:
     """What happened. Seconds: until workers had loaded, and from the new generation to the last acknowledgement."""
 
     pointer: Pointer
@@ -33,8 +33,8 @@ class Switched:
 
 
 def switch(
-    tools: Tools, release_id: str, *, why: str, force: str | None = None, without_hanging: bool = False
-) -> Switched:
+    tools: ReleaseContext, release_id: str, *, why: str, force: str | None = None, without_hanging: bool = False
+) -> SwitchReport:
     """Make a checked release live. If it is live already, finish what a killed switch left undone.
 
     `force` is the reason to switch without a green report of recent date, and is kept; a release whose parts do not
@@ -55,7 +55,7 @@ def switch(
         return _move(tools, release, live, Move.SWITCH, reason, without_hanging=without_hanging)
 
 
-def roll_back(tools: Tools, *, why: str) -> Switched:
+def roll_back(tools: ReleaseContext, *, why: str) -> SwitchReport:
     """Make the rollback target live again; the release that was live becomes checked, with the same report and age.
 
     Does not wait for hanging workers longer than others: they are named in the result.
@@ -81,7 +81,7 @@ def roll_back(tools: Tools, *, why: str) -> Switched:
         return _move(tools, release, live, Move.ROLLBACK, why, without_hanging=True)
 
 
-def _refuse_unfit(tools: Tools, release: Release, live: Pointer | None, force: str | None) -> None:
+def _refuse_unfit(tools: ReleaseContext, release: Release, live: Pointer | None, force: str | None) -> None:
     state = tools.book.state(release.id)
     if state is State.ROLLBACK_TARGET:
         raise ReleaseRefused(f"release {release.id} is the rollback target; run `stillpoint release rollback`")
@@ -101,7 +101,7 @@ def _refuse_unfit(tools: Tools, release: Release, live: Pointer | None, force: s
     refuse_changed(tools, release)
 
 
-def refuse_unchecked(tools: Tools, release_id: str, state: State, now: datetime) -> None:
+def refuse_unchecked(tools: ReleaseContext, release_id: str, state: State, now: datetime) -> None:
     """Make sure that a recent green report allows a switch.
 
     Raises:
@@ -124,8 +124,8 @@ def refuse_unchecked(tools: Tools, release_id: str, state: State, now: datetime)
 
 
 def _move(
-    tools: Tools, release: Release, live: Pointer | None, move: Move, why: str, *, without_hanging: bool
-) -> Switched:
+    tools: ReleaseContext, release: Release, live: Pointer | None, move: Move, why: str, *, without_hanging: bool
+) -> SwitchReport:
     generation = 1 if live is None else live.generation + 1
     tools.progress(f"announce {release.id}")
     tools.book.announce(Announcement(generation=generation, release=release.id, at=tools.now()))
@@ -144,8 +144,8 @@ def _move(
 
 
 def _finish(
-    tools: Tools, pointer: Pointer, release: Release, *, load_seconds: float, before: Waited | None = None
-) -> Switched:
+    tools: ReleaseContext, pointer: Pointer, release: Release, *, load_seconds: float, before: WaitResult | None = None
+) -> SwitchReport:
     began = time.monotonic()
     notify(tools.serving, Notification(what="switched", generation=pointer.generation, release=release.id))
     tools.progress(f"wait until workers answer with {release.id}")
@@ -155,7 +155,7 @@ def _finish(
     settle(tools)
     tools.progress("withdraw the announcement")
     tools.book.withdraw()
-    return Switched(
+    return SwitchReport(
         pointer=pointer,
         release=release,
         registry_uri=f"{tools.lake.root}/{release.registry}",
@@ -167,7 +167,7 @@ def _finish(
     )
 
 
-def _why_not_loaded(waited: Waited, release: Release, seconds: float) -> str:
+def _why_not_loaded(waited: WaitResult, release: Release, seconds: float) -> str:
     def why(worker: Presence) -> str:
         if worker.refused is not None:
             return f"{name(worker)} refuses to load it: {worker.refused}"

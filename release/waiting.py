@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from release.tools import Tools
+from release.context import ReleaseContext
 from stillpoint.errors import ReleaseRefused
-from stillpoint.presence import Presence, WorkerKind
+from stillpoint.releases.presence import Presence, WorkerKind
 
 
 @dataclass(frozen=True, slots=True)
-class Waited:
+class WaitResult:
     """Who did it, who died meanwhile (its beat expired or it left), and who lives but has not done it in time."""
 
     done: tuple[Presence, ...]
@@ -22,7 +22,7 @@ def name(worker: Presence) -> str:
     return f"{worker.kind} {worker.worker} (process {worker.pid} at {worker.address})"
 
 
-def wait_for_workers(tools: Tools, done: Callable[[Presence], bool]) -> Waited:
+def wait_for_workers(tools: ReleaseContext, done: Callable[[Presence], bool]) -> WaitResult:
     """Wait until every present worker has done it. Lambdas freeze between invocations and are not waited for.
 
     A worker that appears meanwhile is waited for too; one whose beat expires is not any more.
@@ -38,14 +38,14 @@ def wait_for_workers(tools: Tools, done: Callable[[Presence], bool]) -> Waited:
 
     tools.wait_until(all_done, tools.load_seconds)
     living = {worker.worker for worker in alive}
-    return Waited(
+    return WaitResult(
         done=tuple(worker for worker in alive if done(worker)),
         died=tuple(name(worker) for key, worker in sorted(seen.items()) if key not in living),
         hanging=tuple(worker for worker in alive if not done(worker)),
     )
 
 
-def wait_until_unused(tools: Tools, release_ids: Sequence[str]) -> None:
+def wait_until_unused(tools: ReleaseContext, release_ids: Sequence[str]) -> None:
     """Wait until no present worker answers with any of these releases, so that their features may be destroyed.
 
     Raises:

@@ -14,9 +14,11 @@ from typing import Any, Literal
 import yaml
 
 from stillpoint.errors import CorruptData, ReleaseRefused
-from stillpoint.objects import Objects
-from stillpoint.releases import Release, ReleaseBook, State
-from stillpoint.settings import SANDBOX, Colour, Settings, project_name
+from stillpoint.lake.objects import Objects
+from stillpoint.releases.book import ReleaseBook
+from stillpoint.releases.colour import SANDBOX, Colour, project_name
+from stillpoint.releases.records import Release, State
+from stillpoint.settings import Settings
 
 Which = Literal["live", "idle", "blue", "green", "sandbox"]
 NAMES: tuple[Which, ...] = ("live", "idle", "blue", "green", "sandbox")

@@ -9,9 +9,11 @@ import feast
 from feast.repo_config import RepoConfig
 
 from stillpoint.feast_config import Which, frozen_registry, repo_document, resolve
-from stillpoint.objects import open_objects
-from stillpoint.releases import ObjectReleaseBook, Pointer, Release
-from stillpoint.settings import SANDBOX, Colour, Settings
+from stillpoint.lake.objects import open_objects
+from stillpoint.releases.book import ObjectReleaseBook
+from stillpoint.releases.colour import SANDBOX, Colour
+from stillpoint.releases.records import Pointer, Release
+from stillpoint.settings import Settings
 
 
 def repo_config(settings: Settings, which: Colour | str, *, mapping_version: int | None = None) -> RepoConfig:

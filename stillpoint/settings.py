@@ -4,7 +4,6 @@ One frozen object, read from `STILLPOINT_*` variables and `.env` by entry points
 stack on loopback; the same variables point at real AWS and at any Redis.
 """
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -13,17 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from stillpoint.errors import InvalidSettings
 from stillpoint.experiments import Experiment
-
-
-class Colour(StrEnum):
-    """One of the two copies of the feature store."""
-
-    GREEN = "green"
-    BLUE = "blue"
-
-    @property
-    def other(self) -> "Colour":
-        return Colour.BLUE if self is Colour.GREEN else Colour.GREEN
+from stillpoint.releases.colour import Colour, project_name
 
 
 class Settings(BaseSettings):
@@ -198,11 +187,3 @@ class Settings(BaseSettings):
             arguments["aws_access_key_id"] = self.aws_access_key_id.get_secret_value()
             arguments["aws_secret_access_key"] = self.aws_secret_access_key.get_secret_value()
         return arguments
-
-
-SANDBOX = "sandbox"
-
-
-def project_name(colour: "Colour | str") -> str:
-    """Return the Feast project of a colour or of the sandbox. None is a suffix of another."""
-    return f"stillpoint_{colour}"

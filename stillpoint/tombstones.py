@@ -20,9 +20,9 @@ from typing import Any
 
 from stillpoint.clock import Clock, from_micros, to_micros
 from stillpoint.errors import AlreadyExists, CorruptData, InvalidSettings, ObjectMissing
-from stillpoint.objects import Objects
+from stillpoint.lake.objects import Objects
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import told
+from stillpoint.stores.redis.connection import redis_errors
 
 PREFIX = "erasures/"
 KEY_MARK = "key"
@@ -140,7 +140,7 @@ def mark_erased(client: Any, tombstones_key: bytes, user_id: str, until_us: int)
     client.hset(MARK_KEY, digest(tombstones_key, user_id), until_us)
 
 
-class Erased:
+class ErasureLookup:
     """What serving asks before and after it writes something of a person: Redis knows at once, the lake for good."""
 
     def __init__(self, client: Any, objects: Objects, key: bytes, clock: Clock) -> None:
@@ -164,7 +164,7 @@ class Erased:
             self._read_at = now
         if not moments:
             return []
-        with told(self._client):
+        with redis_errors(self._client):
             marks = self._client.hmget(MARK_KEY, [digest(self._key, user_id) for user_id, _ in moments])
         return [
             self._known.covers(user_id, at_us) or (mark is not None and at_us <= int(mark))

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from stillpoint.errors import StackUnavailable
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import LocalObjects, S3Objects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.aws import AwsServer
 from stillpoint.local.java import use_java
 from stillpoint.local.redis_server import RedisServer, find_redis
-from stillpoint.objects import LocalObjects, S3Objects
 from stillpoint.settings import Settings
 
 # As `training/__init__.py` does, for tests that load XGBoost before it: several workers share the processors.

@@ -19,8 +19,8 @@ from rich.table import Table
 from stillpoint.cli import moments
 from stillpoint.clock import system_clock
 from stillpoint.errors import InvalidInput
-from stillpoint.lake import Lake
-from stillpoint.objects import open_objects
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
 from stillpoint.settings import Settings
 from training.features_from import FeaturesFrom
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from training.kept_snapshot import Expectation, FeatureDifference, SnapshotManifest
 
 
-class Place(StrEnum):
+class TrainingPlace(StrEnum):
     """Where a model is trained."""
 
     HERE = "here"
@@ -69,7 +69,7 @@ def snapshot(
     """
     import stillpoint
     from stillpoint.encoder import WordLlamaEncoder
-    from stillpoint.under_way import announced
+    from stillpoint.leases.active_jobs import announced
     from training.expected_rows import expectations
     from training.snapshot import make_snapshot
 
@@ -137,11 +137,13 @@ def train(
     mapping_version: Annotated[int | None, typer.Option(min=1, help="Default: the next free one.")] = None,
     maximum_age_hours: Annotated[float, typer.Option(min=0, help="Refuse an older snapshot.")] = 24 * 365,
     track: Annotated[bool, typer.Option(help="Log the run to MLflow and register the model.")] = True,
-    on: Annotated[Place, typer.Option(help="Train in this process, or as a SageMaker training job.")] = Place.HERE,
+    on: Annotated[
+        TrainingPlace, typer.Option(help="Train in this process, or as a SageMaker training job.")
+    ] = TrainingPlace.HERE,
     as_json: AsJson = False,
 ) -> None:
     """Train the collaborative filter and the ranker on a snapshot, judge them, and keep the model in the lake."""
-    from stillpoint.under_way import announced
+    from stillpoint.leases.active_jobs import announced
     from training.collaborative import next_mapping_version
     from training.kept_snapshot import load_snapshot, refuse_older_than
     from training.train import keep, load_evaluation
@@ -158,7 +160,7 @@ def train(
 
             refuse_silent_server(settings.mlflow_tracking_uri)
         job = None
-        if on is Place.SAGEMAKER:
+        if on is TrainingPlace.SAGEMAKER:
             job = f"stillpoint-{chosen.manifest.id}-m{version}-{system_clock():%Y%m%d%H%M%S}"
             bundle = _trained_at_sagemaker(settings, lake, job, chosen.manifest, version)
         else:

@@ -21,9 +21,11 @@ from threadpoolctl import threadpool_limits
 
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import AlreadyExists
-from stillpoint.events import EventType, Verdict
+from stillpoint.events.types import EventType, Verdict
 from stillpoint.features.declarations import BOUNCE_POSITION_SECONDS, USER_SEQUENCE
-from stillpoint.lake import Commit, DateRange, Lake, commit_key, feature_columns, feature_dataset
+from stillpoint.lake.commits import Commit, commit_key
+from stillpoint.lake.datasets import DateRange, feature_dataset
+from stillpoint.lake.tables import Lake, feature_columns
 
 FACTORS = 16
 THREADS = 2

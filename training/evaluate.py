@@ -31,7 +31,7 @@ class Estimate(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class JudgedRows:
     """Rows to judge by, as arrays of equal length: which list, whose, which content, and whether it was a success.
 
     Ids may be of any type that has an order; numbers are compared much faster than texts (`codes`).
@@ -58,7 +58,7 @@ def codes(ids: np.ndarray) -> np.ndarray:
     return np.unique(ids, return_inverse=True)[1]
 
 
-def score_lists(rows: Judged, scores: np.ndarray, *, k: int) -> ListScores:
+def score_lists(rows: JudgedRows, scores: np.ndarray, *, k: int) -> ListScores:
     """Return recall@k and NDCG@k of each list that has a success. A null score ranks last; ties keep the shown order
     of no score: they are broken by content, the same for every ranking."""
     ranked = np.where(np.isnan(scores), -np.inf, scores)
@@ -108,7 +108,7 @@ class Draws:
 
 
 def compare(
-    rows: Judged, rankings: Mapping[str, np.ndarray], groups: Mapping[str, np.ndarray], *, k: int, seed: int
+    rows: JudgedRows, rankings: Mapping[str, np.ndarray], groups: Mapping[str, np.ndarray], *, k: int, seed: int
 ) -> dict[str, dict[str, dict[str, Estimate]]]:
     """Return group → ranking → metric. `groups` are masks over rows, constant within a list; `all` is added.
 
@@ -141,7 +141,7 @@ def calibration_error(probability: np.ndarray, label: np.ndarray, bins: int = 10
     return float(sum(gaps) / len(probability))
 
 
-def coverage(rows: Judged, scores: np.ndarray, *, k: int) -> float:
+def coverage(rows: JudgedRows, scores: np.ndarray, *, k: int) -> float:
     """Return the share of all shown contents that appear among the first k of some list; NaN of none."""
     if not len(rows.content):
         return math.nan

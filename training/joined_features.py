@@ -18,7 +18,7 @@ from stillpoint.features.declarations import (
     Entity,
     View,
 )
-from stillpoint.features.request import REQUEST_TIMESTAMP, request_time_features
+from stillpoint.features.request_time import REQUEST_TIMESTAMP, request_time_features
 from training.labels import SPINE_KEYS
 
 AS_OF = "as_of"

@@ -20,8 +20,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from stillpoint.errors import AlreadyExists, CorruptData, InvalidInput, ObjectMissing
 from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, Origin
-from stillpoint.features.request import REQUEST_FEATURES
-from stillpoint.lake import DateRange, Lake, snapshot_rows
+from stillpoint.features.request_time import REQUEST_FEATURES
+from stillpoint.lake.datasets import DateRange, snapshot_rows
+from stillpoint.lake.tables import Lake
 from training.features_from import FeaturesFrom
 from training.labels import LabelDefinition
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from stillpoint.clock import SECOND, to_micros
-from stillpoint.events import EventType, Verdict
+from stillpoint.events.types import EventType, Verdict
 from stillpoint.features.declarations import BOUNCE_POSITION_SECONDS
 
 SPINE_KEYS = ("recommendation_id", "user_id", "content_id", "event_timestamp")

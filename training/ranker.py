@@ -8,7 +8,7 @@ import pyarrow as pa
 import xgboost
 
 from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, STREAMED_VIEWS, DType
-from stillpoint.features.request import REQUEST_FEATURES
+from stillpoint.features.request_time import REQUEST_FEATURES
 from stillpoint.model import COLLABORATIVE_SCORE
 
 PARAMETERS: dict[str, object] = {

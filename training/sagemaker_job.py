@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from stillpoint.errors import CorruptData, InvalidInput, ModelRefused, StackUnavailable
-from stillpoint.lake import Lake
+from stillpoint.lake.tables import Lake
 from stillpoint.model import ModelBundle, model_key
 from stillpoint.settings import Settings
 from training.collaborative import write_mapping

@@ -15,11 +15,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stillpoint.errors import InvalidInput, StillpointError
-from stillpoint.lake import Lake
-from stillpoint.objects import LocalObjects, open_objects
+from stillpoint.lake.objects import LocalObjects, open_objects
+from stillpoint.lake.tables import Lake
 from stillpoint.settings import Settings
 from training.kept_snapshot import Snapshot, load_snapshot
-from training.train import Trained, train
+from training.train import TrainedModel, train
 
 MAPPING = "mapping.json"
 EVALUATION = "evaluation.json"
@@ -49,7 +49,7 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     return 0
 
 
-def run(environment: Mapping[str, str]) -> Trained:
+def run(environment: Mapping[str, str]) -> TrainedModel:
     """Train as the hyperparameters say.
 
     Raises:
@@ -72,7 +72,7 @@ def run(environment: Mapping[str, str]) -> Trained:
     return train(lake, snapshot, mapping_version=parameters.mapping_version, seed=parameters.seed, progress=_say)
 
 
-def write(trained: Trained, folder: Path) -> None:
+def write(trained: TrainedModel, folder: Path) -> None:
     """Leave the bundle, who has which place in the collaborative filter, and the evaluation."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{trained.bundle.sha256}.tar.gz").write_bytes(trained.bundle.data)

@@ -16,7 +16,8 @@ import pyarrow.dataset as pads
 
 from stillpoint.clock import SECOND, to_micros
 from stillpoint.features.declarations import EMBEDDING_LENGTH, RANKER_SERVICE, SERVICES, DType, Entity, Feature
-from stillpoint.lake import DateRange, Lake
+from stillpoint.lake.datasets import DateRange
+from stillpoint.lake.tables import Lake
 from training.joined_features import AS_OF, Columns
 from training.kept_snapshot import FeatureDifference
 

@@ -20,8 +20,9 @@ from stillpoint.features.declarations import (
     DType,
     Entity,
 )
-from stillpoint.features.request import REQUEST_FEATURES
-from stillpoint.lake import DateRange, Lake
+from stillpoint.features.request_time import REQUEST_FEATURES
+from stillpoint.lake.datasets import DateRange
+from stillpoint.lake.tables import Lake
 from training.features_from import FeaturesFrom
 from training.joined_features import AS_OF, PointInTime, feature_rows
 from training.kept_snapshot import Expectation, Snapshot, definitions_sha256, keep_snapshot, stored_rows

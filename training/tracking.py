@@ -20,7 +20,7 @@ from mlflow.types import ColSpec, DataType, Schema
 import stillpoint
 from stillpoint.errors import StackUnavailable
 from stillpoint.model import COLLABORATIVE_SCORE, ModelBundle
-from stillpoint.registered import CANDIDATE, DIGEST_TAG, MODEL_NAME
+from stillpoint.registered_models import CANDIDATE, DIGEST_TAG, MODEL_NAME
 from stillpoint.settings import Settings
 from training.evaluation_page import page
 from training.kept_snapshot import Snapshot

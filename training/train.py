@@ -15,10 +15,10 @@ import pyarrow.dataset as pads
 from pydantic import BaseModel, ConfigDict
 
 from stillpoint.errors import InvalidInput
-from stillpoint.lake import Lake
+from stillpoint.lake.tables import Lake
 from stillpoint.model import ModelBundle, ModelManifest
 from training import collaborative, ranker
-from training.evaluate import Estimate, Judged, calibration_error, codes, compare, coverage
+from training.evaluate import Estimate, JudgedRows, calibration_error, codes, compare, coverage
 from training.kept_snapshot import Snapshot, definitions_sha256
 
 TRUTH_DATASET = "simulation/truth"
@@ -53,7 +53,7 @@ class Evaluation(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedModel:
     """A model with what is known about it."""
 
     bundle: ModelBundle
@@ -74,7 +74,7 @@ def train(
     seed: int,
     with_baselines: bool = True,
     progress: Callable[[str], None] = lambda _: None,
-) -> Trained:
+) -> TrainedModel:
     """Fit and judge a model. Reads plays from the lake up to the snapshot's cutoff; writes nothing.
 
     The same snapshot, lake, mapping version and seed give the same bytes.
@@ -134,10 +134,10 @@ def train(
         content_factors=factors.contents,
         content_ids=factors.content_ids,
     )
-    return Trained(bundle, factors, evaluation)
+    return TrainedModel(bundle, factors, evaluation)
 
 
-def keep(lake: Lake, trained: Trained, *, cutoff: datetime) -> str:
+def keep(lake: Lake, trained: TrainedModel, *, cutoff: datetime) -> str:
     """Write the mapping, the report and then the bundle to the lake; return the bundle's key. Repeatable."""
     manifest = trained.bundle.manifest
     collaborative.write_mapping(lake, trained.factors.user_ids, mapping_version=manifest.mapping_version, cutoff=cutoff)
@@ -182,7 +182,7 @@ def _evaluate(
     best_round: int,
 ) -> Evaluation:
     test = snapshot.rows.filter(pa.array(split.test))
-    judged = Judged(
+    judged = JudgedRows(
         list_id=codes(test["recommendation_id"].to_numpy(zero_copy_only=False).astype(str)),
         user=codes(test["user_id"].to_numpy(zero_copy_only=False).astype(str)),
         content=codes(test["content_id"].to_numpy(zero_copy_only=False).astype(str)),

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stillpoint.errors import CorruptData
-from stillpoint.lake import ALL_DATES, DateRange, Lake, together
+from stillpoint.lake.datasets import ALL_DATES, DateRange, together
+from stillpoint.lake.tables import Lake
 
 BATCH_ROWS = 250_000
 

@@ -12,8 +12,9 @@ from rich.table import Column, Table
 
 from stillpoint.cli import moments
 from stillpoint.clock import system_clock
-from stillpoint.files import write_whole
-from stillpoint.settings import Colour, Settings
+from stillpoint.lake.files import write_whole
+from stillpoint.releases.colour import Colour
+from stillpoint.settings import Settings
 
 validate = typer.Typer(help="Check events, the lake's features and snapshots.", no_args_is_help=True)
 
@@ -22,8 +23,8 @@ Page = Annotated[Path | None, typer.Option("--html", help="Also write a page tha
 
 
 def _lake() -> Any:
-    from stillpoint.lake import Lake
-    from stillpoint.objects import open_objects
+    from stillpoint.lake.objects import open_objects
+    from stillpoint.lake.tables import Lake
 
     settings = Settings.load()
     return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
@@ -66,7 +67,7 @@ def events(html: Page = None, as_json: Json = False) -> None:
 def lake(html: Page = None, as_json: Json = False) -> None:
     """Check every feature view's rows in the lake against its declaration."""
     from stillpoint.features.declarations import VIEWS, Origin
-    from stillpoint.lake import feature_dataset
+    from stillpoint.lake.datasets import feature_dataset
     from validation.batches import batches
     from validation.expectations import validate as run
     from validation.suites import view_suite
@@ -105,10 +106,10 @@ def online(
 ) -> None:
     """Check what a colour really holds online, by sample, against the declarations."""
     from stillpoint.clock import to_micros
-    from stillpoint.settings import project_name
-    from stillpoint.stores.connection import connect
-    from stillpoint.stores.plan import ReadPlan
-    from stillpoint.stores.reader import OnlineReader
+    from stillpoint.releases.colour import project_name
+    from stillpoint.stores.reading.plan import ReadPlan
+    from stillpoint.stores.reading.reader import OnlineReader
+    from stillpoint.stores.redis.connection import connect
     from validation.expectations import validate as run
     from validation.online import online_tables
     from validation.suites import view_suite
@@ -135,7 +136,7 @@ def parity(
 ) -> None:
     """Recompute what was served from the events that had arrived, and compare value by value."""
     from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
-    from validation.parity_run import Limits, check_parity
+    from validation.parity_run import StalenessLimits, check_parity
 
     now = system_clock()
     report = check_parity(
@@ -144,7 +145,7 @@ def parity(
         encoder=RememberingEncoder(WordLlamaEncoder()),
         first=since or now.date() - timedelta(days=1),
         sample=sample,
-        limits=Limits(streamed=timedelta(seconds=lag_limit)),
+        limits=StalenessLimits(streamed=timedelta(seconds=lag_limit)),
     )
     if metrics_file is not None:
         from validation.parity_run import metrics_text
@@ -188,11 +189,11 @@ def drift(
     `…_JS_DISTANCE`, `…_CENTROID_SHIFT`, `…_NULL_SHARE` and `…_MINIMUM_VALUES`.
     """
     from training.kept_snapshot import load_snapshot
-    from validation.drift import Limits
+    from validation.drift import DriftLimits
     from validation.drift_page import page
     from validation.drift_run import check_drift
 
-    limits = Limits.load(
+    limits = DriftLimits.load(
         stability_index=psi,
         ks_distance=ks,
         js_distance=js,

@@ -22,7 +22,7 @@ Values = npt.NDArray[Any]
 _BINS = 10
 
 
-class Limits(LimitSettings):
+class DriftLimits(LimitSettings):
     """From where on a feature has drifted; `STILLPOINT_DRIFT_…` variables change it.
 
     The stability index: below 0.1 is usually called stable, above 0.25 a shift (Siddiqi, 2006).
@@ -38,7 +38,7 @@ class Limits(LimitSettings):
     minimum_values: int = Field(default=50, ge=2, description="Fewer values on either side say nothing.")
 
 
-class Moved(BaseModel):
+class DriftMeasure(BaseModel):
     """One measure of one feature: its value, its limit, and shares by bin or text for a plot."""
 
     model_config = ConfigDict(frozen=True)
@@ -56,7 +56,7 @@ class Moved(BaseModel):
         return self.value > self.limit
 
 
-def compare(feature: Feature, before: Values, after: Values, limits: Limits) -> list[Moved]:
+def compare(feature: Feature, before: Values, after: Values, limits: DriftLimits) -> list[DriftMeasure]:
     """Return what can be said of a feature's two samples, given as object arrays with None, or (n, k) for embeddings.
 
     Sides with fewer than `minimum_values` values are compared by their nulls only.
@@ -93,7 +93,7 @@ def centroid_shift(before: Values, after: Values) -> float:
     return 1.0 - float(left @ right) / length if length else 0.0
 
 
-def _numbers(feature: Feature, before: Values, after: Values, limits: Limits) -> list[Moved]:
+def _numbers(feature: Feature, before: Values, after: Values, limits: DriftLimits) -> list[DriftMeasure]:
     edges, counts = _binned(before, after)
     shares = [tuple((side / side.sum()).round(6).tolist()) for side in counts]
     labels = (*(f"up to {edge:.4g}" for edge in edges), "above")
@@ -105,7 +105,7 @@ def _numbers(feature: Feature, before: Values, after: Values, limits: Limits) ->
     ]
 
 
-def _texts(feature: Feature, before: Sequence[str], after: Sequence[str], limits: Limits) -> Moved:
+def _texts(feature: Feature, before: Sequence[str], after: Sequence[str], limits: DriftLimits) -> DriftMeasure:
     names = sorted({*before, *after})
     shares = [np.array([side.count(name) for name in names], np.float64) / len(side) for side in (before, after)]
     distance = float(jensenshannon(shares[0], shares[1], base=2))
@@ -130,7 +130,7 @@ def _moved(
     labels: tuple[str, ...] = (),
     before: tuple[float, ...] = (),
     after: tuple[float, ...] = (),
-) -> Moved:
-    return Moved(
+) -> DriftMeasure:
+    return DriftMeasure(
         feature=feature.name, measure=measure, value=value, limit=limit, labels=labels, before=before, after=after
     )

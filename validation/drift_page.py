@@ -5,7 +5,7 @@ from html import escape
 import numpy as np
 
 from stillpoint.html_page import document, svg
-from validation.drift import Moved
+from validation.drift import DriftMeasure
 from validation.drift_run import DriftReport
 
 _RED = "<tr class='red'>"
@@ -37,12 +37,12 @@ def page(report: DriftReport) -> str:
     return document(f"Drift: {verdict}", "\n".join([*parts, f"</table><p>Rows: {counts}.</p>"]))
 
 
-def _furthest_first(report: DriftReport) -> list[tuple[str, Moved]]:
+def _furthest_first(report: DriftReport) -> list[tuple[str, DriftMeasure]]:
     every = [(sample, one) for sample, measures in report.moved.items() for one in measures]
     return sorted(every, key=lambda each: -each[1].value / each[1].limit)
 
 
-def _plot(one: Moved) -> str:
+def _plot(one: DriftMeasure) -> str:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 2.6), layout="constrained")

@@ -15,8 +15,9 @@ import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from stillpoint.features.declarations import EMBEDDING_LENGTH, RANKER_SERVICE, SERVICES, DType, Entity
-from stillpoint.lake import DateRange, Lake, feature_dataset
-from validation.drift import Limits, Moved, Values, compare
+from stillpoint.lake.datasets import DateRange, feature_dataset
+from stillpoint.lake.tables import Lake
+from validation.drift import DriftLimits, DriftMeasure, Values, compare
 
 VIEWS = SERVICES[RANKER_SERVICE]
 _ROWS = 100_000
@@ -31,10 +32,10 @@ class DriftReport(BaseModel):
     at: AwareDatetime
     snapshot_id: str
     rows: dict[str, int]
-    moved: dict[str, tuple[Moved, ...]]
+    moved: dict[str, tuple[DriftMeasure, ...]]
 
     @property
-    def drifted(self) -> tuple[tuple[str, Moved], ...]:
+    def drifted(self) -> tuple[tuple[str, DriftMeasure], ...]:
         return tuple((sample, one) for sample, measures in self.moved.items() for one in measures if one.drifted)
 
     @property
@@ -48,16 +49,16 @@ class DriftReport(BaseModel):
 
 
 def check_drift(
-    lake: Lake, snapshot: pa.Table, snapshot_id: str, *, since: date, at: Any, limits: Limits | None = None
+    lake: Lake, snapshot: pa.Table, snapshot_id: str, *, since: date, at: Any, limits: DriftLimits | None = None
 ) -> DriftReport:
     """Compare a snapshot's features with those of the lake and of the served log since a day.
 
     Raises:
         InvalidSettings: no limits are given, and those of the settings are malformed.
     """
-    limits = limits or Limits.load()
+    limits = limits or DriftLimits.load()
     rows: dict[str, int] = {}
-    moved: dict[str, list[Moved]] = {"lake": [], "served": [], "lake halves": []}
+    moved: dict[str, list[DriftMeasure]] = {"lake": [], "served": [], "lake halves": []}
     served = _served(lake, since)
     for view in VIEWS:
         recent = lake.read(feature_dataset(view), DateRange(since)).sort_by("event_timestamp")

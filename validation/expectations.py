@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from validation.outcome import Finding, Outcome, outcome
+from validation.outcome import Finding, ValidationResult, outcome
 from validation.suites import Suite
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _EXAMPLES = 5
 _KEY_PARTS = 16
 
 
-def validate(suite: Suite, tables: Iterable[pa.Table], *, at: datetime) -> Outcome:
+def validate(suite: Suite, tables: Iterable[pa.Table], *, at: datetime) -> ValidationResult:
     """Run a suite over tables of one schema, one at a time, and return what was found."""
     tally = _Tally(suite)
     for table in tables:

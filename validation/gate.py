@@ -11,12 +11,12 @@ from release.gate import Check, CheckResult, Subject
 from stillpoint.encoder import Encoder, RememberingEncoder, WordLlamaEncoder
 from stillpoint.errors import CorruptData
 from stillpoint.features.declarations import VIEWS
-from stillpoint.lake import feature_dataset
+from stillpoint.lake.datasets import feature_dataset
 from validation.batches import newest_batches
 from validation.expectations import validate
 from validation.online import online_tables
-from validation.outcome import Outcome
-from validation.parity_run import Limits, ParityReport, check_parity
+from validation.outcome import ValidationResult
+from validation.parity_run import ParityReport, StalenessLimits, check_parity
 from validation.suites import view_suite
 
 
@@ -60,7 +60,7 @@ class LakeExpectations:
         return told(self.name, found, expected)
 
 
-def told(name: str, found: dict[str, Outcome], expected: str) -> CheckResult:
+def told(name: str, found: dict[str, ValidationResult], expected: str) -> CheckResult:
     """Return what the outcomes of several views say together. A view without rows is named; no rows at all are no pass."""
     rows = sum(outcome.rows for outcome in found.values())
     empty = [view for view, outcome in found.items() if not outcome.rows]
@@ -129,7 +129,7 @@ class ServedParity:
                 first=(subject.now - timedelta(days=1)).date(),
                 release=live,
                 sample=thresholds.served_sample,
-                limits=Limits(streamed=timedelta(seconds=thresholds.served_lag_seconds)),
+                limits=StalenessLimits(streamed=timedelta(seconds=thresholds.served_lag_seconds)),
             )
             if report.unexplained <= thresholds.served_unexplained or not left:
                 break

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from stillpoint.features.columns import feature_columns
 from stillpoint.features.declarations import VIEWS, Entity, View
-from stillpoint.stores.answer import ABSENT_US, Mode
-from stillpoint.stores.deletion import project_keys
-from stillpoint.stores.layout import parse_key
-from stillpoint.stores.reader import OnlineReader
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.reading.types import ABSENT_US, Mode
+from stillpoint.stores.redis.deletion import project_keys
+from stillpoint.stores.redis.layout import parse_key
 
 
 def sampled_ids(client: Any, project: str, entity: Entity, count: int) -> list[str]:

@@ -30,7 +30,7 @@ class Finding(_Result):
         return f"{where}expected {self.expected}; {self.note or found}"
 
 
-class Outcome(_Result):
+class ValidationResult(_Result):
     """The result of validating one thing. Zero rows are not a pass."""
 
     subject: str
@@ -46,7 +46,7 @@ class Outcome(_Result):
         return tuple(finding for finding in self.findings if not finding.passed)
 
 
-def outcome(subject: str, at: datetime, rows: int, findings: Iterable[Finding]) -> Outcome:
+def outcome(subject: str, at: datetime, rows: int, findings: Iterable[Finding]) -> ValidationResult:
     """Return an outcome; with no rows it holds one failed finding that says so."""
     found = tuple(findings)
     if rows == 0:
@@ -55,4 +55,4 @@ def outcome(subject: str, at: datetime, rows: int, findings: Iterable[Finding]) 
                 check="rows", expected="at least one row", passed=False, checked=0, unexpected=0, note="found none"
             ),
         )
-    return Outcome(subject=subject, at=at, rows=rows, findings=found)
+    return ValidationResult(subject=subject, at=at, rows=rows, findings=found)

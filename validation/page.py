@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from html import escape
 
 from stillpoint.html_page import document
-from validation.outcome import Outcome
+from validation.outcome import ValidationResult
 
 
-def page(outcomes: Sequence[Outcome]) -> str:
+def page(outcomes: Sequence[ValidationResult]) -> str:
     """Return the outcomes as one HTML page, what is broken first and open; every text from outside is escaped."""
     red = sum(not outcome.passed for outcome in outcomes)
     good = bool(outcomes) and not red

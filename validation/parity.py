@@ -16,17 +16,17 @@ import numpy as np
 
 from stillpoint.clock import to_micros
 from stillpoint.encoder import Encoder
+from stillpoint.events.parsing import AppEvent
 from stillpoint.features.columns import rows_table
 from stillpoint.features.declarations import View
 from stillpoint.features.history import history_rows
-from stillpoint.features.validate import AppEvent
 
 EXAMPLES = 5
 ABSENT = ("NOT_FOUND", "OUTSIDE_MAX_AGE")
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedView:
     """One view of one prediction's served row; `values` are as the served log keeps them."""
 
     user_id: str
@@ -39,7 +39,7 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ExplainedRow:
     """A row that the lake explains: what it should have been, by feature."""
 
     event_time: datetime
@@ -65,7 +65,7 @@ class FeatureCount:
 
 
 @dataclass(slots=True)
-class Tally:
+class ParityTally:
     """What a comparison found. `lagging` rows had a newer one that had arrived; `stale` are those beyond the limit."""
 
     features: dict[str, FeatureCount] = field(default_factory=dict)
@@ -82,17 +82,17 @@ class Tally:
         return self.features.setdefault(f"{view.name}:{feature}", FeatureCount())
 
 
-def recomputed(view: View, events: Sequence[AppEvent], arrived_by: datetime, encoder: Encoder) -> list[Known]:
+def recomputed(view: View, events: Sequence[AppEvent], arrived_by: datetime, encoder: Encoder) -> list[ExplainedRow]:
     """Return a streamed view's rows of one user as they were when `arrived_by` had come, in order of event time."""
     limit = to_micros(arrived_by)
     rows = history_rows(view, [event for event in events if event.arrived_us <= limit], encoder=encoder)
     return [
-        Known(row["event_timestamp"], row["created_timestamp"], {name: row[name] for name in view.feature_names})
+        ExplainedRow(row["event_timestamp"], row["created_timestamp"], {name: row[name] for name in view.feature_names})
         for row in rows_table(view, rows).to_pylist()
     ]
 
 
-def compare(tally: Tally, row: Served, explanations: Iterable[Known | None]) -> None:
+def compare(tally: ParityTally, row: ServedView, explanations: Iterable[ExplainedRow | None]) -> None:
     """Take a row that was served into the tally. `explanations` are what it may have been; any of them will do."""
     known = [one for one in explanations if one is not None]
     best = min(known, key=lambda one: _different(row, one), default=None)
@@ -115,7 +115,7 @@ def compare(tally: Tally, row: Served, explanations: Iterable[Known | None]) -> 
             _example(count, row, f"{_shown(served)} served, {_shown(best.values[feature])} recomputed")
 
 
-def absent(tally: Tally, row: Served, newest: Known | None) -> None:
+def absent(tally: ParityTally, row: ServedView, newest: ExplainedRow | None) -> None:
     """Take a view that was not served into the tally: `newest` is what had arrived in time, if anything."""
     fresh = newest is not None and (row.view.ttl is None or row.served_at - newest.event_time <= row.view.ttl)
     for feature in row.view.feature_names:
@@ -128,7 +128,7 @@ def absent(tally: Tally, row: Served, newest: Known | None) -> None:
             _example(count, row, f"nothing served, {_shown(newest.values[feature])} had arrived")
 
 
-def lag(tally: Tally, row: Served, newest: Known | None, limit: timedelta) -> None:
+def lag(tally: ParityTally, row: ServedView, newest: ExplainedRow | None, limit: timedelta) -> None:
     """Note that a newer row had arrived by the time of serving, and whether it should have been served by then."""
     if newest is None or row.event_time is None or row.created is None:
         return
@@ -164,11 +164,11 @@ def difference(served: Any, expected: Any) -> float:
         return math.inf
 
 
-def served_views(record: Mapping[str, Any], views: Mapping[str, View]) -> Iterable[Served]:
+def served_views(record: Mapping[str, Any], views: Mapping[str, View]) -> Iterable[ServedView]:
     """Return the views of one record of the served log, those that are not in `views` left out."""
     for one in record["views"]:
         if one["view"] in views:
-            yield Served(
+            yield ServedView(
                 user_id=record["user_id"],
                 view=views[one["view"]],
                 served_at=record["served_at"],
@@ -179,21 +179,21 @@ def served_views(record: Mapping[str, Any], views: Mapping[str, View]) -> Iterab
             )
 
 
-def newest_of(rows: Iterable[Known]) -> Known | None:
+def newest_of(rows: Iterable[ExplainedRow]) -> ExplainedRow | None:
     """Return the row that the online store would hold."""
     return max(rows, key=lambda one: (one.event_time, one.created), default=None)
 
 
-def at_moment(rows: Iterable[Known], moment: datetime | None, created: datetime | None) -> Known | None:
+def at_moment(rows: Iterable[ExplainedRow], moment: datetime | None, created: datetime | None) -> ExplainedRow | None:
     """Return the row of exactly this event time and arrival, or None."""
     return next((one for one in rows if one.event_time == moment and one.created == created), None)
 
 
-def _different(row: Served, known: Known) -> int:
+def _different(row: ServedView, known: ExplainedRow) -> int:
     return sum(not same(row.values[name], known.values[name]) for name in row.view.feature_names)
 
 
-def _example(count: FeatureCount, row: Served, text: str) -> None:
+def _example(count: FeatureCount, row: ServedView, text: str) -> None:
     if len(count.examples) < EXAMPLES:
         moment = "no time" if row.event_time is None else f"{row.event_time:%Y-%m-%d %H:%M:%S.%f}"
         count.examples.append(f"{row.user_id}, {moment}: {text}")

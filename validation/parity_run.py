@@ -15,16 +15,17 @@ import pyarrow.compute as pc
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from stillpoint.encoder import Encoder
-from stillpoint.events import HISTORY_SHARD
+from stillpoint.events.parsing import AppEvent
+from stillpoint.events.recorded import on_time_events
+from stillpoint.events.types import HISTORY_SHARD
 from stillpoint.features.declarations import SEARCH_WINDOW, STREAMED_VIEWS, USER_SEQUENCE, VIEWS, Entity, Origin, View
-from stillpoint.features.recorded import on_time_events
-from stillpoint.features.validate import AppEvent
-from stillpoint.lake import DateRange, Lake, feature_dataset
+from stillpoint.lake.datasets import DateRange, feature_dataset
+from stillpoint.lake.tables import Lake
 from validation.parity import (
     ABSENT,
-    Known,
-    Served,
-    Tally,
+    ExplainedRow,
+    ParityTally,
+    ServedView,
     absent,
     at_moment,
     compare,
@@ -39,7 +40,7 @@ REACH = SEARCH_WINDOW + timedelta(days=1)
 """How far before a row events can matter: a search window, and sessions that began the day before."""
 
 
-class Limits(BaseModel):
+class StalenessLimits(BaseModel):
     """When a newer row should have been served. Daily rows reach the online store by a batch job."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,7 +94,7 @@ class Records:
 
     streamed: Mapping[str, Sequence[AppEvent]]
     everything: Mapping[str, Sequence[AppEvent]]
-    stored: Mapping[tuple[str, str], Sequence[Known]]
+    stored: Mapping[tuple[str, str], Sequence[ExplainedRow]]
 
 
 def check_parity(
@@ -104,20 +105,20 @@ def check_parity(
     first: date | None = None,
     release: str | None = None,
     sample: int = 1_000,
-    limits: Limits | None = None,
+    limits: StalenessLimits | None = None,
 ) -> ParityReport:
     """Compare the newest `sample` predictions of the served log, since the day `first`, with the lake.
 
     With `release` only what that release has answered is looked at.
     """
-    limits = limits or Limits()
+    limits = limits or StalenessLimits()
     own = None if release is None else pc.field("release") == release
     served = lake.newest("served", sample, DateRange(first), columns=["user_id", "served_at", "views"], where=own)
     served = served.sort_by("served_at")
     chosen = served.slice(max(0, served.num_rows - sample)).to_pylist()
     rows = [row for record in chosen for row in served_views(record, USER_VIEWS)]
     known = _records(lake, rows)
-    tally = Tally()
+    tally = ParityTally()
     for row in rows:
         if row.view.origin is Origin.STREAMED:
             _streamed(tally, row, known, encoder, limits.streamed)
@@ -160,7 +161,7 @@ def metrics_text(report: ParityReport) -> str:
     return "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in values.items())
 
 
-def _streamed(tally: Tally, row: Served, known: Records, encoder: Encoder, limit: timedelta) -> None:
+def _streamed(tally: ParityTally, row: ServedView, known: Records, encoder: Encoder, limit: timedelta) -> None:
     streamed = known.streamed.get(row.user_id, ())
     in_time = newest_of(recomputed(row.view, streamed, row.served_at - limit, encoder))
     if row.status in ABSENT:
@@ -173,7 +174,7 @@ def _streamed(tally: Tally, row: Served, known: Records, encoder: Encoder, limit
     lag(tally, row, newest_of(recomputed(row.view, streamed, row.served_at, encoder)), limit)
 
 
-def _stored(tally: Tally, row: Served, known: Records, limit: timedelta) -> None:
+def _stored(tally: ParityTally, row: ServedView, known: Records, limit: timedelta) -> None:
     rows = known.stored.get((row.view.name, row.user_id), ())
     if row.view is USER_SEQUENCE:  # which mapping a colour holds is the guard's matter; the row must be of that mapping
         rows = [one for one in rows if one.values["mapping_version"] == row.values["mapping_version"]]
@@ -188,7 +189,7 @@ def _stored(tally: Tally, row: Served, known: Records, limit: timedelta) -> None
     lag(tally, row, in_time, limit)
 
 
-def _records(lake: Lake, rows: Sequence[Served]) -> Records:
+def _records(lake: Lake, rows: Sequence[ServedView]) -> Records:
     users = pa.array(sorted({row.user_id for row in rows}), pa.string())
     if not len(users):
         return Records({}, {}, {})
@@ -197,13 +198,13 @@ def _records(lake: Lake, rows: Sequence[Served]) -> Records:
     days = DateRange(None if oldest is None else (oldest - REACH).date())
     events = lake.read("events", days, where=pc.field("user_id").isin(users))
     from_stream = pc.not_equal(events["shard"], HISTORY_SHARD)
-    stored: dict[tuple[str, str], list[Known]] = defaultdict(list)
+    stored: dict[tuple[str, str], list[ExplainedRow]] = defaultdict(list)
     for view in USER_VIEWS.values():
         if view not in STREAMED_VIEWS:
             for row in _rows_of(lake, view, users):
                 values = {name: row[name] for name in view.feature_names}
                 stored[view.name, row["user_id"]].append(
-                    Known(row["event_timestamp"], row["created_timestamp"], values)
+                    ExplainedRow(row["event_timestamp"], row["created_timestamp"], values)
                 )
     return Records(_by_user(events.filter(from_stream)), _by_user(events), stored)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stillpoint.events import EVENT_COLUMNS, SCHEMA_VERSION
-from stillpoint.features.validate import AppEvent, Malformed, event_of
+from stillpoint.events.parsing import AppEvent, Malformed, event_of
+from stillpoint.events.types import EVENT_COLUMNS, SCHEMA_VERSION
 
 _OWN = ("event_timestamp", "arrived_at", "verdict", "shard", "sequence")
 _SENT = tuple(name for name in EVENT_COLUMNS.names if name not in _OWN)

@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 from great_expectations.expectations.expectation import Expectation
 
-from stillpoint.events import Category, EventType, Platform, Verdict
+from stillpoint.events.parsing import HEART_RATE_RANGE, MAX_STEPS
+from stillpoint.events.types import Category, EventType, Platform, Verdict
 from stillpoint.features.declarations import (
     EMBEDDING_LENGTH,
     FUTURE_TOLERANCE,
@@ -22,8 +23,7 @@ from stillpoint.features.declarations import (
     Feature,
     View,
 )
-from stillpoint.features.validate import HEART_RATE_RANGE, MAX_STEPS
-from stillpoint.lake import feature_columns
+from stillpoint.lake.tables import feature_columns
 from stillpoint.messages import USER_ID_PATTERN, Kind
 from validation.stream_rules import stream_refusals
 

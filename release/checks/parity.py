@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from release.checks.sampling import Expected, expected_rows, micros
+from release.checks.sampling import ExpectedRows, expected_rows, micros
 from release.gate import CheckResult, Subject
 from stillpoint.clock import to_micros
 from stillpoint.features.declarations import VIEWS, View
-from stillpoint.stores.answer import Mode
+from stillpoint.stores.reading.types import Mode
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredRow:
     """One entity's online row of a view; `event_us` is the smallest integer where there is none."""
 
     event_us: int
@@ -58,7 +58,7 @@ class Parity:
         )
 
 
-def read_online(subject: Subject, view: View, rows: Expected) -> dict[str, Stored]:
+def read_online(subject: Subject, view: View, rows: ExpectedRows) -> dict[str, StoredRow]:
     """Return the online rows of the sampled entities, however old."""
     if not len(rows):
         return {}
@@ -66,15 +66,15 @@ def read_online(subject: Subject, view: View, rows: Expected) -> dict[str, Store
     read = subject.candidate.reader.read([view.name], {rows.key: ids}, now_us=subject.now_us, mode=Mode.COMPAT)
     values = zip(*(read.values(feature.name) for feature in view), strict=True)
     return {
-        one: Stored(int(event_us), tuple(row))
+        one: StoredRow(int(event_us), tuple(row))
         for one, event_us, row in zip(ids, read.event_us(view.name), values, strict=True)
     }
 
 
-def compare_newest(rows: Expected, online: Mapping[str, Stored]) -> tuple[dict[str, str], dict[str, Stored]]:
+def compare_newest(rows: ExpectedRows, online: Mapping[str, StoredRow]) -> tuple[dict[str, str], dict[str, StoredRow]]:
     """Return what is wrong by entity, and the rows that are ahead of the lake."""
     wrong: dict[str, str] = {}
-    ahead: dict[str, Stored] = {}
+    ahead: dict[str, StoredRow] = {}
     if not len(rows):
         return wrong, ahead
     for row, event_us in zip(rows.frame.to_dicts(), micros(rows.frame, "event_timestamp"), strict=True):
@@ -89,11 +89,11 @@ def compare_newest(rows: Expected, online: Mapping[str, Stored]) -> tuple[dict[s
     return wrong, ahead
 
 
-def compare_moments(rows: Expected, ahead: Mapping[str, Stored]) -> tuple[dict[str, str], dict[str, Stored]]:
+def compare_moments(rows: ExpectedRows, ahead: Mapping[str, StoredRow]) -> tuple[dict[str, str], dict[str, StoredRow]]:
     """Look for the rows that were ahead among all moments of the lake; return what is wrong, and what is still ahead."""
     moments = {(row[rows.key], to_micros(row["event_timestamp"])): row for row in rows.moments.to_dicts()}
     wrong: dict[str, str] = {}
-    still: dict[str, Stored] = {}
+    still: dict[str, StoredRow] = {}
     for entity, stored in ahead.items():
         row = moments.get((entity, stored.event_us))
         if row is None:
@@ -106,7 +106,7 @@ def compare_moments(rows: Expected, ahead: Mapping[str, Stored]) -> tuple[dict[s
 _TIMES = 3  # key, event and created timestamp come before the features
 
 
-def equal(stored: Stored, row: Mapping[str, Any]) -> bool:
+def equal(stored: StoredRow, row: Mapping[str, Any]) -> bool:
     """Say whether a row holds the same values; null equals null only, embeddings are compared bit for bit."""
     return all(_same(online, lake) for online, lake in zip(stored.values, list(row.values())[_TIMES:], strict=True))
 

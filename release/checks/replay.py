@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from release.gate import CheckResult, Subject
 from release.ranking import rank
-from stillpoint.lake import DateRange
+from stillpoint.lake.datasets import DateRange
 from stillpoint.messages import Kind
 
 FIRST = 10

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from release.gate import Subject
 from stillpoint.clock import to_micros
 from stillpoint.features.declarations import View
-from stillpoint.lake import DateRange, feature_dataset, together
+from stillpoint.lake.datasets import DateRange, feature_dataset, together
 
 BATCH_ROWS = 50_000
 MARGIN = timedelta(seconds=60)
@@ -20,7 +20,7 @@ MARGIN = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedRows:
     """Sampled rows of a view: `frame` the newest per entity, `moments` the newest per entity and event time."""
 
     frame: pl.DataFrame
@@ -31,7 +31,7 @@ class Expected:
         return self.frame.height
 
 
-def expected_rows(subject: Subject, view: View, entities: Collection[str] | None = None) -> Expected:
+def expected_rows(subject: Subject, view: View, entities: Collection[str] | None = None) -> ExpectedRows:
     """Return what a sample of a view's entities must hold now: rows that may still be served, of `entities` if given.
 
     The sample is the entities whose hashes, by the seed, are the smallest: it is found in one pass that never holds more
@@ -52,7 +52,7 @@ def expected_rows(subject: Subject, view: View, entities: Collection[str] | None
     frame = pl.from_arrow(opened.schema.empty_table())
     assert isinstance(frame, pl.DataFrame)
     if key not in frame.columns:
-        return Expected(frame, frame, key)
+        return ExpectedRows(frame, frame, key)
     for table in together(opened.to_batches(filter=where), BATCH_ROWS):
         part = pl.from_arrow(table)
         assert isinstance(part, pl.DataFrame)
@@ -60,7 +60,7 @@ def expected_rows(subject: Subject, view: View, entities: Collection[str] | None
     moments = frame.sort(key, "event_timestamp", "created_timestamp", maintain_order=True).unique(
         subset=[key, "event_timestamp"], keep="last", maintain_order=True
     )
-    return Expected(moments.unique(subset=[key], keep="last", maintain_order=True), moments, key)
+    return ExpectedRows(moments.unique(subset=[key], keep="last", maintain_order=True), moments, key)
 
 
 def _smallest(frame: pl.DataFrame, key: str, seed: int, count: int) -> pl.DataFrame:

@@ -8,8 +8,8 @@ from itertools import islice
 from release.colour import entity_ids
 from release.gate import CheckResult, Side, Subject
 from stillpoint.features.declarations import Origin, view
-from stillpoint.stores.layout import ViewLayout, decode_time, key_prefix
-from stillpoint.stores.layout_keys import encode_key_values
+from stillpoint.stores.redis.keys import encode_key_values
+from stillpoint.stores.redis.layout import ViewLayout, decode_time, key_prefix
 
 Pair = tuple[str, str]
 """An entity's id and a view's name."""

@@ -12,7 +12,7 @@ Expected = Mapping[str, Mapping[str, Scores]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class RecordedAnswer:
     """One response as it came. `at` is when it was asked for, seconds since the rehearsal began."""
 
     at: float
@@ -32,7 +32,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class ReleaseIdentity:
     """What a release is made of, by its record."""
 
     mapping_version: int
@@ -40,7 +40,7 @@ class Made:
     models: Mapping[str, str]
 
 
-class Verdict(BaseModel):
+class RehearsalVerdict(BaseModel):
     """The counts of a rehearsal. `wrong_user` counts answers that are another canary's; `examples` quotes the first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +59,9 @@ class Verdict(BaseModel):
         return self.requests > 0 and not (self.failed or self.mixed or self.wrong_user)
 
 
-def judge(answers: Sequence[Answer], made: Mapping[str, Made], expected: Expected) -> Verdict:
+def judge(
+    answers: Sequence[RecordedAnswer], made: Mapping[str, ReleaseIdentity], expected: Expected
+) -> RehearsalVerdict:
     """Judge every answer by itself; a failed one is not judged further."""
     failed, mixed, wrong = [], [], []
     per_release: dict[str, int] = {}
@@ -76,7 +78,7 @@ def judge(answers: Sequence[Answer], made: Mapping[str, Made], expected: Expecte
         stranger = whose(answer, expected.get(release, {}))
         if stranger != answer.user_id:
             wrong.append(f"wrong user at {answer.at:.2f} s: {answer.user_id} got what is {stranger}'s in {release}")
-    return Verdict(
+    return RehearsalVerdict(
         requests=len(answers),
         failed=len(failed),
         mixed=len(mixed),
@@ -88,7 +90,7 @@ def judge(answers: Sequence[Answer], made: Mapping[str, Made], expected: Expecte
     )
 
 
-def mixture(answer: Answer, made: Mapping[str, Made]) -> str | None:
+def mixture(answer: RecordedAnswer, made: Mapping[str, ReleaseIdentity]) -> str | None:
     """Say what in an answer does not belong to one single release, or None."""
     named = sorted(set(answer.releases))
     if len(named) != 1:
@@ -105,7 +107,7 @@ def mixture(answer: Answer, made: Mapping[str, Made]) -> str | None:
     return None
 
 
-def whose(answer: Answer, people: Mapping[str, Scores]) -> str:
+def whose(answer: RecordedAnswer, people: Mapping[str, Scores]) -> str:
     """Return the user whose ranking an answer is: the one asked for, unless somebody else's scores fit it better.
 
     Ages move scores a little while the rehearsal runs, so scores are compared by distance. Fallbacks and stored answers

@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 
-from release.rehearsal.judge import Answer
+from release.rehearsal.judge import RecordedAnswer
 
 
-class Load:
+class RehearsalLoad:
     """Asks a service from several threads until it is stopped; `answers` holds what came back."""
 
     def __init__(
@@ -27,12 +27,12 @@ class Load:
         self._url, self._users, self._kind, self._limit = url.rstrip("/"), list(users), kind, limit
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._gap = threads / rate
-        self.answers: list[Answer] = []
+        self.answers: list[RecordedAnswer] = []
         self.began = time.monotonic()
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(place, threads)) for place in range(threads)]
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> "RehearsalLoad":
         self.began = time.monotonic()
         for thread in self._threads:
             thread.start()
@@ -56,7 +56,7 @@ class Load:
                 number += threads
                 due = max(due + self._gap, time.monotonic() - 1.0)
 
-    def _ask(self, client: httpx.Client, number: int) -> Answer:
+    def _ask(self, client: httpx.Client, number: int) -> RecordedAnswer:
         user = self._users[number % len(self._users)]
         at = self.now()
         retried = False
@@ -71,7 +71,7 @@ class Load:
                 if retried:
                     seconds = time.monotonic() - began
                     words = f"{type(error).__name__}: {error}"
-                    return Answer(at=at, seconds=seconds, user_id=user, status=0, error=words, retried=True)
+                    return RecordedAnswer(at=at, seconds=seconds, user_id=user, status=0, error=words, retried=True)
                 retried = True
 
     def _send(self, client: httpx.Client, user: str, number: int) -> httpx.Response:
@@ -81,10 +81,10 @@ class Load:
         return client.post("/v1/recommendations", params={"verbose": "1"}, json=body)
 
 
-def read_answer(response: httpx.Response, user: str, *, at: float, seconds: float, retried: bool) -> Answer:
+def read_answer(response: httpx.Response, user: str, *, at: float, seconds: float, retried: bool) -> RecordedAnswer:
     """Turn a response into what the judge looks at."""
     if response.status_code != 200:
-        return Answer(
+        return RecordedAnswer(
             at=at,
             seconds=seconds,
             user_id=user,
@@ -97,7 +97,7 @@ def read_answer(response: httpx.Response, user: str, *, at: float, seconds: floa
     digests = body.get("verbose", {})
     named = [response.headers.get("x-stillpoint-release"), body.get("release"), digests.get("release")]
     named += [section.get("release") for section in sections]
-    return Answer(
+    return RecordedAnswer(
         at=at,
         seconds=seconds,
         user_id=user,

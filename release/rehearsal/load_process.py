@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from release.rehearsal.judge import Answer
-from release.rehearsal.load import Load
+from release.rehearsal.judge import RecordedAnswer
+from release.rehearsal.load import RehearsalLoad
 from stillpoint.errors import StackUnavailable
 
 START_SECONDS = 60.0
@@ -15,7 +15,7 @@ END_SECONDS = 60.0
 
 
 class LoadProcess:
-    """`Load` in another process, from `with` until its end; `answers` is filled then. It ends when this process does.
+    """`RehearsalLoad` in another process, from `with` until its end; `answers` is filled then. It ends when this process does.
 
     Raises:
         StackUnavailable: the process ended by itself or does not hand over its answers; entering and leaving raise it.
@@ -29,7 +29,7 @@ class LoadProcess:
         self._process = context.Process(
             target=_ask, args=(url, list(users), rate, threads, token, self._there), daemon=True
         )
-        self.answers: list[Answer] = []
+        self.answers: list[RecordedAnswer] = []
         self.began = 0.0
 
     def __enter__(self) -> "LoadProcess":
@@ -61,7 +61,7 @@ class LoadProcess:
 
 
 def _ask(url: str, users: list[str], rate: float, threads: int, token: str | None, there: Connection) -> None:
-    with Load(url, users, rate=rate, threads=threads, token=token) as load:
+    with RehearsalLoad(url, users, rate=rate, threads=threads, token=token) as load:
         there.send(load.began)
         try:
             there.recv()

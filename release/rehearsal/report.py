@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from release.rehearsal.judge import Answer
-from release.rehearsal.run import Rehearsed
+from release.rehearsal.judge import RecordedAnswer
+from release.rehearsal.run import RehearsalReport
 
 
-def text(found: Rehearsed) -> str:
+def text(found: RehearsalReport) -> str:
     """Return the findings as lines for a terminal."""
     verdict = found.verdict
     lines = [
@@ -30,7 +30,7 @@ def text(found: Rehearsed) -> str:
     return "\n".join([*lines, *verdict.examples])
 
 
-def plot(found: Rehearsed, answers: Sequence[Answer], path: Path) -> None:
+def plot(found: RehearsalReport, answers: Sequence[RecordedAnswer], path: Path) -> None:
     """Draw each answer's latency over time, coloured by release, with the moves as bands, into an SVG or PNG."""
     from matplotlib.figure import Figure
 

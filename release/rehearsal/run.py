@@ -12,25 +12,26 @@ from pydantic import BaseModel, ConfigDict
 
 from release.canaries import read as read_canaries
 from release.check import side
+from release.context import ReleaseContext
 from release.ranking import known, rank
-from release.rehearsal.judge import Answer, Made, Scores, Verdict, judge
+from release.rehearsal.judge import RecordedAnswer, RehearsalVerdict, ReleaseIdentity, Scores, judge
 from release.rehearsal.load_process import LoadProcess
 from release.rehearsal.plan import Fault, Flip
 from release.states import rollback_target
-from release.switch import Switched, roll_back, switch
-from release.tools import Tools
+from release.switch import SwitchReport, roll_back, switch
 from stillpoint.errors import ReleaseRefused
 from stillpoint.features.declarations import CONTENT_PROFILES
-from stillpoint.lake import Lake, feature_dataset
+from stillpoint.lake.datasets import feature_dataset
+from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
-from stillpoint.presence import WorkerKind
-from stillpoint.releases import GONE
+from stillpoint.releases.presence import WorkerKind
+from stillpoint.releases.records import GONE
 
 Break = Callable[[Fault], None]
 """Does what a fault says to the servers around."""
 
 
-class Moved(BaseModel):
+class PointerMove(BaseModel):
     """One switch or rollback as it went. Seconds since the load began, and durations."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,21 +48,21 @@ class Moved(BaseModel):
     hanging: tuple[str, ...]
 
 
-class Rehearsed(BaseModel):
+class RehearsalReport(BaseModel):
     """What a rehearsal found. Latencies in milliseconds: `p50`, `p99`, `count` before, during and after switches."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int
     seconds: float
-    verdict: Verdict
-    moves: tuple[Moved, ...]
+    verdict: RehearsalVerdict
+    moves: tuple[PointerMove, ...]
     latency: dict[str, dict[str, float]]
 
 
-def rehearse(tools: Tools, url: str, flips: Sequence[Flip], *, seed: int, rate: float, breaks: Break,
+def rehearse(tools: ReleaseContext, url: str, flips: Sequence[Flip], *, seed: int, rate: float, breaks: Break,
              token: str | None = None, warm_seconds: float = 2.0, threads: int = 4,
-             ) -> tuple[Rehearsed, list[Answer]]:  # fmt: skip
+             ) -> tuple[RehearsalReport, list[RecordedAnswer]]:  # fmt: skip
     """Move the pointer between the live release and the other one under load; return the findings and every answer.
 
     Ends with the release live that was live at the start if the number of moves is even.
@@ -72,7 +73,7 @@ def rehearse(tools: Tools, url: str, flips: Sequence[Flip], *, seed: int, rate: 
     pair = two_releases(tools)
     made, expected = what_is_right(tools, pair)
     users = sorted({user for people in expected.values() for user in people})
-    moves: list[Moved] = []
+    moves: list[PointerMove] = []
     with LoadProcess(url, users, rate=rate, token=token, threads=threads) as load:
         time.sleep(warm_seconds)
         for flip in flips:
@@ -86,7 +87,7 @@ def rehearse(tools: Tools, url: str, flips: Sequence[Flip], *, seed: int, rate: 
         time.sleep(warm_seconds)
         seconds = load.now()
     answers = sorted(load.answers, key=lambda answer: answer.at)
-    found = Rehearsed(
+    found = RehearsalReport(
         seed=seed,
         seconds=seconds,
         verdict=judge(answers, made, expected),
@@ -96,7 +97,7 @@ def rehearse(tools: Tools, url: str, flips: Sequence[Flip], *, seed: int, rate: 
     return found, answers
 
 
-def two_releases(tools: Tools) -> tuple[str, str]:
+def two_releases(tools: ReleaseContext) -> tuple[str, str]:
     """Return the live release and the one that it can be changed for.
 
     Raises:
@@ -114,7 +115,7 @@ def two_releases(tools: Tools) -> tuple[str, str]:
     return live.release, rollback_target(tools.book) or others[-1]
 
 
-def move(tools: Tools, pair: tuple[str, str]) -> Switched:
+def move(tools: ReleaseContext, pair: tuple[str, str]) -> SwitchReport:
     """Make the other one of two releases live: by a rollback where it is the rollback target, else by a switch."""
     live = tools.book.live()
     other = pair[1] if live is not None and live.release == pair[0] else pair[0]
@@ -123,14 +124,16 @@ def move(tools: Tools, pair: tuple[str, str]) -> Switched:
     return switch(tools, other, why="rehearsal", force="rehearsal")
 
 
-def what_is_right(tools: Tools, pair: Sequence[str]) -> tuple[dict[str, Made], dict[str, dict[str, Scores]]]:
+def what_is_right(
+    tools: ReleaseContext, pair: Sequence[str]
+) -> tuple[dict[str, ReleaseIdentity], dict[str, dict[str, Scores]]]:
     """Return what each release is made of, and how it ranks for each of its canaries."""
     contents = content_ids(tools.lake)
     made, expected = {}, {}
     for release_id in pair:
         beside = side(tools, tools.book.get(release_id))
         release = beside.release
-        made[release_id] = Made(
+        made[release_id] = ReleaseIdentity(
             mapping_version=release.mapping_version,
             read_plan_sha256=release.read_plan_sha256,
             models={kind.value: route.sha256 for kind, route in release.routes.items()},
@@ -157,7 +160,7 @@ def content_ids(lake: Lake) -> list[str]:
     return sorted(set(table["content_id"].to_pylist()))
 
 
-def latency(answers: Sequence[Answer], moves: Sequence[Moved]) -> dict[str, dict[str, float]]:
+def latency(answers: Sequence[RecordedAnswer], moves: Sequence[PointerMove]) -> dict[str, dict[str, float]]:
     """Return percentiles of good answers asked before the first move, during moves, between and after them."""
     first = moves[0].began if moves else float("inf")
     last = moves[-1].ended if moves else float("inf")
@@ -185,8 +188,8 @@ def _percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def _moved(flip: Flip, done: Switched, began: float, ended: float) -> Moved:
-    return Moved(
+def _moved(flip: Flip, done: SwitchReport, began: float, ended: float) -> PointerMove:
+    return PointerMove(
         flip=flip.number,
         release=done.release.id,
         generation=done.pointer.generation,
@@ -223,7 +226,7 @@ class _Deaf:
 
 
 @contextmanager
-def disturbed(tools: Tools, fault: Fault) -> Iterator[Tools]:
+def disturbed(tools: ReleaseContext, fault: Fault) -> Iterator[ReleaseContext]:
     """Give the switcher a slow book or a silent channel, as the fault says."""
     if fault is Fault.SLOW_BOOK:
         yield replace(tools, lake=Lake(_SlowObjects(tools.lake.objects, 0.02)))
@@ -233,7 +236,7 @@ def disturbed(tools: Tools, fault: Fault) -> Iterator[Tools]:
         yield tools
 
 
-def break_servers(tools: Tools, pids: Sequence[int] | None = None) -> Break:
+def break_servers(tools: ReleaseContext, pids: Sequence[int] | None = None) -> Break:
     """Return what does the faults for real: SIGKILL for a service worker of this host, all Redis connections cut.
 
     Only processes whose ids are among `pids` are killed; None kills none.

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from stillpoint.errors import InvalidInput
-from stillpoint.settings import SANDBOX, Settings
+from stillpoint.releases.colour import SANDBOX
+from stillpoint.settings import Settings
 
 
 class Which(StrEnum):
@@ -39,9 +40,9 @@ def feast(
     """
     from stillpoint import feast_config
     from stillpoint.clock import system_clock
-    from stillpoint.objects import open_objects
-    from stillpoint.releases import ObjectReleaseBook
-    from stillpoint.under_way import announced
+    from stillpoint.lake.objects import open_objects
+    from stillpoint.leases.active_jobs import announced
+    from stillpoint.releases.book import ObjectReleaseBook
 
     arguments = list(context.args)
     if not arguments:

@@ -39,7 +39,7 @@ VERBS = (
     ),
     Verb("down", "stillpoint.cli.stack:down", "Stop the embedded stack; its data stay.", _STACK),
     Verb("status", "stillpoint.cli.stack:status", "Each server with its address, version and health.", _STACK),
-    Verb("demo", "stillpoint.cli.demo:demo", "The whole path, told as a story.", _STACK, spark=True),
+    Verb("demo", "simulation.demo.cli:demo", "The whole path, told as a story.", _STACK, spark=True),
     Verb("feast", "stillpoint.cli.feast:feast", "Feast with the right colour.", _EVENTS, passes_on=True),
     Verb("events", "ingestion.cli:events", "Simulate, publish and watch app events.", _EVENTS),
     Verb(
@@ -59,7 +59,7 @@ VERBS = (
     Verb("model-server", "inference.cli:model_server", "Run SageMaker's model container.", _SERVE),
     Verb("features", "inference.cli:features", "A user's online features: value, status, age, colour.", _SERVE),
     Verb("explain", "inference.cli:explain", "What a recommendation was made from, and why.", _SERVE),
-    Verb("erase", "validation.person_cli:erase", "Forget one person everywhere, with a receipt.", _CARE),
-    Verb("export", "validation.person_cli:export", "All that is known of one person, as one archive.", _CARE),
+    Verb("erase", "privacy.cli:erase", "Forget one person everywhere, with a receipt.", _CARE),
+    Verb("export", "privacy.cli:export", "All that is known of one person, as one archive.", _CARE),
     Verb("validate", "validation.cli:validate", "Check events, the lake's features and snapshots.", _CARE),
 )

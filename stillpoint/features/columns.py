@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stillpoint.events import TIMESTAMP
+from stillpoint.events.types import TIMESTAMP
 from stillpoint.features.declarations import EMBEDDING_LENGTH, DType, View
 
 Row = tuple[Any, ...]

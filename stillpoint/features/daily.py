@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from stillpoint.encoder import Encoder
-from stillpoint.events import Category, EventType, Verdict
+from stillpoint.events.types import Category, EventType, Verdict
 from stillpoint.features.columns import embeddings_array, feature_columns
 from stillpoint.features.declarations import (
     CONTENT_PROFILES,

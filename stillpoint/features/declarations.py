@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from stillpoint.events import Category, EventType
+from stillpoint.events.types import Category, EventType
 
 EMBEDDING_LENGTH = 256
 SESSION_GAP = timedelta(minutes=30)

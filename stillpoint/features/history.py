@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from stillpoint.encoder import Encoder
-from stillpoint.features import biometrics, searches, sessions
+from stillpoint.events.parsing import AppEvent
 from stillpoint.features.columns import Row
 from stillpoint.features.declarations import BIOMETRICS, SEARCH_EMBEDDINGS, SESSION_BOUNCE_RATES, View
-from stillpoint.features.validate import AppEvent
+from stillpoint.features.streamed import biometrics, searches, sessions
 from stillpoint.features.verdicts import event_key
 
 

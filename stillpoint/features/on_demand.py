@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stillpoint.features.declarations import EMBEDDING_LENGTH, VIEWS, DType, Feature, View
-from stillpoint.features.request import REQUEST_FEATURES, REQUEST_TIMESTAMP, Columns, Values, compute
+from stillpoint.features.request_time import REQUEST_FEATURES, REQUEST_TIMESTAMP, Columns, Values, compute
 
 ON_DEMAND_VIEW = "request_time"
 """The on-demand view's name, and the name of its function in a registry."""

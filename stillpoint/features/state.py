@@ -18,12 +18,12 @@ import msgpack
 from stillpoint.clock import SECOND
 from stillpoint.encoder import Encoder
 from stillpoint.errors import CorruptData
-from stillpoint.events import EventType, Verdict
-from stillpoint.features import biometrics, searches, sessions
+from stillpoint.events.parsing import AppEvent
+from stillpoint.events.types import EventType, Verdict
 from stillpoint.features.columns import Row
 from stillpoint.features.declarations import BIOMETRICS, SEARCH_EMBEDDINGS, SEARCH_WINDOW, SESSION_BOUNCE_RATES
-from stillpoint.features.validate import AppEvent
-from stillpoint.features.verdicts import LATENESS_US, Family, Memory, Remembered, event_key, forget, judge
+from stillpoint.features.streamed import biometrics, searches, sessions
+from stillpoint.features.verdicts import LATENESS_US, Family, Memory, RememberedEvent, event_key, forget, judge
 
 STATE_VERSION = 1
 _SEARCH_WINDOW_US = int(SEARCH_WINDOW.total_seconds()) * SECOND
@@ -58,7 +58,7 @@ class UserState:
             return cls()
         try:
             version, last, newest, known, taps, queries, samples = msgpack.unpackb(data)
-            remembered = {key: Remembered(us, Family(kin), mark) for key, us, kin, mark in known}
+            remembered = {key: RememberedEvent(us, Family(kin), mark) for key, us, kin, mark in known}
         except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
             raise CorruptData(
                 f"{len(data)} bytes are no user state: {error}; erase them and replay the stream"
@@ -78,7 +78,7 @@ class UserState:
         return max(newest, (memory.last_arrived_us or 0) + 1)
 
 
-class Outcome(NamedTuple):
+class StepOutcome(NamedTuple):
     """What follows from a user's arrivals.
 
     `verdicts` and `events` are one per arrival, in order; an event's `arrived_us` is the strictly increasing one that
@@ -101,7 +101,7 @@ def advance(
     encoder: Encoder,
     max_event_age_us: int,
     erased_until_us: int | None = None,
-) -> Outcome:
+) -> StepOutcome:
     """Return what the arrivals of one user, in shard order, lead to. `state` is not modified.
 
     A view gets a row for each time that an arrival can have changed, with its values after all of them.
@@ -145,7 +145,7 @@ def advance(
         moments = {events[i].event_us: i for i in fresh[1]}
         rising = tuple(sorted(moments[us] for us in biometrics.turns_true(merged, set(moments))))
         after.samples = _pack_samples(biometrics.keep(merged, _floor(memory, Family.BIOMETRIC)))
-    return Outcome(after, verdicts, events, rows, rising, tuple(differing))
+    return StepOutcome(after, verdicts, events, rows, rising, tuple(differing))
 
 
 def _floor(memory: Memory, kin: Family) -> int:

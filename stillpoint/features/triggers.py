@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from stillpoint.clock import MINUTE
 from stillpoint.encoder import Encoder
-from stillpoint.events import Category, EventType
-from stillpoint.features.validate import AppEvent
+from stillpoint.events.parsing import AppEvent
+from stillpoint.events.types import Category, EventType
 from stillpoint.messages import Kind
 
 MAX_AGE_US = 5 * MINUTE

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import orjson
 
 from stillpoint.clock import SECOND
-from stillpoint.events import EventType, Verdict
+from stillpoint.events.parsing import AppEvent
+from stillpoint.events.types import EventType, Verdict
 from stillpoint.features.declarations import ALLOWED_LATENESS
-from stillpoint.features.validate import AppEvent
 
 LATENESS_US = int(ALLOWED_LATENESS.total_seconds()) * SECOND
 
@@ -36,7 +36,7 @@ def family(event_type: EventType) -> Family:
     return _FAMILIES.get(event_type, Family.TAP)
 
 
-class Remembered(NamedTuple):
+class RememberedEvent(NamedTuple):
     """An on-time event, as long as a copy of it would be neither late nor too old."""
 
     event_us: int
@@ -50,7 +50,7 @@ class Memory:
 
     last_arrived_us: int | None = None
     newest_us: list[int | None] = field(default_factory=lambda: [None, None])
-    remembered: dict[bytes, Remembered] = field(default_factory=dict)
+    remembered: dict[bytes, RememberedEvent] = field(default_factory=dict)
 
     def copy(self) -> "Memory":
         return Memory(self.last_arrived_us, list(self.newest_us), dict(self.remembered))
@@ -86,7 +86,7 @@ def judge(memory: Memory, event: AppEvent, *, max_event_age_us: int, erased_unti
         if _lives(memory, known, max_event_age_us):
             return Judgement(Verdict.DUPLICATE, arrived_us, known.fingerprint != fingerprint)
         del memory.remembered[key]  # so that the memory stays in order of arrival, whenever `forget` was called
-    memory.remembered[key] = Remembered(event_us, kin, fingerprint)
+    memory.remembered[key] = RememberedEvent(event_us, kin, fingerprint)
     if kin is not Family.IMPRESSION and (newest is None or event_us > newest):
         memory.newest_us[kin] = event_us
     return Judgement(Verdict.ON_TIME, arrived_us)
@@ -104,7 +104,7 @@ def event_key(event_id: str) -> bytes:
     return bytes.fromhex(event_id.replace("-", ""))
 
 
-def _lives(memory: Memory, known: Remembered, max_event_age_us: int) -> bool:
+def _lives(memory: Memory, known: RememberedEvent, max_event_age_us: int) -> bool:
     """Say whether a copy of the event, arriving now, would be neither late nor too old."""
     assert memory.last_arrived_us is not None
     if memory.last_arrived_us - known.event_us > max_event_age_us:

@@ -174,7 +174,7 @@ def store_with(aws: dict[str, str]) -> Store:
     """Return a `Store`; `aws` holds boto3's arguments."""
 
     def store(address: str, data: bytes) -> None:
-        from stillpoint.objects import open_objects
+        from stillpoint.lake.objects import open_objects
 
         folder, _, name = address.rpartition("/")
         open_objects(folder, aws).put(name, data)
@@ -186,7 +186,7 @@ def fetch_all_with(aws: dict[str, str]) -> FetchAll:
     """Return a `FetchAll`; `aws` holds boto3's arguments."""
 
     def fetch_all(address: str) -> dict[str, bytes]:
-        from stillpoint.objects import open_objects
+        from stillpoint.lake.objects import open_objects
 
         objects = open_objects(address.rstrip("/"), aws)
         return {key: objects.get(key) for key in objects.list("")}

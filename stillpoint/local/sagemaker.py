@@ -16,7 +16,7 @@ from typing import ClassVar
 from urllib.parse import unquote
 
 from stillpoint.local.container import fetch_all_with, fetch_with, store_with
-from stillpoint.local.sagemaker_control import ControlPlane, Refused
+from stillpoint.local.sagemaker_control import AwsRefusal, ControlPlane
 from stillpoint.settings import Settings
 
 _PASSED_ON = ("Content-Type", "Accept", "X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-Inference-Id")
@@ -41,7 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
                 operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
                 answer = self.control.call(operation, json.loads(body or b"{}"))
                 self._answer(200, "application/x-amz-json-1.1", json.dumps(answer).encode())
-        except Refused as refusal:
+        except AwsRefusal as refusal:
             self._refuse(refusal.status, refusal.kind, {"message": str(refusal), "Message": str(refusal)})
         except (ValueError, KeyError) as error:
             self._refuse(400, "ValidationException", {"message": f"malformed request: {error}"})

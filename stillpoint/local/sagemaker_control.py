@@ -23,7 +23,7 @@ ACCOUNT = "000000000000"
 Document = dict[str, Any]
 
 
-class Refused(Exception):
+class AwsRefusal(Exception):
     """A request that AWS would answer with this error type and text."""
 
     def __init__(self, kind: str, text: str, status: int = 400) -> None:
@@ -79,7 +79,7 @@ class ControlPlane:
                         return handler(suffix, kind, request)
         if operation in ("AddTags", "ListTags"):
             return {"Tags": []}
-        raise Refused("UnknownOperationException", f"the SageMaker stand-in does not know {operation}")
+        raise AwsRefusal("UnknownOperationException", f"the SageMaker stand-in does not know {operation}")
 
     def container(self, endpoint: str) -> Container:
         """Return the container that answers for an endpoint.
@@ -91,9 +91,9 @@ class ControlPlane:
             resource = self._resources["endpoint"].get(endpoint)
             container = self._containers.get(endpoint)
         if resource is None:
-            raise Refused("ValidationError", f"Endpoint {endpoint} of account {ACCOUNT} not found.")
+            raise AwsRefusal("ValidationError", f"Endpoint {endpoint} of account {ACCOUNT} not found.")
         if container is None:
-            raise Refused("ValidationError", f"Endpoint {endpoint} is {resource['EndpointStatus']}, not InService.")
+            raise AwsRefusal("ValidationError", f"Endpoint {endpoint} is {resource['EndpointStatus']}, not InService.")
         return container
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class ControlPlane:
         now = time.time()
         with self._lock:
             if name in self._resources[kind]:
-                raise Refused("ValidationException", f'Cannot create already existing {kind} "{arn}".')
+                raise AwsRefusal("ValidationException", f'Cannot create already existing {kind} "{arn}".')
             resource = {**request, f"{suffix}Arn": arn, "CreationTime": now, "LastModifiedTime": now}
             if kind == "endpoint":
                 self._config(request["EndpointConfigName"])
@@ -137,12 +137,14 @@ class ControlPlane:
 
     def _update(self, suffix: str, kind: str, request: Document) -> Document:
         if kind != "endpoint":
-            raise Refused("UnknownOperationException", f"a {kind} cannot be updated")
+            raise AwsRefusal("UnknownOperationException", f"a {kind} cannot be updated")
         with self._lock:
             resource = self._find(suffix, kind, request["EndpointName"])
             self._config(request["EndpointConfigName"])
             if resource["EndpointStatus"] in ("Creating", "Updating"):
-                raise Refused("ValidationException", f'Cannot update in-progress endpoint "{resource["EndpointArn"]}".')
+                raise AwsRefusal(
+                    "ValidationException", f'Cannot update in-progress endpoint "{resource["EndpointArn"]}".'
+                )
             resource |= {"EndpointStatus": "Updating", "LastModifiedTime": time.time()}
             resource.pop("FailureReason", None)
             self._save()
@@ -170,7 +172,7 @@ class ControlPlane:
         resource = self._resources[kind].get(name)
         if resource is None:
             arn = f"arn:aws:sagemaker:{self._region}:{ACCOUNT}:{kind}/{name.lower()}"
-            raise Refused("ValidationException", f'Could not find {kind} "{arn}".')
+            raise AwsRefusal("ValidationException", f'Could not find {kind} "{arn}".')
         return resource
 
     def _config(self, name: str) -> Document:
@@ -198,7 +200,7 @@ class ControlPlane:
                 self._fetch(address) if address else None,
                 environment=definition.get("Environment") or {},
             )
-        except (Refused, StillpointError, OSError, KeyError) as error:
+        except (AwsRefusal, StillpointError, OSError, KeyError) as error:
             self._deployed(endpoint, None, config_name, f"{error}" or type(error).__name__)
         else:
             self._deployed(endpoint, container, config_name, None)

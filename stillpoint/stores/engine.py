@@ -27,12 +27,12 @@ from pydantic import Field
 
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
-from stillpoint.stores.engine_computed import View, computed_rows, needs_computing
-from stillpoint.stores.engine_pace import Pace, Progress, at_most, slowest, wait_for, while_absent
-from stillpoint.stores.engine_sink import Sink, open_sink
+from stillpoint.stores.history.latest import Pull
+from stillpoint.stores.history.names import as_declared
+from stillpoint.stores.materialize.computed import View, computed_rows, needs_computing
+from stillpoint.stores.materialize.pace import Pace, Progress, at_most, slowest, wait_for, while_absent
+from stillpoint.stores.materialize.sink import Sink, open_sink
 from stillpoint.stores.offline import StillpointOfflineStore, in_repo, latest_tables, open_source
-from stillpoint.stores.offline_latest import Pull
-from stillpoint.stores.offline_names import as_declared
 
 
 class StillpointEngineConfig(FeastConfigBaseModel):
@@ -145,7 +145,7 @@ class StillpointEngine(ComputeEngine):
 
     def _fill_on_spark(self, task: MaterializationTask, entities: list[Entity], meter: "_Meter") -> None:
         """Fill from Spark's executors. They write as fast as they can: a pace is one process's."""
-        from stillpoint.stores.on_spark import fill_on_spark
+        from stillpoint.stores.history.on_spark import fill_on_spark
 
         settings = self.repo_config.offline_store
         pull = _pull(task, entities)

@@ -28,15 +28,12 @@ from pydantic import Field, SecretStr
 
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import InvalidInput, InvalidSpine
-from stillpoint.lake import DateRange
-from stillpoint.stores.offline_job import StillpointRetrievalJob
-from stillpoint.stores.offline_join import Limits, join_history
-from stillpoint.stores.offline_latest import Pull, all_rows, every_column, latest_rows
-from stillpoint.stores.offline_names import Names, batch_source_of
-from stillpoint.stores.offline_spine import EVENT_TIMESTAMP, Spine, read_spine
-from stillpoint.stores.offline_views import ViewRequest, view_request
-from stillpoint.stores.offline_write import append_to_path, write_file, write_to_lake
-from stillpoint.stores.sources import (
+from stillpoint.lake.datasets import DateRange
+from stillpoint.stores.history.job import StillpointRetrievalJob
+from stillpoint.stores.history.join import JoinLimits, join_history
+from stillpoint.stores.history.latest import Pull, all_rows, every_column, latest_rows
+from stillpoint.stores.history.names import Names, batch_source_of
+from stillpoint.stores.history.sources import (
     S3Access,
     SourceTable,
     filesystem_of,
@@ -45,6 +42,9 @@ from stillpoint.stores.sources import (
     open_lake_dataset,
     open_path,
 )
+from stillpoint.stores.history.spine import EVENT_TIMESTAMP, Spine, read_spine
+from stillpoint.stores.history.views import ViewRequest, view_request
+from stillpoint.stores.history.write import append_to_path, write_file, write_to_lake
 
 
 class S3Config(FeastConfigBaseModel):
@@ -127,12 +127,12 @@ class StillpointOfflineStore(OfflineStore):
             return open_source(config, view.source, first, last)
 
         cutoff = settings.created_cutoff or filter_by_created_timestamp
-        limits = Limits(chunk_rows=settings.chunk_rows, key_rows=settings.rows_in_memory)
+        limits = JoinLimits(chunk_rows=settings.chunk_rows, key_rows=settings.rows_in_memory)
 
         def joined() -> pa.Table:
             if settings.spark_parts is None:
                 return join_history(spine, views, opened, cutoff=cutoff, limits=limits, since=since)
-            from stillpoint.stores.on_spark import join_on_spark
+            from stillpoint.stores.history.on_spark import join_on_spark
 
             return join_on_spark(
                 spine, views, opened, cutoff=cutoff, limits=limits, since=since, parts=settings.spark_parts

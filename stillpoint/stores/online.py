@@ -27,19 +27,19 @@ from feast.repo_config import FeastConfigBaseModel
 
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput, InvalidSettings, PlanRefused
-from stillpoint.stores.connection import Topology, connect, connect_async
-from stillpoint.stores.connection_pipeline import send, send_async
-from stillpoint.stores.deletion import delete_project, delete_view
-from stillpoint.stores.layout import (
+from stillpoint.stores.online_request import EntityRows, OnlineRequest, online_request
+from stillpoint.stores.reading.feast_read import AnsweredView, ReadRow, Replies, RequestedFields, Shapes, fill
+from stillpoint.stores.redis.connection import Topology, connect, connect_async
+from stillpoint.stores.redis.deletion import delete_project, delete_view
+from stillpoint.stores.redis.layout import (
     Column,
     ViewLayout,
     encode_created,
     encode_time,
 )
-from stillpoint.stores.online_reading import ReadRow, Replies, Shapes, Shown, Wanted, fill
-from stillpoint.stores.online_request import EntityRows, OnlineRequest, online_request
-from stillpoint.stores.values_types import ValueType
-from stillpoint.stores.writer import NO_CREATED, EncodedRows, OnlineWriter
+from stillpoint.stores.redis.pipeline import send, send_async
+from stillpoint.stores.redis.writer import NO_CREATED, EncodedRows, OnlineWriter
+from stillpoint.stores.values.types import ValueType
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
@@ -130,7 +130,7 @@ class StillpointOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
         """Read one view. As in Feast's Redis store an unknown entity has null features and time 0."""
-        wanted = Wanted(self._shapes)
+        wanted = RequestedFields(self._shapes)
         part = wanted.add(table, [_key(config, table, key) for key in entity_keys], requested_features)
         client = self._connection(config)
         return part.rows(wanted.replies(send(client, wanted.commands()), client))
@@ -143,7 +143,7 @@ class StillpointOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
         """Do what `online_read` does, on the running event loop."""
-        wanted = Wanted(self._shapes)
+        wanted = RequestedFields(self._shapes)
         part = wanted.add(table, [_key(config, table, key) for key in entity_keys], requested_features)
         client = self._async_connection(config)
         return part.rows(wanted.replies(await send_async(client, wanted.commands()), client))
@@ -164,7 +164,7 @@ class StillpointOnlineStore(OnlineStore):
         """
         request = online_request(registry, project, features, entity_rows, full_feature_names)
         self._check_versioned_read_support([(one.table, one.features) for one in request.views])
-        wanted, client, start = Wanted(self._shapes), self._connection(config), time.monotonic()
+        wanted, client, start = RequestedFields(self._shapes), self._connection(config), time.monotonic()
         shown = [wanted.show(one, request.rows) for one in request.views]
         replies = wanted.replies(send(client, wanted.commands()), client)
         return _answered(request, shown, replies, full_feature_names, include_feature_view_version_metadata, start)
@@ -182,7 +182,7 @@ class StillpointOnlineStore(OnlineStore):
         """Do what `get_online_features` does, on the running event loop."""
         request = online_request(registry, project, features, entity_rows, full_feature_names)
         self._check_versioned_read_support([(one.table, one.features) for one in request.views])
-        wanted, client, start = Wanted(self._shapes), self._async_connection(config), time.monotonic()
+        wanted, client, start = RequestedFields(self._shapes), self._async_connection(config), time.monotonic()
         shown = [wanted.show(one, request.rows) for one in request.views]
         replies = wanted.replies(await send_async(client, wanted.commands()), client)
         return _answered(request, shown, replies, full_feature_names, include_feature_view_version_metadata, start)
@@ -267,7 +267,7 @@ def _key(config: RepoConfig, table: FeatureView, key: EntityKey) -> bytes:
 
 
 def _answered(
-    request: OnlineRequest, shown: list[Shown], replies: Replies, full_names: bool, versions: bool, start: float
+    request: OnlineRequest, shown: list[AnsweredView], replies: Replies, full_names: bool, versions: bool, start: float
 ) -> OnlineResponse:
     fill(request.response, shown, replies, full_names=full_names, versions=versions)
     metrics = sys.modules.get("feast.metrics")

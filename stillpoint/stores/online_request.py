@@ -18,10 +18,10 @@ from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType as FeastValueType
 
 from stillpoint.errors import InvalidInput, PlanRefused
-from stillpoint.stores.layout import ENTITYLESS_KEY, Column, key_prefix
-from stillpoint.stores.layout_keys import asked_keys, encode_key_values, join_keys
-from stillpoint.stores.values_encode import encode_value
-from stillpoint.stores.values_types import KEY_TYPES, ValueType
+from stillpoint.stores.redis.keys import asked_keys, encode_key_values, join_keys
+from stillpoint.stores.redis.layout import ENTITYLESS_KEY, Column, key_prefix
+from stillpoint.stores.values.encode import encode_value
+from stillpoint.stores.values.types import KEY_TYPES, ValueType
 
 EntityRows = list[dict[str, Any]] | Mapping[str, Sequence[Any] | RepeatedValue]
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stillpoint.errors import Fenced, LeaseHeld
-from stillpoint.lease import Lease, kept
+from stillpoint.leases.lease import Lease, kept
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stillpoint.errors import AlreadyExists, ObjectMissing
-from stillpoint.objects import LocalObjects, Objects, open_objects
+from stillpoint.lake.objects import LocalObjects, Objects, open_objects
 
 Open = Callable[[], Objects]
 

@@ -16,14 +16,14 @@ from starlette.testclient import TestClient
 
 from stillpoint.errors import InvalidInput, PlanRefused
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.answer import Mode
-from stillpoint.stores.compile import compile_plan
-from stillpoint.stores.connection import connect
-from stillpoint.stores.engine_sink import open_sink
-from stillpoint.stores.feature_request import RequestParser
-from stillpoint.stores.feature_response import to_response
+from stillpoint.stores.feature_server.request import RequestParser
+from stillpoint.stores.feature_server.response import to_response
+from stillpoint.stores.materialize.sink import open_sink
 from stillpoint.stores.online import StillpointOnlineStoreConfig
-from stillpoint.stores.reader import OnlineReader
+from stillpoint.stores.reading.compile import compile_plan
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.connection import connect
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 USERS, ITEMS = range(1, 5), ["a", "b", "c"]

@@ -36,11 +36,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.answer import Mode
-from stillpoint.stores.compile import compile_plan
-from stillpoint.stores.connection import connect
 from stillpoint.stores.online import StillpointOnlineStoreConfig
-from stillpoint.stores.reader import OnlineReader
+from stillpoint.stores.reading.compile import compile_plan
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.connection import connect
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 

@@ -49,18 +49,18 @@ from starlette.testclient import TestClient
 from feature_repo.definitions import define
 from stillpoint.errors import InvalidInput, PlanRefused, StillpointError, UnknownFeature
 from stillpoint.features.on_demand import ON_DEMAND_FEATURES, ON_DEMAND_FUNCTIONS, ON_DEMAND_SOURCES, ON_DEMAND_VIEW
-from stillpoint.features.request import REQUEST_TIMESTAMP
+from stillpoint.features.request_time import REQUEST_TIMESTAMP
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.answer import Mode
-from stillpoint.stores.compile import compile_plan
-from stillpoint.stores.connection import connect
-from stillpoint.stores.feature_request import RequestParser
-from stillpoint.stores.feature_response import to_response
-from stillpoint.stores.layout import Column
+from stillpoint.stores.feature_server.request import RequestParser
+from stillpoint.stores.feature_server.response import to_response
 from stillpoint.stores.online import StillpointOnlineStoreConfig
-from stillpoint.stores.plan import OnDemand, ReadPlan, Selection
-from stillpoint.stores.reader import OnlineReader
-from stillpoint.stores.values_types import ValueType as Type
+from stillpoint.stores.reading.compile import compile_plan
+from stillpoint.stores.reading.plan import OnDemand, ReadPlan, Selection
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.layout import Column
+from stillpoint.stores.values.types import ValueType as Type
 
 AT = datetime(2026, 11, 21, 8, 30, 0, 250000, tzinfo=UTC)
 PROJECT = "remote_reads"

@@ -25,12 +25,12 @@ from feast.types import Float64, Int64, String
 
 from stillpoint.errors import CorruptData, PlanRefused
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.answer import Mode
-from stillpoint.stores.compile import compile_plan, definitions_sha256, view_layout
-from stillpoint.stores.connection import connect
 from stillpoint.stores.online import StillpointOnlineStoreConfig
-from stillpoint.stores.reader import OnlineReader
-from stillpoint.stores.writer import OnlineWriter
+from stillpoint.stores.reading.compile import compile_plan, definitions_sha256, view_layout
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.writer import OnlineWriter
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 

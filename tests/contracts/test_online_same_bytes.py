@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from stillpoint.errors import InvalidInput
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.engine_sink import open_sink, view_layout
+from stillpoint.stores.materialize.sink import open_sink, view_layout
 from stillpoint.stores.online import StillpointOnlineStore, StillpointOnlineStoreConfig
-from stillpoint.stores.values_types import NULL_TIMESTAMP
-from stillpoint.stores.writer import encode_rows, pack_rows
-from stillpoint.stores.writer_calls import ListedRows
+from stillpoint.stores.redis.script import ListedRows
+from stillpoint.stores.redis.writer import encode_rows, pack_rows
+from stillpoint.stores.values.types import NULL_TIMESTAMP
 
 ROWS = 130
 """As many as the writer packs column by column; fewer it encodes one by one."""

@@ -11,15 +11,15 @@ from feast import ValueType as FeastValueType
 from feast.types import Float64, Int64, String
 
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.answer import Mode
-from stillpoint.stores.connection import connect, connect_async
-from stillpoint.stores.layout import Column, ViewLayout
-from stillpoint.stores.layout_keys import encode_keys
 from stillpoint.stores.online import StillpointOnlineStoreConfig
-from stillpoint.stores.plan import ReadPlan
-from stillpoint.stores.reader import AsyncOnlineReader, OnlineReader
-from stillpoint.stores.values_types import ValueType
-from stillpoint.stores.writer import OnlineWriter
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.reading.reader import AsyncOnlineReader, OnlineReader
+from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.connection import connect, connect_async
+from stillpoint.stores.redis.keys import encode_keys
+from stillpoint.stores.redis.layout import Column, ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
+from stillpoint.stores.values.types import ValueType
 
 T0 = 1_790_000_000_000_000
 LAYOUTS = tuple(

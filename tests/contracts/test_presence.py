@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stillpoint.errors import CorruptData
-from stillpoint.presence import Notification, Notifications, Presence, WorkerKind, beat, leave, notify, present
+from stillpoint.releases.presence import Notification, Notifications, Presence, WorkerKind, beat, leave, notify, present
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

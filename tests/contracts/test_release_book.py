@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from stillpoint.errors import AlreadyExists, CorruptData, ReleaseRefused, StackUnavailable
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import LocalObjects, Objects
+from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
-from stillpoint.objects import LocalObjects, Objects
-from stillpoint.releases import ALLOWED, Announcement, Intent, Move, ObjectReleaseBook, Release, Route, State
-from stillpoint.settings import Colour
+from stillpoint.releases.book import ObjectReleaseBook
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.records import ALLOWED, Announcement, Intent, Move, Release, Route, State
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SHA = "a" * 64
@@ -207,8 +208,8 @@ SWITCHER = """
 import sys
 from stillpoint.clock import system_clock
 from stillpoint.errors import ReleaseRefused
-from stillpoint.objects import open_objects
-from stillpoint.releases import ObjectReleaseBook
+from stillpoint.lake.objects import open_objects
+from stillpoint.releases.book import ObjectReleaseBook
 root, endpoint, number = sys.argv[1:]
 access = dict(endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
 book = ObjectReleaseBook(open_objects(root, access))

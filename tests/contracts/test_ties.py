@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.connection import connect
-from stillpoint.stores.layout import Column, ViewLayout
-from stillpoint.stores.layout_keys import encode_keys
 from stillpoint.stores.offline import StillpointOfflineStoreConfig
 from stillpoint.stores.online import StillpointOnlineStoreConfig
-from stillpoint.stores.values_types import ValueType as Type
+from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.keys import encode_keys
+from stillpoint.stores.redis.layout import Column, ViewLayout
+from stillpoint.stores.values.types import ValueType as Type
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 US = pa.timestamp("us", tz="UTC")

@@ -23,11 +23,11 @@ from feast.types import Int64, String
 
 from stillpoint.clock import to_micros
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.answer import Status
-from stillpoint.stores.compile import compile_plan
-from stillpoint.stores.connection import connect
 from stillpoint.stores.engine import StillpointEngineConfig
-from stillpoint.stores.reader import OnlineReader
+from stillpoint.stores.reading.compile import compile_plan
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.reading.types import FieldStatus
+from stillpoint.stores.redis.connection import connect
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 STOCK, OURS = "redis", "stillpoint.stores.online.StillpointOnlineStore"
@@ -125,7 +125,7 @@ def test_feast_serves_values_older_than_their_time_to_live_and_an_enforced_read_
     reader = OnlineReader(connect(f"127.0.0.1:{ours.server.port},db=0"), compile_plan(ours.store))
     columns = reader.read(["plays:plays"], {"user_id": ["u1", "nobody"]}, now_us=to_micros(at(2)))
     assert columns.to_dict()["plays"] == [None, None]
-    assert columns.status("plays").tolist() == [Status.OUTSIDE_MAX_AGE, Status.NOT_FOUND]
+    assert columns.status("plays").tolist() == [FieldStatus.OUTSIDE_MAX_AGE, FieldStatus.NOT_FOUND]
 
 
 @KINDS

@@ -15,9 +15,9 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.value_type import ValueType as FeastValueType
 
-from stillpoint.stores.layout import feature_field, key_prefix, parse_key
 from stillpoint.stores.online import StillpointOnlineStore, StillpointOnlineStoreConfig
-from stillpoint.stores.values_types import FIELD_NUMBERS, ValueType
+from stillpoint.stores.redis.layout import feature_field, key_prefix, parse_key
+from stillpoint.stores.values.types import FIELD_NUMBERS, ValueType
 
 
 def test_every_value_type_of_feast_is_known_here() -> None:
@@ -82,7 +82,7 @@ def test_a_yaml_names_the_store_by_its_class_path(tmp_path: Path) -> None:
 
 def test_the_feast_free_modules_import_without_feast() -> None:
     program = (
-        "import sys; import stillpoint.stores.reader, stillpoint.stores.writer, stillpoint.stores.feature_response, "
-        "stillpoint.stores.deletion; assert 'feast' not in sys.modules, 'feast was imported'"
+        "import sys; import stillpoint.stores.reading.reader, stillpoint.stores.redis.writer, stillpoint.stores.feature_server.response, "
+        "stillpoint.stores.redis.deletion; assert 'feast' not in sys.modules, 'feast was imported'"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from stillpoint.events import EventType
+from stillpoint.events.types import EventType
 from stillpoint.messages import Channel, Item, Kind, PredictionRequest, Push, StoredRecommendation, request_id
 
 GOLDEN = Path(__file__).parent

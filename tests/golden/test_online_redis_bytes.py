@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from stillpoint.features.declarations import VIEWS
-from stillpoint.stores.layout import ViewLayout
-from stillpoint.stores.plan import ReadPlan
-from stillpoint.stores.writer import encode_rows
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import encode_rows
 
 GOLDEN = Path(__file__).with_name("redis_bytes.json")
 

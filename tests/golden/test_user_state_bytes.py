@@ -12,10 +12,10 @@ import pytest
 
 from stillpoint.clock import DAY, SECOND
 from stillpoint.errors import CorruptData
-from stillpoint.events import Category, EventType, Platform
+from stillpoint.events.parsing import AppEvent
+from stillpoint.events.types import Category, EventType, Platform
 from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.state import STATE_VERSION, UserState, advance
-from stillpoint.features.validate import AppEvent
 from tests import oracle
 
 GOLDEN = Path(__file__).parent / f"user_state_v{STATE_VERSION}.bin"

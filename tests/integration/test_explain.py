@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from inference.explain import explain, logged_person, served_record
-from inference.loaded_release import load
-from inference.person import READ_FEATURES, person
-from inference.predict import Ask, Guard, predict
-from inference.served_log import ServedLog
+from inference.live.loaded_release import load
+from inference.predictions.explain import explain, logged_person, served_record
+from inference.predictions.predict import Guard, PredictionTask, predict
+from inference.predictions.served_log import ServedLog
+from inference.ranking.user_features import READ_FEATURES, person
 from stillpoint.clock import from_micros, system_clock, to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle
-from stillpoint.releases import ObjectReleaseBook
-from tests.hand_made import hand_made
+from stillpoint.releases.book import ObjectReleaseBook
+from tests.support.hand_made import hand_made
 
 
 @pytest.mark.stack
@@ -30,7 +30,7 @@ def test_contributions_from_the_log_add_up_to_what_the_prediction_used(
     now = system_clock()
     loaded = load(book, s3_lake, settings, pointer.release, pointer.generation, now=now)
     found = person(loaded.reader.read(list(READ_FEATURES), {"user_id": ["u0"]}, now_us=to_micros(now)))
-    ask = Ask("request-1", "u0", Kind.TODAY, from_micros(to_micros(now)), None)
+    ask = PredictionTask("request-1", "u0", Kind.TODAY, from_micros(to_micros(now)), None)
     prediction = predict(loaded, ask, found, (), at=ask.happened, guard=Guard())
     log = ServedLog(s3_lake, clock=system_clock, erasure_key=b"key")
     log.add(prediction)

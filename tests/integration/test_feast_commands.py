@@ -11,8 +11,10 @@ import pyarrow as pa
 import pytest
 
 from stillpoint.features.declarations import BIOMETRICS
-from stillpoint.lake import Commit, Lake, feature_columns, feature_dataset
-from stillpoint.objects import LocalObjects
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import feature_dataset
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake, feature_columns
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from inference import following as module
-from inference.following import Following
-from inference.loaded_release import LoadedRelease, load, refreshed
+from inference.live import watcher as module
+from inference.live.loaded_release import LoadedRelease, load, refreshed
+from inference.live.watcher import Following
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.errors import ReleaseRefused
 from stillpoint.features.declarations import CONTENT_PROFILES
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.objects import LocalObjects
-from stillpoint.presence import WorkerKind, present
+from stillpoint.releases.presence import WorkerKind, present
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect
-from tests.hand_made import HandMade, axis, hand_made
+from stillpoint.stores.redis.connection import connect
+from tests.support.hand_made import HandMade, axis, hand_made
 
 
 @pytest.fixture

@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 import pytest
 
 from inference.lambda_package import HANDLER, package
-from inference.recommendations import Recommendations
-from stillpoint.events import EventType
-from stillpoint.lake import Lake
+from inference.predictions.stored_recommendations import Recommendations
+from stillpoint.events.types import EventType
+from stillpoint.lake.tables import Lake
 from stillpoint.local.aws import AwsServer
 from stillpoint.local.provision import provision
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Kind, PredictionRequest, request_id
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect
-from tests.hand_made import hand_made, opted_in
+from stillpoint.stores.redis.connection import connect
+from tests.support.hand_made import hand_made, opted_in
 
 FORBIDDEN = ("feast", "pyspark", "great_expectations", "mlflow", "sagemaker")
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from inference.jobs import Delivered, JobReport, Jobs
-from inference.lambda_handler import Function
-from inference.loaded_release import LoadedRelease, load
-from inference.recommendations import Recommendations
+from inference.lambda_handler import WarmFunction
+from inference.live.loaded_release import LoadedRelease, load
+from inference.predictions.stored_recommendations import Recommendations
+from inference.worker.jobs import JobReport, Jobs, QueuedMessage
 from stillpoint.errors import ReleaseRefused
-from stillpoint.events import EventType
-from stillpoint.lake import Lake
+from stillpoint.events.types import EventType
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind, PredictionRequest, request_id
-from stillpoint.objects import LocalObjects
 from stillpoint.settings import Settings
-from tests.hand_made import HandMade, hand_made
+from tests.support.hand_made import HandMade, hand_made
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -31,7 +31,7 @@ class Host:
         self.reports: list[JobReport] = []
         self.buried: list[str] = []
         self.recommendations = Recommendations(made.client)
-        self.function = Function(
+        self.function = WarmFunction(
             made.book, self.load, self.jobs, clock=lambda: NOW, forward=self.reports.append, bury=self.bury
         )
 
@@ -48,7 +48,7 @@ class Host:
             still_live=still_live,
         )
 
-    def bury(self, messages: Sequence[Delivered], reasons: Mapping[str, str]) -> list[Delivered]:
+    def bury(self, messages: Sequence[QueuedMessage], reasons: Mapping[str, str]) -> list[QueuedMessage]:
         last = [one for one in messages if one.receives >= 5 and one.receipt in reasons]
         self.buried += [one.receipt for one in last]
         return last

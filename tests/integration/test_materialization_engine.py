@@ -14,9 +14,9 @@ from feast.repo_config import RepoConfig
 from feast.types import Array, Bool, Float32, Int64, String
 
 from stillpoint.errors import InvalidInput
-from stillpoint.stores import engine_sink
 from stillpoint.stores.engine import engine_of
-from stillpoint.stores.engine_pace import Progress, at_most, while_absent
+from stillpoint.stores.materialize import sink as engine_sink
+from stillpoint.stores.materialize.pace import Progress, at_most, while_absent
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 USER = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)

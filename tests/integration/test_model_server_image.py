@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stillpoint.local.process import free_port
-from tests.hand_made import contents, model
+from tests.support.hand_made import contents, model
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "model-server"

@@ -7,19 +7,20 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from inference.person import READ_FEATURES, person
+from inference.ranking.user_features import READ_FEATURES, person
 from release.gate import Subject, Thresholds
 from stillpoint.clock import from_micros, to_micros
-from stillpoint.control import Target, write_control
 from stillpoint.encoder import WordLlamaEncoder
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.lake import Commit, Lake
-from stillpoint.served import SERVED_COLUMNS
-from stillpoint.settings import Colour
-from stillpoint.stores.connection import connect
-from stillpoint.stores.plan import ReadPlan
-from stillpoint.stores.reader import OnlineReader
-from tests.batch_world import NOW, Parts, World, searches
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.tables import Lake
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.write_targets import Target, write_control
+from stillpoint.served_rows import SERVED_COLUMNS
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.redis.connection import connect
+from tests.support.batch_world import NOW, Parts, World, searches
 from validation.gate import ServedParity
 from validation.parity_run import check_parity
 

@@ -16,18 +16,18 @@ from feast.types import Float64, Int64
 
 from stillpoint.errors import CorruptData, InvalidInput, StackUnavailable, StillpointError, UnknownFeature
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.answer import Mode
-from stillpoint.stores.connection import RedisRefused, connect, connect_async
-from stillpoint.stores.feature_request import RequestParser
-from stillpoint.stores.feature_response import to_response
-from stillpoint.stores.layout import Column, ViewLayout
-from stillpoint.stores.layout_keys import encode_keys
+from stillpoint.stores.feature_server.request import RequestParser
+from stillpoint.stores.feature_server.response import to_response
 from stillpoint.stores.online import StillpointOnlineStoreConfig
-from stillpoint.stores.plan import ReadPlan
-from stillpoint.stores.reader import AsyncOnlineReader, OnlineReader
-from stillpoint.stores.values_encode import encode_value
-from stillpoint.stores.values_types import ValueType
-from stillpoint.stores.writer import OnlineWriter
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.reading.reader import AsyncOnlineReader, OnlineReader
+from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.connection import RedisRefused, connect, connect_async
+from stillpoint.stores.redis.keys import encode_keys
+from stillpoint.stores.redis.layout import Column, ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
+from stillpoint.stores.values.encode import encode_value
+from stillpoint.stores.values.types import ValueType
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 T0 = round(AT.timestamp()) * 1_000_000

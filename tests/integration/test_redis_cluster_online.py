@@ -11,15 +11,15 @@ import redis
 from redis.crc import key_slot
 
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.answer import Mode
-from stillpoint.stores.connection import connect, connect_async
-from stillpoint.stores.deletion import delete_project
-from stillpoint.stores.layout import Column, ViewLayout
-from stillpoint.stores.layout_keys import encode_keys
-from stillpoint.stores.plan import ReadPlan
-from stillpoint.stores.reader import AsyncOnlineReader, OnlineReader
-from stillpoint.stores.values_types import ValueType
-from stillpoint.stores.writer import OnlineWriter, WriteResult, encode_rows
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.reading.reader import AsyncOnlineReader, OnlineReader
+from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.connection import connect, connect_async
+from stillpoint.stores.redis.deletion import delete_project
+from stillpoint.stores.redis.keys import encode_keys
+from stillpoint.stores.redis.layout import Column, ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter, WriteResult, encode_rows
+from stillpoint.stores.values.types import ValueType
 
 pytestmark = pytest.mark.cluster
 LAYOUT = ViewLayout("v", (Column("user_id", ValueType.STRING),), (Column("n", ValueType.INT64),))

@@ -13,15 +13,15 @@ import pytest
 
 from stillpoint.errors import CorruptData, InvalidSettings, StackUnavailable
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.answer import Mode
-from stillpoint.stores.connection import RedisRefused, connect, parse_connection_string
-from stillpoint.stores.deletion import delete_project
-from stillpoint.stores.layout import Column, ViewLayout
-from stillpoint.stores.layout_keys import encode_keys
-from stillpoint.stores.plan import ReadPlan, sentinel_key
-from stillpoint.stores.reader import OnlineReader
-from stillpoint.stores.values_types import ValueType
-from stillpoint.stores.writer import OnlineWriter, WriteResult
+from stillpoint.stores.reading.plan import ReadPlan, sentinel_key
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.connection import RedisRefused, connect, parse_connection_string
+from stillpoint.stores.redis.deletion import delete_project
+from stillpoint.stores.redis.keys import encode_keys
+from stillpoint.stores.redis.layout import Column, ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter, WriteResult
+from stillpoint.stores.values.types import ValueType
 
 LAYOUT = ViewLayout(
     "clicks",

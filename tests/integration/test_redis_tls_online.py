@@ -9,11 +9,11 @@ import pytest
 from stillpoint.errors import StackUnavailable
 from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.connection import RedisRefused, connect
-from stillpoint.stores.layout import ViewLayout
-from stillpoint.stores.plan import ReadPlan
-from stillpoint.stores.reader import OnlineReader
-from stillpoint.stores.writer import OnlineWriter, WriteResult
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.redis.connection import RedisRefused, connect
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter, WriteResult
 
 pytestmark = pytest.mark.tls
 

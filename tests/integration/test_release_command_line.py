@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 
 from release.cli import parse_models
+from release.context import ReleaseContext
 from release.retrain import StepFailed, plan_retrain, retrain, run_verb
-from release.tools import Tools
 from stillpoint.cli import run
 from stillpoint.errors import CorruptData, InvalidInput, LeaseHeld, ReleaseRefused
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.process import free_port
 from stillpoint.messages import Kind
-from stillpoint.objects import LocalObjects
-from stillpoint.releases import State
+from stillpoint.releases.records import State
 from stillpoint.settings import Settings
-from tests.release_world import World, tools_for
+from tests.support.release_world import World, tools_for
 
 
 @pytest.fixture
-def tools(tmp_path: Path, redis_factory: Any, monkeypatch: pytest.MonkeyPatch) -> Tools:
+def tools(tmp_path: Path, redis_factory: Any, monkeypatch: pytest.MonkeyPatch) -> ReleaseContext:
     connection = redis_factory().connection_string
     values = {f"redis_{name}": connection for name in ("green", "blue", "serving", "state", "sandbox")}
     values |= {"home": str(tmp_path / "home"), "lake": str(tmp_path / "lake")}
@@ -39,7 +39,7 @@ def tools(tmp_path: Path, redis_factory: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def world(tools: Tools) -> World:
+def world(tools: ReleaseContext) -> World:
     world = World(tools.lake)
     world.fill()
     world.mapping(1)
@@ -48,7 +48,7 @@ def world(tools: Tools) -> World:
 
 
 def test_a_release_goes_live_from_the_command_line(
-    tools: Tools, world: World, capsys: pytest.CaptureFixture[str]
+    tools: ReleaseContext, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def json_of(*arguments: str) -> Any:
         capsys.readouterr()
@@ -86,7 +86,7 @@ def test_models_are_named_for_all_kinds_or_for_one() -> None:
         parse_models([f"tomorrow={one}"])
 
 
-def test_a_retraining_goes_live_and_can_go_on_where_it_was_interrupted(tools: Tools, world: World) -> None:
+def test_a_retraining_goes_live_and_can_go_on_where_it_was_interrupted(tools: ReleaseContext, world: World) -> None:
     asked: list[Sequence[str]] = []
 
     def verbs(arguments: Sequence[str]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing catches it."""
 
 
-def test_a_retraining_killed_at_each_step_goes_on_and_trains_once(tools: Tools, world: World) -> None:
+def test_a_retraining_killed_at_each_step_goes_on_and_trains_once(tools: ReleaseContext, world: World) -> None:
     steps: set[str] = set()
     asked: list[str] = []
     model = world.model(1)
@@ -146,7 +146,7 @@ def test_a_retraining_killed_at_each_step_goes_on_and_trains_once(tools: Tools, 
     )
 
 
-def test_an_interrupted_retraining_is_planned_from_where_it_was(tools: Tools, world: World) -> None:
+def test_an_interrupted_retraining_is_planned_from_where_it_was(tools: ReleaseContext, world: World) -> None:
     def verbs(arguments: Sequence[str]) -> dict[str, Any]:
         if arguments[0] == "train":
             raise StepFailed("no room")
@@ -162,6 +162,6 @@ def test_an_interrupted_retraining_is_planned_from_where_it_was(tools: Tools, wo
         plan_retrain(tools, store="live", resume=None)
 
 
-def test_a_training_step_that_fails_is_quoted(tools: Tools) -> None:
+def test_a_training_step_that_fails_is_quoted(tools: ReleaseContext) -> None:
     with pytest.raises(StepFailed, match=r"`stillpoint train no-such-snapshot` ended with code \d: error: .*"):
         run_verb(["train", "no-such-snapshot"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from release.check import all_checks, check, side
+from release.context import ReleaseContext
 from release.gate import Thresholds, read_report
 from release.prepare import prepare
 from release.ranking import rank, unguarded
@@ -17,27 +18,27 @@ from release.retire import retire
 from release.states import last_report
 from release.status import history, status
 from release.switch import roll_back, switch
-from release.tools import Tools
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.errors import GateRefused, LeaseHeld, ReleaseRefused
 from stillpoint.features.columns import rows_table
 from stillpoint.features.declarations import BIOMETRICS, SESSION_BOUNCE_RATES
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Kind
-from stillpoint.objects import LocalObjects
-from stillpoint.releases import State
-from stillpoint.settings import Colour, Settings
-from stillpoint.stores.layout import ViewLayout
-from stillpoint.stores.writer import OnlineWriter
-from tests.release_world import CONTENTS, USERS, World, favourite, tools_for
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.records import State
+from stillpoint.settings import Settings
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
+from tests.support.release_world import CONTENTS, USERS, World, favourite, tools_for
 from validation.gate import LakeExpectations, ServedParity
 
 RELAXED = Thresholds(latency_p99_ms=1000, digest_pause_seconds=0.05, daily_age_hours=72)
 
 
 @pytest.fixture
-def tools(tmp_path: Any, redis_factory: Any) -> Tools:
+def tools(tmp_path: Any, redis_factory: Any) -> ReleaseContext:
     """Tools on two Redis servers, one per colour, and a lake in a folder."""
     servers: list[RedisServer] = [redis_factory(), redis_factory()]
     green, blue = (server.connection_string for server in servers)
@@ -55,7 +56,7 @@ def tools(tmp_path: Any, redis_factory: Any) -> Tools:
 
 
 @pytest.fixture
-def world(tools: Tools) -> World:
+def world(tools: ReleaseContext) -> World:
     world = World(tools.lake)
     world.fill()
     world.mapping(1)
@@ -63,17 +64,17 @@ def world(tools: Tools) -> World:
     return world
 
 
-def first_choice(tools: Tools, release_id: str, user: str) -> int:
+def first_choice(tools: ReleaseContext, release_id: str, user: str) -> int:
     scores = rank(side(tools, tools.book.get(release_id)), user, Kind.TODAY, CONTENTS, now_us=tools.now_us())
     return int(np.argmax(scores)) if np.ptp(scores) > 0 else -1
 
 
-def states(tools: Tools) -> dict[str, State | None]:
+def states(tools: ReleaseContext) -> dict[str, State | None]:
     return {intent.id: tools.book.state(intent.id) for intent in tools.book.intents()}
 
 
 def test_a_release_is_prepared_checked_switched_rolled_back_switched_again_and_retired(
-    tools: Tools, world: World
+    tools: ReleaseContext, world: World
 ) -> None:
     first = prepare(tools, world.wanted(1))
     assert (first.id, first.colour, states(tools)) == ("r0001", "green", {"r0001": State.PREPARED})
@@ -117,7 +118,7 @@ def test_a_release_is_prepared_checked_switched_rolled_back_switched_again_and_r
     ]  # fmt: skip
 
 
-def live_pair(tools: Tools, world: World) -> None:
+def live_pair(tools: ReleaseContext, world: World) -> None:
     """Bring two releases to life: r0002 live in blue, r0001 its rollback target."""
     for version in (1, 2):
         release = prepare(tools, world.wanted(version))
@@ -126,7 +127,7 @@ def live_pair(tools: Tools, world: World) -> None:
 
 
 def test_everybody_gets_their_own_content_in_both_releases_and_the_guard_keeps_a_stale_mapping_out(
-    tools: Tools, world: World
+    tools: ReleaseContext, world: World
 ) -> None:
     live_pair(tools, world)
     for user in USERS[:6]:
@@ -147,7 +148,7 @@ def test_everybody_gets_their_own_content_in_both_releases_and_the_guard_keeps_a
     assert np.isfinite(new).all()
 
 
-def test_a_model_only_release_needs_no_fill_and_keeps_the_guards(tools: Tools, world: World) -> None:
+def test_a_model_only_release_needs_no_fill_and_keeps_the_guards(tools: ReleaseContext, world: World) -> None:
     live_pair(tools, world)
     blue = tools.online(tools.book.get("r0002").colour)
     writes = blue.info("stats")["total_commands_processed"]
@@ -167,7 +168,7 @@ def test_a_model_only_release_needs_no_fill_and_keeps_the_guards(tools: Tools, w
     assert roll_back(tools, why="worse").release.id == "r0001"
 
 
-def test_a_switch_is_refused_in_words_and_the_live_release_is_undisturbed(tools: Tools, world: World) -> None:
+def test_a_switch_is_refused_in_words_and_the_live_release_is_undisturbed(tools: ReleaseContext, world: World) -> None:
     release = prepare(tools, world.wanted(1))
     with pytest.raises(ReleaseRefused, match="there is no release 'r0009'; recorded are: r0001"):
         switch(tools, "r0009", why="typo")
@@ -209,7 +210,7 @@ def test_a_switch_is_refused_in_words_and_the_live_release_is_undisturbed(tools:
         retire(tools, "r0001", why="oops")
 
 
-def test_a_forced_switch_needs_no_green_report_and_its_reason_is_kept(tools: Tools, world: World) -> None:
+def test_a_forced_switch_needs_no_green_report_and_its_reason_is_kept(tools: ReleaseContext, world: World) -> None:
     prepare(tools, world.wanted(1))
     switch(tools, "r0001", why="first", force="the gate's Redis is down")
     live = tools.book.live()
@@ -217,7 +218,9 @@ def test_a_forced_switch_needs_no_green_report_and_its_reason_is_kept(tools: Too
     assert live.why == "first (forced: the gate's Redis is down)"
 
 
-def test_a_red_gate_says_which_check_found_what_and_keeps_a_report_for_people(tools: Tools, world: World) -> None:
+def test_a_red_gate_says_which_check_found_what_and_keeps_a_report_for_people(
+    tools: ReleaseContext, world: World
+) -> None:
     release = prepare(tools, world.wanted(1))
     client = tools.online(release.colour)
     keys = list(client.scan_iter(match="*stillpoint_green", count=1000))
@@ -239,7 +242,7 @@ def test_a_red_gate_says_which_check_found_what_and_keeps_a_report_for_people(to
     assert not re.search(r"(src|href)=.https?:", page), "the page fetches nothing"
 
 
-def test_a_value_outside_its_declared_range_turns_the_gate_red(tools: Tools, world: World) -> None:
+def test_a_value_outside_its_declared_range_turns_the_gate_red(tools: ReleaseContext, world: World) -> None:
     release = prepare(tools, world.wanted(1))
     client = tools.online(release.colour)
     moment = to_micros(tools.now())
@@ -253,7 +256,7 @@ def test_a_value_outside_its_declared_range_turns_the_gate_red(tools: Tools, wor
 
 
 def test_a_row_of_the_lake_outside_its_declared_range_turns_the_gate_red_and_the_switch_says_so(
-    tools: Tools, world: World
+    tools: ReleaseContext, world: World
 ) -> None:
     release = prepare(tools, world.wanted(1))
     row = world.row(BIOMETRICS, "u1", tools.now() - timedelta(minutes=30), 1)
@@ -274,7 +277,9 @@ def test_a_row_of_the_lake_outside_its_declared_range_turns_the_gate_red_and_the
     assert tools.lake.objects.get(path) == b"PAR1 not really"
 
 
-def test_what_the_live_release_served_and_no_event_explains_turns_the_gate_red(tools: Tools, world: World) -> None:
+def test_what_the_live_release_served_and_no_event_explains_turns_the_gate_red(
+    tools: ReleaseContext, world: World
+) -> None:
     first = prepare(tools, world.wanted(1))
     switch(tools, first.id, why="first", force="the test needs it live")
     second = prepare(tools, world.wanted(2))
@@ -300,7 +305,9 @@ def test_what_the_live_release_served_and_no_event_explains_turns_the_gate_red(t
     assert check(tools, second.id, thresholds=again, checks=[ServedParity()]).passed
 
 
-def test_a_gate_that_demands_served_predictions_refuses_a_live_release_without_them(tools: Tools, world: World) -> None:
+def test_a_gate_that_demands_served_predictions_refuses_a_live_release_without_them(
+    tools: ReleaseContext, world: World
+) -> None:
     first = prepare(tools, world.wanted(1))
     switch(tools, first.id, why="first", force="the test needs it live")
     second = prepare(tools, world.wanted(2))
@@ -310,7 +317,7 @@ def test_a_gate_that_demands_served_predictions_refuses_a_live_release_without_t
 
 
 def test_definitions_applied_and_materialized_later_do_not_stop_a_rollback_or_change_what_is_served(
-    tools: Tools, world: World
+    tools: ReleaseContext, world: World
 ) -> None:
     from feast import FeatureView
 
@@ -333,7 +340,7 @@ def test_definitions_applied_and_materialized_later_do_not_stop_a_rollback_or_ch
     assert switch(tools, "r0002", why="forward").release.id == "r0002"
 
 
-def test_two_release_verbs_at_once_exclude_each_other(tools: Tools, world: World) -> None:
+def test_two_release_verbs_at_once_exclude_each_other(tools: ReleaseContext, world: World) -> None:
     refused = []
 
     def progress(step: str) -> None:
@@ -346,7 +353,7 @@ def test_two_release_verbs_at_once_exclude_each_other(tools: Tools, world: World
     assert len(refused) == 1
 
 
-def test_a_fill_is_refused_when_redis_would_evict_live_features(tools: Tools, world: World) -> None:
+def test_a_fill_is_refused_when_redis_would_evict_live_features(tools: ReleaseContext, world: World) -> None:
     client = tools.online(Colour.GREEN)
     client.config_set("maxmemory", "100mb")
     client.config_set("maxmemory-policy", "allkeys-lru")

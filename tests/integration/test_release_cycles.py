@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from ingestion.compact import merge
-from ingestion.fold import fold
+from ingestion.log_checkpoint import fold
 from ingestion.supervisor import Supervisor
 from release.check import check, side
 from release.checks.shared_views import compare, shared
@@ -26,10 +26,10 @@ from release.retire import retire
 from release.states import rollback_target
 from release.switch import roll_back, switch
 from stillpoint.clock import system_clock
-from stillpoint.event_stream import put_events
+from stillpoint.events.stream import put_events
 from stillpoint.local.provision import provision
-from tests.release_world import USERS, World, tools_for
-from tests.service_process import ServiceProcess, environment
+from tests.support.release_world import USERS, World, tools_for
+from tests.support.service_process import ServiceProcess, environment
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark]
 

@@ -12,26 +12,28 @@ import pytest
 
 from release.check import check, side
 from release.checks.shared_views import compare, shared
+from release.context import ReleaseContext
 from release.gate import Thresholds
 from release.prepare import prepare
 from release.switch import switch
-from release.tools import Tools
 from stillpoint.clock import system_clock
-from stillpoint.control import ACKNOWLEDGED_KEY, Acknowledged, read_control
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.lake import Commit, Lake, by_date, feature_columns, feature_dataset
-from stillpoint.lease import Lease
-from stillpoint.objects import LocalObjects
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import by_date, feature_dataset
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake, feature_columns
+from stillpoint.leases.lease import Lease
+from stillpoint.releases.write_targets import ACKNOWLEDGED_KEY, Acknowledgement, read_control
 from stillpoint.settings import Settings
-from stillpoint.stores.layout import ViewLayout
-from stillpoint.stores.writer import OnlineWriter
-from tests.release_world import USERS, World, tools_for
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
+from tests.support.release_world import USERS, World, tools_for
 
 
 class Stream:
     """A stream reduced to what a fill sees: batches go online into every target, then into the lake, then it answers."""
 
-    def __init__(self, tools: Tools, world: World) -> None:
+    def __init__(self, tools: ReleaseContext, world: World) -> None:
         self.tools, self.world = tools, world
         self.batches = 0
         self.obeys = True
@@ -73,7 +75,7 @@ class Stream:
             name = f"stream-{self.batches}-{view.name}"
             files += [lake.write(feature_dataset(view), day, name, part) for day, part in by_date(table)]
         lake.commit(Commit(writer="stream-test", sequence=self.batches, at=now, files=tuple(files)))
-        said = Acknowledged(generation=control.generation, writer="stream-test", batch=self.batches, at=now)
+        said = Acknowledgement(generation=control.generation, writer="stream-test", batch=self.batches, at=now)
         lake.objects.put(ACKNOWLEDGED_KEY, said.model_dump_json().encode())
         self.batches += 1
         self._ended.wait(0.05)
@@ -85,7 +87,7 @@ THRESHOLDS = Thresholds(
 
 
 @pytest.fixture
-def tools(tmp_path: Path, redis_factory: Any) -> Tools:
+def tools(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
     green, blue = redis_factory().connection_string, redis_factory().connection_string
     settings = Settings(
         _env_file=None,
@@ -97,13 +99,13 @@ def tools(tmp_path: Path, redis_factory: Any) -> Tools:
     return tools_for(settings, Lake(LocalObjects(tmp_path / "lake")), lease_seconds=10.0, barrier_seconds=20.0)
 
 
-def differing(tools: Tools) -> int:
+def differing(tools: ReleaseContext) -> int:
     live, idle = side(tools, tools.book.get("r0001")), side(tools, tools.book.get("r0002"))
     layouts = [layout for layout in shared(live, idle) if layout.join_keys[0].name == "user_id"]
     return len(compare(live, idle, layouts, USERS, now_us=tools.now_us()))
 
 
-def first_live(tools: Tools) -> World:
+def first_live(tools: ReleaseContext) -> World:
     world = World(tools.lake)
     world.fill()
     world.mapping(1)
@@ -114,7 +116,7 @@ def first_live(tools: Tools) -> World:
     return world
 
 
-def test_a_colour_filled_under_streaming_equals_the_live_one_value_for_value(tools: Tools) -> None:
+def test_a_colour_filled_under_streaming_equals_the_live_one_value_for_value(tools: ReleaseContext) -> None:
     world = first_live(tools)
     stream = Stream(tools, world)
     try:
@@ -130,7 +132,7 @@ def test_a_colour_filled_under_streaming_equals_the_live_one_value_for_value(too
     assert differing(tools) == 0
 
 
-def test_a_stream_that_says_it_obeys_and_does_not_is_found_by_the_digest(tools: Tools) -> None:
+def test_a_stream_that_says_it_obeys_and_does_not_is_found_by_the_digest(tools: ReleaseContext) -> None:
     world = first_live(tools)
     stream = Stream(tools, world)
     stream.obeys = False
@@ -146,7 +148,7 @@ def replace_reads(count: int) -> Thresholds:
     return THRESHOLDS.model_copy(update={"digest_reads": count})
 
 
-def test_a_value_that_the_stream_wrote_is_never_overwritten_by_the_fill(tools: Tools) -> None:
+def test_a_value_that_the_stream_wrote_is_never_overwritten_by_the_fill(tools: ReleaseContext) -> None:
     """The fill reads the lake as it was before a newer row went online."""
     world = first_live(tools)
     ahead = world.now + timedelta(seconds=30)

@@ -12,21 +12,22 @@ import pytest
 
 from release.check import check
 from release.colour import sentinel
+from release.context import ReleaseContext
 from release.gate import Thresholds
 from release.prepare import prepare
 from release.retire import retire
 from release.switch import roll_back, switch
-from release.tools import Tools
-from stillpoint.control import read_control
-from stillpoint.lake import Lake
-from stillpoint.objects import LocalObjects
-from stillpoint.releases import State
-from stillpoint.settings import Colour, Settings
-from stillpoint.stores.deletion import project_keys
-from tests.release_world import CONTENTS, USERS, World, tools_for
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.records import State
+from stillpoint.releases.write_targets import read_control
+from stillpoint.settings import Settings
+from stillpoint.stores.redis.deletion import project_keys
+from tests.support.release_world import CONTENTS, USERS, World, tools_for
 
 RELAXED = Thresholds(latency_p99_ms=1000, digest_pause_seconds=0.05, daily_age_hours=72, latency_reads=20)
-Verb = Callable[[Tools], object]
+Verb = Callable[[ReleaseContext], object]
 
 
 class Killed(BaseException):
@@ -45,7 +46,7 @@ def killed_at_a_new_step(before: set[str]) -> Callable[[str], None]:
     return progress
 
 
-def make(tmp_path: Path, redis_factory: Any) -> Tools:
+def make(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
     connection = redis_factory().connection_string
     settings = Settings(
         _env_file=None,
@@ -56,7 +57,7 @@ def make(tmp_path: Path, redis_factory: Any) -> Tools:
     return tools_for(settings, Lake(LocalObjects(tmp_path / "lake")), lease_seconds=0.4)
 
 
-def start(tools: Tools) -> World:
+def start(tools: ReleaseContext) -> World:
     world = World(tools.lake)
     world.fill()
     world.mapping(1)
@@ -68,7 +69,7 @@ def start(tools: Tools) -> World:
     return world
 
 
-def run_killed_everywhere(tools: Tools, verb: Verb) -> set[str]:
+def run_killed_everywhere(tools: ReleaseContext, verb: Verb) -> set[str]:
     """Run the verb again and again, killed at each of its steps once, until it completes; return the steps."""
     steps: set[str] = set()
     for _ in range(100):
@@ -81,7 +82,7 @@ def run_killed_everywhere(tools: Tools, verb: Verb) -> set[str]:
     raise AssertionError("the verb never completes")
 
 
-def count(tools: Tools, colour: Colour) -> int:
+def count(tools: ReleaseContext, colour: Colour) -> int:
     return sum(1 for _ in project_keys(tools.online(colour), f"stillpoint_{colour}"))
 
 
@@ -127,13 +128,13 @@ def test_every_verb_killed_before_each_of_its_steps_completes_when_run_again(
 PREPARE = """
 import os, signal, sys
 from dataclasses import replace
-from release.prepare import Wanted, prepare
+from release.prepare import NewRelease, prepare
 from release.models import routes_of
-from stillpoint.lake import Lake
+from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
-from stillpoint.objects import LocalObjects
+from stillpoint.lake.objects import LocalObjects
 from stillpoint.settings import Settings
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/support")
 from release_world import tools_for
 settings = Settings.model_validate_json(sys.argv[1])
 settings = settings.model_copy(update={"redis_green": settings.redis_green.__class__(sys.argv[4]),
@@ -142,7 +143,7 @@ def progress(step):
     if step.startswith(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
 tools = tools_for(settings, Lake(LocalObjects(settings.lake)), lease_seconds=0.4, progress=progress)
-release = prepare(tools, Wanted(routes=routes_of(dict.fromkeys(Kind, sys.argv[2])), why="killed"))
+release = prepare(tools, NewRelease(routes=routes_of(dict.fromkeys(Kind, sys.argv[2])), why="killed"))
 print(release.id)
 """
 

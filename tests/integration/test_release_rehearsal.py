@@ -15,21 +15,21 @@ import pyarrow as pa
 import pytest
 
 from release.check import check
+from release.context import ReleaseContext
 from release.gate import Thresholds
 from release.prepare import prepare
 from release.rehearsal.plan import Fault, plan_flips
 from release.rehearsal.report import plot, text
 from release.rehearsal.run import break_servers, rehearse
 from release.switch import switch
-from release.tools import Tools
 from stillpoint.features.declarations import USER_SEQUENCE
-from stillpoint.lake import Lake, feature_columns
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake, feature_columns
 from stillpoint.local.process import free_port
-from stillpoint.objects import LocalObjects
 from stillpoint.settings import Settings
-from stillpoint.stores.layout import ViewLayout
-from stillpoint.stores.writer import OnlineWriter
-from tests.release_world import USERS, World, tools_for
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
+from tests.support.release_world import USERS, World, tools_for
 
 RELAXED = Thresholds(
     latency_p99_ms=1000,
@@ -41,7 +41,7 @@ RELAXED = Thresholds(
 
 
 @pytest.fixture
-def tools(tmp_path: Path, redis_factory: Any) -> Tools:
+def tools(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
     """Tools with a Redis server for each colour."""
     green, blue = redis_factory().connection_string, redis_factory().connection_string
     settings = Settings(
@@ -54,7 +54,7 @@ def tools(tmp_path: Path, redis_factory: Any) -> Tools:
     return tools_for(settings, Lake(LocalObjects(tmp_path / "lake")), load_seconds=20.0, lease_seconds=10.0)
 
 
-def bring_up(tools: Tools) -> World:
+def bring_up(tools: ReleaseContext) -> World:
     """Make r0002 live and r0001 its rollback target."""
     world = World(tools.lake)
     world.fill()
@@ -68,7 +68,7 @@ def bring_up(tools: Tools) -> World:
 
 
 @contextlib.contextmanager
-def service(tools: Tools, *, workers: int) -> Iterator[tuple[str, int]]:
+def service(tools: ReleaseContext, *, workers: int) -> Iterator[tuple[str, int]]:
     """Run `stillpoint serve` for real; gives its address and process."""
     port = free_port()
     settings = tools.settings
@@ -114,7 +114,7 @@ def _ready(url: str) -> bool:
 
 
 def test_six_moves_with_faults_under_load_give_no_failed_no_mixed_and_no_wrong_answer(
-    tools: Tools, tmp_path: Path
+    tools: ReleaseContext, tmp_path: Path
 ) -> None:
     bring_up(tools)
     planned = plan_flips(
@@ -136,7 +136,7 @@ def test_six_moves_with_faults_under_load_give_no_failed_no_mixed_and_no_wrong_a
     assert "0 failed, 0 mixed, 0 wrong user" in said
 
 
-def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_seconds(tools: Tools) -> None:
+def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_seconds(tools: ReleaseContext) -> None:
     world = bring_up(tools)
     live = tools.book.get("r0002")
     turned = [
@@ -161,7 +161,9 @@ def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_secon
 
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
-def test_eighty_moves_at_two_hundred_requests_a_second(tools: Tools, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eighty_moves_at_two_hundred_requests_a_second(
+    tools: ReleaseContext, capsys: pytest.CaptureFixture[str]
+) -> None:
     bring_up(tools)
     with service(tools, workers=2) as (url, pid):
         found, _ = rehearse(

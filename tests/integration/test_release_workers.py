@@ -10,27 +10,30 @@ from typing import Any
 import pytest
 
 from release import dual_write
+from release.context import ReleaseContext
 from release.gate import CheckResult, Report, report_key, write_report
 from release.prepare import prepare
 from release.retire import retire
 from release.switch import roll_back, switch
-from release.tools import Tools
 from stillpoint.clock import system_clock
-from stillpoint.control import ACKNOWLEDGED_KEY, Acknowledged, Target, read_control
 from stillpoint.errors import ReleaseRefused
-from stillpoint.lake import Lake
-from stillpoint.lease import Lease
-from stillpoint.objects import LocalObjects
-from stillpoint.presence import Notifications, Presence, WorkerKind, beat
-from stillpoint.releases import State
-from stillpoint.settings import Colour, Settings
-from tests.release_world import World, tools_for
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
+from stillpoint.leases.lease import Lease
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.presence import Notifications, Presence, WorkerKind, beat
+from stillpoint.releases.records import State
+from stillpoint.releases.write_targets import ACKNOWLEDGED_KEY, Acknowledgement, Target, read_control
+from stillpoint.settings import Settings
+from tests.support.release_world import World, tools_for
 
 
 class Follower:
     """A serving worker reduced to what a switch sees: it polls the book, loads what is announced, swaps, beats."""
 
-    def __init__(self, tools: Tools, name: str, *, kind: WorkerKind = WorkerKind.SERVICE, deaf: bool = False) -> None:
+    def __init__(
+        self, tools: ReleaseContext, name: str, *, kind: WorkerKind = WorkerKind.SERVICE, deaf: bool = False
+    ) -> None:
         self.tools, self.name, self.kind, self.deaf = tools, name, kind, deaf
         self.loads, self.swaps, self.lives = True, True, True
         self.refusal: str | None = None
@@ -80,7 +83,7 @@ class Follower:
 
 
 @pytest.fixture
-def tools(tmp_path: Path, redis_factory: Any) -> Tools:
+def tools(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
     connection = redis_factory().connection_string
     settings = Settings(
         _env_file=None,
@@ -92,7 +95,7 @@ def tools(tmp_path: Path, redis_factory: Any) -> Tools:
 
 
 @pytest.fixture
-def followers(tools: Tools) -> Iterator[list[Follower]]:
+def followers(tools: ReleaseContext) -> Iterator[list[Follower]]:
     started: list[Follower] = []
     yield started
     for follower in started:
@@ -100,7 +103,7 @@ def followers(tools: Tools) -> Iterator[list[Follower]]:
 
 
 @pytest.fixture
-def second(tools: Tools) -> str:
+def second(tools: ReleaseContext) -> str:
     """r0001 live and r0002 checked by a report that is not what these tests are about."""
     world = World(tools.lake)
     world.fill()
@@ -118,7 +121,7 @@ def second(tools: Tools) -> str:
 
 
 def test_workers_load_before_the_generation_and_acknowledge_after_it_within_a_second(
-    tools: Tools, second: str, followers: list[Follower]
+    tools: ReleaseContext, second: str, followers: list[Follower]
 ) -> None:
     followers += [Follower(tools, f"w{number}") for number in range(3)]
     time.sleep(0.4)
@@ -130,14 +133,16 @@ def test_workers_load_before_the_generation_and_acknowledge_after_it_within_a_se
     assert all(2 in follower.swapped_at for follower in followers)
 
 
-def test_a_lost_notification_is_made_up_for_by_polling(tools: Tools, second: str, followers: list[Follower]) -> None:
+def test_a_lost_notification_is_made_up_for_by_polling(
+    tools: ReleaseContext, second: str, followers: list[Follower]
+) -> None:
     followers.append(Follower(tools, "deaf", deaf=True))
     time.sleep(0.4)
     assert len(switch(tools, second, why="switch").workers) == 1
 
 
 def test_a_worker_that_hangs_before_loading_is_named_and_nothing_is_switched(
-    tools: Tools, second: str, followers: list[Follower]
+    tools: ReleaseContext, second: str, followers: list[Follower]
 ) -> None:
     followers += [Follower(tools, "good"), Follower(tools, "stuck")]
     followers[1].loads = False
@@ -155,7 +160,7 @@ def test_a_worker_that_hangs_before_loading_is_named_and_nothing_is_switched(
     assert done.hanging == ("service stuck (process 1 at 127.0.0.1:1)",)
 
 
-def test_a_worker_that_refuses_to_load_is_quoted(tools: Tools, second: str, followers: list[Follower]) -> None:
+def test_a_worker_that_refuses_to_load_is_quoted(tools: ReleaseContext, second: str, followers: list[Follower]) -> None:
     followers.append(Follower(tools, "picky"))
     followers[0].refusal = "the canary u1 has sequence id 7, expected 3"
     followers[0].loads = False
@@ -165,7 +170,7 @@ def test_a_worker_that_refuses_to_load_is_quoted(tools: Tools, second: str, foll
 
 
 def test_a_worker_that_dies_meanwhile_is_named_and_does_not_hold_up_the_switch(
-    tools: Tools, second: str, followers: list[Follower]
+    tools: ReleaseContext, second: str, followers: list[Follower]
 ) -> None:
     followers += [Follower(tools, "good"), Follower(tools, "dying")]
     followers[1].loads = False
@@ -176,7 +181,7 @@ def test_a_worker_that_dies_meanwhile_is_named_and_does_not_hold_up_the_switch(
     assert len(done.workers) == 1
 
 
-def test_a_frozen_lambda_is_not_waited_for(tools: Tools, second: str, followers: list[Follower]) -> None:
+def test_a_frozen_lambda_is_not_waited_for(tools: ReleaseContext, second: str, followers: list[Follower]) -> None:
     followers.append(Follower(tools, "frozen", kind=WorkerKind.LAMBDA))
     followers[0].loads = followers[0].swaps = False
     time.sleep(0.4)
@@ -186,7 +191,7 @@ def test_a_frozen_lambda_is_not_waited_for(tools: Tools, second: str, followers:
 
 
 def test_a_colour_is_not_emptied_while_somebody_answers_from_it(
-    tools: Tools, second: str, followers: list[Follower]
+    tools: ReleaseContext, second: str, followers: list[Follower]
 ) -> None:
     followers.append(Follower(tools, "behind"))
     time.sleep(0.4)
@@ -203,7 +208,7 @@ def test_a_colour_is_not_emptied_while_somebody_answers_from_it(
 
 
 def test_a_rollback_does_not_wait_for_a_hanging_worker_to_load(
-    tools: Tools, second: str, followers: list[Follower]
+    tools: ReleaseContext, second: str, followers: list[Follower]
 ) -> None:
     switch(tools, second, why="switch")
     followers.append(Follower(tools, "stuck"))
@@ -214,7 +219,7 @@ def test_a_rollback_does_not_wait_for_a_hanging_worker_to_load(
     assert done.release.id == "r0001"
 
 
-def test_the_barrier_waits_for_a_running_stream_and_names_one_that_does_not_obey(tools: Tools) -> None:
+def test_the_barrier_waits_for_a_running_stream_and_names_one_that_does_not_obey(tools: ReleaseContext) -> None:
     from datetime import timedelta
 
     objects = tools.lake.objects
@@ -228,7 +233,7 @@ def test_the_barrier_waits_for_a_running_stream_and_names_one_that_does_not_obey
 
     def obey() -> None:
         time.sleep(0.3)
-        said = Acknowledged(generation=2, writer="stream-1", batch=7, at=tools.now())
+        said = Acknowledgement(generation=2, writer="stream-1", batch=7, at=tools.now())
         objects.put(ACKNOWLEDGED_KEY, said.model_dump_json().encode())
 
     thread = threading.Thread(target=obey)

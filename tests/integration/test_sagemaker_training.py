@@ -18,16 +18,16 @@ from mlflow.tracking import MlflowClient
 
 from stillpoint.cli import run
 from stillpoint.errors import CorruptData, InvalidInput, ModelRefused, ObjectMissing, StackUnavailable
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import S3Objects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.aws import AwsServer
 from stillpoint.local.container import fetch_all_with, fetch_with, store_with
 from stillpoint.local.sagemaker import SageMakerServer
 from stillpoint.local.sagemaker_control import ControlPlane
 from stillpoint.model import ModelBundle
-from stillpoint.objects import S3Objects
-from stillpoint.registered import CANDIDATE, DIGEST_TAG, MODEL_NAME
+from stillpoint.registered_models import CANDIDATE, DIGEST_TAG, MODEL_NAME
 from stillpoint.settings import Settings
-from tests.training_world import World, make_world
+from tests.support.training_world import World, make_world
 from training import sagemaker_program
 from training.sagemaker_job import ARTIFACTS, collect, deploy, fetch_artifact, train_at_sagemaker, undeploy
 from training.train import keep, report_key, train

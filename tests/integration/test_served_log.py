@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-import inference.served_log
-from inference.person import Person
-from inference.predict import Ask, Prediction, Source
-from inference.rank import Ranking
-from inference.served_log import ServedLog
-from inference.spool import Spool
+import inference.predictions.served_log
+from inference.predictions.predict import Prediction, PredictionTask, Source
+from inference.predictions.served_log import ServedLog
+from inference.predictions.spool import Spool
+from inference.ranking.rank import Ranking
+from inference.ranking.user_features import UserFeatures
 from stillpoint.clock import system_clock
 from stillpoint.errors import CorruptData, StackUnavailable
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 from stillpoint.messages import Item, Kind
-from stillpoint.objects import LocalObjects
 from stillpoint.tombstones import bury
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -50,7 +50,7 @@ def prediction(number: int, *, corrupt: bool = False) -> Prediction:
     user = f"u{number}"
     item = Item(content_id="c1", title="t", category="sleep", score=1.0)
     return Prediction(
-        ask=Ask(f"request{number}", user, Kind.TODAY, AT, None),
+        ask=PredictionTask(f"request{number}", user, Kind.TODAY, AT, None),
         recommendation_id=f"recommendation{number}",
         release="r0001",
         generation=1,
@@ -59,7 +59,7 @@ def prediction(number: int, *, corrupt: bool = False) -> Prediction:
         refusal=None,
         items=(item,),
         ranking=Ranking(("c1", "c2"), np.array([1.0, 0.5]), (item,)),
-        person=Person(user, {}, None, None, None, Views(corrupt)),
+        person=UserFeatures(user, {}, None, None, None, Views(corrupt)),
         at=AT,
         arm="a",
     )
@@ -89,7 +89,7 @@ class Busy(LocalObjects):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference.served_log, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(inference.predictions.served_log, "FLUSH_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def until(true: Callable[[], bool]) -> None:
 def test_predictions_made_while_a_batch_is_written_wait_for_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference.served_log, "FLUSH_SECONDS", 3600)
+    monkeypatch.setattr(inference.predictions.served_log, "FLUSH_SECONDS", 3600)
     store, numbers = Busy(tmp_path / "lake"), iter(range(1, 100))
     made = ServedLog(Lake(store), clock=system_clock, erasure_key=KEY)
     store.busy = lambda: made.add(prediction(next(numbers)))
@@ -178,7 +178,7 @@ def test_a_batch_whose_commit_succeeded_though_the_answer_was_lost_is_not_writte
             monkeypatch.undo()
             raise StackUnavailable("the answer was lost")
 
-    monkeypatch.setattr(inference.served_log, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(inference.predictions.served_log, "FLUSH_SECONDS", 0.05)
     monkeypatch.setattr(store, "create", create)
     made = log(store, tmp_path / "spool")
     made.add(prediction(1))
@@ -192,8 +192,8 @@ def test_what_a_killed_process_left_behind_is_adopted_and_a_living_one_keeps_its
     store: Failing, tmp_path: Path
 ) -> None:
     code = (
-        "import sys, os, time, pyarrow as pa; from pathlib import Path; from inference.spool import Spool; "
-        "from stillpoint.served import SERVED_COLUMNS; spool = Spool(Path(sys.argv[1]), 'served-dead'); "
+        "import sys, os, time, pyarrow as pa; from pathlib import Path; from inference.predictions.spool import Spool; "
+        "from stillpoint.served_rows import SERVED_COLUMNS; spool = Spool(Path(sys.argv[1]), 'served-dead'); "
         "import datetime; at = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC); "
         "row = dict.fromkeys(SERVED_COLUMNS.names, 'x') | dict(served_at=at, generation=1, items=[], candidates=[], "
         "scores=[], views=[]); spool.keep(0, pa.Table.from_pylist([row], schema=SERVED_COLUMNS)); "
@@ -214,7 +214,7 @@ def test_what_a_killed_process_left_behind_is_adopted_and_a_living_one_keeps_its
 def test_memory_and_disk_are_bounded_and_what_is_dropped_is_counted(
     store: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference.served_log, "WAITING", 40)
+    monkeypatch.setattr(inference.predictions.served_log, "WAITING", 40)
     store.away = True
     made = log(store)
     made._spool = Spool(tmp_path / "spool", made._writer, limit_bytes=0)

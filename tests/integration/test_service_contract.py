@@ -13,12 +13,12 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
 from inference import openapi
-from inference.endpoints import Name
-from stillpoint.lake import Lake
-from stillpoint.objects import S3Objects
+from inference.http.routes import OperationName
+from stillpoint.lake.objects import S3Objects
+from stillpoint.lake.tables import Lake
 from stillpoint.settings import Settings
-from tests.hand_made import hand_made
-from tests.service_process import ServiceProcess, environment, token_file
+from tests.support.hand_made import hand_made
+from tests.support.service_process import ServiceProcess, environment, token_file
 
 pytestmark = pytest.mark.stack
 COMMITTED = Path(__file__).parents[2] / "openapi.json"
@@ -85,7 +85,7 @@ def test_the_service_publishes_its_description_and_a_page_that_loads_nothing(ser
 def explore(service: ServiceProcess, examples: int) -> None:
     """Send generated requests, good and bad, to every operation and hold each answer to the description."""
     # Each erasure takes seconds; both have tests of their own.
-    document = openapi.document(set(Name) - {Name.ERASE, Name.EXPORT})
+    document = openapi.document(set(OperationName) - {OperationName.ERASE, OperationName.EXPORT})
     for methods in document["paths"].values():
         for operation in methods.values():
             operation.pop("security", None)  # every request here carries a token; tokens have tests of their own
@@ -100,11 +100,11 @@ def explore(service: ServiceProcess, examples: int) -> None:
     ]
     for result in schema.get_all_operations():
         operation = result.ok()
-        name = Name(operation.definition.raw["operationId"])
+        name = OperationName(operation.definition.raw["operationId"])
         wanted = [*strict]
-        if name is not Name.EVENTS:  # which takes a bad event and answers that it is rejected
+        if name is not OperationName.EVENTS:  # which takes a bad event and answers that it is rejected
             wanted.append(checks.negative_data_rejection)
-        if name not in (Name.FEATURES, Name.EXPLAIN):  # whose names and ids must exist
+        if name not in (OperationName.FEATURES, OperationName.EXPLAIN):  # whose names and ids must exist
             wanted.append(checks.positive_data_acceptance)
         takes_nothing = not {"parameters", "requestBody"} & set(operation.definition.raw)
         for mode in schemathesis.GenerationMode:

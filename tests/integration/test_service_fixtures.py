@@ -11,10 +11,10 @@ from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
 from inference import openapi
-from inference.endpoints import ENDPOINTS, FIXTURES_HEADER
-from inference.fixtures import FILE, Fixtures
+from inference.http.fixtures import FILE, Fixtures
+from inference.http.routes import ENDPOINTS, FIXTURES_HEADER
 from stillpoint.clock import system_clock
-from tests.service_process import ServiceProcess
+from tests.support.service_process import ServiceProcess
 
 LOGIN = {
     "schema_version": 1,

@@ -14,22 +14,22 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from inference.following import Following
-from inference.loaded_release import load
-from inference.predict import Guard
-from inference.served_log import ServedLog
-from inference.service import Parts, Service
+from inference.http.service import Service, ServiceParts
+from inference.live.loaded_release import load
+from inference.live.watcher import Following
+from inference.predictions.predict import Guard
+from inference.predictions.served_log import ServedLog
 from inference.tokens import Tokens
 from stillpoint.clock import system_clock
 from stillpoint.features.declarations import RANKER_SERVICE
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.objects import LocalObjects
-from stillpoint.presence import WorkerKind, present
+from stillpoint.releases.presence import WorkerKind, present
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect, connect_async
-from stillpoint.stores.reader import AsyncOnlineReader
-from tests.hand_made import HandMade, hand_made
+from stillpoint.stores.reading.reader import AsyncOnlineReader
+from stillpoint.stores.redis.connection import connect, connect_async
+from tests.support.hand_made import HandMade, hand_made
 
 
 def service(made: HandMade, tokens: Tokens | None = None) -> TestClient:
@@ -42,7 +42,7 @@ def service(made: HandMade, tokens: Tokens | None = None) -> TestClient:
         address="test",
         clock=system_clock,
     )
-    parts = Parts(
+    parts = ServiceParts(
         following=following,
         redis=connect_async(connection),
         async_reader=lambda loaded: AsyncOnlineReader(

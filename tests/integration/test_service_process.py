@@ -22,14 +22,14 @@ from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 
 from inference import openapi
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.objects import LocalObjects
-from stillpoint.presence import present
+from stillpoint.releases.presence import present
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect
-from tests.hand_made import HandMade, hand_made
-from tests.service_process import COMMAND, ServiceProcess, environment, token_file
+from stillpoint.stores.redis.connection import connect
+from tests.support.hand_made import HandMade, hand_made
+from tests.support.service_process import COMMAND, ServiceProcess, environment, token_file
 
 LEAKS = re.compile(rb"Traceback|File \"|\.py\b|site-packages|/work/|/home/|redis\.|botocore|starlette|uvicorn|Error\(")
 KEY = "an erasure key of the tests"

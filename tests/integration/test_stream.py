@@ -13,20 +13,22 @@ from ingestion.backfill import backfill
 from ingestion.kinesis_shards import ShardReader
 from ingestion.supervisor import Supervisor
 from stillpoint.clock import system_clock
-from stillpoint.control import Target, read_acknowledged, write_control
 from stillpoint.errors import LeaseHeld
-from stillpoint.event_stream import put_events
+from stillpoint.events.stream import put_events
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.lake import ALL_DATES, Lake, feature_dataset, newest_rows
+from stillpoint.lake.datasets import ALL_DATES, feature_dataset, newest_rows
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.provision import provision
 from stillpoint.messages import PredictionRequest
-from stillpoint.objects import open_objects
-from stillpoint.settings import Colour, Settings
-from stillpoint.stores.connection import connect
-from stillpoint.stores.layout import ViewLayout, decode_time
-from stillpoint.stores.layout_keys import encode_keys
-from tests.fuzzed_payloads import Fuzz
-from tests.stream_world import streaming, wait_for
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.write_targets import Target, read_acknowledged, write_control
+from stillpoint.settings import Settings
+from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.keys import encode_keys
+from stillpoint.stores.redis.layout import ViewLayout, decode_time
+from tests.support.fuzzed_payloads import Fuzz
+from tests.support.stream_world import streaming, wait_for
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark, pytest.mark.timeout(3600)]
 

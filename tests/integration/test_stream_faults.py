@@ -13,16 +13,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stillpoint.control import Target, write_control
-from stillpoint.event_stream import put_events
+from stillpoint.events.stream import put_events
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.provision import provision
-from stillpoint.objects import open_objects
-from stillpoint.settings import Colour
-from stillpoint.stores.connection import connect
-from tests.fault_proxy import FaultProxy
-from tests.stream_world import People, Watcher, judge, now, patience, records_of
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.write_targets import Target, write_control
+from stillpoint.stores.redis.connection import connect
+from tests.support.fault_proxy import FaultProxy
+from tests.support.stream_world import People, Watcher, judge, now, patience, records_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark, pytest.mark.timeout(3600)]
 

@@ -7,9 +7,9 @@ import boto3
 import pytest
 
 from ingestion.kinesis_shards import ShardReader
-from stillpoint.event_stream import put_events
+from stillpoint.events.stream import put_events
 from stillpoint.local.provision import provision
-from tests.fault_proxy import BYTES_A_SECOND, CALLS_A_SECOND, FaultProxy
+from tests.support.fault_proxy import BYTES_A_SECOND, CALLS_A_SECOND, FaultProxy
 
 pytestmark = pytest.mark.stack
 

@@ -6,14 +6,15 @@ from ingestion.spark import spark_session
 from ingestion.stream_source import SourceUnusable, read_stream, stream_source
 from ingestion.supervisor import Supervisor
 from stillpoint.clock import system_clock
-from stillpoint.control import Target, write_control
-from stillpoint.event_stream import put_events
+from stillpoint.events.stream import put_events
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.provision import provision
-from stillpoint.objects import open_objects
-from stillpoint.settings import Colour, Settings
-from tests.stream_world import People, now, streaming, wait_for
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.write_targets import Target, write_control
+from stillpoint.settings import Settings
+from tests.support.stream_world import People, now, streaming, wait_for
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(3600)]
 

@@ -13,19 +13,22 @@ from ingestion.cli import events as commands
 from ingestion.compact import compact, merge
 from ingestion.daily import daily
 from ingestion.spark import spark_session
-from stillpoint.control import Target, write_control
 from stillpoint.encoder import WordLlamaEncoder
-from stillpoint.events import Verdict
+from stillpoint.events.parsing import parse
+from stillpoint.events.recorded import events_table
+from stillpoint.events.types import Verdict
 from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS
 from stillpoint.features.declarations import view as view_named
-from stillpoint.features.recorded import events_table
-from stillpoint.features.validate import parse
-from stillpoint.lake import ALL_DATES, Commit, Lake, by_date, dataset_columns, feature_dataset, newest_rows
-from stillpoint.settings import Colour, Settings
-from stillpoint.stores.layout import ViewLayout
-from stillpoint.stores.layout_keys import encode_keys
-from stillpoint.stores.writer import OnlineWriter
-from tests.stream_world import People
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import ALL_DATES, by_date, dataset_columns, feature_dataset, newest_rows
+from stillpoint.lake.tables import Lake
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.write_targets import Target, write_control
+from stillpoint.settings import Settings
+from stillpoint.stores.redis.keys import encode_keys
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
+from tests.support.stream_world import People
 
 DAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

@@ -15,20 +15,20 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import SecretStr
 
-import inference.worker_entry
-from inference.event_spans import spans as event_spans
-from inference.recommendations import Recommendations
-from inference.worker_entry import create_worker
+import inference.worker.entry
+from inference.http.event_spans import spans as event_spans
+from inference.predictions.stored_recommendations import Recommendations
+from inference.worker.entry import create_worker
 from stillpoint.errors import InvalidSettings
-from stillpoint.events import EventType
-from stillpoint.lake import Lake
+from stillpoint.events.types import EventType
+from stillpoint.lake.tables import Lake
 from stillpoint.local.aws import AwsServer
 from stillpoint.local.provision import provision
 from stillpoint.messages import Kind, PredictionRequest, request_id
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect
+from stillpoint.stores.redis.connection import connect
 from stillpoint.tracing import EVENT, Span, Tracing, trace_id, tracing
-from tests.hand_made import hand_made
+from tests.support.hand_made import hand_made
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 EVENT_ID = "5f0c1c36-6d3a-4f5e-9c1e-0a4b8f1d2c3e"
@@ -56,7 +56,7 @@ def test_an_event_and_the_recommendations_it_led_to_are_one_trace(
     hand_made(s3_lake, settings, project=f"stillpoint_{unique}").point()
     exporter = InMemorySpanExporter()
     made = Tracing(SimpleSpanProcessor(exporter), share=1.0, service="worker")
-    monkeypatch.setattr(inference.worker_entry, "tracing", lambda settings, service: made)
+    monkeypatch.setattr(inference.worker.entry, "tracing", lambda settings, service: made)
     now = datetime.now(UTC)
     sqs: Any = aws.client("sqs")
     url = sqs.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"]
@@ -181,7 +181,7 @@ def test_spans_reach_a_collector_by_otlp_at_the_latest_at_the_end(
 def test_when_it_is_off_nothing_of_it_is_imported() -> None:
     # redis-py takes OpenTelemetry's metrics where it finds them
     code = (
-        "import sys; from inference.worker_entry import tracing; from stillpoint.settings import Settings; "
+        "import sys; from inference.worker.entry import tracing; from stillpoint.settings import Settings; "
         "print(tracing(Settings(_env_file=None), 's'), [m for m in sys.modules if m.startswith(('opentelemetry.sdk.trace.export', 'opentelemetry.exporter'))])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

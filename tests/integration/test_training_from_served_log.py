@@ -10,20 +10,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from inference.person import READ_FEATURES, people
+from inference.ranking.user_features import READ_FEATURES, people
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
-from stillpoint.events import EVENT_COLUMNS
+from stillpoint.events.types import EVENT_COLUMNS
 from stillpoint.features.declarations import CONTENT_PROFILES, VIEWS, Entity, Origin
-from stillpoint.lake import Commit, by_date, feature_dataset, newest_rows
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import by_date, feature_dataset, newest_rows
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.served import SERVED_COLUMNS
-from stillpoint.stores.connection import connect
-from stillpoint.stores.layout import ViewLayout
-from stillpoint.stores.plan import ReadPlan
-from stillpoint.stores.reader import OnlineReader
-from stillpoint.stores.writer import OnlineWriter
-from tests.training_world import ENCODER, few_people
+from stillpoint.served_rows import SERVED_COLUMNS
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
+from tests.support.training_world import ENCODER, few_people
 from training.features_from import FeaturesFrom
 from training.kept_snapshot import FeatureDifference, Snapshot
 from training.snapshot import make_snapshot

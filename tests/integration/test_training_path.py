@@ -18,18 +18,18 @@ import pyarrow.compute as pc
 import pytest
 
 from release.aliases import tell_mlflow
-from release.set_aliases import Client, set_aliases
+from release.set_aliases import AliasClient, set_aliases
 from stillpoint.clock import DAY, HOUR, to_micros
 from stillpoint.errors import AlreadyExists, InvalidInput
 from stillpoint.features.declarations import CONTENT_PROFILES, STREAMED_VIEWS, VIEWS, DType, Entity
-from stillpoint.features.request import request_time_features
-from stillpoint.lake import DateRange
+from stillpoint.features.request_time import request_time_features
+from stillpoint.lake.datasets import DateRange
 from stillpoint.local.process import Child, free_port
 from stillpoint.local.servers import servers
 from stillpoint.model import ModelBundle
-from stillpoint.registered import MODEL_NAME
+from stillpoint.registered_models import MODEL_NAME
 from stillpoint.settings import Settings
-from tests.training_world import CUTOFF, ENCODER, START, World, make_world
+from tests.support.training_world import CUTOFF, ENCODER, START, World, make_world
 from training.collaborative import next_mapping_version, write_mapping
 from training.kept_snapshot import load_snapshot
 from training.registered_model import score_frame
@@ -294,7 +294,7 @@ def test_aliases_follow_the_colours_and_an_unregistered_model_is_told(world: Wor
     assert told is not None
     assert "no version of stillpoint-ranker for model ffffffffffff" in told
     assert aliases() == {"candidate", "green"}
-    ours = set_aliases(Client(tracked.uri), {"blue": sha256}, {"green", "blue"})
+    ours = set_aliases(AliasClient(tracked.uri), {"blue": sha256}, {"green", "blue"})
     assert (ours, aliases()) == ([], {"candidate", "blue"})
 
 

@@ -16,10 +16,10 @@ import pytest
 from feature_repo.definitions import define
 from stillpoint.cli import run
 from stillpoint.errors import InvalidInput, UnknownFeature
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.process import free_port
-from stillpoint.objects import LocalObjects
-from tests.training_world import ENCODER, few_people, open_store
+from tests.support.training_world import ENCODER, few_people, open_store
 from training.kept_snapshot import Snapshot
 from training.labels import LabelDefinition
 from training.snapshot import make_snapshot

@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-import inference.endpoint
-from inference.recommendations import Recommendations
-from inference.worker_entry import create_worker
-from stillpoint.events import EventType
-from stillpoint.lake import Lake
+import inference.ranking.sagemaker_scorer
+from inference.predictions.stored_recommendations import Recommendations
+from inference.worker.entry import create_worker
+from stillpoint.events.types import EventType
+from stillpoint.lake.tables import Lake
 from stillpoint.local.aws import AwsServer
 from stillpoint.local.provision import provision
 from stillpoint.messages import Kind, PredictionRequest, request_id
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect
-from tests.hand_made import HandMade, contents, hand_made, model, opted_in
-from tests.model_endpoint import Endpoint
+from stillpoint.stores.redis.connection import connect
+from tests.support.hand_made import HandMade, contents, hand_made, model, opted_in
+from tests.support.model_endpoint import Endpoint
 
 pytestmark = pytest.mark.stack
 
@@ -203,7 +203,7 @@ def test_a_redis_that_restarts_costs_no_job(worlds: Worlds, caplog: pytest.LogCa
 def test_a_model_that_misbehaves_gives_popular_contents_and_recovers_by_itself(
     worlds: Worlds, endpoint: Endpoint, mood: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference.endpoint, "REST_SECONDS", 0.5)
+    monkeypatch.setattr(inference.ranking.sagemaker_scorer, "REST_SECONDS", 0.5)
     world = worlds("ranker", sagemaker_endpoint_url=endpoint.url)
     world.work()
     endpoint.mood = mood

@@ -7,23 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.jobs import Delivered, JobReport, Jobs
-from inference.loaded_release import InProcess, LoadedRelease, load_live
-from inference.opt_in import opted_in as read_opted_in
-from inference.predict import ALIKE, Guard, Source
-from inference.rank import Asked
-from inference.recommendations import PUSH_INTERVAL_SECONDS, Put, Recommendations
+from inference.live.loaded_release import LoadedRelease, load_live
+from inference.predictions.predict import ALIKE, Guard, Source
+from inference.predictions.stored_recommendations import PUSH_INTERVAL_SECONDS, Recommendations, StoreResult
+from inference.ranking.rank import ScoreRequest
+from inference.ranking.scorers import InProcessScorer
+from inference.worker.jobs import JobReport, Jobs, QueuedMessage
+from inference.worker.push_consent import opted_in as read_opted_in
 from stillpoint.clock import to_micros
-from stillpoint.events import EventType
+from stillpoint.events.types import EventType
 from stillpoint.experiments import Arm, Experiment, Ordering
 from stillpoint.features.declarations import BIOMETRICS, SEARCH_EMBEDDINGS
 from stillpoint.finished import add_finished
-from stillpoint.lake import Lake
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Kind, PredictionRequest, Push, request_id
-from stillpoint.objects import LocalObjects
 from stillpoint.settings import Settings
-from tests.hand_made import HandMade, axis, hand_made, opted_in
+from tests.support.hand_made import HandMade, axis, hand_made, opted_in
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -64,7 +65,7 @@ class Host:
         self.pushes.append(push)
 
     def ask(self, *requests: PredictionRequest) -> JobReport:
-        return self.jobs.run(self.loaded, [Delivered(r.request_id, r.to_bytes().decode()) for r in requests])
+        return self.jobs.run(self.loaded, [QueuedMessage(r.request_id, r.to_bytes().decode()) for r in requests])
 
 
 def request(
@@ -158,7 +159,7 @@ def test_jobs_of_one_user_and_kind_in_a_batch_are_one(host: Host) -> None:
 
 def test_a_message_that_is_none_is_given_back_alone_with_its_reason(host: Host) -> None:
     good = request()
-    messages = [Delivered("bad", '{"schema_version": 2}'), Delivered("good", good.to_bytes().decode())]
+    messages = [QueuedMessage("bad", '{"schema_version": 2}'), QueuedMessage("good", good.to_bytes().decode())]
     report = host.jobs.run(host.loaded, messages)
     assert report.done == 1
     assert list(report.failed) == ["bad"]
@@ -296,9 +297,9 @@ def test_an_older_event_under_a_new_generation_keeps_the_newest_and_locks_the_ol
     assert newest is not None
     older = newest.model_copy(update={"generation": 3, "event_timestamp": NOW - timedelta(seconds=60)})
     newer = newest.model_copy(update={"event_timestamp": NOW})
-    assert host.recommendations.put_all([older, newer]) == [Put.OLDER, Put.SUPERSEDED]
+    assert host.recommendations.put_all([older, newer]) == [StoreResult.OLDER, StoreResult.SUPERSEDED]
     assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == [newest]
-    assert host.recommendations.put(newer.model_copy(update={"generation": 3})) is Put.STORED
+    assert host.recommendations.put(newer.model_copy(update={"generation": 3})) is StoreResult.STORED
 
 
 def test_an_arm_that_orders_by_popularity_gets_its_baseline_and_is_pushed_to_alike(host: Host) -> None:
@@ -346,15 +347,15 @@ def test_a_batch_of_many_people_is_one_model_call_per_kind_and_gives_each_the_li
     host: Host,
 ) -> None:
     calls: list[int] = []
-    score = InProcess.score
+    score = InProcessScorer.score
 
-    def counted(scorer: InProcess, asked: Sequence[Asked]) -> list[np.ndarray]:
+    def counted(scorer: InProcessScorer, asked: Sequence[ScoreRequest]) -> list[np.ndarray]:
         calls.append(len(asked))
         return score(scorer, asked)
 
     requests = [request(f"u{n}", kind, event=f"e{n}") for n in range(6) for kind in (Kind.TODAY, Kind.SLEEP)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(InProcess, "score", counted)
+        patch.setattr(InProcessScorer, "score", counted)
         together = host.ask(*requests)
     assert (together.done, calls) == (12, [6, 6])
     alone = [host.ask(one).predictions[0] for one in requests]

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inference.events_input import MAX_EVENTS, events_in, sort_events
+from inference.http.event_intake import MAX_EVENTS, events_in, sort_events
+from inference.http.problems import Problem
 from inference.json_parts import NotCut, Parts
-from inference.problems import Problem
 from ingestion.compute import parse_records
 from ingestion.kinesis_shards import Record
 from stillpoint.clock import SECOND
-from stillpoint.features.validate import AppEvent, Malformed, parse
+from stillpoint.events.parsing import AppEvent, Malformed, parse
 
 ARRIVED = 1_767_225_600 * SECOND
 LINES = (Path(__file__).parents[1] / "golden" / "events_v1.jsonl").read_bytes().splitlines()

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillpoint.clock import DAY, HOUR, MINUTE, SECOND
-from stillpoint.events import Category, EventType, Platform
+from stillpoint.events.parsing import AppEvent
+from stillpoint.events.types import Category, EventType, Platform
 from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.history import history_rows
 from stillpoint.features.state import UserState, advance
-from stillpoint.features.validate import AppEvent
 
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parents[1] / "oracle.py")
 oracle = importlib.util.module_from_spec(_spec)

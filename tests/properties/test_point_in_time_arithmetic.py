@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillpoint.stores.point_in_time import NONE, UNKNOWN, Rows, as_of
+from stillpoint.stores.history.point_in_time import NONE, UNKNOWN, Rows, as_of
 
 TIMES = st.one_of(st.integers(0, 6), st.sampled_from([-(2**60), -5, 10**15, 2**60]))
 ROW = st.tuples(st.integers(0, 3), TIMES, st.one_of(st.none(), TIMES))

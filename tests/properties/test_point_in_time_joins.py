@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillpoint.clock import to_micros
-from stillpoint.stores.offline_join import Limits, join_history
-from stillpoint.stores.offline_latest import Pull, latest_rows
-from stillpoint.stores.offline_spine import read_spine
-from stillpoint.stores.offline_views import Key, ViewRequest, Wanted
-from stillpoint.stores.sources import S3Access, open_path
+from stillpoint.stores.history.join import JoinLimits, join_history
+from stillpoint.stores.history.latest import Pull, latest_rows
+from stillpoint.stores.history.sources import S3Access, open_path
+from stillpoint.stores.history.spine import read_spine
+from stillpoint.stores.history.views import JoinKey, RequestedFeature, ViewRequest
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 UTC_MICROS = pa.timestamp("us", tz="UTC")
@@ -37,10 +37,10 @@ def view(name, keys, path, ttl):
     return ViewRequest(
         view=name,
         source=FileSource(path=str(path), timestamp_field="event"),
-        keys=tuple(Key(spine=f"label_{key}", source=key) for key in keys),
+        keys=tuple(JoinKey(spine=f"label_{key}", source=key) for key in keys),
         event="event",
         created="created",
-        features=(Wanted(feature="value", source="value", output=f"{name}__value", dtype=Int64),),
+        features=(RequestedFeature(feature="value", source="value", output=f"{name}__value", dtype=Int64),),
         ttl=None if ttl is None else ttl * 3_600_000_000,
         event_output=f"{name}__event_timestamp",
     )
@@ -105,7 +105,7 @@ def test_a_join_equals_looking_at_every_row(cutoff, rows, labels, ttl, chunk, he
             views,
             lambda asked, first, last: open_path(name, asked.view, S3Access()),
             cutoff=cutoff,
-            limits=Limits(chunk_rows=chunk, key_rows=held),
+            limits=JoinLimits(chunk_rows=chunk, key_rows=held),
         )
     for viewed, keys, limit in (("both", "ab", ttl), ("one", "b", None)):
         found = list(

@@ -6,25 +6,25 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.contents import Contents
-from inference.rank import FREE_SECONDS, Ranking, choose, popular, retrieve
-from stillpoint.events import Category
+from inference.ranking.catalogue import ContentTable
+from inference.ranking.rank import FREE_SECONDS, Ranking, choose, popular, retrieve
+from stillpoint.events.types import Category
 from stillpoint.messages import Kind
 
 CATEGORIES = [str(category) for category in Category]
 
 
-def catalogue(count: int, seed: int, width: int = 8) -> Contents:
+def catalogue(count: int, seed: int, width: int = 8) -> ContentTable:
     rng = np.random.default_rng(seed)
     categories = rng.choice(CATEGORIES, count).astype(object)
     durations = rng.choice([300.0, 600.0, 601.0, 1200.0], count)
     ids = tuple(f"c{number:05d}" for number in range(count))
     titles = rng.normal(size=(count, width)).astype(np.float32)
-    return Contents(ids, ids, categories, durations, {"title_embedding": titles, "category": categories})
+    return ContentTable(ids, ids, categories, durations, {"title_embedding": titles, "category": categories})
 
 
 def plainly_retrieved(
-    pool: Contents, search: np.ndarray, collaborative: np.ndarray, by_popularity: list[str], limit: int
+    pool: ContentTable, search: np.ndarray, collaborative: np.ndarray, by_popularity: list[str], limit: int
 ) -> list[str]:
     """The obvious way: sort everything by each view, and let them take turns."""
     near = pool.columns["title_embedding"] @ search

@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillpoint.features.declarations import VIEWS, Origin
-from stillpoint.lake import Commit, Lake, by_date, feature_dataset
-from tests.training_world import ENCODER, few_people
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import by_date, feature_dataset
+from stillpoint.lake.tables import Lake
+from tests.support.training_world import ENCODER, few_people
 from training.kept_snapshot import Snapshot
 from training.snapshot import make_snapshot
 

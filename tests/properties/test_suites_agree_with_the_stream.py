@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillpoint.clock import MINUTE, SECOND, from_micros
-from stillpoint.events import EVENT_COLUMNS, Category, EventType, Platform, Verdict
-from stillpoint.features.recorded import events_table
-from stillpoint.features.validate import FIELDS_OF, HEART_RATE_RANGE, MAX_ITEMS, MAX_STEPS, AppEvent, parse
+from stillpoint.events.parsing import FIELDS_OF, HEART_RATE_RANGE, MAX_ITEMS, MAX_STEPS, AppEvent, parse
+from stillpoint.events.recorded import events_table
+from stillpoint.events.types import EVENT_COLUMNS, Category, EventType, Platform, Verdict
 from stillpoint.messages import Kind
 from validation.expectations import validate
 from validation.stream_rules import stream_refusals

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillpoint.features.declarations import EMBEDDING_LENGTH, SERVICES, DType, Entity, Feature, Origin, View
-from stillpoint.lake import feature_columns
+from stillpoint.lake.tables import feature_columns
 from validation.expectations import validate
 from validation.suites import snapshot_suite, view_suite
 
@@ -97,12 +97,12 @@ declarations.SERVICES[declarations.RANKER_SERVICE] += (mood,)
 
 import pyarrow as pa
 from stillpoint.cli import run
-from stillpoint.lake import Commit, Lake, feature_columns, feature_dataset
-from stillpoint.objects import LocalObjects
+from stillpoint.lake.commits import Commit; from stillpoint.lake.tables import Lake, feature_columns; from stillpoint.lake.datasets import feature_dataset
+from stillpoint.lake.objects import LocalObjects
 from stillpoint.settings import Settings
-from stillpoint.stores.connection import connect
-from stillpoint.stores.layout import ViewLayout
-from stillpoint.stores.writer import OnlineWriter
+from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
 
 now = datetime.now(UTC)
 rows = [{"user_id": f"u{n}", "event_timestamp": now, "created_timestamp": now, "calm": calm} for n, calm in enumerate((0.5, 1.5))]

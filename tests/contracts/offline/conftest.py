@@ -5,7 +5,7 @@ import pytest
 from feast import FeatureStore
 from feast.repo_config import RepoConfig
 
-from tests.plays import ROWS, USER, plays_view, source_table
+from tests.support.plays import ROWS, USER, plays_view, source_table
 
 
 @pytest.fixture

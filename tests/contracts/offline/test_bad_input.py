@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stillpoint.errors import InvalidInput, InvalidSpine
-from tests.plays import ROWS, USER, ask, at, plays_view, source_table, spine
+from tests.support.plays import ROWS, USER, ask, at, plays_view, source_table, spine
 
 
 class TestBadInput:

@@ -10,7 +10,7 @@ from feast.aggregation import Aggregation
 from feast.types import Float64, Int64, String
 
 from stillpoint.errors import InvalidInput
-from tests.plays import USER, at
+from tests.support.plays import USER, at
 
 UTC = pa.timestamp("us", tz="UTC")
 BIG = 2**53 + 1

@@ -11,7 +11,7 @@ from feast import Entity, PushSource, ValueType
 from feast.data_source import PushMode
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 
-from tests.plays import ROWS, USER, ask, at, plays_view, source_table, spine, values
+from tests.support.plays import ROWS, USER, ask, at, plays_view, source_table, spine, values
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])

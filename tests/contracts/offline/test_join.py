@@ -11,7 +11,7 @@ from feast.data_source import RequestSource
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Array, Float64, Int64, String
 
-from tests.plays import ROWS, USER, ask, at, plays_view, source_table, spine, values
+from tests.support.plays import ROWS, USER, ask, at, plays_view, source_table, spine, values
 
 
 def test_every_spine_row_comes_back_once_in_order_duplicates_and_misses_included(plays):

@@ -14,7 +14,9 @@ from feature_repo.definitions import define
 from ingestion.compact import compact
 from stillpoint.errors import InvalidInput
 from stillpoint.features.declarations import BIOMETRICS, USER_SEQUENCE
-from stillpoint.lake import Commit, Lake, feature_columns, feature_dataset
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import feature_dataset
+from stillpoint.lake.tables import Lake, feature_columns
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -118,7 +120,7 @@ def test_another_release_mapping_is_refused(any_lake, open_store):
 
 
 def test_plain_paths_on_s3_are_files_folders_and_globs(aws, s3_lake):
-    from stillpoint.stores.sources import S3Access, open_path
+    from stillpoint.stores.history.sources import S3Access, open_path
 
     filesystem, root = s3_lake.objects.arrow()
     for day in (1, 2):

@@ -11,8 +11,8 @@ from feast import Entity, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.data_source import PushMode
 from feast.types import Int64, String
 
-from stillpoint.stores.offline_names import Names
-from tests.plays import at, spine
+from stillpoint.stores.history.names import Names
+from tests.support.plays import at, spine
 
 MAPPING = {"uid": "user_id", "ts": "event_timestamp", "made": "created_timestamp", "n": "plays"}
 UTC = pa.timestamp("us", tz="UTC")

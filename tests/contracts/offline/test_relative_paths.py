@@ -7,9 +7,9 @@ from feast.data_source import PushMode, PushSource
 from feast.feature_logging import LoggingConfig
 from feast.infra.offline_stores.file_source import FileLoggingDestination, SavedDatasetFileStorage
 
-from stillpoint.lake import Lake
-from stillpoint.objects import LocalObjects
-from tests.plays import ROWS, USER, ask, at, plays_view, source_table, values
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
+from tests.support.plays import ROWS, USER, ask, at, plays_view, source_table, values
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.known_people import Home
+from tests.support.known_people import Home
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import pytest
 from ingestion.kinesis_shards import Record
 from stillpoint.clock import to_micros
 from stillpoint.errors import StackUnavailable
-from stillpoint.events import Verdict
-from stillpoint.lake import Commit
-from stillpoint.lease import Lease
-from stillpoint.under_way import announced, under_way
-from tests.batch_world import NOW, Parts, searches
-from tests.known_people import OTHER, PERSON
+from stillpoint.events.types import Verdict
+from stillpoint.lake.commits import Commit
+from stillpoint.leases.active_jobs import announced, under_way
+from stillpoint.leases.lease import Lease
+from tests.support.batch_world import NOW, Parts, searches
+from tests.support.known_people import OTHER, PERSON
 
 
 def test_replays_and_late_events_up_to_the_erasure_are_no_ops_and_a_return_is_allowed(home):

@@ -9,10 +9,10 @@ from ingestion.reconcile import reconcile
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput, InvalidSettings
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.lake import Lake
-from stillpoint.tombstones import Erased, erasure_key, read_tombstones
-from tests.batch_world import NOW
-from tests.known_people import OTHER, PERSON, PROJECT
+from stillpoint.lake.tables import Lake
+from stillpoint.tombstones import ErasureLookup, erasure_key, read_tombstones
+from tests.support.batch_world import NOW
+from tests.support.known_people import OTHER, PERSON, PROJECT
 
 
 def test_a_person_disappears_from_everywhere_and_others_stay_as_they_are(home):
@@ -74,7 +74,7 @@ def test_nobody_can_test_an_id_against_tombstones_without_the_key(home):
 def test_serving_knows_at_once_and_also_after_redis_has_forgotten(home):
     home.processor._lease.release()
     objects, key = home.lake.objects, erasure_key(home.settings)
-    asked = Erased(home.redis, objects, key, lambda: NOW)
+    asked = ErasureLookup(home.redis, objects, key, lambda: NOW)
     moment = to_micros(NOW)
     assert not asked(PERSON, moment)
     home.erase()
@@ -82,4 +82,4 @@ def test_serving_knows_at_once_and_also_after_redis_has_forgotten(home):
     assert not asked(OTHER, moment)
     assert not asked(PERSON, to_micros(datetime.now(UTC)) + 60_000_000)
     home.redis.delete("stillpoint:erased")
-    assert Erased(home.redis, objects, key, lambda: NOW)(PERSON, moment)
+    assert ErasureLookup(home.redis, objects, key, lambda: NOW)(PERSON, moment)

@@ -5,11 +5,11 @@ import zipfile
 
 import pytest
 
+from privacy.erasure.rows import mentions
+from privacy.export import export
 from stillpoint.errors import InvalidInput
-from tests.batch_world import NOW
-from tests.known_people import OTHER, PERSON, PROJECT
-from validation.erasure.rows import mentions
-from validation.export import export
+from tests.support.batch_world import NOW
+from tests.support.known_people import OTHER, PERSON, PROJECT
 
 
 def test_an_export_holds_the_person_and_nobody_else(home, tmp_path):

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from ingestion.compact import compact
 from ingestion.kinesis_shards import Record
 from ingestion.reconcile import reconcile
+from privacy.export import export
 from stillpoint.clock import to_micros
-from stillpoint.lake import Lake
-from tests.batch_world import NOW
-from tests.known_people import OTHER, PERSON
-from validation.export import export
+from stillpoint.lake.tables import Lake
+from tests.support.batch_world import NOW
+from tests.support.known_people import OTHER, PERSON
 
 
 def test_compacted_days_are_rewritten_at_their_path(home):

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stillpoint.lake import Lake
-from tests.known_people import OTHER, PERSON
-from validation.erasure.lake import LakeErasure
-from validation.erasure.run import erase
+from privacy.erasure.lake import LakeErasure
+from privacy.erasure.run import erase
+from stillpoint.lake.tables import Lake
+from tests.support.known_people import OTHER, PERSON
 
 STEPS = ("_wait_for_stream", "forget_features", "forget_state", "LakeErasure.supersede", "LakeErasure.purge")
 STEPS += ("LakeErasure.revise_snapshots", "LakeErasure.revise_documents", "remaining")
@@ -28,7 +28,7 @@ def test_killed_at_any_step_it_can_be_run_again(home, monkeypatch, step):
         if owner is not None:
             patch.setattr(owner, step.removeprefix("LakeErasure."), kill)
         else:
-            patch.setattr(f"validation.erasure.run.{step}", kill)
+            patch.setattr(f"privacy.erasure.run.{step}", kill)
         with pytest.raises(Killed):
             home.erase()
     home.erase()

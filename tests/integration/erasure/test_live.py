@@ -15,17 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingestion.supervisor import Supervisor
+from privacy.erasure.rows import mentions
+from privacy.erasure.run import erase
 from release.prepare import prepare
 from release.switch import switch
 from stillpoint.clock import system_clock
-from stillpoint.event_stream import put_events
-from stillpoint.lake import Lake
+from stillpoint.events.stream import put_events
+from stillpoint.lake.tables import Lake
 from stillpoint.local.provision import provision
-from stillpoint.stores.connection import connect
-from tests.release_world import USERS, World, tools_for
-from tests.service_process import ServiceProcess, environment
-from validation.erasure.rows import mentions
-from validation.erasure.run import erase
+from stillpoint.stores.redis.connection import connect
+from tests.support.release_world import USERS, World, tools_for
+from tests.support.service_process import ServiceProcess, environment
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark]
 

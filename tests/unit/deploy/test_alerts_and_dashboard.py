@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from inference.http_metrics import Metrics
+from inference.http.metrics import Metrics
 from ingestion.metrics import StreamMetrics
 from validation.parity_run import ParityReport, metrics_text
 

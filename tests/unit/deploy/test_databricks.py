@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.recipe import actions_are_known, parses, settings_exist
+from tests.support.recipe import actions_are_known, parses, settings_exist
 
 DATABRICKS = Path(__file__).parents[3] / "deploy" / "databricks"
 BUNDLE = yaml.safe_load((DATABRICKS / "databricks.yml").read_text())

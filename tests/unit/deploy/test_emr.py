@@ -13,7 +13,7 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from tests.recipe import actions_are_known, parses, settings_exist
+from tests.support.recipe import actions_are_known, parses, settings_exist
 
 EMR = Path(__file__).parents[3] / "deploy" / "emr"
 MACHINES = ("stream", "daily")

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 
 from stillpoint.clock import DAY, HOUR, to_micros
-from stillpoint.events import CATALOGUE_COLUMNS, USER_COLUMNS, Category, EventType, Platform, Verdict
+from stillpoint.events.parsing import AppEvent
+from stillpoint.events.recorded import events_table, on_time_events
+from stillpoint.events.types import CATALOGUE_COLUMNS, USER_COLUMNS, Category, EventType, Platform, Verdict
 from stillpoint.features.columns import feature_columns
 from stillpoint.features.daily import daily_tables, days_between
-from stillpoint.features.recorded import events_table, on_time_events
-from stillpoint.features.validate import AppEvent
 
 D = datetime(2026, 3, 1, tzinfo=UTC)
 D_US = to_micros(D)

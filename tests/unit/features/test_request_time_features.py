@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from stillpoint.clock import DAY, HOUR
-from stillpoint.events import Category
-from stillpoint.features.request import REQUEST_FEATURES, REQUEST_INPUTS, request_time_features
+from stillpoint.events.types import Category
+from stillpoint.features.request_time import REQUEST_FEATURES, REQUEST_INPUTS, request_time_features
 
 
 def user(rng):

@@ -5,9 +5,9 @@ import pytest
 
 from stillpoint.clock import MINUTE
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
-from stillpoint.events import Category, EventType, Platform
+from stillpoint.events.parsing import AppEvent
+from stillpoint.events.types import Category, EventType, Platform
 from stillpoint.features.triggers import SearchedCategory, requests_for
-from stillpoint.features.validate import AppEvent
 from stillpoint.messages import Kind
 
 NOW = 10**15

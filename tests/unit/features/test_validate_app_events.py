@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stillpoint.clock import SECOND
-from stillpoint.events import EventType
-from stillpoint.features.validate import MAX_PAYLOAD_BYTES, AppEvent, Malformed, parse, to_payload
+from stillpoint.events.parsing import MAX_PAYLOAD_BYTES, AppEvent, Malformed, parse, to_payload
+from stillpoint.events.types import EventType
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "events_v1.jsonl"
 ARRIVED = 1_767_225_600 * SECOND

@@ -5,9 +5,9 @@ import uuid
 import pytest
 
 from stillpoint.clock import DAY, SECOND
-from stillpoint.events import EventType, Platform, Verdict
+from stillpoint.events.parsing import AppEvent
+from stillpoint.events.types import EventType, Platform, Verdict
 from stillpoint.features.state import UserState, advance
-from stillpoint.features.validate import AppEvent
 
 BEGIN = 1_772_000_000 * SECOND
 MINUTE = 60 * SECOND

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from inference.endpoint import Circuit, CircuitBreaker, EndpointScorer
+from inference.ranking.sagemaker_scorer import Circuit, CircuitBreaker, EndpointScorer
 from stillpoint.errors import StackUnavailable
 from stillpoint.model import ModelBundle
-from tests.hand_made import contents, model
-from tests.model_endpoint import Endpoint
+from tests.support.hand_made import contents, model
+from tests.support.model_endpoint import Endpoint
 
 IDS = tuple(one[0] for one in contents(12))
 

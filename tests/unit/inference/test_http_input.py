@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from inference.http_input import header_in, parse_object, query_in, read_body
-from inference.problems import Problem
+from inference.http.problems import Problem
+from inference.http.requests import header_in, parse_object, query_in, read_body
 
 LIMIT = 10_000
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-import inference.http_protocol
-from inference.http_protocol import HEAD_BYTES, PatientProtocol
+import inference.http.slow_clients
+from inference.http.slow_clients import HEAD_BYTES, PatientProtocol
 from stillpoint.local.process import free_port
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -24,8 +24,8 @@ async def answering(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr(inference.http_protocol, "HEADER_SECONDS", 0.4)
-    monkeypatch.setattr(inference.http_protocol, "MESSAGE_SECONDS", 0.4)
+    monkeypatch.setattr(inference.http.slow_clients, "HEADER_SECONDS", 0.4)
+    monkeypatch.setattr(inference.http.slow_clients, "MESSAGE_SECONDS", 0.4)
     chosen = free_port()
     config = uvicorn.Config(answering, port=chosen, http=PatientProtocol, lifespan="off", log_config=None, ws="none")
     server = uvicorn.Server(config)

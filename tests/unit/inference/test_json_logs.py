@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from inference.json_logs import JsonLines
+from inference.http.logs import JsonLines
 
 
 def record(name: str, message: str, *arguments: object, error: bool = False) -> logging.LogRecord:

@@ -14,7 +14,7 @@ import uvicorn
 
 from inference.model_server import MAX_BODY, create_app
 from stillpoint.model import ModelBundle
-from tests.hand_made import contents, model
+from tests.support.hand_made import contents, model
 
 IDS = tuple(one[0] for one in contents(12))
 BUNDLE = model(IDS)

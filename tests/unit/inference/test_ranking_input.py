@@ -6,21 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference.contents import Contents
-from inference.endpoint import EndpointScorer
-from inference.loaded_release import InProcess
-from inference.person import USER_VIEWS, Person
-from inference.rank import Asked, Scorer
-from inference.ranking_input import RankingInput, model_columns
+from inference.ranking.catalogue import ContentTable
+from inference.ranking.matrix import RankingInput, model_columns
+from inference.ranking.rank import Scorer, ScoreRequest
+from inference.ranking.sagemaker_scorer import EndpointScorer
+from inference.ranking.scorers import InProcessScorer
+from inference.ranking.user_features import USER_VIEWS, UserFeatures
 from stillpoint.errors import ModelRefused
 from stillpoint.features.declarations import EMBEDDING_LENGTH, DType
-from stillpoint.features.request import REQUEST_INPUTS, REQUEST_TIMESTAMP, request_time_features
+from stillpoint.features.request_time import REQUEST_INPUTS, REQUEST_TIMESTAMP, request_time_features
 from stillpoint.model import ModelBundle
-from tests.hand_made import model
-from tests.model_endpoint import Endpoint
+from tests.support.hand_made import model
+from tests.support.model_endpoint import Endpoint
 
 
-def person(random: np.random.Generator, *, known: bool) -> Person:
+def person(random: np.random.Generator, *, known: bool) -> UserFeatures:
     columns = {REQUEST_TIMESTAMP: np.array([1_790_000_000_000_000], np.int64)}
     for view in USER_VIEWS:
         for feature in view:
@@ -31,15 +31,15 @@ def person(random: np.random.Generator, *, known: bool) -> Person:
             else:
                 columns[feature.name] = np.array([random.uniform(0, 5) if known else np.nan])
         columns[f"{view.name}_age_seconds"] = np.array([random.uniform(0, 99) if known else np.nan])
-    return Person("u1", columns, None, None, None, ())
+    return UserFeatures("u1", columns, None, None, None, ())
 
 
-def contents(random: np.random.Generator, count: int) -> Contents:
+def contents(random: np.random.Generator, count: int) -> ContentTable:
     categories = np.array([("sleep", "move", "focus", None, "unheard")[n % 5] for n in range(count)], object)
     titles = random.normal(size=(count, EMBEDDING_LENGTH)).astype(np.float32)
     columns = {"category": categories, "duration_seconds": np.arange(count, dtype=float), "title_embedding": titles}
     ids = tuple(f"c{n}" for n in range(count))
-    return Contents(ids, ids, categories, columns["duration_seconds"], columns)
+    return ContentTable(ids, ids, categories, columns["duration_seconds"], columns)
 
 
 @pytest.mark.parametrize("count", [1, 2, 300])
@@ -54,14 +54,14 @@ def test_columns_are_bit_for_bit_what_the_definitions_give(count: int, known: bo
         assert np.broadcast_to(found[name], values.shape).tobytes() == values.tobytes(), name
 
 
-def tried(count: int) -> tuple[ModelBundle, np.random.Generator, Contents]:
+def tried(count: int) -> tuple[ModelBundle, np.random.Generator, ContentTable]:
     random = np.random.default_rng(count)
     what = contents(random, count)
     columns = {**what.columns, "plays_7d": random.uniform(0, 9, count), "completion_rate_30d": np.full(count, np.nan)}
     return model(what.ids[::2], users=5), random, replace(what, columns=columns)
 
 
-def plainly(bundle: ModelBundle, who: Person, what: Contents, sequence_id: int | None) -> np.ndarray:
+def plainly(bundle: ModelBundle, who: UserFeatures, what: ContentTable, sequence_id: int | None) -> np.ndarray:
     columns = bundle.select(model_columns(who, what))
     return bundle.matrix(columns, content_ids=what.ids, sequence_id=sequence_id)
 
@@ -91,7 +91,7 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[Scorer, ModelBundle, 
     """A scorer, its model, and how many calls it has made elsewhere."""
     bundle, _, _ = tried(60)
     if request.param == "in process":
-        yield InProcess(bundle), bundle, lambda: None
+        yield InProcessScorer(bundle), bundle, lambda: None
         return
     server = Endpoint(bundle)
     yield EndpointScorer(server.client(seconds=2.0), "ranker", bundle), bundle, lambda: server.calls
@@ -104,9 +104,9 @@ def test_people_scored_together_get_the_scores_of_each_alone(
     scorer, bundle, calls = both
     _, random, what = tried(60)
     asked = [
-        Asked(person(random, known=True), what, 2),
-        Asked(person(random, known=False), what.part(np.arange(0, 60, 7)), None),
-        Asked(person(random, known=True), what.of_categories(("sleep",)), 0),
+        ScoreRequest(person(random, known=True), what, 2),
+        ScoreRequest(person(random, known=False), what.part(np.arange(0, 60, 7)), None),
+        ScoreRequest(person(random, known=True), what.of_categories(("sleep",)), 0),
     ]
     for one, scores in zip(asked, scorer.score(asked), strict=True):
         columns = bundle.select(model_columns(one.person, one.contents))
@@ -118,23 +118,25 @@ def test_people_scored_together_get_the_scores_of_each_alone(
 def test_an_endpoint_is_not_asked_for_more_at_once_than_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle, random, what = tried(60)
     server = Endpoint(bundle)
-    monkeypatch.setattr("inference.endpoint.ROWS_AT_ONCE", 130)
-    asked = [Asked(person(random, known=True), what, sequence_id) for sequence_id in (0, 1, 2, 3, None)]
+    monkeypatch.setattr("inference.ranking.sagemaker_scorer.ROWS_AT_ONCE", 130)
+    asked = [ScoreRequest(person(random, known=True), what, sequence_id) for sequence_id in (0, 1, 2, 3, None)]
     try:
         found = EndpointScorer(server.client(seconds=2.0), "ranker", bundle).score(asked)
     finally:
         server.stop()
     assert server.calls == 3
-    for scores, expected in zip(found, InProcess(bundle).score(asked), strict=True):
+    for scores, expected in zip(found, InProcessScorer(bundle).score(asked), strict=True):
         assert scores.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("behind", [False, True])
 def test_a_sequence_id_of_another_mapping_is_refused_before_anything_is_sent(behind: bool) -> None:
     bundle, random, what = tried(6)
-    scorer = EndpointScorer(None, "ranker", bundle) if behind else InProcess(bundle)
+    scorer = EndpointScorer(None, "ranker", bundle) if behind else InProcessScorer(bundle)
     with pytest.raises(ModelRefused, match="comes from another mapping"):
-        scorer.score([Asked(person(random, known=True), what, None), Asked(person(random, known=True), what, 5)])
+        scorer.score(
+            [ScoreRequest(person(random, known=True), what, None), ScoreRequest(person(random, known=True), what, 5)]
+        )
 
 
 def test_a_column_that_nobody_has_is_refused_by_name() -> None:
@@ -147,4 +149,4 @@ def test_a_column_that_nobody_has_is_refused_by_name() -> None:
         }
     )
     with pytest.raises(ModelRefused, match="needs column mood"):
-        InProcess(bundle).score([Asked(person(random, known=True), what, None)])
+        InProcessScorer(bundle).score([ScoreRequest(person(random, known=True), what, None)])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from inference.problems import Problem
+from inference.http.problems import Problem
 from inference.tokens import LOOK_SECONDS, Scope, Tokens, TokensFile
 from stillpoint.errors import InvalidSettings
-from tests.service_process import token_file
+from tests.support.service_process import token_file
 
 
 def new_token(*arguments: str) -> tuple[str, str]:

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.fold import fold
+from ingestion.log_checkpoint import fold
 from ingestion.rebuild import last_committed, verdict_sums
 from stillpoint.errors import CorruptData
-from stillpoint.lake import Commit, CommittedFile, FoldedCommit, Lake
-from stillpoint.objects import LocalObjects
+from stillpoint.lake.checkpoint import FoldedCommit
+from stillpoint.lake.commits import Commit, CommittedFile
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = START + timedelta(days=365)

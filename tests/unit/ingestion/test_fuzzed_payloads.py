@@ -6,9 +6,9 @@ import pytest
 
 from ingestion.kinesis_shards import Record
 from stillpoint.clock import to_micros
-from stillpoint.lake import Lake
-from tests.batch_world import NOW, Parts, World
-from tests.fuzzed_payloads import Fuzz
+from stillpoint.lake.tables import Lake
+from tests.support.batch_world import NOW, Parts, World
+from tests.support.fuzzed_payloads import Fuzz
 
 PER_BATCH = 1_500
 

@@ -7,12 +7,12 @@ import pytest
 from ingestion.rebuild import needs_rebuild, rebuild
 from ingestion.state_store import StatesLost, StateStore
 from ingestion.step import map_part
-from stillpoint.control import read_acknowledged, write_control
 from stillpoint.encoder import WordLlamaEncoder
 from stillpoint.errors import Fenced
-from stillpoint.lake import Lake
+from stillpoint.lake.tables import Lake
+from stillpoint.releases.write_targets import read_acknowledged, write_control
 from stillpoint.tombstones import Tombstones
-from tests.batch_world import NOW, Killed, Parts, World, searches
+from tests.support.batch_world import NOW, Killed, Parts, World, searches
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 
 from ingestion.publish import read_events, rebase, user_of
 from ingestion.request_queue import RequestQueue
-from stillpoint import event_stream
 from stillpoint.errors import InvalidInput, StackUnavailable
-from stillpoint.event_stream import put_events
+from stillpoint.events import stream as event_stream
+from stillpoint.events.stream import put_events
 
 
 class Kinesis:

@@ -6,7 +6,7 @@ import pytest
 
 from ingestion.metrics import StreamMetrics
 from stillpoint.clock import to_micros
-from tests.batch_world import NOW, Parts, World, searches
+from tests.support.batch_world import NOW, Parts, World, searches
 
 
 @pytest.fixture

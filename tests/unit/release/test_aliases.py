@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 import pytest
 
 from release.aliases import ALIASES, tell_mlflow, wanted
+from stillpoint.lake.objects import LocalObjects
 from stillpoint.local.process import free_port
 from stillpoint.messages import Kind
-from stillpoint.objects import LocalObjects
-from stillpoint.releases import Intent, Move, ObjectReleaseBook, Pointer, Release, Route, State
-from stillpoint.settings import Colour
+from stillpoint.releases.book import ObjectReleaseBook
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.records import Intent, Move, Pointer, Release, Route, State
 
 AT = datetime(2026, 10, 5, tzinfo=UTC)
 ONE, OTHER, THIRD = "1" * 64, "2" * 64, "3" * 64

@@ -1,7 +1,7 @@
 """Does a fill give way while the live colour's Redis answers slowly, and only then?"""
 
 from release.fill import considerate
-from stillpoint.stores.engine_pace import Progress
+from stillpoint.stores.materialize.pace import Progress
 
 PROGRESS = Progress(view="v", rows=1, total=9, seconds=1.0)
 

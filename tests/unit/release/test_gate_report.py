@@ -8,7 +8,7 @@ import pytest
 
 from release.gate import CheckResult, Report, read_report, report_key, write_report
 from release.report import html
-from stillpoint.objects import LocalObjects
+from stillpoint.lake.objects import LocalObjects
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

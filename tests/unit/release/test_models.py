@@ -7,12 +7,12 @@ from mlflow.pyfunc import PythonModelContext
 from release.models import load_models, refuse_unknown_inputs
 from stillpoint.errors import ModelRefused, ReleaseRefused
 from stillpoint.features.declarations import RANKER_SERVICE
+from stillpoint.lake.objects import LocalObjects
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle, model_key
-from stillpoint.objects import LocalObjects
-from stillpoint.releases import Route
-from stillpoint.stores.plan import ReadPlan
-from tests.hand_made import contents, model
+from stillpoint.releases.records import Route
+from stillpoint.stores.reading.plan import ReadPlan
+from tests.support.hand_made import contents, model
 from training.registered_model import RankerModel
 
 IDS = [one[0] for one in contents(6)]

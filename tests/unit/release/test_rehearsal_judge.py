@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from release.rehearsal.judge import Answer, Made, judge
+from release.rehearsal.judge import RecordedAnswer, ReleaseIdentity, judge
 from release.rehearsal.plan import Fault, plan_flips
 
 MADE = {
-    "r0001": Made(mapping_version=1, read_plan_sha256="p1", models={"today": "m1"}),
-    "r0002": Made(mapping_version=2, read_plan_sha256="p2", models={"today": "m2"}),
+    "r0001": ReleaseIdentity(mapping_version=1, read_plan_sha256="p1", models={"today": "m1"}),
+    "r0002": ReleaseIdentity(mapping_version=2, read_plan_sha256="p2", models={"today": "m2"}),
 }
 EXPECTED = {
     "r0001": {"ann": {"a": 1.0, "b": 0.0}, "bob": {"a": 0.0, "b": 1.0}},
@@ -17,7 +17,7 @@ EXPECTED = {
 }
 
 
-def answer(**changes: Any) -> Answer:
+def answer(**changes: Any) -> RecordedAnswer:
     values: dict[str, Any] = {
         "at": 1.0,
         "seconds": 0.01,
@@ -30,7 +30,7 @@ def answer(**changes: Any) -> Answer:
         "source": "model",
         "scores": {"a": 1.0, "b": 0.0},
     }
-    return Answer(**{**values, **changes})
+    return RecordedAnswer(**{**values, **changes})
 
 
 def test_answers_of_one_release_each_pass() -> None:

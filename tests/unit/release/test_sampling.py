@@ -10,8 +10,10 @@ from release.checks import sampling
 from release.checks.sampling import MARGIN, expected_rows
 from release.gate import Thresholds
 from stillpoint.features.declarations import SESSION_BOUNCE_RATES, USER_SEQUENCE
-from stillpoint.lake import Commit, Lake, feature_columns, feature_dataset
-from stillpoint.objects import LocalObjects
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import feature_dataset
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake, feature_columns
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from release.context import ReleaseContext
 from release.states import rollback_target
-from release.tools import Tools
-from stillpoint.lake import Lake
-from stillpoint.objects import LocalObjects
-from stillpoint.releases import Intent, ObjectReleaseBook, State
-from stillpoint.settings import Colour, Settings
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
+from stillpoint.releases.book import ObjectReleaseBook
+from stillpoint.releases.colour import Colour
+from stillpoint.releases.records import Intent, State
+from stillpoint.settings import Settings
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -28,8 +30,8 @@ class Counted(LocalObjects):
         return super().get(key)
 
 
-def tools(objects: Any) -> Tools:
-    return Tools(
+def tools(objects: Any) -> ReleaseContext:
+    return ReleaseContext(
         settings=Settings(_env_file=None),
         lake=Lake(objects),
         serving=None,

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from stillpoint.errors import InvalidInput
-from stillpoint.stores.answer import Mode
-from stillpoint.stores.columns import OnlineColumns
-from stillpoint.stores.feature_request import RequestParser
-from stillpoint.stores.feature_response import to_response
-from stillpoint.stores.fetched import Fetched
-from stillpoint.stores.layout import Column, ViewLayout
-from stillpoint.stores.plan import ReadPlan
-from stillpoint.stores.query import compile_query
-from stillpoint.stores.values_types import ValueType
+from stillpoint.stores.feature_server.request import RequestParser
+from stillpoint.stores.feature_server.response import to_response
+from stillpoint.stores.reading.columns import OnlineColumns
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.reading.query import compile_query
+from stillpoint.stores.reading.replies import GroupReplies
+from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.layout import Column, ViewLayout
+from stillpoint.stores.values.types import ValueType
 
 KEY = (Column("user_id", ValueType.INT64),)
 VIEWS = tuple(ViewLayout(name, KEY, (Column("count", ValueType.INT64),), None) for name in ("clicks", "visits"))
@@ -57,7 +57,7 @@ def test_a_feature_that_is_called_as_another_ones_full_name_is_shown_too() -> No
     request = RequestParser(plan).parse(asked)
     query = compile_query(plan, request.asked.selections, created=False)
     stored = [b"\x20\x05", b"\x20\x07", b"", b""]  # two INT64, no times
-    fetched = Fetched(query.groups[0], [b"key"], None, stored, 0, Mode.COMPAT)
+    fetched = GroupReplies(query.groups[0], [b"key"], None, stored, 0, Mode.COMPAT)
     columns = OnlineColumns(query, {"user_id": [1]}, 1, [fetched], sentinel=None, now_us=0, mode=Mode.COMPAT)
     answer = to_response(request, columns)
     assert answer["metadata"]["feature_names"] == ["user_id", "a__b", "c__a__b"]

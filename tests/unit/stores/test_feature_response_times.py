@@ -5,8 +5,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillpoint.stores.answer import ABSENT_US
-from stillpoint.stores.feature_response import time_texts
+from stillpoint.stores.feature_server.response import time_texts
+from stillpoint.stores.reading.types import ABSENT_US
 
 SECONDS = st.integers(-62_000_000_000, 250_000_000_000)
 PARTS = st.sampled_from([0, 1, 999, 1_000, 250_000, 999_000, 999_999, 123_456])

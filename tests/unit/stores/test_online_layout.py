@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from stillpoint.errors import CorruptData, InvalidInput, PlanRefused, UnknownFeature
 from stillpoint.features.declarations import BIOMETRICS
-from stillpoint.stores.layout import (
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.redis.keys import encode_keys
+from stillpoint.stores.redis.layout import (
     Column,
     ViewLayout,
     decode_created,
@@ -25,14 +27,12 @@ from stillpoint.stores.layout import (
     feature_field,
     parse_key,
 )
-from stillpoint.stores.layout_keys import encode_keys
-from stillpoint.stores.plan import ReadPlan
-from stillpoint.stores.values_columns import decode_numbers, decode_times, decode_vectors, encode_column
-from stillpoint.stores.values_decode import read_value
-from stillpoint.stores.values_encode import encode_value
-from stillpoint.stores.values_python import decode_value
-from stillpoint.stores.values_types import ValueType
-from stillpoint.stores.writer import encode_rows
+from stillpoint.stores.redis.writer import encode_rows
+from stillpoint.stores.values.columns import decode_numbers, decode_times, decode_vectors, encode_column
+from stillpoint.stores.values.decode import read_value
+from stillpoint.stores.values.encode import encode_value
+from stillpoint.stores.values.python import decode_value
+from stillpoint.stores.values.types import ValueType
 
 micros = st.integers(-(10**15), 9 * 10**15)
 

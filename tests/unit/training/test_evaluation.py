@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from training.evaluate import Draws, Estimate, Judged, calibration_error, codes, compare, coverage, score_lists
+from training.evaluate import Draws, Estimate, JudgedRows, calibration_error, codes, compare, coverage, score_lists
 
 
 def judged(labels, lists=None, users=None):
     count = len(labels)
-    return Judged(
+    return JudgedRows(
         list_id=np.array(lists or ["l1"] * count),
         user=np.array(users or ["u1"] * count),
         content=np.array([f"c{n}" for n in range(count)]),
@@ -79,7 +79,7 @@ def test_numbers_in_place_of_ids_change_no_result():
     rankings = {"one": random.random(400).round(1), "other": random.random(400)}
     found = []
     for list_id, user, content in (ids, [codes(one) for one in ids]):
-        rows = Judged(list_id=list_id, user=user, content=content, label=label)
+        rows = JudgedRows(list_id=list_id, user=user, content=content, label=label)
         groups = {"some": np.isin(ids[0], ids[0][:50]), "nobody": np.zeros(400, dtype=bool)}
         found.append(str(compare(rows, rankings, groups, k=3, seed=7)))
     assert found[0] == found[1]

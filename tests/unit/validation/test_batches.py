@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from stillpoint.features.declarations import BIOMETRICS
-from stillpoint.lake import Commit, feature_columns, feature_dataset
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import feature_dataset
+from stillpoint.lake.tables import feature_columns
 from validation import batches as module
 from validation.batches import batches, newest_batches
 

@@ -9,12 +9,14 @@ import pyarrow as pa
 import pytest
 
 from ingestion.backfill import backfill
-from ingestion.simulator.history import write_history
-from ingestion.simulator.scenario import Scenario
+from simulation.history import write_history
+from simulation.scenario import Scenario
 from stillpoint.cli import run
 from stillpoint.features.declarations import BIOMETRICS
-from stillpoint.lake import ALL_DATES, Commit, Lake, feature_columns, feature_dataset
-from stillpoint.objects import LocalObjects
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import ALL_DATES, feature_dataset
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake, feature_columns
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from scipy.stats import entropy
 
 from stillpoint.errors import InvalidSettings
 from stillpoint.features.declarations import DType, Feature
-from validation.drift import Limits, centroid_shift, compare, stability_index
+from validation.drift import DriftLimits, centroid_shift, compare, stability_index
 
 
 def feature(dtype: DType) -> Feature:
@@ -14,7 +14,7 @@ def feature(dtype: DType) -> Feature:
 
 
 def drifted(dtype, before, after):
-    return {one.measure for one in compare(feature(dtype), before, after, Limits()) if one.drifted}
+    return {one.measure for one in compare(feature(dtype), before, after, DriftLimits()) if one.drifted}
 
 
 def numbers(seed, mean=0.0, count=2_000):
@@ -67,17 +67,17 @@ def test_directions_that_are_opposite_are_two_apart():
 
 
 def test_limits_come_from_variables_and_what_is_given_goes_before_them(monkeypatch):
-    assert Limits.load().stability_index == 0.25
+    assert DriftLimits.load().stability_index == 0.25
     monkeypatch.setenv("STILLPOINT_DRIFT_STABILITY_INDEX", "0.4")
     monkeypatch.setenv("STILLPOINT_DRIFT_MINIMUM_VALUES", "7")
-    found = Limits.load(stability_index=0.5, ks_distance=None)
+    found = DriftLimits.load(stability_index=0.5, ks_distance=None)
     assert (found.stability_index, found.ks_distance, found.minimum_values) == (0.5, 0.2, 7)
 
 
 def test_malformed_limits_are_refused_all_at_once_in_one_sentence(monkeypatch):
     monkeypatch.setenv("STILLPOINT_DRIFT_JS_DISTANCE", "much")
     with pytest.raises(InvalidSettings) as refused:
-        Limits.load(null_share=-1.0)
+        DriftLimits.load(null_share=-1.0)
     assert str(refused.value) == (
         "limits refused; STILLPOINT_DRIFT_JS_DISTANCE is 'much': Input should be a valid number, unable to parse string as "
         "a number; null_share is -1.0: Input should be greater than 0"

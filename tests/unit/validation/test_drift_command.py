@@ -12,8 +12,10 @@ import pytest
 import training.kept_snapshot
 from stillpoint.cli import run
 from stillpoint.features.declarations import USER_PROFILES
-from stillpoint.lake import Commit, Lake, feature_columns, feature_dataset
-from stillpoint.objects import LocalObjects
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import feature_dataset
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake, feature_columns
 from validation.drift_run import VIEWS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

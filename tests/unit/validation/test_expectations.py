@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stillpoint.events import EVENT_COLUMNS
+from stillpoint.events.types import EVENT_COLUMNS
 from stillpoint.features.declarations import EMBEDDING_LENGTH, VIEWS, DType, View
-from stillpoint.lake import feature_columns
+from stillpoint.lake.tables import feature_columns
 from validation.expectations import validate
-from validation.outcome import Outcome
+from validation.outcome import ValidationResult
 from validation.suites import event_suite, view_suite
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -41,7 +41,7 @@ def clean(view: View) -> dict[str, list[Any]]:
     return {name: clean_column(view, name) for name in feature_columns(view).names}
 
 
-def check(view: View, columns: dict[str, list[Any]]) -> Outcome:
+def check(view: View, columns: dict[str, list[Any]]) -> ValidationResult:
     table = pa.table(columns).cast(pa.schema([field.with_nullable(True) for field in feature_columns(view)]))
     return validate(view_suite(view), [table.slice(0, 15), table.slice(15)], at=NOON)
 

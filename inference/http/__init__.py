@@ -1,0 +1,1 @@
+"""The HTTP service: admission, routes, schemas, handlers, and how the server runs and drains."""

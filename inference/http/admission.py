@@ -1,0 +1,137 @@
+"""What happens to every request, whoever answers it?
+
+Token → body → a place among those being answered → the handler, within a deadline → headers, metrics, a line of log.
+Whatever goes wrong becomes a problem document that shows nothing of the inside.
+"""
+
+import asyncio
+import re
+import time
+import uuid
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from inference.http.logs import ACCESS, answered
+from inference.http.metrics import Metrics
+from inference.http.problems import Problem, unavailable
+from inference.http.requests import REQUEST_ID_PATTERN, header_in, read_body
+from inference.http.routes import ENDPOINTS, REQUEST_ID_HEADER, Endpoint, Handler, Handlers
+from inference.tokens import Bearers
+from stillpoint.errors import InvalidInput, PlanRefused, StackUnavailable, UnknownFeature
+
+_REQUEST_ID = re.compile(REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """How much one process takes on. Seconds are per request."""
+
+    at_once: int = 64
+    seconds: float = 2.0
+    body_seconds: float = 5.0
+
+
+class Admission:
+    """Stands before the handlers of one process."""
+
+    def __init__(self, metrics: Metrics, *, limits: AdmissionLimits, tokens: Bearers | None) -> None:
+        """`tokens` None lets everybody in."""
+        self._metrics = metrics
+        self._limits = limits
+        self._tokens = tokens
+        self._in_flight = 0
+        self.draining = False
+        """Set when the process is asked to stop: it still answers, and asks each client to leave."""
+
+    def routes(self, handlers: Handlers) -> list[Route]:
+        """Return the routes of the endpoints that have a handler."""
+        return [self._route(one, handlers[one.name]) for one in ENDPOINTS if one.name in handlers]
+
+    def _route(self, endpoint: Endpoint, handler: Handler) -> Route:
+        route = f"{endpoint.method} {endpoint.path}"
+
+        async def handle(request: Request) -> Response:
+            started = time.perf_counter()
+            request_id = header_in(request, REQUEST_ID_HEADER) or ""
+            if not _REQUEST_ID.match(request_id):
+                request_id = uuid.uuid4().hex
+            request.state.request_id = request_id
+            try:
+                response = await self._answer(endpoint, handler, request)
+            except Exception as error:  # noqa: BLE001  _problem logs what is unexpected
+                response = _problem(error, request_id).response()
+            response.headers[REQUEST_ID_HEADER] = request_id
+            if self.draining:
+                response.headers["Connection"] = "close"
+            self._metrics.answered(route, response.status_code, started)
+            answered(request_id, endpoint.method, endpoint.path, response.status_code, time.perf_counter() - started)
+            return response
+
+        return Route(endpoint.path, handle, methods=[endpoint.method])
+
+    async def _answer(self, endpoint: Endpoint, handler: Handler, request: Request) -> Response:
+        if endpoint.scope is None:
+            return await handler(request)
+        if self._tokens is not None:
+            self._tokens.demand(header_in(request, "authorization"), endpoint.scope)
+        if endpoint.reads_body:  # before a place is taken: slow senders keep nobody out
+            request.state.body = await read_body(request, self._limits.body_seconds)
+        if self._in_flight >= self._limits.at_once:
+            self._metrics.saturated()
+            raise unavailable("this process answers as many requests as it can; come back in a moment")
+        self._in_flight += 1
+        self._metrics.in_flight(self._in_flight)
+        seconds = self._limits.seconds * endpoint.patience
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                return await handler(request)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise unavailable(f"no answer could be made within {seconds:g} s") from None
+        finally:
+            self._in_flight -= 1
+            self._metrics.in_flight(self._in_flight)
+
+
+def _problem(error: Exception, request_id: str) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case InvalidInput() | UnknownFeature() | PlanRefused():
+            return Problem(422, "Unprocessable content", str(error))
+        case StackUnavailable() | RedisError() | OSError():
+            ACCESS.warning(
+                "a store is away", extra={"fields": {"request_id": request_id, "error": type(error).__name__}}
+            )
+            return unavailable("a store that the answer needs is away for a moment")
+    ACCESS.error("a request failed", exc_info=error, extra={"fields": {"request_id": request_id}})
+    return Problem(500, "Internal error", "the service failed; its log tells more under this request id")
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    """Answer what Starlette itself refuses: unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    detail = {404: "there is nothing at this path", 405: "this path has other methods"}.get(error.status_code, "")
+    response = Problem(error.status_code, str(error.detail), detail or str(error.detail)).response()
+    response.headers.update(error.headers or {})
+    response.headers[REQUEST_ID_HEADER] = uuid.uuid4().hex
+    return response
+
+
+def application(gate: Admission, handlers: Handlers, lifespan: object) -> Starlette:
+    """Return the ASGI application of these handlers behind this gate. It sends no CORS headers: browsers' pages of other
+    origins cannot read from it."""
+    app = Starlette(
+        routes=gate.routes(handlers),
+        exception_handlers={HTTPException: _not_routed},
+        lifespan=lifespan,  # type: ignore[arg-type]
+    )
+    app.router.redirect_slashes = False  # a redirect would go to whatever Host the client named, and ask for no token
+    return app

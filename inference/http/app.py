@@ -1,0 +1,93 @@
+"""How is a process of the HTTP service put together? It reads the settings and builds clients."""
+
+import atexit
+import logging.config
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from inference.clients import client, follow, open_lake
+from inference.http.admission import AdmissionLimits
+from inference.http.event_spans import spans
+from inference.http.logs import configuration
+from inference.http.metrics import Metrics
+from inference.http.personal_data import personal_data
+from inference.http.service import Service, ServiceParts
+from inference.http.tuning import hand_over_quickly
+from inference.live.loaded_release import LoadedRelease, load
+from inference.predictions.explain import Explainer
+from inference.predictions.predict import Guard
+from inference.predictions.served_log import ServedLog
+from inference.tokens import TokensFile
+from stillpoint.clock import system_clock
+from stillpoint.errors import StackUnavailable
+from stillpoint.events.quarantine import quarantine_rejected
+from stillpoint.releases.book import ObjectReleaseBook
+from stillpoint.releases.presence import WorkerKind
+from stillpoint.settings import Settings
+from stillpoint.stores.reading.reader import AsyncOnlineReader
+from stillpoint.stores.redis.connection import connect_async
+from stillpoint.tombstones import erasure_key
+from stillpoint.tracing import tracing
+
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's own variable; `serve` sets it for the processes of one service."""
+
+
+def create_app() -> Starlette:
+    """Return the HTTP application of this process; uvicorn calls it in each of its workers."""
+    settings = Settings.load()
+    logging.config.dictConfig(configuration(access=settings.http_log))
+    hand_over_quickly()
+    lake = open_lake(settings)
+    kinesis = client(settings, "kinesis")
+    book = ObjectReleaseBook(lake.objects)
+    traces = tracing(settings, "stillpoint-service")
+    if traces is not None:
+        atexit.register(traces.close)
+
+    def put_events(payloads: Sequence[tuple[str, bytes]]) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        from stillpoint.events.stream import put_events as put
+
+        began = system_clock()
+        try:
+            put(kinesis, settings.event_stream, payloads)
+        except (BotoCoreError, ClientError) as error:
+            raise StackUnavailable(f"event stream {settings.event_stream}: {type(error).__name__}") from error
+        if traces is not None:
+            traces.add(spans(payloads, began, system_clock()))
+
+    def quarantine(rejected: Sequence[tuple[bytes, str | None, str]]) -> None:
+        quarantine_rejected(lake, rejected, at=system_clock())
+
+    def load_one(release_id: str, generation: int) -> LoadedRelease:
+        return load(book, lake, settings, release_id, generation, now=system_clock())
+
+    folder = os.environ.get(METRICS_FOLDER)
+    service = Service(
+        ServiceParts(
+            following=follow(settings, lake, WorkerKind.SERVICE, f"{settings.http_host}:{settings.http_port}"),
+            redis=connect_async(settings.redis_serving.get_secret_value()),
+            async_reader=lambda loaded: AsyncOnlineReader(
+                connect_async(settings.connection(loaded.release.colour)), loaded.plan
+            ),
+            put_events=put_events,
+            quarantine=quarantine,
+            explain=Explainer(lake, load_one),
+            served_log=ServedLog(
+                lake, clock=system_clock, erasure_key=erasure_key(settings), spool=settings.home / "served"
+            ),
+            clock=system_clock,
+            guard=Guard(),
+            experiment=settings.experiment,
+            tokens=None if settings.http_tokens is None else TokensFile(settings.http_tokens),
+            personal_data=personal_data(settings, lake, system_clock),
+            limits=AdmissionLimits(at_once=settings.http_at_once, seconds=settings.http_seconds),
+            metrics=Metrics(None if folder is None else Path(folder)),
+        )
+    )
+    return service.app

@@ -1,0 +1,105 @@
+"""Tells the good events from the bad ones in what a client sent (pure).
+
+A body is cut into the bytes of its events before anything is parsed, and each is judged as the stream judges a record: by
+`stillpoint.events.parsing`, from the client's own bytes, which are also what goes to the stream. So one event never
+sinks its batch, and both doors say the same of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from inference.http.problems import Problem, invalid
+from inference.json_parts import NotCut, Parts
+from stillpoint.events.parsing import MAX_PAYLOAD_BYTES, Malformed, document_of, event_of
+
+MAX_EVENTS = 500
+_BATCH = "events"
+_MOST_FIELDS = MAX_PAYLOAD_BYTES // len('"":1,')
+
+
+@dataclass(slots=True)
+class SortedEvents:
+    """`results` are in the order given; `accepted` are (user id, payload), `rejected` (payload, field, reason)."""
+
+    results: list[dict[str, Any]] = field(default_factory=list)
+    accepted: list[tuple[str, bytes]] = field(default_factory=list)
+    rejected: list[tuple[bytes, str | None, str]] = field(default_factory=list)
+
+
+def events_in(body: bytes) -> list[bytes]:
+    """Return the events of a body as they were sent: those of `{"events": […]}`, or the body itself as the only one.
+
+    Raises:
+        Problem: 400, the body cannot be cut into events; 422, none or too many, or something stands beside `events`.
+    """
+    try:
+        whole = Parts(body)
+        if whole.opens != b"{":
+            raise invalid("body", "expected a JSON object")
+        if whole.count > _MOST_FIELDS:  # too long for an event, and no list of events alone
+            return [whole.text]
+        names = [(_name(written), value) for written, value in whole.members()]
+        lists = [value for name, value in names if name == _BATCH]
+        if not lists:
+            return [whole.text]
+        if len(names) > 1:
+            raise invalid(_BATCH, _beside([name for name, _ in names]))
+        if lists[0][:1] != b"[":
+            raise _wrong_number()
+        array = Parts(lists[0])
+        given = list(array.elements()) if array.count <= MAX_EVENTS else []
+    except NotCut as error:
+        if _is_other_json(body):
+            raise invalid("body", "expected a JSON object") from None
+        raise Problem(400, "Bad request", f"the body is not JSON: {error}", field="body") from None
+    if not 1 <= len(given) <= MAX_EVENTS:
+        raise _wrong_number()
+    return given
+
+
+def sort_events(given: Sequence[bytes], arrived_us: int) -> SortedEvents:
+    """Tell good events from bad ones; each is judged by itself."""
+    sorted_out = SortedEvents()
+    for payload in given:
+        document = document_of(payload)
+        event = document if isinstance(document, Malformed) else event_of(document, arrived_us)
+        event_id = None if isinstance(document, Malformed) else document.get("event_id")
+        result: dict[str, Any] = {"event_id": event_id if isinstance(event_id, str) else None}
+        if isinstance(event, Malformed):
+            sorted_out.rejected.append((payload, event.field, event.reason))
+            result |= {"status": "rejected", "field": event.field, "reason": event.reason}
+        else:
+            sorted_out.accepted.append((event.user_id, payload))
+            result |= {"status": "accepted"}
+        sorted_out.results.append(result)
+    return sorted_out
+
+
+def _name(written: bytes) -> str | None:
+    """Return a member's name, None for one that is no text: an event that holds it is judged like any other."""
+    try:
+        name = orjson.loads(written)
+    except orjson.JSONDecodeError:
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _beside(names: Sequence[str | None]) -> str:
+    others = [name for name in names if name != _BATCH]
+    shown = ascii(others[0])[:42] if others else "another `events`"
+    return f"{shown} stands beside it; expected the list of events alone, or one event without such a field"
+
+
+def _wrong_number() -> Problem:
+    return invalid(_BATCH, f"expected a list of 1 to {MAX_EVENTS} events")
+
+
+def _is_other_json(body: bytes) -> bool:
+    """Say whether a body that is no object is JSON all the same."""
+    try:
+        return not isinstance(orjson.loads(body), dict)
+    except orjson.JSONDecodeError:
+        return False

@@ -1,0 +1,59 @@
+"""How does the service answer Feast's own `/get-online-features`?
+
+For each release the requests that were parsed and the commands to Redis are kept, as clients ask for the same features over
+and over. Created times and the project's sentinel are not part of Feast's answer and are not fetched.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from inference.http.problems import invalid
+from inference.http.requests import MAX_ENTITIES
+from inference.live.loaded_release import LoadedRelease
+from stillpoint.features.on_demand import ON_DEMAND_FUNCTIONS
+from stillpoint.stores.feature_server.request import RequestParser
+from stillpoint.stores.feature_server.response import to_response
+from stillpoint.stores.reading.reader import AsyncOnlineReader
+from stillpoint.stores.reading.types import Mode
+
+_RELEASES = 2
+"""Of so many releases the parsed requests are kept: a request may still hold the last one after a switch."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    parser: RequestParser
+    reader: AsyncOnlineReader
+
+
+class OnlineFeatures:
+    """Answers requests on one event loop. `reader` gives the reader of a release."""
+
+    def __init__(self, reader: Callable[[LoadedRelease], AsyncOnlineReader]) -> None:
+        self._reader = reader
+        self._served: dict[tuple[str, int], _Served] = {}
+
+    async def answer(self, loaded: LoadedRelease, body: Any, *, now_us: int, mode: Mode) -> dict[str, Any]:
+        """Return Feast's response JSON.
+
+        Raises:
+            Problem: more entities than one request may have.
+            InvalidInput, UnknownFeature, PlanRefused: the request is malformed, or asks for what is not there.
+            StackUnavailable, CorruptData: as `AsyncOnlineReader.read`.
+        """
+        served = self._of(loaded)
+        request = served.parser.parse(body)
+        if any(len(values) > MAX_ENTITIES for values in request.entities.values()):
+            raise invalid("entities", f"at most {MAX_ENTITIES} entities can be asked for at once")
+        columns = await served.reader.read(request.asked.read, request.entities, now_us=now_us, mode=mode)
+        return to_response(request, columns)
+
+    def _of(self, loaded: LoadedRelease) -> _Served:
+        key = (loaded.id, loaded.generation)
+        served = self._served.get(key)
+        if served is None:
+            self._served = dict(list(self._served.items())[1 - _RELEASES :])
+            served = _Served(RequestParser(loaded.plan, ON_DEMAND_FUNCTIONS), self._reader(loaded).values_only())
+            self._served[key] = served
+        return served

@@ -1,0 +1,124 @@
+"""Which endpoints does the HTTP service have, and who may call them? One table, for the routes, the documentation and fixtures."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inference.tokens import Scope
+
+RELEASE_HEADER = "X-Stillpoint-Release"
+MODE_HEADER = "X-Stillpoint-Mode"
+FIXTURES_HEADER = "X-Stillpoint-Fixtures"
+REQUEST_ID_HEADER = "X-Request-Id"
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class OperationName(StrEnum):
+    """The operation ids."""
+
+    STORED = "stored_recommendations"
+    PREDICT = "predict_recommendation"
+    EXPLAIN = "explain_recommendation"
+    FEATURES = "online_features"
+    EVENTS = "send_events"
+    RELEASE = "live_release"
+    ERASE = "erase_user"
+    EXPORT = "export_user"
+    ALIVE = "alive"
+    READY = "ready"
+    METRICS = "metrics"
+    OPENAPI = "openapi"
+    DOCS = "docs"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One path and method. `scope` is None for what needs no token; such endpoints also answer a saturated service."""
+
+    name: OperationName
+    method: str
+    path: str
+    scope: Scope | None
+    summary: str
+    reads_body: bool = False
+    patience: float = 1.0
+    """How many times the service's deadline it may take."""
+
+
+ENDPOINTS: Sequence[Endpoint] = (
+    Endpoint(
+        OperationName.STORED,
+        "GET",
+        "/v1/users/{user_id}/recommendations",
+        Scope.READ,
+        "What is stored of each kind for a user, or popular contents marked as fallback.",
+    ),
+    Endpoint(
+        OperationName.PREDICT,
+        "POST",
+        "/v1/recommendations",
+        Scope.PREDICT,
+        "Predict now, from the features as they are.",
+        reads_body=True,
+    ),
+    Endpoint(
+        OperationName.EXPLAIN,
+        "GET",
+        "/v1/recommendations/{recommendation_id}/explanation",
+        Scope.READ,
+        "What a recommendation was made from, and what each feature added to its items.",
+        patience=10.0,
+    ),
+    Endpoint(
+        OperationName.FEATURES,
+        "POST",
+        "/get-online-features",
+        Scope.READ,
+        "Online features in the format of Feast's feature server.",
+        reads_body=True,
+    ),
+    Endpoint(
+        OperationName.EVENTS,
+        "POST",
+        "/v1/events",
+        Scope.WRITE_EVENTS,
+        "Take app events; each is accepted or rejected by itself.",
+        reads_body=True,
+        patience=5.0,
+    ),
+    Endpoint(
+        OperationName.EXPORT,
+        "GET",
+        "/v1/users/{user_id}/export",
+        Scope.ADMIN,
+        "All that is known of one person, as a zip archive that a person can read.",
+        patience=30.0,
+    ),
+    Endpoint(
+        OperationName.ERASE,
+        "POST",
+        "/v1/users/{user_id}/erasure",
+        Scope.ADMIN,
+        "Erase one person everywhere and return the receipt. May be asked again after any failure; takes seconds.",
+        patience=60.0,
+    ),
+    Endpoint(OperationName.RELEASE, "GET", "/v1/release", Scope.READ, "Which release this process answers with."),
+    Endpoint(OperationName.ALIVE, "GET", "/healthz", None, "Whether the process answers."),
+    Endpoint(
+        OperationName.READY,
+        "GET",
+        "/readyz",
+        None,
+        "Whether a release is loaded, its features can be read, and nobody stops it.",
+    ),
+    Endpoint(OperationName.METRICS, "GET", "/metrics", None, "Prometheus metrics of all processes of this service."),
+    Endpoint(OperationName.OPENAPI, "GET", "/openapi.json", None, "This description."),
+    Endpoint(OperationName.DOCS, "GET", "/docs", None, "This description, to be read by people."),
+)
+
+Handlers = Mapping[OperationName, Handler]
+"""Who answers which endpoint; an endpoint without a handler is not offered."""

@@ -1,0 +1,81 @@
+"""How does the HTTP server run: address, processes, folder of metrics, and what it refuses to start with?"""
+
+import os
+import signal
+import sys
+import tempfile
+
+from inference.http.tuning import one_thread_per_process
+from stillpoint.errors import InvalidSettings
+from stillpoint.settings import Settings
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def refuse_open_address(settings: Settings, host: str) -> None:
+    """Refuse to serve without tokens, other than on loopback by explicit setting.
+
+    Raises:
+        InvalidSettings: the text says what to set.
+    """
+    if settings.http_tokens is None and (host not in LOOPBACK or not settings.http_open):
+        raise InvalidSettings(
+            f"the service would listen on {host} without tokens; set STILLPOINT_HTTP_TOKENS, or bind to 127.0.0.1"
+        )
+
+
+def run_service(settings: Settings, *, host: str, port: int, workers: int) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        InvalidSettings: the address is not loopback and there are no tokens, or the tokens cannot be read.
+    """
+    refuse_open_address(settings, host)
+    one_thread_per_process()
+    if settings.http_tokens is not None:
+        from inference.tokens import Tokens
+
+        Tokens.load(settings.http_tokens)  # one clear error here, rather than one in every process
+    with tempfile.TemporaryDirectory(prefix="stillpoint-metrics-") as folder:
+        os.environ |= {
+            "STILLPOINT_HTTP_HOST": host,
+            "STILLPOINT_HTTP_PORT": str(port),
+            "PROMETHEUS_MULTIPROC_DIR": folder,
+        }
+        _run("inference.http.app:create_app", host, port, workers)
+
+
+def run_fixtures(*, host: str, port: int) -> None:
+    """Serve made-up answers in one process until SIGTERM or Ctrl-C.
+
+    Raises:
+        InvalidSettings: the address is not loopback: nobody shall take them for real ones.
+    """
+    if host not in LOOPBACK:
+        raise InvalidSettings(f"made-up answers would be served on {host}; they are for 127.0.0.1 only")
+    _run("inference.http.fixtures:create_app", host, port, 1)
+
+
+def _run(application: str, host: str, port: int, workers: int) -> None:
+    import uvicorn
+
+    from inference.http.logs import configuration
+
+    # uvicorn raises the signal again when it is done: that shall be an orderly end, with the folder of metrics removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    uvicorn.run(
+        application,
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        http="inference.http.slow_clients:PatientProtocol",
+        ws="none",
+        log_config=configuration(access=True),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=10,
+        server_header=False,
+        proxy_headers=False,
+        backlog=2048,
+    )

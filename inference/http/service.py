@@ -1,0 +1,336 @@
+"""How do services and the app ask for recommendations and features over HTTP?
+
+One Starlette application per process. A request takes the loaded release once and stamps it on its answer. Nothing here
+decides what is recommended: see `predict` and `rank`. What every request goes through first is in `gate`.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inference.http.admission import Admission, AdmissionLimits, application
+from inference.http.description import docs, openapi
+from inference.http.draining import drain_on_sigterm
+from inference.http.event_intake import events_in, sort_events
+from inference.http.metrics import Metrics
+from inference.http.online_features import OnlineFeatures
+from inference.http.personal_data import PersonalData
+from inference.http.problems import Problem, invalid, unavailable
+from inference.http.requests import (
+    DEFAULT_LIMIT,
+    header_in,
+    kind_of,
+    kinds_of,
+    limit_in,
+    limit_of,
+    parse_object,
+    query_in,
+    recommendation_id_of,
+    refuse_unknown,
+    user_of,
+    verbose_in,
+)
+from inference.http.routes import MODE_HEADER, RELEASE_HEADER, Handler, OperationName
+from inference.http.tuning import keep_what_is_loaded
+from inference.live.loaded_release import LoadedRelease
+from inference.live.watcher import Following
+from inference.predictions.predict import ALIKE, Guard, Prediction, PredictionTask, Source, predict, section
+from inference.predictions.served_log import ServedLog
+from inference.predictions.user_store import UserStore
+from inference.ranking.rank import popular
+from inference.ranking.user_features import Refusal, person
+from inference.tokens import Bearers
+from stillpoint.clock import Clock, to_micros
+from stillpoint.errors import CorruptData, StackUnavailable, StillpointError
+from stillpoint.experiments import Experiment
+from stillpoint.messages import Item, Kind, StoredRecommendation
+from stillpoint.stores.reading.reader import AsyncOnlineReader
+from stillpoint.stores.reading.types import Mode
+
+PutEvents = Callable[[Sequence[tuple[str, bytes]]], None]
+"""Puts accepted payloads on the event stream, in order, or raises. Called in a thread."""
+Quarantine = Callable[[Sequence[tuple[bytes, str | None, str]]], None]
+"""Keeps rejected payloads with field and reason. Called in a thread."""
+Explain = Callable[[str, LoadedRelease], Mapping[str, Any] | None]
+"""Returns the explanation of a recommendation, None for one that was never served. Called in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceParts:
+    """What the application is built from; the entry point makes the clients."""
+
+    following: Following
+    redis: Any
+    async_reader: Callable[[LoadedRelease], AsyncOnlineReader]
+    put_events: PutEvents
+    quarantine: Quarantine
+    explain: Explain
+    served_log: ServedLog
+    clock: Clock
+    guard: Guard
+    tokens: Bearers | None
+    """None answers everybody: on loopback only, which the entry point sees to."""
+    experiment: Experiment = ALIKE
+    personal_data: PersonalData | None = None
+    """None: this service neither exports nor erases people."""
+    limits: AdmissionLimits = field(default_factory=AdmissionLimits)
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+class Service:
+    """The handlers. `app` is the ASGI application."""
+
+    def __init__(self, parts: ServiceParts) -> None:
+        self._parts = parts
+        self._metrics = parts.metrics
+        self._store = UserStore(parts.redis, self._make_reader)
+        self._features = OnlineFeatures(self._store.reader)
+        self._explaining = asyncio.Semaphore(2)
+        self.gate = Admission(parts.metrics, limits=parts.limits, tokens=parts.tokens)
+        handlers: dict[OperationName, Handler] = {
+            OperationName.STORED: self.stored,
+            OperationName.PREDICT: self.predict,
+            OperationName.EXPLAIN: self.explain,
+            OperationName.FEATURES: self.features,
+            OperationName.EVENTS: self.events,
+            OperationName.RELEASE: self.release,
+            OperationName.ALIVE: self.alive,
+            OperationName.READY: self.ready,
+            OperationName.METRICS: self.metrics,
+        }
+        if parts.personal_data is not None:
+            handlers |= parts.personal_data.handlers()
+        offered = {*handlers, OperationName.OPENAPI, OperationName.DOCS}
+        handlers |= {OperationName.OPENAPI: openapi(offered), OperationName.DOCS: docs(offered)}
+        self.app = application(self.gate, handlers, self._life)
+
+    @asynccontextmanager
+    async def _life(self, app: Starlette) -> AsyncIterator[None]:
+        await asyncio.to_thread(self._parts.following.start)
+        keep_what_is_loaded()
+        with drain_on_sigterm(self.gate):
+            yield
+        await asyncio.to_thread(self._parts.following.close)
+        await asyncio.to_thread(self._parts.served_log.close)
+        self._metrics.close()
+
+    def _loaded(self) -> LoadedRelease:
+        loaded = self._parts.following.current
+        if loaded is None:
+            raise unavailable("no release is loaded yet")
+        return loaded
+
+    def _make_reader(self, loaded: LoadedRelease) -> AsyncOnlineReader:
+        self._metrics.release(loaded.id, str(loaded.release.colour), loaded.generation)
+        return self._parts.async_reader(loaded)
+
+    async def stored(self, request: Request) -> Response:
+        """Answer with what is stored of each kind, or with popular contents marked as fallback."""
+        started = time.perf_counter()
+        loaded = self._loaded()
+        asked = query_in(request, "kinds", "limit", "verbose")
+        user_id = user_of(request.path_params["user_id"])
+        kinds = kinds_of(asked.get("kinds", "today"))
+        limit, verbose = limit_in(asked.get("limit")), verbose_in(asked.get("verbose"))
+        found: dict[Kind, StoredRecommendation] = {}
+        finished: frozenset[str] = frozenset()
+        reason = "nothing stored"
+        try:
+            found, finished = await self._store.stored(loaded, user_id, kinds)
+        except StackUnavailable:
+            reason = "store away"
+        started = self._metrics.stage(OperationName.STORED, "read", started)
+        now = self._parts.clock()
+        sections: dict[str, Any] = {}
+        for kind in kinds:
+            held = found.get(kind)
+            if held is not None:
+                age = max(0.0, (now - held.created_at).total_seconds())
+                one = _section(held.recommendation_id, Source.STORED, age, loaded, held.items[:limit])
+                self._metrics.section(Source.STORED, kind, loaded.id)
+            else:
+                one = self._popular(loaded, uuid.uuid4().hex, kind, limit, finished, reason)
+            sections[str(kind)] = one
+        body: dict[str, Any] = {"user_id": user_id, "release": loaded.id, "recommendations": sections}
+        if verbose:
+            body["verbose"] = _digests(loaded)
+        response = _json(body, loaded)
+        self._metrics.stage(OperationName.STORED, "encode", started)
+        return response
+
+    def _popular(
+        self,
+        loaded: LoadedRelease,
+        recommendation_id: str,
+        kind: Kind,
+        limit: int,
+        finished: Collection[str],
+        reason: str,
+    ) -> dict[str, Any]:
+        self._metrics.fallback(reason)
+        self._metrics.section(Source.FALLBACK, kind, loaded.id)
+        ranking = popular(
+            loaded.contents, loaded.scorers[kind].popular, kind, subscribed=False, finished=finished, limit=limit
+        )
+        return _section(recommendation_id, Source.FALLBACK, 0.0, loaded, ranking.items)
+
+    async def predict(self, request: Request) -> Response:
+        """Predict now, from the features as they are; popular contents, marked, if they cannot be read."""
+        started = time.perf_counter()
+        loaded = self._loaded()
+        asked = query_in(request, "verbose")
+        verbose = verbose_in(asked.get("verbose"))
+        body = parse_object(request.state.body)
+        refuse_unknown(body, ("user_id", "kind", "limit"))
+        ask = PredictionTask(
+            request_id=request.state.request_id,
+            user_id=user_of(body.get("user_id")),
+            kind=kind_of(body.get("kind", Kind.TODAY), "kind", tuple(Kind)),
+            happened=self._parts.clock(),
+            trigger=None,
+            limit=limit_of(body.get("limit", DEFAULT_LIMIT)),
+        )
+        started = self._metrics.stage(OperationName.PREDICT, "unpack", started)
+        try:
+            columns, known = await self._store.features(loaded, ask.user_id, ask.happened)
+            started = self._metrics.stage(OperationName.PREDICT, "read", started)
+            found = person(columns)
+        except (StackUnavailable, CorruptData) as error:
+            why = "features corrupt" if isinstance(error, CorruptData) else "store away"
+            reason: str | None = why
+            answer = self._popular(loaded, uuid.uuid4().hex, ask.kind, ask.limit, (), why)
+            digest: list[dict[str, Any]] = []
+        else:
+            work = partial(
+                predict,
+                loaded,
+                ask,
+                found,
+                known,
+                at=ask.happened,
+                guard=self._parts.guard,
+                experiment=self._parts.experiment,
+            )
+            made = await asyncio.to_thread(work) if loaded.scorers[ask.kind].waits else work()
+            started = self._metrics.stage(OperationName.PREDICT, "rank", started)
+            self._parts.served_log.add(made)
+            self._count(made)
+            answer, reason = section(made), _reason(made)
+            digest = [{"view": view["view"], "status": view["status"]} for view in found.seen]
+        if verbose:
+            answer["verbose"] = _digests(loaded) | {"refusal": reason, "features": digest}
+        response = _json(answer, loaded)
+        self._metrics.stage(OperationName.PREDICT, "encode", started)
+        return response
+
+    def _count(self, made: Prediction) -> None:
+        self._metrics.section(made.source, made.ask.kind, made.release)
+        self._metrics.views(made.person.seen)
+        if made.refusal in tuple(Refusal):
+            self._metrics.refusal(Refusal(made.refusal).name.lower())
+        if (reason := _reason(made)) is not None:
+            self._metrics.fallback(reason)
+
+    async def explain(self, request: Request) -> Response:
+        """Say what a recommendation was made from, and what each feature added."""
+        loaded = self._loaded()
+        query_in(request)
+        recommendation_id = recommendation_id_of(request.path_params["recommendation_id"])
+        async with self._explaining:
+            document = await asyncio.to_thread(self._parts.explain, recommendation_id, loaded)
+        if document is None:
+            raise Problem(
+                404,
+                "Not found",
+                "no recommendation of this id in the served log, which it reaches some seconds after the answer",
+                field="recommendation_id",
+            )
+        return _json(document, loaded)
+
+    async def features(self, request: Request) -> Response:
+        """Answer Feast's own request in Feast's own format; the mode header asks for enforced times to live."""
+        loaded = self._loaded()
+        query_in(request)
+        text = (header_in(request, MODE_HEADER) or Mode.COMPAT).lower()
+        if text not in tuple(Mode):
+            raise invalid(MODE_HEADER, "expected compat or enforce")
+        body, now_us = parse_object(request.state.body), to_micros(self._parts.clock())
+        return _json(await self._features.answer(loaded, body, now_us=now_us, mode=Mode(text)), loaded)
+
+    async def events(self, request: Request) -> Response:
+        """Take app events: the good ones go to the event stream in order, the others are kept aside with the reason."""
+        query_in(request)
+        given = events_in(request.state.body)
+        sorted_out = sort_events(given, to_micros(self._parts.clock()))
+        if sorted_out.accepted:
+            await asyncio.to_thread(self._parts.put_events, sorted_out.accepted)
+        if sorted_out.rejected:
+            await asyncio.to_thread(self._parts.quarantine, sorted_out.rejected)
+        for result in sorted_out.results:
+            self._metrics.event(result["status"])
+        return Response(orjson.dumps({"results": sorted_out.results}), 202, media_type="application/json")
+
+    async def release(self, request: Request) -> Response:
+        """Say which release this process answers with."""
+        query_in(request)
+        loaded = self._loaded()
+        return _json(loaded.describe(), loaded)
+
+    async def alive(self, request: Request) -> Response:
+        """Say that the process answers."""
+        return Response(b'{"status":"alive"}', media_type="application/json")
+
+    async def ready(self, request: Request) -> Response:
+        """Say whether a release is loaded and its features can be read now, and nobody has asked the process to stop."""
+        if self.gate.draining:
+            raise unavailable("this process is about to stop")
+        loaded = self._loaded()
+        try:
+            await self._store.features(loaded, "canary", self._parts.clock())
+        except StillpointError:
+            raise unavailable("the features of the release cannot be read") from None
+        return _json({"status": "ready", "release": loaded.id}, loaded)
+
+    async def metrics(self, request: Request) -> Response:
+        """Expose the Prometheus metrics of all processes of this service."""
+        exposition = await asyncio.to_thread(self._metrics.exposition)
+        return Response(exposition, media_type=CONTENT_TYPE_LATEST)
+
+
+def _json(body: Any, loaded: LoadedRelease) -> Response:
+    return Response(orjson.dumps(body), headers={RELEASE_HEADER: loaded.id}, media_type="application/json")
+
+
+def _section(
+    recommendation_id: str, source: Source, age: float, loaded: LoadedRelease, items: Sequence[Item]
+) -> dict[str, Any]:
+    return {
+        "recommendation_id": recommendation_id,
+        "source": str(source),
+        "age_seconds": age,
+        "release": loaded.id,
+        "items": [item.model_dump() for item in items],
+    }
+
+
+def _digests(loaded: LoadedRelease) -> dict[str, Any]:
+    return {**loaded.describe(), "at": datetime.now(UTC).isoformat()}
+
+
+def _reason(made: Prediction) -> str | None:
+    """Return why a prediction is a fallback, as one of few words: a model's own text may quote addresses."""
+    if made.refusal is None:
+        return None
+    return made.refusal if made.refusal in tuple(Refusal) else "the model gave no scores"

@@ -1,0 +1,1 @@
+"""The live release: loaded whole and verified, and followed as the pointer moves."""

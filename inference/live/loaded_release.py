@@ -1,0 +1,142 @@
+"""What does a request hold from its first to its last step? One release, loaded whole and verified."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from inference.ranking.catalogue import ContentTable, load_contents
+from inference.ranking.rank import Scorer
+from inference.ranking.scorers import InProcessScorer
+from inference.ranking.user_features import READ_FEATURES
+from stillpoint.clock import to_micros
+from stillpoint.encoder import Encoder
+from stillpoint.errors import CorruptData, ReleaseRefused
+from stillpoint.lake.tables import Lake
+from stillpoint.messages import Kind
+from stillpoint.model import ModelBundle
+from stillpoint.releases.book import ReleaseBook
+from stillpoint.releases.records import Pointer, Release, Route
+from stillpoint.settings import Settings
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.redis.connection import connect
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRelease:
+    """A release ready to answer. `generation` is the pointer's, or the one it was announced for."""
+
+    release: Release
+    generation: int
+    plan: ReadPlan
+    reader: OnlineReader
+    scorers: Mapping[Kind, Scorer]
+    contents: ContentTable
+
+    @property
+    def id(self) -> str:
+        return self.release.id
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `GET /v1/release` says."""
+        release = self.release
+        return {
+            "release": release.id,
+            "generation": self.generation,
+            "colour": str(release.colour),
+            "project": release.project,
+            "registry": release.registry,
+            "definitions_sha256": release.definitions_sha256,
+            "read_plan_sha256": release.read_plan_sha256,
+            "mapping_version": release.mapping_version,
+            "models": {str(kind): route.sha256 for kind, route in release.routes.items()},
+        }
+
+
+MakeScorer = Callable[[Route, ModelBundle], Scorer]
+
+
+def in_process(route: Route, bundle: ModelBundle) -> Scorer:
+    """Rank in this process, whatever the route says of an endpoint."""
+    del route
+    return InProcessScorer(bundle)
+
+
+def load(
+    book: ReleaseBook,
+    lake: Lake,
+    settings: Settings,
+    release_id: str,
+    generation: int,
+    *,
+    now: datetime,
+    encoder: Encoder | None = None,
+    make_scorer: MakeScorer = in_process,
+) -> LoadedRelease:
+    """Load a release and try it: registry and plan verified, models verified, contents read, one canary read.
+
+    Raises:
+        CorruptData, ModelRefused: a digest differs from the record's.
+        ReleaseRefused: the models' mapping or the encoder is not the release's, or its colour has no contents.
+        StackUnavailable: the lake or Redis does not answer.
+    """
+    release = book.get(release_id)
+    objects = lake.objects
+    found = hashlib.sha256(objects.get(release.registry)).hexdigest()
+    if found != release.registry_sha256:
+        raise CorruptData(
+            f"{release.registry} has sha256 {found}; release {release.id} records {release.registry_sha256}"
+        )
+    plan = ReadPlan.from_json(objects.get(release.read_plan), expected_sha256=release.read_plan_sha256)
+    if encoder is not None and encoder.sha256 != release.encoder_sha256:
+        raise ReleaseRefused(
+            f"release {release.id} was made with encoder {release.encoder_sha256[:12]}…; this process has {encoder.sha256[:12]}…"
+        )
+    bundles: dict[str, ModelBundle] = {}
+    for route in release.routes.values():
+        if route.sha256 not in bundles:
+            bundles[route.sha256] = ModelBundle.load(objects.get(route.model_uri), expected_sha256=route.sha256)
+    for digest, bundle in bundles.items():
+        if bundle.manifest.mapping_version != release.mapping_version:
+            raise ReleaseRefused(
+                f"model {digest[:12]}… belongs to mapping {bundle.manifest.mapping_version}; release {release.id} to "
+                f"{release.mapping_version}"
+            )
+    reader = OnlineReader(connect(settings.connection(release.colour)), plan)
+    now_us = to_micros(now)
+    contents = load_contents(lake, reader, now_us=now_us)
+    reader.read(list(READ_FEATURES), {"user_id": ["canary"]}, now_us=now_us)
+    return LoadedRelease(
+        release=release,
+        generation=generation,
+        plan=plan,
+        reader=reader,
+        scorers={kind: make_scorer(route, bundles[route.sha256]) for kind, route in release.routes.items()},
+        contents=contents,
+    )
+
+
+def refreshed(loaded: LoadedRelease, lake: Lake, *, now: datetime) -> LoadedRelease:
+    """Return the same release with the contents as catalogue and colour hold them now.
+
+    Raises:
+        ReleaseRefused: there are none.
+        StackUnavailable: the lake or Redis does not answer.
+    """
+    return replace(loaded, contents=load_contents(lake, loaded.reader, now_us=to_micros(now)))
+
+
+def load_live(
+    book: ReleaseBook, lake: Lake, settings: Settings, *, now: datetime, make_scorer: MakeScorer = in_process
+) -> LoadedRelease:
+    """Load the live release.
+
+    Raises:
+        ReleaseRefused: nothing is live yet.
+    """
+    pointer: Pointer | None = book.live()
+    if pointer is None:
+        raise ReleaseRefused("no release is live yet; run `stillpoint release prepare`, `check` and `switch` first")
+    return load(book, lake, settings, pointer.release, pointer.generation, now=now, make_scorer=make_scorer)

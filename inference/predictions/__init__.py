@@ -1,0 +1,1 @@
+"""Predictions: made, explained, logged and stored."""

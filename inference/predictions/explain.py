@@ -1,0 +1,178 @@
+"""What was a recommendation made from, and what did each feature add?
+
+The served log holds the person's rows as they were read. Contributions are computed from those rows with the release's model;
+content features are read now, so they are those of the release's colour today.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from inference.live.loaded_release import LoadedRelease
+from inference.ranking.catalogue import ContentTable
+from inference.ranking.matrix import model_columns
+from inference.ranking.user_features import USER_VIEWS, UserFeatures
+from stillpoint.clock import to_micros
+from stillpoint.errors import InvalidInput
+from stillpoint.features.declarations import EMBEDDING_LENGTH, USER_SEQUENCE, DType
+from stillpoint.features.request_time import REQUEST_TIMESTAMP
+from stillpoint.lake.tables import Lake
+from stillpoint.messages import Kind
+from stillpoint.model import ModelBundle
+
+TOP_FEATURES = 5
+
+Load = Callable[[str, int], LoadedRelease]
+"""Loads a release for a generation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A served recommendation, and for each item the features that moved its score most (log-odds)."""
+
+    served: Mapping[str, Any]
+    contributions: Mapping[str, Mapping[str, float]]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON; embeddings are given by their length."""
+        views = [
+            {
+                "view": view["view"],
+                "status": view["status"],
+                "age_seconds": _age(self.served, view),
+                "values": {name: _short(value) for name, value in json.loads(view["values"]).items()},
+            }
+            for view in self.served["views"]
+        ]
+        plain = (
+            "recommendation_id",
+            "request_id",
+            "release",
+            "generation",
+            "arm",
+            "user_id",
+            "kind",
+            "source",
+            "trigger",
+        )
+        return {
+            **{name: self.served[name] for name in plain},
+            "served_at": self.served["served_at"].isoformat(),
+            "items": list(self.served["items"]),
+            "views": views,
+            "contributions": {item: dict(parts) for item, parts in self.contributions.items()},
+        }
+
+
+def served_record(lake: Lake, recommendation_id: str) -> dict[str, Any]:
+    """Return what the served log holds of a recommendation.
+
+    Raises:
+        InvalidInput: it is not there; the log reaches the lake a few seconds after the answer.
+    """
+    found = find_served(lake, recommendation_id)
+    if found is None:
+        raise InvalidInput(
+            f"no recommendation {recommendation_id!r} in the served log; it reaches the lake some seconds after the answer"
+        )
+    return found
+
+
+def find_served(lake: Lake, recommendation_id: str) -> dict[str, Any] | None:
+    """Return what the served log holds of a recommendation, None if nothing."""
+    rows = lake.read("served", where=pc.field("recommendation_id") == recommendation_id).to_pylist()
+    return dict(max(rows, key=lambda row: row["served_at"])) if rows else None
+
+
+class Explainer:
+    """Explains recommendations inside a service. Of releases that are not live any more, the last one asked for is kept."""
+
+    def __init__(self, lake: Lake, load: Load) -> None:
+        self._lake = lake
+        self._load = load
+        self._kept: LoadedRelease | None = None
+
+    def __call__(self, recommendation_id: str, live: LoadedRelease) -> dict[str, Any] | None:
+        """Return the explanation's document, None for a recommendation that the served log does not hold."""
+        served = find_served(self._lake, recommendation_id)
+        if served is None:
+            return None
+        loaded = self._loaded(served["release"], served["generation"], live)
+        route = loaded.release.routes[Kind(served["kind"])]
+        bundle = ModelBundle.load(self._lake.objects.get(route.model_uri), expected_sha256=route.sha256)
+        return explain(served, bundle, loaded.contents).document()
+
+    def _loaded(self, release: str, generation: int, live: LoadedRelease) -> LoadedRelease:
+        kept = self._kept
+        for one in (live, kept):
+            if one is not None and (one.id, one.generation) == (release, generation):
+                return one
+        self._kept = loaded = self._load(release, generation)
+        return loaded
+
+
+def logged_person(served: Mapping[str, Any]) -> UserFeatures:
+    """Return the person as the prediction saw them."""
+    at_us = to_micros(served["served_at"])
+    held = {view["view"]: (view, json.loads(view["values"])) for view in served["views"]}
+    columns: dict[str, npt.NDArray[Any]] = {REQUEST_TIMESTAMP: np.array([at_us], np.int64)}
+    for declared in USER_VIEWS:
+        view, values = held[declared.name]
+        for feature in declared:
+            columns[feature.name] = _column(values[feature.name], feature.dtype)
+        age = _age(served, view) if view["status"] in ("PRESENT", "NULL_VALUE") else None
+        columns[f"{declared.name}_age_seconds"] = np.array([np.nan if age is None else age])
+    mapping = held[USER_SEQUENCE.name][1]
+    return UserFeatures(
+        user_id=served["user_id"],
+        columns=columns,
+        sequence_id=mapping["sequence_id"],
+        mapping_version=mapping["mapping_version"],
+        sentinel=None,
+        views=tuple(served["views"]),
+    )
+
+
+def explain(served: Mapping[str, Any], bundle: ModelBundle, contents: ContentTable) -> Explanation:
+    """Explain a model's recommendation. A fallback used no feature, and has no contributions."""
+    if served["source"] != "model":
+        return Explanation(served, {})
+    places = {content_id: row for row, content_id in enumerate(contents.ids)}
+    rows = np.array([places[item] for item in served["items"] if item in places], dtype=np.intp)
+    if not len(rows):
+        return Explanation(served, {})
+    shown, found = contents.take(rows), logged_person(served)
+    columns = bundle.select(model_columns(found, shown))
+    added = bundle.contributions(columns, content_ids=shown.ids, sequence_id=found.sequence_id)
+    return Explanation(served, {item: _largest(added, row) for row, item in enumerate(shown.ids)})
+
+
+def _largest(added: Mapping[str, npt.NDArray[Any]], row: int) -> dict[str, float]:
+    parts = {name: float(values[row]) for name, values in added.items() if name != "bias"}
+    chosen: Sequence[str] = sorted(parts, key=lambda name: -abs(parts[name]))[:TOP_FEATURES]
+    return {name: parts[name] for name in chosen}
+
+
+def _column(value: Any, dtype: DType) -> npt.NDArray[Any]:
+    if dtype is DType.EMBEDDING:
+        if value is None:
+            return np.full((1, EMBEDDING_LENGTH), np.nan, np.float32)
+        return np.array([value], np.float32)
+    if dtype is DType.STRING:
+        return np.array([value], object)
+    return np.array([np.nan if value is None else float(value)])
+
+
+def _age(served: Mapping[str, Any], view: Mapping[str, Any]) -> float | None:
+    if view["event_timestamp"] is None:
+        return None
+    return float((served["served_at"] - view["event_timestamp"]).total_seconds())
+
+
+def _short(value: Any) -> Any:
+    return f"{len(value)} numbers" if isinstance(value, list) else value

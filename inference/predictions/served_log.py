@@ -1,0 +1,211 @@
+"""How does what each prediction used reach the lake, off the request's path?
+
+Predictions wait in a bounded queue; a thread makes rows of them and writes them in batches, each with a commit of its own.
+What the lake does not take waits on disk (`spool.py`), also over a restart. What is dropped is counted.
+"""
+
+import logging
+import queue
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from inference.predictions.predict import Prediction
+from inference.predictions.spool import Spool, Waiting
+from stillpoint.clock import Clock, to_micros
+from stillpoint.errors import StillpointError
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import by_date
+from stillpoint.lake.tables import Lake
+from stillpoint.served_rows import SERVED_COLUMNS
+from stillpoint.tombstones import read_tombstones
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 2.0
+BATCH = 2_000
+WAITING = 5_000
+TOGETHER = 8
+"""Rows turned into a table in one go, which keeps the interpreter from answering meanwhile."""
+BREATH_SECONDS = 0.004
+"""Left to answers after each of these, so that a batch delays many of them by little and none by much."""
+
+
+def served_row(prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction as a row of `served/`.
+
+    Raises:
+        CorruptData: what was read cannot be decoded.
+    """
+    return {
+        "request_id": prediction.ask.request_id,
+        "recommendation_id": prediction.recommendation_id,
+        "served_at": prediction.at,
+        "release": prediction.release,
+        "generation": prediction.generation,
+        "arm": prediction.arm,
+        "user_id": prediction.ask.user_id,
+        "kind": str(prediction.ask.kind),
+        "source": str(prediction.source),
+        "trigger": None if prediction.ask.trigger is None else str(prediction.ask.trigger),
+        "items": [item.content_id for item in prediction.items],
+        "candidates": prediction.ranking.candidates,
+        "scores": prediction.ranking.scores,
+        "views": list(prediction.person.views),
+    }
+
+
+class ServedLog:
+    """One process's served log. `add` never waits. `lost` counts what reached neither lake nor disk."""
+
+    def __init__(self, lake: Lake, *, clock: Clock, erasure_key: bytes, spool: Path | None = None) -> None:
+        """`spool` is the folder for what the lake does not take; without one, that is lost once memory is full."""
+        self._lake = lake
+        self._clock = clock
+        self._erasure_key = erasure_key
+        self._queue: queue.Queue[Prediction] = queue.Queue(WAITING)
+        self._stop = threading.Event()
+        self._writer = f"served-{uuid.uuid4().hex[:12]}"
+        self._sequence = 0
+        self._held: list[tuple[int, pa.Table]] = []
+        self._spool = None if spool is None else Spool(spool, self._writer)
+        self.lost = 0
+        self.failures = 0
+        self._thread = threading.Thread(target=self._run, name="served-log", daemon=True)
+        self._thread.start()
+
+    def add(self, prediction: Prediction) -> None:
+        """Take a prediction's record."""
+        try:
+            self._queue.put_nowait(prediction)
+        except queue.Full:
+            self.lost += 1
+
+    def close(self) -> None:
+        """Write what waits, to the lake or else to disk, and end."""
+        self._stop.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        while not self._stop.wait(FLUSH_SECONDS):
+            self._flush()
+        self._flush()
+        if self._held:
+            self.lost += sum(table.num_rows for _, table in self._held)
+            log.error("%d records of the served log are lost: the lake takes nothing, and there is no disk", self.lost)
+        if self._spool is not None:
+            self._spool.close()
+
+    def _flush(self) -> None:
+        is_there = self._written_before()
+        while True:
+            predictions: list[Prediction] = []
+            while len(predictions) < BATCH and not self._queue.empty():
+                predictions.append(self._queue.get_nowait())
+            if not predictions:
+                return
+            table = self._table(predictions)
+            sequence, self._sequence = self._sequence, self._sequence + 1
+            is_there = is_there and self._written(self._writer, sequence, table)
+            if not is_there:
+                self._keep(sequence, table)
+            if len(predictions) < BATCH:
+                return  # what came meanwhile waits for the next time: under steady load this would never end
+
+    def _written_before(self) -> bool:
+        """Write what could not be written before, the oldest first. Return whether the lake took all of it."""
+        for sequence, table in list(self._held):
+            if not self._written(self._writer, sequence, table, again=True):
+                return False
+            self._held.pop(0)
+        if self._spool is None:
+            return True
+        self._spool.adopt()
+        for batch in list(self._spool.waiting()):
+            table = self._spooled(batch)
+            if table is None:
+                continue
+            if not self._written(batch.writer, batch.sequence, table, again=True):
+                return False
+            self._spool.done(batch)
+        return True
+
+    def _spooled(self, batch: Waiting) -> pa.Table | None:
+        assert self._spool is not None
+        try:
+            return batch.read()
+        except (pa.ArrowInvalid, OSError) as error:
+            log.error("%s cannot be read and is set aside: %s", batch.path, error)
+            self._spool.set_aside(batch)
+            return None
+
+    def _keep(self, sequence: int, table: pa.Table) -> None:
+        if self._spool is not None and self._spool.keep(sequence, table):
+            return
+        if sum(held.num_rows for _, held in self._held) + table.num_rows <= WAITING:
+            self._held.append((sequence, table))
+        else:
+            self.lost += table.num_rows
+
+    def _table(self, predictions: Sequence[Prediction]) -> pa.Table:
+        parts = [SERVED_COLUMNS.empty_table()]
+        known: dict[int, pa.Array] = {}  # the predictions, which hold what its keys are identities of, outlive it
+        for start in range(0, len(predictions), TOGETHER):
+            rows = []
+            for prediction in predictions[start : start + TOGETHER]:
+                try:
+                    rows.append(served_row(prediction))
+                except StillpointError as error:
+                    self.lost += 1
+                    log.error("a prediction cannot be logged: %s", error)
+            parts.append(_columns(rows, known))
+            self._stop.wait(BREATH_SECONDS)
+        return pa.concat_tables(parts).combine_chunks()
+
+    def _written(self, writer: str, sequence: int, table: pa.Table, *, again: bool = False) -> bool:
+        """Write a batch once, without the rows of the erased."""
+        name = f"{writer}-{sequence:08d}"
+        try:
+            if again and self._lake.committed(writer, sequence):
+                return True  # it was written, and only the answer was lost
+            tombstones = read_tombstones(self._lake.objects, self._erasure_key)
+            pairs = zip(table["user_id"].to_pylist(), table["served_at"].to_pylist(), strict=True)
+            kept = [not tombstones.covers(user, to_micros(at)) for user, at in pairs]
+            if not all(kept):
+                table = table.filter(pa.array(kept, pa.bool_()))
+            if table.num_rows:
+                files = tuple(self._lake.write("served", day, name, part) for day, part in by_date(table, "served_at"))
+                self._lake.commit(Commit(writer=writer, sequence=sequence, at=self._clock(), files=files))
+        except Exception as error:  # noqa: BLE001  whatever the lake's trouble, answering goes on; the batch is tried again
+            self.failures += 1
+            log.warning("the served log cannot be written, trying again: %s", error)
+            return False
+        return True
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], known: dict[int, pa.Array]) -> pa.Table:
+    """Return rows as a table. The long lists go by way of arrays, which is many times faster than value by value; that of
+    the candidates is mostly one and the same for all, and `known` by its identity."""
+    arrays = []
+    for column in SERVED_COLUMNS:
+        values = [row[column.name] for row in rows]
+        if column.name == "candidates" and rows:
+            for one in values:
+                if id(one) not in known:
+                    known[id(one)] = pa.array(one, column.type.value_type)
+            arrays.append(_lists([known[id(one)] for one in values], column.type))
+        elif column.name == "scores" and rows:
+            arrays.append(_lists([pa.array(one, column.type.value_type) for one in values], column.type))
+        else:
+            arrays.append(pa.array(values, column.type))
+    return pa.Table.from_arrays(arrays, schema=SERVED_COLUMNS)
+
+
+def _lists(values: Sequence[pa.Array], type: pa.ListType) -> pa.Array:
+    offsets = np.cumsum([0, *(len(one) for one in values)], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.concat_arrays(values), type=type)

@@ -1,0 +1,136 @@
+"""Where do recommendations wait to be pulled, and what else must serving remember of a person?
+
+In Redis (`settings.redis_serving`): the newest recommendation per user, kind and release, and when the user was last
+pushed to. What the user finished lately is read from where the stream wrote it. Each write is one step, and repeating it changes nothing.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from stillpoint.clock import to_micros
+from stillpoint.errors import CorruptData
+from stillpoint.finished import finished_key
+from stillpoint.messages import Kind, StoredRecommendation
+from stillpoint.stores.redis.connection import redis_errors
+
+TTL_SECONDS = {Kind.TODAY: 24 * 3_600, Kind.SLEEP: 24 * 3_600, Kind.NEXT: 3_600}
+PUSH_INTERVAL_SECONDS = 30 * 60
+
+_STORE = """
+local generation = redis.call('HGET', KEYS[1], 'generation')
+if generation and tonumber(generation) > tonumber(ARGV[4]) then return 'superseded' end
+local held = redis.call('HGET', KEYS[1], 'order')
+if held and held >= ARGV[1] then
+    redis.call('HSET', KEYS[1], 'generation', ARGV[4])
+    return 'older'
+end
+redis.call('HSET', KEYS[1], 'order', ARGV[1], 'recommendation', ARGV[2], 'generation', ARGV[4])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 'stored'
+"""
+"""KEYS: user, kind and release. ARGV: order, recommendation, seconds to live, generation. Returns a `StoreResult`."""
+
+
+class StoreResult(StrEnum):
+    """What became of a recommendation that was to be stored."""
+
+    STORED = "stored"
+    OLDER = "older"
+    """A newer one, or this very one, is there."""
+    SUPERSEDED = "superseded"
+    """A later generation of the live release has written here: whoever ranked this works for a release that has ended."""
+
+
+def order_of(event_timestamp: datetime, request_id: str) -> str:
+    """Return text that sorts like (event_timestamp, request_id)."""
+    return f"{to_micros(event_timestamp):020d}:{request_id}"
+
+
+class Recommendations:
+    """Stored recommendations over a synchronous Redis client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._store = client.register_script(_STORE)
+
+    def put(self, recommendation: StoredRecommendation) -> StoreResult:
+        """Store a recommendation unless a newer one, this very one, or one of a later generation is there."""
+        (result,) = self.put_all([recommendation])
+        return result
+
+    def put_all(self, recommendations: Sequence[StoredRecommendation]) -> list[StoreResult]:
+        """Store several in one round trip, each as `put` does."""
+        if not recommendations:
+            return []
+        pipeline = self._client.pipeline(transaction=False)
+        for one in recommendations:
+            self._store(
+                keys=[recommendation_key(one.user_id, one.kind, one.release)],
+                args=[
+                    order_of(one.event_timestamp, one.request_id),
+                    one.to_bytes(),
+                    TTL_SECONDS[one.kind],
+                    one.generation,
+                ],
+                client=pipeline,
+            )
+        with redis_errors(self._client):
+            return [StoreResult(result.decode()) for result in pipeline.execute()]
+
+    def get(self, user_id: str, kinds: Sequence[Kind], release: str) -> list[StoredRecommendation | None]:
+        """Return what is stored of each kind under one release."""
+        pipeline = self._client.pipeline(transaction=False)
+        for kind in kinds:
+            pipeline.hget(recommendation_key(user_id, kind, release), "recommendation")
+        with redis_errors(self._client):
+            return [parse(data) for data in pipeline.execute()]
+
+    def forget(self, user_id: str, kind: Kind, release: str) -> None:
+        """Delete what is stored of one kind under one release."""
+        with redis_errors(self._client):
+            self._client.delete(recommendation_key(user_id, kind, release))
+
+    def finished(self, user_ids: Sequence[str]) -> list[frozenset[str]]:
+        """Return the contents that each user completed lately, in one round trip."""
+        pipeline = self._client.pipeline(transaction=False)
+        for user_id in user_ids:
+            pipeline.zrange(finished_key(user_id), 0, -1)
+        with redis_errors(self._client):
+            return [frozenset(member.decode() for member in members) for members in pipeline.execute()]
+
+    def may_push(self, user_id: str, push_id: str) -> bool:
+        """Say whether the user may be pushed to now, and count it: one push per half hour. The same push may be repeated."""
+        key = f"stillpoint:pushed:{user_id}"
+        with redis_errors(self._client):
+            if self._client.set(key, push_id, nx=True, ex=PUSH_INTERVAL_SECONDS):
+                return True
+            held = self._client.get(key)
+        return held is not None and held.decode() == push_id
+
+    def forget_push(self, user_id: str, push_id: str) -> None:
+        """Give the half hour back after a push that could not be sent."""
+        key = f"stillpoint:pushed:{user_id}"
+        held = self._client.get(key)
+        if held is not None and held.decode() == push_id:
+            self._client.delete(key)
+
+
+def recommendation_key(user_id: str, kind: Kind, release: str) -> str:
+    """Return the key of a stored recommendation."""
+    return f"stillpoint:rec:{user_id}:{kind}:{release}"
+
+
+def parse(data: bytes | None) -> StoredRecommendation | None:
+    """Return a stored recommendation.
+
+    Raises:
+        CorruptData: the bytes are none.
+    """
+    if data is None:
+        return None
+    try:
+        return StoredRecommendation.model_validate_json(data)
+    except ValueError as error:
+        raise CorruptData(f"a stored recommendation cannot be read: {error}") from None

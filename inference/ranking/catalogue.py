@@ -1,0 +1,134 @@
+"""Which contents can be recommended, and what is known of each? Read once per loaded release."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from stillpoint.errors import ReleaseRefused
+from stillpoint.features.declarations import CONTENT_PROFILES, EMBEDDING_LENGTH, DType
+from stillpoint.lake.tables import Lake
+from stillpoint.stores.reading.columns import OnlineColumns
+from stillpoint.stores.reading.reader import OnlineReader
+
+_READ_AT_ONCE = 2_000
+
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True, slots=True)
+class ContentTable:
+    """All contents, one row each in the order of their ids; `columns` are the content features."""
+
+    ids: tuple[str, ...]
+    titles: tuple[str, ...]
+    categories: npt.NDArray[Any]
+    durations: npt.NDArray[np.float64]
+    columns: Mapping[str, npt.NDArray[Any]]
+    origin: "tuple[ContentTable, npt.NDArray[np.intp]] | None" = field(default=None, repr=False, compare=False)
+    """Of a `part`: the contents that it was chosen from, and its rows there."""
+    _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def kept(self, key: Any, make: Callable[[], Kept]) -> Kept:
+        """Return what `make` gives, made once per key and kept as long as these contents are."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        made: Kept = self._kept[key]
+        return made
+
+    def of_categories(self, categories: tuple[str, ...]) -> "ContentTable":
+        """Return the contents of some categories; chosen once, then kept."""
+
+        def choose() -> ContentTable:
+            return self.take(np.flatnonzero(np.isin(self.categories.astype(str), [str(one) for one in categories])))
+
+        return self.kept(categories, choose)
+
+    def popularity(self, by_popularity: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return each content's place among the most popular first, NaN if it has none; kept for the last list given."""
+        held = self._kept.get("popularity")
+        if held is None or held[0] is not by_popularity:
+            places = {content_id: place for place, content_id in enumerate(by_popularity)}
+            held = by_popularity, np.array([places.get(content_id, np.nan) for content_id in self.ids], np.float64)
+            self._kept["popularity"] = held
+        found: npt.NDArray[np.float64] = held[1]
+        return found
+
+    def by_category(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Return a row of each category that occurs, and for each row which of these is its own; kept."""
+
+        def group() -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+            _, first, own = np.unique(self.columns["category"].astype(str), return_index=True, return_inverse=True)
+            return first, own
+
+        return self.kept("by_category", group)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> "ContentTable":
+        """Return a choice of rows, in the order given."""
+        return ContentTable(
+            ids=tuple(self.ids[row] for row in rows),
+            titles=tuple(self.titles[row] for row in rows),
+            categories=self.categories[rows],
+            durations=self.durations[rows],
+            columns={name: values[rows] for name, values in self.columns.items()},
+        )
+
+    def part(self, rows: npt.NDArray[np.intp]) -> "ContentTable":
+        """Return a choice of rows for one request, which remembers where it comes from."""
+        return replace(self.take(rows), origin=(self, rows))
+
+
+def load_contents(lake: Lake, reader: OnlineReader, *, now_us: int) -> ContentTable:
+    """Read the newest catalogue from the lake and the contents' features from the release's colour.
+
+    Raises:
+        ReleaseRefused: the catalogue is empty, or a content has no features in this colour.
+    """
+    newest: dict[str, tuple[Any, str]] = {}
+    table = lake.read("catalogue", columns=["content_id", "title", "updated_at"])
+    for content_id, title, updated_at in zip(*(table[name].to_pylist() for name in table.schema.names), strict=True):
+        if content_id not in newest or newest[content_id][0] <= updated_at:
+            newest[content_id] = (updated_at, title)
+    if not newest:
+        raise ReleaseRefused("the lake's catalogue is empty, so nothing can be recommended; load one before serving")
+    ids = sorted(newest)
+    parts = [
+        reader.read([CONTENT_PROFILES.name], {"content_id": ids[start : start + _READ_AT_ONCE]}, now_us=now_us)
+        for start in range(0, len(ids), _READ_AT_ONCE)
+    ]
+    columns = {
+        feature.name: np.concatenate([feature_column(part, feature.name, feature.dtype) for part in parts])
+        for feature in CONTENT_PROFILES
+    }
+    known = np.array([category is not None for category in columns["category"]])
+    if not known.any():
+        raise ReleaseRefused(
+            f"none of {len(ids)} contents has {CONTENT_PROFILES.name} in project {reader.plan.project}; "
+            "run `stillpoint daily` and prepare the release again"
+        )
+    rows = np.flatnonzero(known)
+    everything = ContentTable(
+        ids=tuple(ids),
+        titles=tuple(newest[content_id][1] for content_id in ids),
+        categories=columns["category"],
+        durations=columns["duration_seconds"],
+        columns=columns,
+    )
+    return everything.take(rows)
+
+
+def feature_column(columns: OnlineColumns, name: str, dtype: DType) -> npt.NDArray[Any]:
+    """Return a feature as models and request-time features take it: floats with NaN, texts as objects, (n, 256) vectors."""
+    values = columns.column(name)
+    if dtype is DType.EMBEDDING:
+        if values.ndim == 2:
+            return values.astype(np.float32)
+        return np.full((columns.rows, EMBEDDING_LENGTH), np.nan, np.float32)
+    if dtype is DType.STRING:
+        return values.astype(object)
+    return values.astype(np.float64)

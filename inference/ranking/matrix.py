@@ -1,0 +1,119 @@
+"""What does a model take of a person and many contents, without doing again what is the same for everybody? (pure)
+
+`model_columns` gives it as columns, for a model elsewhere and for explanations. `RankingInput` lays out the very same numbers as
+the matrix of a model in this process: what depends on contents alone is laid out once, and a request adds the rest.
+"""
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.ranking.catalogue import ContentTable
+from inference.ranking.user_features import UserFeatures
+from stillpoint.features.declarations import CONTENT_PROFILES
+from stillpoint.features.request_time import REQUEST_FEATURES, compute
+from stillpoint.model import COLLABORATIVE_SCORE, ModelBundle
+
+Matrix = npt.NDArray[np.float32]
+
+_OF_ONE_CONTENT = frozenset(CONTENT_PROFILES.feature_names) - {"category"}
+_BY_CONTENT = tuple(one for one in REQUEST_FEATURES if _OF_ONE_CONTENT & set(one.inputs))
+_BY_CATEGORY = tuple(one for one in REQUEST_FEATURES if one not in _BY_CONTENT)
+
+
+def model_columns(person: UserFeatures, contents: ContentTable) -> dict[str, npt.NDArray[Any]]:
+    """Return every column that models may take: the person's (length 1), the contents' and the request-time ones.
+
+    What depends on a content by its category alone is computed once per category.
+    """
+    rows: dict[str, npt.NDArray[Any]] = {**person.columns, **contents.columns}
+    first, own = contents.by_category()
+    of_categories = compute({**person.columns, "category": contents.columns["category"][first]}, _BY_CATEGORY)
+    return rows | compute(rows, _BY_CONTENT) | {name: values[own] for name, values in of_categories.items()}
+
+
+class RankingInput:
+    """Lays out one model's matrix over some contents: one row per content, for one person after another."""
+
+    def __init__(self, bundle: ModelBundle, contents: ContentTable) -> None:
+        """Lay out what is the same for everybody.
+
+        Raises:
+            ModelRefused: the model takes a column that is a content's by its definition, and the contents lack it.
+        """
+        places = {name: place for place, name in enumerate(bundle.manifest.feature_order)}
+        computed = {one.feature.name for one in REQUEST_FEATURES}
+        persons = [name for name in bundle.input_columns if name not in contents.columns and name not in computed]
+        self._bundle = bundle
+        self._contents = contents
+        self._needed = frozenset(persons)
+        self._texts = [
+            (name, places[name], {value: code for code, value in enumerate(bundle.manifest.categories[name])})
+            for name in persons
+            if name in bundle.manifest.categories
+        ]
+        self._numbers = [name for name in persons if name not in bundle.manifest.categories]
+        self._number_places = [places[name] for name in self._numbers]
+        self._by_category = tuple(one for one in _BY_CATEGORY if one.feature.name in places)
+        self._category_places = [places[one.feature.name] for one in self._by_category]
+        self._by_content = [(one, places[one.feature.name]) for one in _BY_CONTENT if one.feature.name in places]
+        self._collaborative = places.get(COLLABORATIVE_SCORE)
+        self._factor_rows = bundle.content_rows(contents.ids)
+        first, self._own = contents.by_category()
+        self._categories = contents.columns["category"][first]
+        open_places = [place for name, place in places.items() if name not in contents.columns]
+        filled = {name: contents.columns.get(name, np.zeros(1)) for name in bundle.input_columns}
+        self._fixed: Matrix = bundle.matrix(filled, content_ids=contents.ids, sequence_id=None)
+        self._fixed[:, open_places] = 0.0  # to which a request's values are added
+
+    @classmethod
+    def of(cls, bundle: ModelBundle, contents: ContentTable) -> "RankingInput":
+        """Return the input of a model over these contents: kept with them, or a part of that of their origin."""
+        if contents.origin is not None:
+            everything, rows = contents.origin
+            return cls.of(bundle, everything)._part(contents, rows)
+        return contents.kept((cls, bundle.sha256), lambda: cls(bundle, contents))
+
+    def _part(self, contents: ContentTable, rows: npt.NDArray[np.intp]) -> "RankingInput":
+        part = copy(self)
+        part._contents = contents
+        part._factor_rows, part._own, part._fixed = self._factor_rows[rows], self._own[rows], self._fixed[rows]
+        return part
+
+    def fill(self, matrix: Matrix, person: UserFeatures, sequence_id: int | None) -> None:
+        """Fill `matrix`, of one row per content, with what `ModelBundle.matrix` makes of `model_columns`.
+
+        Raises:
+            ModelRefused: the sequence id is of another mapping, or the person lacks a column.
+        """
+        given = person.columns
+        if not self._needed <= given.keys():
+            self._bundle.select(model_columns(person, self._contents))  # which names what is missing
+        shared = np.zeros((len(self._categories), matrix.shape[1]), np.float32)
+        if self._numbers:
+            shared[:, self._number_places] = np.concatenate([given[name] for name in self._numbers])
+        for name, place, codes in self._texts:
+            shared[:, place] = codes.get(given[name][0], np.nan)
+        if self._by_category:
+            found = compute({**given, "category": self._categories}, self._by_category)
+            shared[:, self._category_places] = np.stack(list(found.values()), axis=1)
+        np.add(self._fixed, shared[self._own], out=matrix)
+        for one, place in self._by_content:
+            matrix[:, place] = one.compute({**given, **self._wide()})
+        if self._collaborative is not None:
+            matrix[:, self._collaborative] = self._bundle.collaborative_scores_of(self._factor_rows, sequence_id)
+
+    def _wide(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Return the contents' columns; vectors of contents that stay lie as they are computed with fastest."""
+        if self._contents.origin is not None:
+            return self._contents.columns
+        return self._contents.kept(
+            "wide",
+            lambda: {
+                name: np.asfortranarray(values, np.float64) if values.ndim == 2 else values
+                for name, values in self._contents.columns.items()
+            },
+        )

@@ -1,0 +1,192 @@
+"""What do the online features say about one person at the moment of a request? (pure)"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from inference.ranking.catalogue import feature_column
+from stillpoint.clock import from_micros
+from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, USER_SEQUENCE, DType, Entity, View
+from stillpoint.features.request_time import REQUEST_TIMESTAMP
+from stillpoint.stores.reading.columns import OnlineColumns
+from stillpoint.stores.reading.types import ABSENT_US, FieldStatus, FillMarker
+
+USER_VIEWS: tuple[View, ...] = tuple(view for view in SERVICES[RANKER_SERVICE] if view.entity is Entity.USER)
+_VIEWS: tuple[View, ...] = (*USER_VIEWS, USER_SEQUENCE)
+READ_FEATURES: tuple[str, ...] = tuple(view.name for view in _VIEWS)
+"""What one read fetches of a user: the ranker's views and the user's place in the collaborative filter."""
+_TYPES = {feature.name: feature.dtype for view in USER_VIEWS for feature in view}
+_OTHERS = {name: dtype for name, dtype in _TYPES.items() if dtype in (DType.EMBEDDING, DType.STRING)}
+_NUMBERS = tuple(name for name in _TYPES if name not in _OTHERS)
+_NAN = float("nan")
+
+
+class Refusal(StrEnum):
+    """Why nothing may be predicted from what was read."""
+
+    NOT_FILLED = "the colour is not completely filled"
+    OTHER_MAPPING = "the colour holds another id mapping than the model's"
+    OTHER_ROW = "the user's row belongs to another id mapping than the model's"
+
+
+@dataclass(frozen=True, slots=True)
+class UserFeatures:
+    """One user's features. `sequence_id` is None for a user who is new to the mapping.
+
+    `views` are the rows as the served log keeps them; they are decoded when first looked at, which is the log's thread.
+    `seen` says of each view read only its status and event time, at once.
+    """
+
+    user_id: str
+    columns: Mapping[str, npt.NDArray[Any]]
+    sequence_id: int | None
+    mapping_version: int | None
+    sentinel: FillMarker | None
+    views: Sequence[Mapping[str, Any]]
+    seen: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def subscribed(self) -> bool:
+        return bool(self.columns["subscribed"][0] == 1.0)
+
+
+def person(columns: OnlineColumns) -> UserFeatures:
+    """Return the only row of an enforcing read of `READ_FEATURES` as a person."""
+    (found,) = people(columns)
+    return found
+
+
+def people(columns: OnlineColumns) -> list[UserFeatures]:
+    """Return the rows of an enforcing read of `READ_FEATURES` as persons; each column is decoded once for all.
+
+    Raises:
+        CorruptData: the stored bytes of one of them cannot be read.
+    """
+    read = {name: columns.values(name) for name in (*_NUMBERS, *USER_SEQUENCE.feature_names)}
+    numbers = np.array([[_NAN if one is None else one for one in read[name]] for name in _NUMBERS], np.float64)
+    others = {name: feature_column(columns, name, dtype) for name, dtype in _OTHERS.items()}
+    ages = {view.name: columns.age_seconds(view.name) for view in _VIEWS}
+    others |= {f"{view.name}_age_seconds": ages[view.name] for view in USER_VIEWS}
+    sequence_ids, versions = (read[name] for name in USER_SEQUENCE.feature_names)
+    moment = np.array([columns.now_us], np.int64)
+    seen = [_seen(columns, view, ages[view.name], read) for view in _VIEWS]
+    logged = _Logged(columns, seen)
+    return [
+        UserFeatures(
+            user_id=user_id,
+            columns={
+                REQUEST_TIMESTAMP: moment,
+                **dict(zip(_NUMBERS, numbers[:, row : row + 1], strict=True)),
+                **{name: array[row : row + 1] for name, array in others.items()},
+            },
+            sequence_id=sequence_ids[row],
+            mapping_version=versions[row],
+            sentinel=columns.sentinel,
+            views=_LoggedRow(logged, row),
+            seen=tuple(view[row] for view in seen),
+        )
+        for row, user_id in enumerate(columns.entities["user_id"])
+    ]
+
+
+def guard(found: UserFeatures, mapping_version: int) -> Refusal | None:
+    """Say why a model of `mapping_version` must not predict from what was read, or None if it may.
+
+    A user without a row under a matching sentinel is new: ranked, without the collaborative score.
+    """
+    if found.sentinel is None or not found.sentinel.fill_complete:
+        return Refusal.NOT_FILLED
+    if found.sentinel.mapping_version != mapping_version:
+        return Refusal.OTHER_MAPPING
+    if found.sequence_id is not None and found.mapping_version != mapping_version:
+        return Refusal.OTHER_ROW
+    return None
+
+
+def _seen(
+    columns: OnlineColumns, view: View, ages: npt.NDArray[np.float64], read: Mapping[str, Sequence[Any]]
+) -> list[dict[str, Any]]:
+    """Return a view's status and event time of each row. One present value makes a row present."""
+    known = [read[name] for name in view.feature_names if name in read]
+    found = []
+    for row, (event_us, age) in enumerate(zip(columns.event_us(view.name).tolist(), ages.tolist(), strict=True)):
+        if event_us == ABSENT_US:
+            status = FieldStatus.NOT_FOUND
+        elif age != age:
+            status = FieldStatus.OUTSIDE_MAX_AGE
+        elif any(values[row] is not None for values in known) or _is_present(columns, view, row):
+            status = FieldStatus.PRESENT
+        else:
+            status = FieldStatus.NULL_VALUE
+        found.append({"view": view.name, "status": status.name, "event_timestamp": _moment(event_us)})
+    return found
+
+
+def _is_present(columns: OnlineColumns, view: View, row: int) -> bool:
+    return any(columns.status(name)[row] == FieldStatus.PRESENT for name in view.feature_names)
+
+
+class _Logged:
+    """What was read, as the served log keeps it: decoded once for all rows, when the first is looked at."""
+
+    def __init__(self, columns: OnlineColumns, seen: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+        self._columns = columns
+        self._seen = seen
+
+    @cached_property
+    def rows(self) -> list[list[dict[str, Any]]]:
+        read = self._columns.to_dict(full_names=True)
+        views = [self._view(view, seen, read) for view, seen in zip(_VIEWS, self._seen, strict=True)]
+        return [list(row) for row in zip(*views, strict=True)]
+
+    def _view(
+        self, view: View, seen: Sequence[Mapping[str, Any]], read: Mapping[str, Sequence[Any]]
+    ) -> list[dict[str, Any]]:
+        names = view.feature_names
+        values = zip(*(read[f"{view.name}__{name}"] for name in names), strict=True)
+        created = self._columns.created_us(view.name).tolist()
+        return [
+            {
+                **one,
+                "created_timestamp": _moment(created_us),
+                "values": orjson.dumps(dict(zip(names, row, strict=True)), default=_listed).decode(),
+            }
+            for one, created_us, row in zip(seen, created, values, strict=True)
+        ]
+
+
+class _LoggedRow(Sequence[Mapping[str, Any]]):
+    """One person's views among `_Logged`."""
+
+    __slots__ = ("_logged", "_row")
+
+    def __init__(self, logged: _Logged, row: int) -> None:
+        self._logged = logged
+        self._row = row
+
+    def __len__(self) -> int:
+        return len(_VIEWS)
+
+    @overload
+    def __getitem__(self, place: int) -> Mapping[str, Any]: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Mapping[str, Any]]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        return self._logged.rows[self._row][place]
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no value of a feature")
+
+
+def _moment(us: int) -> datetime | None:
+    return None if us == ABSENT_US else from_micros(us)

@@ -1,0 +1,1 @@
+"""The queue worker: jobs, their outcome, push limits and consent, dead letters."""

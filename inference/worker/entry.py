@@ -1,0 +1,65 @@
+"""How is a queue worker put together? It reads the settings and builds clients; the HTTP service is not imported."""
+
+import os
+from collections.abc import Callable
+
+from inference.clients import client, follow, open_lake
+from inference.predictions.served_log import ServedLog
+from inference.predictions.stored_recommendations import Recommendations
+from inference.worker.jobs import JobReport, Jobs
+from inference.worker.loop import Worker
+from inference.worker.push_consent import OptIns
+from inference.worker.spans import spans
+from stillpoint.clock import system_clock
+from stillpoint.messages import Push
+from stillpoint.releases.presence import WorkerKind
+from stillpoint.settings import Settings
+from stillpoint.stores.redis.connection import connect
+from stillpoint.tombstones import ErasureLookup, erasure_key
+from stillpoint.tracing import tracing
+
+
+def create_worker(
+    settings: Settings, watch: Callable[[JobReport], None] = lambda report: None
+) -> tuple[Worker, Callable[[], None]]:
+    """Return a queue worker that follows the live release, and what to call after its run. `watch` hears of each batch."""
+    lake = open_lake(settings)
+    sqs = client(settings, "sqs")
+    following = follow(settings, lake, WorkerKind.WORKER, os.uname().nodename)
+    served = ServedLog(lake, clock=system_clock, erasure_key=erasure_key(settings), spool=settings.home / "served")
+    serving = connect(settings.redis_serving.get_secret_value())
+    traces = tracing(settings, "stillpoint-worker")
+    push_url: list[str] = []
+
+    def send_push(push: Push) -> None:
+        if not push_url:
+            push_url.append(sqs.get_queue_url(QueueName=settings.push_queue)["QueueUrl"])
+        sqs.send_message(QueueUrl=push_url[0], MessageBody=push.model_dump_json())
+
+    jobs = Jobs(
+        Recommendations(serving),
+        send_push=send_push,
+        may_receive=OptIns(lake, system_clock),
+        clock=system_clock,
+        experiment=settings.experiment,
+        still_live=lambda loaded: following.current is not None and following.current.generation == loaded.generation,
+        erased=ErasureLookup(serving, lake.objects, erasure_key(settings), system_clock).of,
+    )
+
+    def report(done: JobReport) -> None:
+        watch(done)
+        for made in done.predictions:
+            served.add(made)
+        if traces is not None:
+            traces.add(span for made in done.made if traces.wants(made.request.event_id) for span in spans(made))
+
+    worker = Worker(sqs, settings.prediction_queue, jobs, following, on_report=report)
+    following.start()
+
+    def close() -> None:
+        following.close()
+        served.close()
+        if traces is not None:
+            traces.close()
+
+    return worker, close

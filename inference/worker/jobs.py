@@ -1,0 +1,284 @@
+"""How is a batch of prediction requests worked off, alike in the worker and in Lambda?
+
+Requests of one user and kind are made one: the newest. Each is read, ranked, stored, and pushed where its trigger asks for
+it. A request that cannot be done now is given back alone; one that can never be done goes the way of the dead letters.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from inference.live.loaded_release import LoadedRelease
+from inference.predictions.predict import ALIKE, Guard, Prediction, PredictionInput, PredictionTask, Source, predict_all
+from inference.predictions.stored_recommendations import Recommendations, StoreResult
+from inference.ranking.user_features import READ_FEATURES, people
+from inference.worker.push_consent import REFRESH as OPT_IN_REFRESH
+from stillpoint.clock import Clock, to_micros
+from stillpoint.errors import StackUnavailable, StillpointError
+from stillpoint.events.types import EventType
+from stillpoint.experiments import Experiment
+from stillpoint.messages import Channel, Kind, PredictionRequest, Push, StoredRecommendation
+
+log = logging.getLogger(__name__)
+
+PUSH_LIFE = timedelta(minutes=30)
+_CHANNELS = {
+    EventType.SEARCH: (Channel.MODAL, "you searched for sleep"),
+    EventType.BIOMETRIC: (Channel.MODAL, "you are on the move"),
+    EventType.CONTENT_COMPLETE: (Channel.PUSH, "you finished a session"),
+}
+"""How a push reaches its user and why, by the event that asked for it. A request may name any other event: what is made for
+it is stored, and nobody is pushed to, as there is no reason to tell."""
+
+SendPush = Callable[[Push], None]
+"""Puts one push on the push queue, or raises."""
+
+Moment = tuple[str, int]
+"""A user, and microseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """One message as it came from the queue, for which time, and when it was put there if the queue tells."""
+
+    receipt: str
+    body: str
+    receives: int = 1
+    sent: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """What a request led to, and when each step ended."""
+
+    request: PredictionRequest
+    prediction: Prediction
+    sent: datetime
+    began: datetime
+    read: datetime
+    ranked: datetime
+    stored: datetime
+
+
+@dataclass(slots=True)
+class JobReport:
+    """What became of a batch: `failed` receipts go back to the queue, the others are done. Of the failed, `unavailable` met
+    a server that does not answer, and may well be done a little later."""
+
+    done: int = 0
+    erased: int = 0
+    coalesced: int = 0
+    pushed: int = 0
+    fallbacks: int = 0
+    unavailable: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    made: list[JobOutcome] = field(default_factory=list)
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        return [one.prediction for one in self.made]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    message: QueuedMessage
+    request: PredictionRequest
+
+    @property
+    def receipt(self) -> str:
+        return self.message.receipt
+
+    def sent(self, began: datetime) -> datetime:
+        """Return when the message was put on the queue, between what came before and after whatever clocks say."""
+        return max(self.request.enqueued_at, min(self.message.sent or self.request.enqueued_at, began))
+
+    @property
+    def happened(self) -> Moment:
+        return self.request.user_id, to_micros(self.request.event_timestamp)
+
+
+class Jobs:
+    """Works requests off under the release that it is given. Clients are built by the entry point."""
+
+    def __init__(
+        self,
+        recommendations: Recommendations,
+        *,
+        send_push: SendPush,
+        may_receive: Callable[[str], bool],
+        clock: Clock,
+        guard: Guard | None = None,
+        experiment: Experiment = ALIKE,
+        still_live: Callable[[LoadedRelease], bool] = lambda loaded: True,
+        erased: Callable[[Sequence[Moment]], Sequence[bool]] = lambda moments: [False] * len(moments),
+    ) -> None:
+        """`erased` says of users and moments whether what happened then has been erased."""
+        self._recommendations = recommendations
+        self._send_push = send_push
+        self._may_receive = may_receive
+        self._clock = clock
+        self._guard = guard or Guard()
+        self._experiment = experiment
+        self._still_live = still_live
+        self._erased = erased
+
+    def run(self, loaded: LoadedRelease, messages: Sequence[QueuedMessage]) -> JobReport:
+        """Work a batch off: one read, one model call per kind, one write for all. Of a batch in which one fails, each is tried alone."""
+        report = JobReport()
+        jobs: list[_Job] = []
+        for message in messages:
+            try:
+                jobs.append(_Job(message, PredictionRequest.model_validate_json(message.body)))
+            except ValueError as error:
+                report.failed[message.receipt] = f"not a prediction request of version 1: {_first(error)}"
+        newest = [job for job in jobs if _is_newest(job.request, (other.request for other in jobs))]
+        report.coalesced = len(jobs) - len(newest)
+        if newest:
+            self._work(loaded, newest, report)
+        return report
+
+    def _work(self, loaded: LoadedRelease, jobs: Sequence[_Job], report: JobReport) -> None:
+        try:
+            made = self._make(loaded, jobs, report)
+        except StackUnavailable as error:
+            report.failed |= {job.receipt: str(error) for job in jobs}
+            report.unavailable += len(jobs)
+        except Exception as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._work(loaded, [job], report)
+            elif isinstance(error, StillpointError):
+                report.failed[jobs[0].receipt] = str(error)
+            else:
+                log.exception("a prediction request failed")
+                report.failed[jobs[0].receipt] = f"{type(error).__name__}: {error}"
+        else:
+            for job, one in made:
+                self._finish(job, one, report)
+
+    def _make(self, loaded: LoadedRelease, jobs: Sequence[_Job], report: JobReport) -> list[tuple[_Job, JobOutcome]]:
+        """Read, rank and store. Until it returns, the report is untouched; doing it again changes nothing."""
+        began = self._clock()
+        erased = self._erased([job.happened for job in jobs])
+        wanted = [job for job, gone in zip(jobs, erased, strict=True) if not gone]
+        if not wanted:
+            report.erased += len(jobs)
+            return []
+        users = list(dict.fromkeys(job.request.user_id for job in wanted))
+        columns = loaded.reader.read(list(READ_FEATURES), {"user_id": users}, now_us=to_micros(began))
+        known = dict(zip(users, people(columns), strict=True))
+        finished = dict(zip(users, self._recommendations.finished(users), strict=True))
+        read = self._clock()
+        cases = [
+            PredictionInput(_ask(one.request), known[one.request.user_id], finished[one.request.user_id])
+            for one in wanted
+        ]
+        predictions = predict_all(loaded, cases, at=began, guard=self._guard, experiment=self._experiment)
+        ranked = self._clock()
+        if not self._still_live(loaded):
+            raise _ended(loaded)
+        results = self._recommendations.put_all([stored(one) for one in predictions if one.items])
+        if StoreResult.SUPERSEDED in results:
+            raise _ended(loaded)
+        erased = self._erased([job.happened for job in wanted])
+        written = self._clock()
+        kept = []
+        for job, one, gone in zip(wanted, predictions, erased, strict=True):
+            if gone:  # meanwhile: what was just stored must go too
+                self._recommendations.forget(job.request.user_id, job.request.kind, one.release)
+            else:
+                kept.append((job, JobOutcome(job.request, one, job.sent(began), began, read, ranked, written)))
+        report.erased += len(jobs) - len(kept)
+        return kept
+
+    def _finish(self, job: _Job, one: JobOutcome, report: JobReport) -> None:
+        """Push where the request asks for it and its event gives a reason, and count. A push that fails brings the message back."""
+        report.made.append(one)
+        made = one.prediction
+        report.fallbacks += made.source is Source.FALLBACK
+        if job.request.kind is Kind.NEXT and made.source is not Source.FALLBACK and made.items:
+            try:
+                report.pushed += self._push(made, job.request)
+            except Exception as error:  # noqa: BLE001  whatever the queue's trouble, the others are done
+                report.failed[job.receipt] = f"stored, but the push could not be sent: {type(error).__name__}: {error}"
+                return
+        report.done += 1
+
+    def _push(self, made: Prediction, request: PredictionRequest) -> bool:
+        """Push the best item while it is of use, at most once per user and half hour. A send that fails gives the half
+        hour back."""
+        push = _push_of(made, request)
+        if push is None or push.expires_at <= made.at:
+            return False  # the request waited too long, as after a redrive
+        (erased,) = self._erased([(request.user_id, to_micros(made.at - OPT_IN_REFRESH))])
+        if erased:
+            return False  # whoever came back has not opted in again, whatever is still remembered
+        if not self._may_receive(request.user_id) or not self._recommendations.may_push(request.user_id, push.push_id):
+            return False
+        try:
+            self._send_push(push)
+        except BaseException:
+            self._recommendations.forget_push(request.user_id, push.push_id)
+            raise
+        return True
+
+
+def _ended(loaded: LoadedRelease) -> StillpointError:
+    return StillpointError(f"release {loaded.id} is no longer live; the request is done again under its successor")
+
+
+def _ask(request: PredictionRequest) -> PredictionTask:
+    return PredictionTask(
+        request.request_id, request.user_id, request.kind, request.event_timestamp, request.event_type
+    )
+
+
+def _push_of(made: Prediction, request: PredictionRequest) -> Push | None:
+    told = _CHANNELS.get(request.event_type)
+    if told is None:
+        return None
+    channel, reason = told
+    return Push(
+        push_id=made.recommendation_id,
+        user_id=request.user_id,
+        channel=channel,
+        content_id=made.items[0].content_id,
+        reason=reason,
+        recommendation_id=made.recommendation_id,
+        release=made.release,
+        created_at=made.at,
+        expires_at=min(request.event_timestamp, made.at) + PUSH_LIFE,
+    )
+
+
+def stored(made: Prediction) -> StoredRecommendation:
+    """Return a prediction as it is kept for being pulled."""
+    return StoredRecommendation(
+        recommendation_id=made.recommendation_id,
+        request_id=made.ask.request_id,
+        user_id=made.ask.user_id,
+        kind=made.ask.kind,
+        release=made.release,
+        generation=made.generation,
+        mapping_version=made.mapping_version,
+        event_timestamp=made.ask.happened,
+        created_at=made.at,
+        trigger=made.ask.trigger,
+        items=made.items,
+    )
+
+
+def _is_newest(request: PredictionRequest, others: Iterable[PredictionRequest]) -> bool:
+    own = (request.event_timestamp, request.request_id)
+    same = (other for other in others if (other.user_id, other.kind) == (request.user_id, request.kind))
+    return all((other.event_timestamp, other.request_id) <= own for other in same)
+
+
+def _first(error: ValueError) -> str:
+    problems: Any = getattr(error, "errors", None)
+    if problems is None:
+        return str(error)
+    first = problems()[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"

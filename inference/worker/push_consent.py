@@ -1,0 +1,35 @@
+"""Who may be pushed to? Those whose newest row in the lake's `users/` opts in; nobody else."""
+
+import threading
+from datetime import datetime, timedelta
+
+from stillpoint.clock import Clock
+from stillpoint.lake.tables import Lake
+
+REFRESH = timedelta(minutes=5)
+
+
+class OptIns:
+    """The set of users who opted in, read again every few minutes."""
+
+    def __init__(self, lake: Lake, clock: Clock) -> None:
+        self._lake = lake
+        self._clock = clock
+        self._known: frozenset[str] = frozenset()
+        self._read_at: datetime | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, user_id: str) -> bool:
+        with self._lock:
+            now = self._clock()
+            if self._read_at is None or now - self._read_at >= REFRESH:
+                self._known = opted_in(self._lake)
+                self._read_at = now
+            return user_id in self._known
+
+
+def opted_in(lake: Lake) -> frozenset[str]:
+    """Return the users whose newest row says that they may be pushed to."""
+    table = lake.read("users", columns=["user_id", "updated_at", "push_opt_in"]).sort_by("updated_at")
+    newest = dict(zip(table["user_id"].to_pylist(), table["push_opt_in"].to_pylist(), strict=True))
+    return frozenset(user for user, allowed in newest.items() if allowed)

@@ -1,0 +1,84 @@
+"""Which verbs concern one person: what is known of them, and how are they forgotten?"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stillpoint.clock import system_clock
+from stillpoint.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _lake(settings: Settings) -> Any:
+    from stillpoint.lake.objects import open_objects
+    from stillpoint.lake.tables import Lake
+
+    return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+
+
+def erase(
+    user_id: Annotated[str, typer.Argument(help="The person's user id.")],
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a fill or the stream.")] = 900.0,
+    as_json: Json = False,
+) -> None:
+    """Erase one person everywhere and print the receipt. Running it again is harmless."""
+    from privacy.erasure.run import erase as run
+
+    settings = Settings.load()
+    with Console(stderr=True).status("erasing") as status:
+        receipt = run(
+            settings,
+            _lake(settings),
+            user_id,
+            clock=system_clock,
+            wait_seconds=wait,
+            progress=lambda what: status.update(f"erasing: {what}"),
+        )
+    if as_json:
+        sys.stdout.write(receipt.model_dump_json() + "\n")
+        return
+    console = Console()
+    console.print(
+        f"Erased up to {receipt.erased_until:%Y-%m-%d %H:%M:%S} UTC."
+        if receipt.found
+        else "Nothing of this person was found; a tombstone keeps late events of theirs out."
+    )
+    table = Table("where", "removed")
+    for one in receipt.removed:
+        table.add_row(one.place, f"{one.count:,} {one.what}")
+    console.print(table)
+    table = Table("may still hold something", "until", "why")
+    for left in receipt.remaining:
+        table.add_row(left.place, "" if left.until is None else f"{left.until:%Y-%m-%d %H:%M} UTC", left.why)
+    console.print(table)
+    for title, names in (
+        ("Snapshots revised", receipt.revised_snapshots),
+        ("Models trained on this person's data; retrain to replace them", receipt.models),
+        ("Left as they are", receipt.skipped),
+    ):
+        if names:
+            console.print(f"{title}: {', '.join(names)}")
+
+
+def export(
+    user_id: Annotated[str, typer.Argument(help="The person's user id.")],
+    to: Annotated[Path | None, typer.Option(help="The archive; default: export-<time>.zip in this folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write all that is known of one person into one readable archive."""
+    from privacy.export import export as run
+
+    now, settings = system_clock(), Settings.load()
+    target = to or Path(f"export-{now:%Y%m%dT%H%M%S}.zip")
+    counts = run(settings, _lake(settings), user_id, target, now=now)
+    if as_json:
+        sys.stdout.write(json.dumps({"archive": str(target), "records": counts}) + "\n")
+    else:
+        held = ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "nothing"
+        Console().print(f"{target}: {held}")

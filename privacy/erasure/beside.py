@@ -1,0 +1,112 @@
+"""What lies in the lake beside its datasets and documents, and does it speak of a person?
+
+Artifacts of training jobs are ours: they carry the id mapping, which the lake has taken over, and are deleted. So are writes
+that were killed before they took effect. Anything else is foreign: it is named, and left as it is.
+"""
+
+import gzip
+import json
+import tarfile
+import zlib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from privacy.erasure.rows import LONGEST_ID, mentions
+from stillpoint.lake.checkpoint import CHECKPOINTS
+from stillpoint.lake.datasets import TABLES, dataset_columns
+from stillpoint.lake.tables import Lake
+
+ARTIFACTS = "sagemaker/"
+_MAPPING = "mapping.json"
+_OURS = ("commits/", CHECKPOINTS, "leases/", "erasures/", "stream/", "models/", "releases/", "reports/")
+_CHUNK = 8 * 1024 * 1024
+_STAGED = ".staged-"
+
+
+def our_datasets(lake: Lake) -> set[str]:
+    """Return the datasets that commits name."""
+    return {file.dataset for commit in lake.commits() for file in commit.files}
+
+
+def is_ours(key: str, committed: set[str]) -> bool:
+    """Say whether a Parquet file lies where only we write: in a declared dataset, or in one that commits name."""
+    dataset = key.removeprefix(TABLES).partition("/date=")[0]
+    return dataset in committed or dataset_columns(dataset) is not None
+
+
+def job_artifacts(lake: Lake, user_id: str) -> Iterator[str]:
+    """Yield the keys of training jobs' artifacts whose id mapping holds the person."""
+    filesystem, root = lake.objects.arrow()
+    for key in list(lake.objects.list(ARTIFACTS)):
+        if not key.endswith(".tar.gz"):
+            continue
+        try:
+            with (
+                filesystem.open_input_stream(f"{root}/{key}", compression=None) as source,
+                tarfile.open(fileobj=source, mode="r|gz") as archive,
+            ):
+                for member in archive:
+                    file = archive.extractfile(member) if Path(member.name).name == _MAPPING else None
+                    if file is not None and user_id in json.load(file).get("user_ids", ()):
+                        yield key
+                        break
+        except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error):
+            continue  # named by `foreign`, if it speaks of the person
+
+
+def unfinished_writes(lake: Lake, *, before: datetime) -> Iterator[Path]:
+    """Yield files of writes to a lake in a folder that were killed before a moment. S3 keeps nothing of a killed put."""
+    filesystem, root = lake.objects.arrow()
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        for path in Path(root).rglob(f"{_STAGED}*"):
+            if path.is_file() and path.stat().st_mtime < before.timestamp():
+                yield path
+
+
+def foreign(lake: Lake, user_id: str) -> Iterator[str]:
+    """Yield a line for each file that is not ours and speaks of the person, or cannot be looked into."""
+    word, committed = mentions(user_id), our_datasets(lake)
+    filesystem, root = lake.objects.arrow()
+    for key in list(lake.objects.list("")):
+        parquet = key.endswith(".parquet")
+        if key.startswith(_OURS) or (parquet and (key.startswith("snapshots/") or is_ours(key, committed))):
+            continue
+        if word.search(key.replace(".", " ").encode()):
+            yield f"{key}: is named after the person, and is not ours"
+            continue
+        try:
+            found = _in_table(filesystem, f"{root}/{key}", user_id) if parquet else None
+            if found is None:
+                found = any(word.search(text) for text in _texts(filesystem, f"{root}/{key}"))
+        except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+            yield f"{key}: cannot be looked into ({str(error).splitlines()[0][:120]})"
+            continue
+        if found:
+            yield f"{key}: holds the person, and is no dataset of this lake"
+
+
+def _in_table(filesystem: pafs.FileSystem, path: str, user_id: str) -> bool:
+    with filesystem.open_input_file(path) as source:
+        file = pq.ParquetFile(source)
+        texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+        return bool(texts) and any(
+            pc.any(pc.equal(column, user_id)).as_py()
+            for batch in file.iter_batches(columns=texts)
+            for column in batch.columns
+        )
+
+
+def _texts(filesystem: pafs.FileSystem, path: str) -> Iterator[bytes]:
+    """Yield a file's bytes in parts that overlap by more than an id, unpacked if they are gzip."""
+    with filesystem.open_input_stream(path, compression=None) as source:
+        opened = gzip.GzipFile(fileobj=source) if path.endswith(".gz") else source
+        kept = b""
+        while part := opened.read(_CHUNK):
+            yield kept + part
+            kept = part[-2 * LONGEST_ID :]

@@ -1,0 +1,222 @@
+"""How does a person leave the lake, while others read and write it?
+
+First new files without the person's rows supersede the old ones, all in one commit: from then on no reader of commits sees
+them. Later, under the leases of those who read old files or write in place, every file that holds the person is deleted,
+whether a commit names it or not. Each step can be repeated after a kill at any point.
+"""
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from privacy.erasure.beside import foreign, is_ours, job_artifacts, our_datasets, unfinished_writes
+from privacy.erasure.rows import about, holds_people, mentions
+from stillpoint.errors import CorruptData, ObjectMissing
+from stillpoint.features.declarations import USER_SEQUENCE
+from stillpoint.lake.commits import Commit, CommittedFile
+from stillpoint.lake.datasets import TABLES, feature_dataset, snapshot_rows
+from stillpoint.lake.tables import COMPRESSION, Lake
+from stillpoint.model import ModelBundle
+
+_THREADS = 8
+SNAPSHOTS = "snapshots/"
+
+
+@dataclass(slots=True)
+class LakeErasure:
+    """One person's erasure from one lake. `removed` counts rows by dataset, `files` what was deleted."""
+
+    lake: Lake
+    user_id: str
+    run: str
+    removed: Counter[str] = field(default_factory=Counter)
+    files: Counter[str] = field(default_factory=Counter)
+    snapshots: set[str] = field(default_factory=set)
+    documents: Counter[str] = field(default_factory=Counter)
+    skipped: set[str] = field(default_factory=set)
+    unfinished: int = 0
+    _commits: int = 0
+
+    def supersede(self, *, at: datetime) -> None:
+        """Commit new files for all that hold the person; files below `tables/`, whose path is fixed, are replaced."""
+        gone = {path for commit in self.lake.commits() for path in commit.supersedes}
+        live = [file for commit in self.lake.commits() for file in commit.files if file.path not in gone and file.rows]
+        added: list[CommittedFile] = []
+        superseded: list[str] = []
+        for file, kept, count in self._holding(live):
+            if file.path.startswith(TABLES):
+                self.lake.objects.put(file.path, _parquet(kept))
+            else:
+                superseded.append(file.path)
+                if kept.num_rows:
+                    name = f"erase-{self.run}-{self._commits:04d}-{len(superseded):06d}"
+                    added.append(self.lake.write(file.dataset, file.date, name, kept))
+            self.removed[file.dataset] += count
+        if superseded:
+            self.lake.commit(
+                Commit(
+                    writer=f"erase-{self.run}",
+                    sequence=self._commits,
+                    at=at,
+                    files=tuple(added),
+                    supersedes=tuple(superseded),
+                )
+            )
+            self._commits += 1
+
+    def purge(self) -> None:
+        """Delete every file of ours that still holds the person. Callers make sure that nobody is reading them."""
+        committed = our_datasets(self.lake)
+        for key in list(self.lake.objects.list("")):
+            if not key.endswith(".parquet") or key.startswith(SNAPSHOTS) or not is_ours(key, committed):
+                continue
+            dataset = key.removeprefix(TABLES).partition("/date=")[0]
+            table = self._read(key)
+            if table is None:
+                continue
+            mask = about(table, self.user_id)
+            if not mask.any():
+                continue
+            if key.startswith(TABLES):
+                self.lake.objects.put(key, _parquet(table.filter(pa.array(~mask))))
+                self.files[dataset] += 1
+            else:
+                self.lake.objects.delete(key)
+                self.files[dataset] += 1
+
+    def purge_beside(self, *, before: datetime) -> None:
+        """Delete job artifacts that map the person, and writes killed before the erasure began; name what is foreign."""
+        for key in job_artifacts(self.lake, self.user_id):
+            self.lake.objects.delete(key)
+            self.files["artifacts of training jobs"] += 1
+        for path in unfinished_writes(self.lake, before=before):
+            path.unlink(missing_ok=True)
+            self.unfinished += 1
+        self.skipped.update(foreign(self.lake, self.user_id))
+
+    def trained_on(self) -> list[str]:
+        """Return the keys of models whose snapshot or id mapping holds the person now."""
+        found = []
+        for key in self.lake.objects.list("models/"):
+            try:
+                manifest = ModelBundle.load(self.lake.objects.get(key)).manifest
+            except CorruptData as error:
+                self.skipped.add(f"{key}: {error}")
+                continue
+            snapshot = f"{SNAPSHOTS}{manifest.snapshot_id}"
+            revision = _revision(self.lake, snapshot)
+            mapping = feature_dataset(USER_SEQUENCE, manifest.mapping_version)
+            paths = [snapshot_rows(snapshot, revision), *(file.path for file in self.lake.files(mapping))]
+            if any(self._read(path) is not None for path in paths):
+                found.append(key)
+        return found
+
+    def revise_snapshots(self) -> None:
+        """Write each snapshot that holds the person anew: other rows, then the manifest that names them, then the rest.
+
+        The manifest counts its revisions; the id stays, as models name it.
+        """
+        for key in list(self.lake.objects.list(SNAPSHOTS)):
+            if not key.endswith("/manifest.json"):
+                self._delete_unfinished(key)
+                continue
+            folder = key.removesuffix("/manifest.json")
+            try:
+                manifest = self.lake.get_json(key)
+                revision = _revision(self.lake, folder)
+            except CorruptData as error:
+                self.skipped.add(str(error))
+                continue
+            table = self._read(snapshot_rows(folder, revision))
+            if table is not None and (mask := about(table, self.user_id)).any():
+                kept = table.filter(pa.array(~mask))
+                data = _parquet(kept)
+                self.lake.objects.put(snapshot_rows(folder, revision + 1), data)
+                positives = int(np.asarray(kept["label"].to_numpy(zero_copy_only=False)).sum())
+                changed: dict[str, Any] = {
+                    "revision": revision + 1,
+                    "rows": kept.num_rows,
+                    "positives": positives,
+                    "rows_sha256": hashlib.sha256(data).hexdigest(),
+                }
+                self.lake.put_json(key, {**manifest, **changed})
+                self.removed["snapshots"] += int(mask.sum())
+                self.snapshots.add(folder.removeprefix(SNAPSHOTS))
+                revision += 1
+            for other in list(self.lake.objects.list(f"{folder}/rows")):
+                if other != snapshot_rows(folder, revision):
+                    self.lake.objects.delete(other)
+
+    def _delete_unfinished(self, key: str) -> None:
+        """Delete a snapshot's rows that no manifest names, since its taking was killed, if they hold the person."""
+        manifest = f"{key.rpartition('/')[0]}/manifest.json"
+        if not key.endswith(".parquet") or self._read(key) is None or manifest in self.lake.objects.list(manifest):
+            return
+        self.lake.objects.delete(key)
+        self.files["snapshots"] += 1
+
+    def revise_documents(self) -> None:
+        """Take the person out of releases' canaries, and the person's id out of reports."""
+        word = mentions(self.user_id)
+        for key in [*self.lake.objects.list("releases/"), *self.lake.objects.list("reports/")]:
+            data = self.lake.objects.get(key)
+            if not word.search(data):
+                continue
+            if key.endswith("/canaries.json"):
+                document = json.loads(data)
+                document["canaries"] = [one for one in document["canaries"] if one["user_id"] != self.user_id]
+                data = (json.dumps(document, indent=1) + "\n").encode()
+            elif key.startswith("reports/"):
+                data = word.sub(b"erased", data)
+            else:
+                self.skipped.add(f"{key}: mentions the person, and is immutable")
+                continue
+            self.lake.objects.put(key, data)
+            self.documents[key.partition("/")[0]] += 1
+
+    def _holding(self, files: list[CommittedFile]) -> Iterator[tuple[CommittedFile, pa.Table, int]]:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for file, table in zip(files, pool.map(lambda one: self._read(one.path), files), strict=True):
+                if table is not None and (mask := about(table, self.user_id)).any():
+                    yield file, table.filter(pa.array(~mask)), int(mask.sum())
+
+    def _read(self, key: str) -> pa.Table | None:
+        """Return a file's rows if it may hold the person; None if it cannot. A damaged one is skipped and named."""
+        filesystem, root = self.lake.objects.arrow()
+        try:
+            with filesystem.open_input_file(f"{root}/{key}") as source:
+                file = pq.ParquetFile(source)
+                columns = holds_people(file.schema_arrow)
+                if not columns or not about(file.read(columns=columns), self.user_id).any():
+                    return None
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except (pa.ArrowInvalid, OSError) as error:
+            self.skipped.add(f"{key}: cannot be read ({str(error).splitlines()[0][:120]})")
+            return None
+
+
+def _revision(lake: Lake, folder: str) -> int:
+    try:
+        return int(str(lake.get_json(f"{folder}/manifest.json").get("revision", 0)))
+    except ObjectMissing:
+        return 0
+    except ValueError as error:
+        raise CorruptData(f"{lake.root}/{folder}/manifest.json: {error}") from None
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression=COMPRESSION, coerce_timestamps="us")
+    return sink.getvalue()

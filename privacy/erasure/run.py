@@ -1,0 +1,196 @@
+"""In which order is a person erased, so that nothing brings them back?
+
+1. A tombstone: the stream, workers and logs drop what happened up to now, once they know of it.
+2. Wait until the stream says so; whatever it wrote without knowing is written by then.
+3. Online: features of every colour, stored recommendations, the stream's memory.
+4. The lake: one commit supersedes every file that holds the person.
+5. When runs that read the lake before are over (backfill, daily, snapshot, materialize), under the leases of releases and
+   compaction (a fill under way ends first): the same again for what was written in
+   between, then the old files are deleted and snapshots revised.
+
+Killed anywhere, it can be run again.
+"""
+
+import os
+import socket
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from privacy.erasure.lake import LakeErasure
+from privacy.erasure.online import forget_features, forget_serving, forget_state
+from privacy.erasure.receipt import Receipt, RemovedRows
+from privacy.erasure.remaining import remaining
+from privacy.erasure.rows import checked
+from stillpoint.clock import Clock, to_micros
+from stillpoint.errors import LeaseHeld, ObjectMissing, StackUnavailable
+from stillpoint.lake.tables import Lake
+from stillpoint.leases.active_jobs import under_way
+from stillpoint.leases.lease import Lease, kept
+from stillpoint.settings import Settings
+from stillpoint.stores.redis.connection import connect, redis_errors
+from stillpoint.tombstones import acknowledged_erasures, bury, erasure_key, mark_erased, read_tombstones
+
+LEASES = ("release", "compact")
+LEASE_TTL = timedelta(seconds=30)
+SETTLE_SECONDS = 5.0
+"""How long a log or a worker that did not know of the tombstone may take to finish what it is writing."""
+
+
+def erase(
+    settings: Settings,
+    lake: Lake,
+    user_id: str,
+    *,
+    clock: Clock,
+    wait_seconds: float = 900.0,
+    settle_seconds: float = SETTLE_SECONDS,
+    progress: Callable[[str], None] = lambda _: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Receipt:
+    """Erase one person everywhere and return the receipt, which is also kept in the lake's `reports/erasures/`.
+
+    Raises:
+        InvalidInput: the id is malformed.
+        StackUnavailable: a store is down, or the stream or a fill did not come to an end within `wait_seconds`. Nothing is
+            lost: run it again.
+    """
+    checked(user_id)
+    key = erasure_key(settings)
+    serving = connect(settings.redis_serving.get_secret_value())
+    state = connect(settings.redis_state.get_secret_value())
+    until = clock()
+    progress("tombstone")
+    person = bury(lake.objects, key, user_id, until)
+    with redis_errors(serving):
+        mark_erased(serving, key, user_id, to_micros(until))
+    began = time.monotonic()
+    _wait_for_stream(lake, key, clock, wait_seconds, sleep)
+    own = LakeErasure(lake, user_id, f"{until:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}")
+    models = _remember_models(lake, person, own)
+    online: Counter[str] = Counter()
+
+    def sweep(what: str) -> None:
+        progress(what)
+        online.update({f"{project} online": count for project, count in forget_features(settings, user_id).items()})
+        online.update(forget_serving(serving, user_id))
+        online.update(forget_state(state, user_id))
+        own.supersede(at=clock())
+
+    sweep("online stores and lake")
+    sleep(max(0.0, settle_seconds - (time.monotonic() - began)))
+    _wait_for_runs(lake, clock, wait_seconds, sleep)
+    models = _remember_models(lake, person, own)  # a training that began before may have ended since
+    with _leases(lake, clock, wait_seconds, sleep):
+        sweep("once more, for what was being written")
+        progress("old files, snapshots and reports")
+        own.purge()
+        own.purge_beside(before=until)
+        own.revise_snapshots()
+        own.revise_documents()
+    progress("receipt")
+    receipt = Receipt(
+        person=person,
+        erased_until=until,
+        finished_at=clock(),
+        found=bool(+online or +own.removed or own.files or own.documents or models),
+        removed=tuple(_removed(online, own)),
+        remaining=tuple(remaining(settings, now=clock())),
+        revised_snapshots=tuple(sorted(own.snapshots)),
+        models=tuple(models),
+        skipped=tuple(sorted(own.skipped)),
+    )
+    lake.objects.put(_receipt_key(person, until), receipt.model_dump_json(indent=1).encode())
+    lake.objects.delete(_pending_key(person))
+    return receipt
+
+
+def _receipt_key(person: str, until: datetime) -> str:
+    return f"reports/erasures/{person}/{to_micros(until):020d}.json"
+
+
+def _pending_key(person: str) -> str:
+    return f"reports/erasures/{person}/pending.json"
+
+
+def _remember_models(lake: Lake, person: str, own: LakeErasure) -> list[str]:
+    """Return the models to retrain, those that a killed run has found included: afterwards nothing tells them."""
+    try:
+        earlier = lake.get_json(_pending_key(person))["models"]
+    except ObjectMissing:
+        earlier = []
+    assert isinstance(earlier, list)
+    models = sorted({*map(str, earlier), *own.trained_on()})
+    lake.put_json(_pending_key(person), {"models": models})
+    return models
+
+
+def _removed(online: Counter[str], own: LakeErasure) -> Iterator[RemovedRows]:
+    for place, count in sorted((+online).items()):
+        yield RemovedRows(place=f"Redis: {place}", what="keys", count=count)
+    for dataset, count in sorted(own.removed.items()):
+        yield RemovedRows(place=f"lake: {dataset}", what="rows", count=count)
+    for dataset, count in sorted(own.files.items()):
+        yield RemovedRows(place=f"lake: {dataset}", what="old files deleted or rewritten", count=count)
+    for folder, count in sorted(own.documents.items()):
+        yield RemovedRows(place=f"lake: {folder}", what="documents rewritten", count=count)
+    if own.unfinished:
+        yield RemovedRows(place="lake", what="writes that were killed, whoever they were about", count=own.unfinished)
+
+
+def _wait_for_stream(lake: Lake, key: bytes, clock: Clock, seconds: float, sleep: Callable[[float], None]) -> None:
+    """Wait until no running stream can write anything of the person. With no stream it is so at once."""
+    count = read_tombstones(lake.objects, key).count
+    stream = Lease(lake.objects, "stream", holder="stillpoint erase", ttl=LEASE_TTL, clock=clock)
+    end = time.monotonic() + seconds
+    while acknowledged_erasures(lake.objects) < count:
+        holder = stream.holder()
+        if holder is None:
+            return
+        if time.monotonic() > end:
+            raise StackUnavailable(
+                f"{holder.holder} has not obeyed the tombstone within {seconds:.0f} s; look at its log, or stop it, and run "
+                "`stillpoint erase` again"
+            )
+        sleep(0.1)
+
+
+def _wait_for_runs(lake: Lake, clock: Clock, seconds: float, sleep: Callable[[float], None]) -> None:
+    """Wait until nobody is left who read the lake before the first sweep and will write what follows."""
+    end = time.monotonic() + seconds
+    while running := under_way(lake.objects, clock=clock):
+        if time.monotonic() > end:
+            raise StackUnavailable(
+                f"{running[0].holder} may still write the person anew after {seconds:.0f} s; wait for it or stop it, and run "
+                "`stillpoint erase` again"
+            )
+        sleep(0.5)
+
+
+@contextmanager
+def _leases(lake: Lake, clock: Clock, seconds: float, sleep: Callable[[float], None]) -> Iterator[None]:
+    """Hold the leases of those who read old files or write in place, when their present holders have finished."""
+    holder = f"stillpoint erase, process {os.getpid()} on {socket.gethostname()}"
+    end = time.monotonic() + seconds
+    with ExitStack() as stack:
+        for name in LEASES:
+            lease = Lease(lake.objects, name, holder=holder, ttl=LEASE_TTL, clock=clock)
+            while True:
+                try:
+                    lease.acquire()
+                    break
+                except LeaseHeld as held:
+                    if time.monotonic() > end:
+                        raise StackUnavailable(f"{held}; then run `stillpoint erase` again") from None
+                    sleep(0.5)
+            stack.callback(lease.release)
+            stack.enter_context(kept(lease, every=LEASE_TTL.total_seconds() / 5, lost=_lost))
+        yield
+
+
+def _lost(error: Any) -> None:
+    """A lease that is lost lets somebody else write: what they wrote is found by the next run."""

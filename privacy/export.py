@@ -1,0 +1,173 @@
+"""What is known of one person, everywhere, as one archive that a person can read?
+
+A zip: `README.txt`, `online.json` (features by colour, with their times), `stored.json` (recommendations, finished contents,
+push limits, the stream's memory as it is), and one JSON-lines file per dataset of the lake and per snapshot.
+"""
+
+import base64
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from privacy.erasure.beside import foreign
+from privacy.erasure.rows import about, checked, holds_people
+from stillpoint.clock import to_micros
+from stillpoint.errors import InvalidInput, ObjectMissing
+from stillpoint.lake.datasets import snapshot_rows
+from stillpoint.lake.files import write_whole
+from stillpoint.lake.tables import Lake
+from stillpoint.releases.colour import SANDBOX, Colour, project_name
+from stillpoint.settings import Settings
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.connection import connect, redis_errors
+
+_README = """What Stillpoint knows of one person, as of {at:%Y-%m-%d %H:%M:%S} UTC.
+
+online.json       the features that recommendations are made from, in each copy of the store
+stored.json       recommendations that wait, contents finished lately, when you were last pushed to, recent events in memory
+lake/             one file per kind of record: what you did, what was computed from it, what was shown to you
+snapshots/        rows of training sets
+unreadable.txt    only if there are any: damaged files, in which more of yours may lie
+elsewhere.txt     only if there are any: files beside these that are not Stillpoint's and speak of you
+Times are in UTC. A value that is not known is null.
+"""
+
+
+def export(settings: Settings, lake: Lake, user_id: str, target: Path, *, now: datetime) -> dict[str, int]:
+    """Write the archive and return how many records each part has. The file appears whole or not at all.
+
+    Raises:
+        InvalidInput: the id is malformed, or `target` exists already.
+        StackUnavailable: a store is down.
+    """
+    checked(user_id)
+    if target.exists():
+        raise InvalidInput(f"{target} exists already; name another file")
+    counts: dict[str, int] = {}
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("README.txt", _README.format(at=now))
+        for name, document in (("online", _online(settings, user_id, now)), ("stored", _stored(settings, user_id))):
+            counts[name] = len(document)
+            archive.writestr(f"{name}.json", _json(document, indent=1))
+        unreadable: list[str] = []
+        for name, rows in _lake_rows(lake, user_id, unreadable):
+            counts[name] = counts.get(name, 0) + len(rows)
+            archive.writestr(f"{name}.jsonl", "".join(_json(row) + "\n" for row in rows))
+        if unreadable:
+            counts["unreadable files"] = len(unreadable)
+            archive.writestr("unreadable.txt", "".join(f"{line}\n" for line in unreadable))
+        elsewhere = list(foreign(lake, user_id))
+        if elsewhere:
+            counts["foreign files"] = len(elsewhere)
+            archive.writestr("elsewhere.txt", "".join(f"{line}\n" for line in elsewhere))
+    write_whole(target, sink.getvalue(), mode=0o600)
+    return counts
+
+
+def _online(settings: Settings, user_id: str, now: datetime) -> dict[str, Any]:
+    """Return the person's features by project and view; views that nobody wrote are left out."""
+    found: dict[str, Any] = {}
+    for colour in (*Colour, SANDBOX):
+        plan = ReadPlan.of_declarations(project_name(colour))
+        views = [view.name for view in plan.views if [key.name for key in view.join_keys] == ["user_id"]]
+        client = connect(settings.connection(colour))
+        columns = OnlineReader(client, plan).read(
+            views, {"user_id": [user_id]}, now_us=to_micros(now), mode=Mode.COMPAT
+        )
+        (cells,) = columns.to_dicts()
+        known = {
+            name: {"value": cell.value, "event_time_us": cell.event_us}
+            for name, cell in cells.items()
+            if cell.event_us is not None
+        }
+        if known:
+            found[plan.project] = known
+    return found
+
+
+def _stored(settings: Settings, user_id: str) -> dict[str, Any]:
+    who = re.escape(user_id)
+    wanted = re.compile(
+        f"stillpoint:(rec:{who}:[^:]+:[^:]+|finished:{who}|pushed:{who}|state:[^:]+:user:{who})".encode()
+    )
+    found: dict[str, Any] = {}
+    for address in dict.fromkeys([settings.redis_serving.get_secret_value(), settings.redis_state.get_secret_value()]):
+        client = connect(address)
+        with redis_errors(client):
+            for key in client.scan_iter(match=b"stillpoint:*", count=1_000):
+                if wanted.fullmatch(key):
+                    found[key.decode()] = _redis_value(client, key)
+    return found
+
+
+def _redis_value(client: Any, key: bytes) -> Any:
+    kind = client.type(key)
+    if kind == b"hash":
+        return {name.decode(): _text(value) for name, value in client.hgetall(key).items()}
+    if kind == b"zset":
+        return {_text(member): score for member, score in client.zrange(key, 0, -1, withscores=True)}
+    return _text(client.get(key))
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return f"base64:{base64.b64encode(data).decode()}"
+
+
+def _lake_rows(lake: Lake, user_id: str, unreadable: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield the person's committed rows by dataset, and those of snapshots. Files that are damaged are told."""
+    for dataset in sorted({file.dataset for commit in lake.commits() for file in commit.files}):
+        rows: list[dict[str, Any]] = []
+        for file in lake.files(dataset):
+            rows += _rows(lake, file.path, user_id, unreadable)
+        if rows:
+            yield f"lake/{dataset}", rows
+    for key in lake.objects.list("snapshots/"):
+        if key.endswith("/manifest.json"):
+            folder = key.removesuffix("/manifest.json")
+            revision = int(str(lake.get_json(key).get("revision", 0)))
+            rows = _rows(lake, snapshot_rows(folder, revision), user_id, unreadable)
+            if rows:
+                yield folder, rows
+
+
+def _rows(lake: Lake, path: str, user_id: str, unreadable: list[str]) -> list[dict[str, Any]]:
+    try:
+        table = pq.read_table(io.BytesIO(lake.objects.get(path)))
+    except ObjectMissing:
+        unreadable.append(f"{path}: is gone; it was replaced while this archive was made, or was removed by hand")
+        return []
+    except (pa.ArrowInvalid, OSError) as error:
+        unreadable.append(f"{path}: {str(error).splitlines()[0][:120]}")
+        return []
+    if not holds_people(table.schema):
+        return []
+    found: list[dict[str, Any]] = table.filter(pa.array(about(table, user_id))).to_pylist()
+    return found
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, default=_plain, indent=indent, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return _text(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in an export")

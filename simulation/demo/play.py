@@ -1,0 +1,322 @@
+"""In which order is the story told, and what is shown of it?"""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from simulation.demo.stage import DemoFailed, Stage, document_in
+from simulation.demo.stories import STORIES, Story, is_sleep_story
+from simulation.demo.watch import DemoLoad, LoadTally, ServiceClient, StoryResult
+from stillpoint.features.declarations import STREAMED_VIEWS, USER_TASTE
+from stillpoint.lake.datasets import DateRange, feature_dataset
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
+from stillpoint.messages import Kind
+from stillpoint.settings import Settings
+
+PEOPLE = 800
+HISTORY_DAYS = 9
+MORE_DAYS = 1
+_SHOWN = 10
+_LATER = frozenset({"mlflow", "sagemaker"})
+"""Servers that the first release does without; they start when the stories are told."""
+
+
+class Play:
+    """The demo, act by act."""
+
+    def __init__(self, stage: Stage, console: Console) -> None:
+        self._stage = stage
+        self._console = console
+        self._settings: Settings = stage.settings
+        self._client = ServiceClient(f"http://{self._settings.http_host}:{self._settings.http_port}")
+        self._began = time.monotonic()
+        self._first_change: float | None = None
+        self._wrong: list[str] = []
+
+    def run(self) -> None:
+        """Play it all. Raises `DemoFailed` naming the part, also when a story went the wrong way."""
+        today = datetime.now(UTC).date()
+        with self._step("start Redis and the AWS stand-in"):
+            self._stage.up(without=_LATER)
+        self._first_release(today)
+        people = self._people(today)
+        for story, person in zip(STORIES, people, strict=True):
+            self._tell(story, person)
+        tally = self._second_release(today)
+        self._guard()
+        self._trust()
+        self._end(people, tally)
+
+    # --- acts ---
+
+    def _first_release(self, today: date) -> None:
+        verb = self._stage.verb
+        # The last day is left for the second release: what is added later may only be newer.
+        start = today - timedelta(days=HISTORY_DAYS + MORE_DAYS)
+        with self._step(f"simulate {PEOPLE} people for {HISTORY_DAYS} days, define features in Feast") as done:
+            with ThreadPoolExecutor(1) as pool:
+                applying = pool.submit(verb, "feast", "--colour", "sandbox", "apply")
+                history = verb(
+                    "events",
+                    "simulate",
+                    "--users",
+                    str(PEOPLE),
+                    "--days",
+                    str(HISTORY_DAYS),
+                    "--start",
+                    f"{start}",
+                    "--json",
+                )
+                applying.result()
+            done(f"{history['records']:,} events (simulated behaviour)")
+        with self._step("compute features of history, by the stream's own definition") as done:
+            computing = ThreadPoolExecutor(1).submit(
+                verb,
+                "daily",
+                "--from",
+                f"{start + timedelta(days=1)}",
+                "--to",
+                f"{today - timedelta(days=MORE_DAYS)}",
+                "--json",
+            )
+            rows = verb("backfill", "--no-spark", "--json")
+            done(f"{sum(rows.values()) + sum(computing.result().values()):,} rows")
+        self._stage.begin("stream", "stream")
+        with self._step("train on a point-in-time snapshot") as done:
+            snapshot = verb("snapshot", "--no-expectations", "--json")  # the gate checks what goes live
+            model = verb("train", snapshot["snapshot_id"], "--no-track", "--json")
+            done(f"{snapshot['rows']:,} rows; recall@3 {model['metrics']['ranker_recall_at_3']:.2f}")
+        self._stage.begin("worker", "worker")
+        self._stage.begin("serve", "serve")
+        with self._step("release r0001: fill green, check it, switch") as done:
+            done(self._release(model["sha256"], "the first release"))
+        with self._step("the service, the stream and the worker answer"):
+            self._stage.wait("serve", self._client.ready, 60)
+            self._stage.wait("stream", self._stream_is_up, 60)
+
+    def _second_release(self, today: date) -> LoadTally:
+        verb = self._stage.verb
+        self._stage.up()
+        users = self._some_users()
+        self._console.print()
+        self._console.rule("A new model and its features, while requests keep coming")
+        with DemoLoad(f"http://{self._settings.http_host}:{self._settings.http_port}", users) as load:
+            with self._step("one more day of history, train again (tracked in MLflow)") as done:
+                start = today - timedelta(days=HISTORY_DAYS + MORE_DAYS)
+                days = str(HISTORY_DAYS + MORE_DAYS)
+                verb(
+                    "events",
+                    "simulate",
+                    "--users",
+                    str(PEOPLE),
+                    "--days",
+                    days,
+                    "--start",
+                    f"{start}",
+                    "--json",
+                )
+                verb("backfill", "--no-spark", "--from", f"{today - timedelta(days=MORE_DAYS + 1)}", "--json")
+                self._materialize_live(today - timedelta(days=MORE_DAYS + 1))
+                verb("daily", "--from", f"{today}", "--json")
+                snapshot = verb("snapshot", "--json")
+                model = verb("train", snapshot["snapshot_id"], "--json")
+                done(f"{snapshot['rows']:,} rows; recall@3 {model['metrics']['ranker_recall_at_3']:.2f}")
+            with self._step("release r0002: fill blue, check it against green, switch") as done:
+                done(self._release(model["sha256"], "more history"))
+            with self._step("roll back to r0001") as done:
+                done(_switched(verb("release", "rollback", "--why", "to show that it can be undone", "--json")))
+            with self._step("and forward again to r0002") as done:
+                done(_switched(verb("release", "switch", "r0002", "--why", "as planned", "--json")))
+            time.sleep(1.0)
+        tally = load.tally
+        self._console.print(
+            f"  requests [bold]{tally.requests}[/], failed [bold]{tally.failed}[/], mixed [bold]{tally.mixed}[/] "
+            f"(answers by release: {', '.join(f'{name} {count}' for name, count in sorted(tally.releases.items()))}; "
+            f"p50 {statistics.median(tally.milliseconds):.1f} ms)"
+        )
+        if tally.failed or tally.mixed:
+            self._wrong.append(f"{tally.failed} failed and {tally.mixed} mixed answers: {tally.examples[:2]}")
+        return tally
+
+    def _materialize_live(self, since: date) -> None:
+        """Bring backfilled rows, which no stream has seen, into the live colour by Feast's own command."""
+        views = [argument for view in STREAMED_VIEWS for argument in ("--views", view.name)]
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+        self._stage.verb("feast", "--colour", "live", "materialize", *views, f"{since}T00:00:00", now)
+
+    def _release(self, sha256: str, why: str) -> str:
+        verb = self._stage.verb
+        record = verb("release", "prepare", "--model", sha256, "--why", why, "--json")
+        verb("release", "check", record["id"], "--json")
+        return _switched(verb("release", "switch", record["id"], "--why", why, "--json"))
+
+    def _tell(self, story: Story, person: str) -> None:
+        self._console.print()
+        self._console.rule(f"{story.title}: {person} {story.told}")
+        offered = self._client.predict(person, Kind.SLEEP)["items"]
+        stories = [item["content_id"] for item in sorted(offered, key=is_sleep_story, reverse=True)]
+        told = self._client.tell(
+            person, story.kind, story.feature, story.shown, story.make(person, datetime.now(UTC), stories)
+        )
+        if self._first_change is None:
+            self._first_change = time.monotonic() - self._began
+        self._console.print(_lists(told))
+        self._console.print(_features(story, told))
+        self._console.print(
+            f"  event accepted {told.accepted_ms:,.0f} ms → features readable {told.readable_ms:,.0f} ms → "
+            f"recommendation stored [bold]{told.stored_ms:,.0f} ms[/]"
+        )
+        before, after = story.count(told.before), story.count(told.after)
+        arrow = f"{before} → {after}"
+        if (after > before) if story.grows else (after < before):
+            self._console.print(f"  {story.measure}: [bold green]{arrow}[/]")
+        else:
+            self._console.print(f"  {story.measure}: [bold red]{arrow}[/]")
+            self._wrong.append(f"{story.title}: {story.measure} went {arrow}")
+
+    def _trust(self) -> None:
+        self._console.print()
+        self._console.rule("Was what was served true?")
+        with self._step("recompute served features from the events that had arrived") as done:
+            found = self._stage.verb("validate", "parity", "--json")
+            done(f"{found['predictions']:,} predictions, {found['unexplained']} unexplained differences")
+
+    def _guard(self) -> None:
+        self._console.print()
+        self._console.rule("What the guard prevents (an experiment beside the live service)")
+        done = subprocess.run(
+            [sys.executable, "-m", "inference.mixup", "r0001", "r0002"], capture_output=True, text=True, check=False
+        )
+        found = document_in(done.stdout)
+        if done.returncode != 0 or found is None:
+            raise DemoFailed(f"the guard's experiment failed: {done.stderr.strip().splitlines()[-1:]}")
+        example = found["example"] or {}
+        self._console.print(
+            f"  The model of r0001 over the features of r0002, as if only one of the two had been switched, for {found['people']} people:\n"
+            f"  guard off: [bold red]{found['somebody_else']}[/] are ranked with somebody else's taste"
+            + (f"; {example['user']} is taken for {example['taken_for']}" if example else "")
+            + f"\n  guard on: [bold green]{found['people'] - found['refused_by_guard']}[/] are; "
+            f"{found['refused_by_guard']} get popular contents, marked as fallback"
+        )
+        if found["refused_by_guard"] != found["people"]:
+            self._wrong.append(f"the guard let {found['people'] - found['refused_by_guard']} mixed rankings through")
+
+    def _end(self, people: Sequence[str], tally: LoadTally) -> None:
+        if self._wrong:
+            raise DemoFailed("the demo ran, but not as promised: " + "; ".join(self._wrong))
+        total = time.monotonic() - self._began
+        address = f"http://{self._settings.http_host}:{self._settings.http_port}"
+        lines = [
+            f"The first recommendation changed after {self._first_change or 0:.0f} s, all of it took {total:.0f} s.",
+            "",
+            "stillpoint demo --keep              leave it running, and then:",
+            f"  curl '{address}/v1/users/{people[0]}/recommendations?kinds=today,sleep'",
+            f"  stillpoint features {people[0]}          what is known of a person now, and how old it is",
+            "  stillpoint release status          both colours side by side",
+            "  stillpoint feast --colour live feature-views list",
+        ]
+        if self._stage.keep:
+            lines += [
+                "",
+                f"Running now: {', '.join(f'{n} {p}' for n, p in self._stage.pids.items())}; `stillpoint down` stops the stack.",
+            ]
+        self._console.print()
+        self._console.print(Panel("\n".join(lines), title="What to try next", expand=False))
+
+    # --- pieces ---
+
+    @contextmanager
+    def _step(self, what: str) -> Iterator[Any]:
+        notes: list[str] = []
+        began = time.monotonic()
+        with self._console.status(what):
+            yield notes.append
+        note = f"  [dim]{notes[0]}[/]" if notes else ""
+        self._console.print(f"[green]✓[/] {what} [dim]{time.monotonic() - began:.1f} s[/]{note}")
+
+    def _lake(self) -> Lake:
+        return Lake(open_objects(self._settings.lake, self._settings.aws_client_arguments()))
+
+    def _stream_is_up(self) -> bool:
+        from stillpoint.releases.write_targets import read_acknowledged, read_control
+
+        lake = self._lake()
+        known = read_acknowledged(lake.objects)
+        return known is not None and known.generation >= read_control(lake.objects).generation
+
+    def _people(self, today: date) -> list[str]:
+        """Return a person for each story: subscribed, fond of sleep and meditation, the most active first."""
+        lake = self._lake()
+        users = lake.read("users")
+        subscribed = set(users.filter(users["subscribed"])["user_id"].to_pylist())
+        last = today - timedelta(days=MORE_DAYS)
+        taste = lake.read(feature_dataset(USER_TASTE), DateRange(last, last))
+        taste = taste.filter(pc.greater(pc.add(taste["plays_30d_sleep"], taste["plays_30d_meditate"]), 3))
+        ordered = taste.sort_by([("plays_30d_sleep", "descending"), ("user_id", "ascending")])["user_id"].to_pylist()
+        chosen = [user for user in dict.fromkeys(ordered) if user in subscribed]
+        people = []
+        for story in STORIES:
+            # A person whose list can still move in the story's direction.
+            fitting = (user for user in chosen if user not in people and self._can_move(story, user))
+            people.append(next(fitting, ""))
+        if "" in people:
+            raise DemoFailed(
+                f"none of {len(chosen)} simulated people suits each of the stories; try another STILLPOINT_SEED"
+            )
+        return people
+
+    def _can_move(self, story: Story, user: str) -> bool:
+        count = story.count(self._client.predict(user, story.kind))
+        return count < 2 if story.grows else count >= 2
+
+    def _some_users(self) -> list[str]:
+        return sorted(self._lake().read("users")["user_id"].to_pylist())[:200]
+
+
+def _switched(document: Mapping[str, Any]) -> str:
+    release = document["release"]
+    return f"{release['id']} is live in {release['colour']}, {document['switch_seconds']:.2f} s after workers had loaded it"
+
+
+def _lists(told: StoryResult) -> Table:
+    table = Table("", "before", "", "after", "", box=None, pad_edge=False, header_style="dim")
+    held = {item["content_id"] for item in told.before["items"]}
+    for place in range(min(_SHOWN, len(told.before["items"]), len(told.after["items"]))):
+        old, new = told.before["items"][place], told.after["items"][place]
+        style = "" if new["content_id"] in held else "bold"
+        table.add_row(
+            f"  {place + 1}",
+            old["title"],
+            f"[dim]{old['category']}[/]",
+            f"[{style}]{new['title']}[/]" if style else new["title"],
+            f"[dim]{new['category']}[/]",
+        )
+    return table
+
+
+def _features(story: Story, told: StoryResult) -> str:
+    moved = (
+        f"{name.partition(':')[2]} {_value(told.features_before[name])} → {_value(told.features_after[name])}"
+        for name in story.shown
+    )
+    return "  features: " + ", ".join(moved)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, list):
+        return f"{len(value)} numbers"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,166 @@
+"""How does a simulated past get into the lake, as if the stream had received it?
+
+Records are parsed and judged by the stream's own code, in order of arrival, and committed by UTC day of arrival. A
+longer history of the same scenario begins with the same commits, so it can be extended, and a repetition changes
+nothing.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from simulation.delivery import Delivery
+from simulation.scenario import Scenario
+from stillpoint.clock import DAY, SECOND, from_micros, to_micros
+from stillpoint.errors import CorruptData, InvalidInput
+from stillpoint.events.parsing import AppEvent, Malformed, parse
+from stillpoint.events.recorded import events_table
+from stillpoint.events.types import HISTORY_SHARD, QUARANTINE_COLUMNS, Verdict
+from stillpoint.features.verdicts import Memory, forget, judge
+from stillpoint.lake.commits import Commit, CommittedFile
+from stillpoint.lake.datasets import by_date
+from stillpoint.lake.tables import Lake
+
+TRUTH_DATASET = "simulation/truth"
+_FORGET_EVERY = 100
+
+
+@dataclass(slots=True)
+class DayOfArrivals:
+    """What one day of arrivals gave: events with verdicts and sequences, and quarantined records."""
+
+    events: list[AppEvent] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    sequences: list[str] = field(default_factory=list)
+    quarantined: list[tuple[Delivery, Malformed, str]] = field(default_factory=list)
+
+
+class Receiver:
+    """Judges records as the stream does, one after another, remembering each user."""
+
+    def __init__(self, max_event_age_us: int) -> None:
+        self._max_event_age_us = max_event_age_us
+        self._memories: dict[str, Memory] = {}
+        self._count = 0
+
+    def receive(self, deliveries: Iterable[Delivery]) -> DayOfArrivals:
+        """Return the verdict on each record; call with the records in order of arrival."""
+        found = DayOfArrivals()
+        for delivery in deliveries:
+            sequence = f"{self._count:020d}"
+            self._count += 1
+            event = parse(delivery.payload, delivery.arrived_us)
+            if isinstance(event, Malformed):
+                found.quarantined.append((delivery, event, sequence))
+                continue
+            memory = self._memories.setdefault(event.user_id, Memory())
+            judgement = judge(memory, event, max_event_age_us=self._max_event_age_us, erased_until_us=None)
+            if self._count % _FORGET_EVERY == 0:
+                forget(memory, self._max_event_age_us)
+            found.events.append(event._replace(arrived_us=judgement.arrived_us))
+            found.verdicts.append(judgement.verdict)
+            found.sequences.append(sequence)
+        return found
+
+
+def write_history(
+    lake: Lake,
+    scenario: Scenario,
+    *,
+    max_event_age: timedelta = timedelta(hours=24),
+    progress: Callable[[date], None] = lambda _: None,
+) -> Counter[str]:
+    """Commit users, catalogue, events, quarantine and the true preference of a scenario to the lake.
+
+    Holds what arrived before the end of the last day (UTC). Returns how many records got each verdict.
+
+    Raises:
+        InvalidInput: the lake holds the history of another scenario.
+    """
+    writer = writer_name(scenario)
+    others = {name for name in lake.writers() if name.startswith("simulated-")} - {writer}
+    if others:
+        raise InvalidInput(
+            f"{lake.root} holds another simulated history ({', '.join(sorted(others))}); give the same seed, start, "
+            "users and faults to extend it, or an empty lake"
+        )
+    receiver = Receiver(int(max_event_age.total_seconds()) * SECOND)
+    end = to_micros(scenario.midnight) + scenario.days * DAY
+    counts: Counter[str] = Counter()
+    first = to_micros(scenario.midnight)
+    # East of Greenwich the day after the last begins before the last one ends in UTC.
+    longer = replace(scenario, days=scenario.days + 1)
+    arriving = (one for one in longer.deliveries() if one.arrived_us < end)
+    by_day = {
+        number: list(records)
+        for number, records in groupby(arriving, key=lambda one: max(0, (one.arrived_us - first) // DAY))
+    }
+    for number, day in enumerate(scenario.dates()):
+        received = receiver.receive(by_day.get(number, []))
+        counts.update(verdict.value for verdict in received.verdicts)
+        counts[Verdict.QUARANTINED.value] += len(received.quarantined)
+        files = _write_received(lake, received, writer, number)
+        files += _write_references(lake, scenario, writer, number, day)
+        for shown in longer.dates()[:2] if number == 0 else [day + timedelta(days=1)]:
+            _, lists = scenario.day(shown)
+            files.append(lake.write(TRUTH_DATASET, shown, f"{writer}-{number:06d}", scenario.truth(lists)))
+        at = scenario.midnight + timedelta(days=number + 1)
+        commit = Commit(writer=writer, sequence=number, at=at, files=tuple(files), properties={"simulated": 1})
+        if not lake.commit(commit):
+            raise CorruptData(
+                f"{lake.root}/{commit.key} holds another history of {day} than this scenario gives; its code has changed "
+                "since: begin with an empty lake"
+            )
+        progress(day)
+    return counts
+
+
+def writer_name(scenario: Scenario) -> str:
+    """Return the name under which a scenario's history is committed; it does not depend on the number of days."""
+    identity = repr(replace(scenario, days=1))
+    return f"simulated-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
+def _write_received(lake: Lake, received: DayOfArrivals, writer: str, number: int) -> list[CommittedFile]:
+    name = f"{writer}-{number:06d}"
+    shards = [HISTORY_SHARD] * len(received.events)
+    table = events_table(received.events, received.verdicts, shards, received.sequences)
+    files = [lake.write("events", day, name, part) for day, part in by_date(table)]
+    if received.quarantined:
+        rows = [
+            {
+                "arrived_at": from_micros(delivery.arrived_us),
+                "shard": HISTORY_SHARD,
+                "sequence": sequence,
+                "partition_key": delivery.partition_key,
+                "field": malformed.field,
+                "reason": malformed.reason,
+                "payload": delivery.payload,
+            }
+            for delivery, malformed, sequence in received.quarantined
+        ]
+        quarantine = pa.Table.from_pylist(rows, schema=QUARANTINE_COLUMNS)
+        files += [lake.write("quarantine", day, name, part) for day, part in by_date(quarantine, "arrived_at")]
+    return files
+
+
+def _write_references(lake: Lake, scenario: Scenario, writer: str, number: int, day: date) -> list[CommittedFile]:
+    """Write the rows of users and catalogue that became known on a day; before the first, all that were known then."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    until = midnight + timedelta(days=1)
+    files = []
+    for dataset, table in (("users", scenario.people.table(until)), ("catalogue", scenario.catalogue.table())):
+        updated = table["updated_at"]
+        known = pc.less(updated, pa.scalar(until, updated.type))
+        if number:
+            known = pc.and_(known, pc.greater_equal(updated, pa.scalar(midnight, updated.type)))
+        rows = table.filter(known)
+        if rows.num_rows:
+            files.append(lake.write(dataset, day, f"{writer}-{number:06d}", rows))
+    return files

@@ -1,0 +1,119 @@
+"""What is an app event, as every room sees it?
+
+The names, the closed sets and the columns of a stored event. Parsing and the rules for a bad event live in
+`stillpoint.events.parsing`; the verdict on a good one in `stillpoint.features.verdicts`.
+"""
+
+from enum import StrEnum
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+
+class EventType(StrEnum):
+    LOGIN = "login"
+    SUBSCRIPTION_RENEWED = "subscription_renewed"
+    NAVIGATION = "navigation"
+    SEARCH = "search"
+    CONTENT_START = "content_start"
+    CONTENT_PAUSE = "content_pause"
+    CONTENT_EXIT = "content_exit"
+    CONTENT_COMPLETE = "content_complete"
+    BIOMETRIC = "biometric"
+    IMPRESSION = "impression"
+
+
+class Platform(StrEnum):
+    IOS = "ios"
+    ANDROID = "android"
+    WEB = "web"
+
+
+class Category(StrEnum):
+    SLEEP = "sleep"
+    FOCUS = "focus"
+    MOVE = "move"
+    MEDITATE = "meditate"
+    STRESS = "stress"
+    MUSIC = "music"
+
+
+class Verdict(StrEnum):
+    """What became of one record; exactly one applies, and the sums add up to the records read."""
+
+    ON_TIME = "on_time"
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    ERASED = "erased"
+    QUARANTINED = "quarantined"
+
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+HISTORY_SHARD = "simulated"
+"""The origin of events that were loaded as history and never passed the stream."""
+
+EVENT_COLUMNS = pa.schema(
+    [
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("type", pa.string(), nullable=False),
+        pa.field("event_timestamp", TIMESTAMP, nullable=False),
+        pa.field("arrived_at", TIMESTAMP, nullable=False),
+        pa.field("platform", pa.string(), nullable=False),
+        pa.field("screen", pa.string()),
+        pa.field("query", pa.string()),
+        pa.field("play_id", pa.string()),
+        pa.field("content_id", pa.string()),
+        pa.field("category", pa.string()),
+        pa.field("position_seconds", pa.float64()),
+        pa.field("heart_rate_bpm", pa.float64()),
+        pa.field("steps", pa.int64()),
+        pa.field("recommendation_id", pa.string()),
+        pa.field("kind", pa.string()),
+        pa.field("items", pa.list_(pa.string())),
+        pa.field("surface", pa.string()),
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("sequence", pa.string(), nullable=False),
+    ]
+)
+"""A row of the lake's `events/`: on-time, late and duplicate records. Columns that a type does not carry are null."""
+
+QUARANTINE_COLUMNS = pa.schema(
+    [
+        pa.field("arrived_at", TIMESTAMP, nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("sequence", pa.string(), nullable=False),
+        pa.field("partition_key", pa.string(), nullable=False),
+        pa.field("field", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("payload", pa.binary(), nullable=False),
+    ]
+)
+"""A row of the lake's `quarantine/`: the record's original bytes with the reason and the field at fault."""
+
+USER_COLUMNS = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("signed_up_at", TIMESTAMP, nullable=False),
+        pa.field("gender", pa.string()),
+        pa.field("locale", pa.string()),
+        pa.field("subscribed", pa.bool_(), nullable=False),
+        pa.field("push_opt_in", pa.bool_(), nullable=False),
+        pa.field("updated_at", TIMESTAMP, nullable=False),
+    ]
+)
+
+CATALOGUE_COLUMNS = pa.schema(
+    [
+        pa.field("content_id", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("description", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("duration_seconds", pa.int64(), nullable=False),
+        pa.field("published_at", TIMESTAMP, nullable=False),
+        pa.field("updated_at", TIMESTAMP, nullable=False),
+    ]
+)

@@ -1,0 +1,41 @@
+"""The records by which files of the lake count: a commit names those that it adds and those that it replaces."""
+
+from datetime import date
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from stillpoint.features.columns import feature_columns as feature_columns
+
+
+class CommittedFile(BaseModel):
+    """One Parquet file of one dataset and one UTC date; `path` is its key in the lake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    date: date
+    path: str
+    rows: int = Field(ge=0)
+
+
+class Commit(BaseModel):
+    """The files that one piece of work added, and those that they replace."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    writer: str
+    sequence: int = Field(ge=0)
+    epoch: int = 0
+    at: AwareDatetime
+    files: tuple[CommittedFile, ...] = ()
+    supersedes: tuple[str, ...] = ()
+    properties: dict[str, str | int | float | None] = {}
+
+    @property
+    def key(self) -> str:
+        return commit_key(self.writer, self.sequence)
+
+
+def commit_key(writer: str, sequence: int) -> str:
+    """Return the key of a writer's commit."""
+    return f"commits/{writer}/{sequence:012d}.json"

@@ -1,0 +1,182 @@
+"""Who alone may do a piece of work, and how is a former holder kept out?
+
+A lease is a run of create-only epochs `leases/<name>/<epoch>.json` with a heartbeat beside them. Whoever creates the next
+epoch holds the lease; every write that matters carries the epoch, and an older one is refused.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from stillpoint.clock import Clock
+from stillpoint.errors import AlreadyExists, CorruptData, Fenced, LeaseHeld, ObjectMissing
+from stillpoint.lake.objects import Objects
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+log = logging.getLogger(__name__)
+
+
+class Epoch(BaseModel):
+    """One taking of the lease."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epoch: int = Field(ge=1)
+    holder: str
+    at: AwareDatetime
+
+
+class Heartbeat(BaseModel):
+    """The holder's last sign of life; `released` when it left by itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epoch: int
+    at: AwareDatetime
+    released: bool = False
+
+
+class Lease:
+    """A lease by name. `holder` says in words who asks: program, process and host."""
+
+    def __init__(self, objects: Objects, name: str, *, holder: str, ttl: timedelta, clock: Clock) -> None:
+        self._objects = objects
+        self._name = name
+        self._holder = holder
+        self._ttl = ttl
+        self._clock = clock
+        self._epoch: int | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under which this process holds the lease.
+
+        Raises:
+            Fenced: it does not hold it.
+        """
+        if self._epoch is None:
+            raise Fenced(f"lease {self._name} is not held by {self._holder}; acquire it first")
+        return self._epoch
+
+    def acquire(self) -> int:
+        """Take the lease and return its epoch.
+
+        Raises:
+            LeaseHeld: somebody else holds it and has given a sign of life within the time to live.
+        """
+        now = self._clock()
+        last = self._last()
+        if last is not None:
+            seen, released = self._seen(last)
+            if not released and now - seen < self._ttl:
+                raise LeaseHeld(
+                    f"lease {self._name} is held by {last.holder} since {last.at:%Y-%m-%d %H:%M:%S} UTC, last seen "
+                    f"{(now - seen).total_seconds():.0f} s ago; stop it, or wait {self._ttl.total_seconds():.0f} s if it died"
+                )
+        taken = Epoch(epoch=1 if last is None else last.epoch + 1, holder=self._holder, at=now)
+        try:
+            self._objects.create(self._key(taken.epoch), taken.model_dump_json().encode())
+        except AlreadyExists:
+            winner = self._parse(Epoch, self._key(taken.epoch))
+            if winner != taken:
+                raise LeaseHeld(f"lease {self._name} was taken at this moment by {winner.holder}; try again") from None
+        self._epoch = taken.epoch
+        self.renew()
+        return taken.epoch
+
+    def renew(self) -> None:
+        """Give a sign of life.
+
+        Raises:
+            Fenced: somebody else has taken the lease meanwhile.
+        """
+        self.check()
+        self._beat(released=False)
+
+    def check(self) -> None:
+        """Make sure that nobody has taken the lease since.
+
+        Raises:
+            Fenced: a newer epoch exists; stop at once.
+        """
+        mine = self.epoch
+        last = self._last()
+        if last is None or last.epoch != mine:
+            who = "nobody" if last is None else f"{last.holder} (epoch {last.epoch})"
+            raise Fenced(
+                f"lease {self._name} of epoch {mine} is lost; it belongs to {who} now, so this process must stop"
+            )
+
+    def release(self) -> None:
+        """Give the lease up, so that the next one need not wait."""
+        last = self._last()
+        if self._epoch is not None and last is not None and last.epoch == self._epoch:
+            self._beat(released=True)
+        self._epoch = None
+
+    def holder(self) -> Epoch | None:
+        """Return who holds the lease now, or None."""
+        last = self._last()
+        if last is None:
+            return None
+        seen, released = self._seen(last)
+        return None if released or self._clock() - seen >= self._ttl else last
+
+    def _key(self, epoch: int) -> str:
+        return f"leases/{self._name}/epochs/{epoch:012d}.json"
+
+    def _beat(self, *, released: bool) -> None:
+        beat = Heartbeat(epoch=self.epoch, at=self._clock(), released=released)
+        self._objects.put(f"leases/{self._name}/heartbeat.json", beat.model_dump_json().encode())
+
+    def _last(self) -> Epoch | None:
+        newest = max(self._objects.list(f"leases/{self._name}/epochs/"), default=None)
+        return None if newest is None else self._parse(Epoch, newest)
+
+    def _seen(self, last: Epoch) -> tuple[datetime, bool]:
+        """Return when the holder was last seen: its heartbeat, or the taking itself if none of its epoch is there yet."""
+        try:
+            beat = self._parse(Heartbeat, f"leases/{self._name}/heartbeat.json")
+        except ObjectMissing:
+            return last.at, False
+        return (beat.at, beat.released) if beat.epoch == last.epoch else (last.at, False)
+
+    def _parse(self, kind: type[_Model], key: str) -> _Model:
+        try:
+            return kind.model_validate_json(self._objects.get(key))
+        except ValueError as error:
+            raise CorruptData(f"{key} cannot be read: {error}") from None
+
+
+@contextmanager
+def kept(lease: Lease, *, every: float, lost: Callable[[Fenced], None]) -> Iterator[None]:
+    """Renew a lease every so many seconds, from a thread of its own, as long as the block runs.
+
+    `lost` is called once, from that thread, when somebody else has taken the lease. A store that does not answer is
+    asked again at the next turn: the lease may expire meanwhile, and whoever takes it then fences this process.
+    """
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(every):
+            try:
+                lease.renew()
+            except Fenced as fenced:
+                lost(fenced)
+                return
+            except Exception as error:  # noqa: BLE001  whatever the store raises, the next turn asks again
+                log.warning("the lease could not be renewed, trying again in %.1f s: %s", every, error)
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

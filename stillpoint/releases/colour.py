@@ -1,0 +1,22 @@
+"""The two colours of the feature store, and the Feast project of each."""
+
+from enum import StrEnum
+
+
+class Colour(StrEnum):
+    """One of the two copies of the feature store."""
+
+    GREEN = "green"
+    BLUE = "blue"
+
+    @property
+    def other(self) -> "Colour":
+        return Colour.BLUE if self is Colour.GREEN else Colour.GREEN
+
+
+SANDBOX = "sandbox"
+
+
+def project_name(colour: "Colour | str") -> str:
+    """Return the Feast project of a colour or of the sandbox. None is a suffix of another."""
+    return f"stillpoint_{colour}"

@@ -1,0 +1,38 @@
+"""What did a prediction use? The columns of the lake's `served/`.
+
+One row per prediction that was made. `views` holds the user's rows as they were read: values as JSON (numbers exact,
+embeddings as lists of float32), with the status and both timestamps, so that parity can recompute each one.
+"""
+
+import pyarrow as pa
+
+from stillpoint.events.types import TIMESTAMP
+
+SERVED_VIEW = pa.struct(
+    [
+        pa.field("view", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("event_timestamp", TIMESTAMP),
+        pa.field("created_timestamp", TIMESTAMP),
+        pa.field("values", pa.string(), nullable=False),
+    ]
+)
+
+SERVED_COLUMNS = pa.schema(
+    [
+        pa.field("request_id", pa.string(), nullable=False),
+        pa.field("recommendation_id", pa.string(), nullable=False),
+        pa.field("served_at", TIMESTAMP, nullable=False),
+        pa.field("release", pa.string(), nullable=False),
+        pa.field("generation", pa.int64(), nullable=False),
+        pa.field("arm", pa.string(), nullable=False),
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("trigger", pa.string()),
+        pa.field("items", pa.list_(pa.string()), nullable=False),
+        pa.field("candidates", pa.list_(pa.string()), nullable=False),
+        pa.field("scores", pa.list_(pa.float64()), nullable=False),
+        pa.field("views", pa.list_(SERVED_VIEW), nullable=False),
+    ]
+)

@@ -1,0 +1,1 @@
+"""The offline store's parts: sources, spines, point-in-time joins, latest rows, and appends."""

@@ -1,0 +1,1 @@
+"""Online reads: the read plan, the query compiled from it, and the columns of the answer."""

@@ -1,0 +1,254 @@
+"""How does one of Feast's reads become one command per entity, and the replies Feast's answer?
+
+Redis holds serialized protobuf messages. An answer is put together from their bytes and parsed once, in C, instead of one
+Python object at a time.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from feast import FeatureView, utils
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
+from feast.protos.feast.types.Value_pb2 import Value
+from google.protobuf.message import DecodeError
+
+from stillpoint.clock import from_micros
+from stillpoint.errors import CorruptData
+from stillpoint.stores.online_request import ViewRows
+from stillpoint.stores.reading.query import WORTH_WHOLE
+from stillpoint.stores.redis.connection import explain
+from stillpoint.stores.redis.corrupt import corrupt_time, corrupt_value
+from stillpoint.stores.redis.layout import decode_time, event_field, feature_field
+from stillpoint.stores.redis.pipeline import Command, pack
+from stillpoint.stores.redis.whole_hash import WholeHash
+
+ReadRow = tuple[datetime | None, dict[str, Value] | None]
+Fields = tuple[bytes, ...]
+Replies = dict[bytes, dict[bytes, bytes | None]]
+"""What is stored of each key, by hash field."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A command but for its key."""
+
+    head: bytes
+    tail: bytes
+    whole: WholeHash | None
+
+    @classmethod
+    def of(cls, fields: Fields, *, whole: bool) -> "_Shape":
+        if whole:
+            return cls(b"*2\r\n$7\r\nHGETALL\r\n", b"", WholeHash(fields))
+        tail = b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in fields)
+        return cls(b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(fields)), tail, None)
+
+    def command(self, key: bytes) -> Command:
+        data = b"%b$%d\r\n%b\r\n%b" % (self.head, len(key), key, self.tail)
+        return Command(key, data, keep=None if self.whole is None else self.whole.pick)
+
+
+class Shapes:
+    """Commands but for their keys, by the fields that are asked for. Which hashes Redis keeps in its compact encoding, so that
+    they are better fetched whole, is learned while reading. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._known: dict[Fields, _Shape] = {}
+
+    def of(self, fields: Fields) -> tuple["_Shape", bool]:
+        """Return the shape for some fields, and whether to ask how Redis keeps such a hash."""
+        found = self._known.get(fields)
+        if found is not None:
+            return found, False
+        found = _Shape.of(fields, whole=False)
+        if len(fields) < WORTH_WHOLE:
+            self._keep(fields, found)
+            return found, False
+        return found, True
+
+    def learn(self, fields: Fields, encoding: Any) -> None:
+        """Take what Redis answered to `OBJECT ENCODING`; None is a key that is not there, and teaches nothing. To a user who
+        may not ask, no hash is compact."""
+        if encoding is not None:
+            self._keep(fields, _Shape.of(fields, whole=encoding in (b"listpack", b"ziplist")))
+
+    def _keep(self, fields: Fields, shape: "_Shape") -> None:
+        if len(self._known) >= _KEPT:
+            self._known.clear()  # requests with ever new lists of features must not fill the memory
+        self._known[fields] = shape
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPart:
+    """One view of a request: its features with their hash fields, and the keys of its entities."""
+
+    view: str
+    features: list[str]
+    fields: list[bytes]
+    stamp: bytes
+    keys: list[bytes]
+
+    def rows(self, replies: Replies) -> list[ReadRow]:
+        """Return time and values of each entity, as Feast's `online_read` does."""
+        result: list[ReadRow] = []
+        for key in self.keys:
+            stored = replies[key]
+            values: dict[str, Value] = {}
+            for name, hash_field in zip(self.features, self.fields, strict=True):
+                values[name] = self.value(name, key, stored[hash_field])
+            moment = from_micros(self.micros(key, stored[self.stamp])) if stored[self.stamp] else _EPOCH
+            result.append((moment, values) if values else (None, None))
+        return result
+
+    def value(self, feature: str, key: bytes, data: bytes | None) -> Value:
+        try:
+            return Value.FromString(data) if data else Value()
+        except DecodeError as error:
+            raise corrupt_value(self.view, feature, key, str(error)) from None
+
+    def micros(self, key: bytes, data: bytes | None) -> int:
+        try:
+            return decode_time(data) if data else 0
+        except CorruptData:
+            raise corrupt_time(self.view, key) from None
+
+
+class RequestedFields:
+    """The fields that a request needs of each key, so that each key is asked for once."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        self._shapes = shapes
+        self._fields: dict[bytes, dict[bytes, None]] = {}
+        self._asked: dict[Fields, bytes] = {}
+
+    def add(self, table: FeatureView, keys: list[bytes], requested: Sequence[str] | None) -> RequestPart:
+        """Ask for features of a view, all of them if none is named."""
+        features = list(requested) if requested else [field.name for field in table.features]
+        part = RequestPart(
+            table.name, features, [feature_field(table.name, name) for name in features], event_field(table.name), keys
+        )
+        fields = dict.fromkeys([*part.fields, part.stamp])
+        for key in keys:
+            self._fields.setdefault(key, {}).update(fields)
+        return part
+
+    def show(self, view: ViewRows, rows: int) -> "AnsweredView":
+        """Ask for what a call wants of a view, to be shown in that many rows."""
+        return AnsweredView(self.add(view.table, view.keys, view.features), view.table, view.places, rows)
+
+    def commands(self) -> list[Command]:
+        """Return a command per key, and at the end how Redis keeps the hashes of which it is not known."""
+        found: list[Command] = []
+        shapes: dict[Fields, _Shape] = {}
+        for key, wanted in self._fields.items():
+            fields = tuple(wanted)
+            shape = shapes.get(fields)
+            if shape is None:
+                shape, unknown = self._shapes.of(fields)
+                shapes[fields] = shape
+                if unknown:
+                    self._asked[fields] = key
+            found.append(shape.command(key))
+        found += [
+            Command(key, pack(b"OBJECT", b"ENCODING", key), ("OBJECT", "ENCODING", key)) for key in self._asked.values()
+        ]
+        return found
+
+    def replies(self, answers: list[Any], client: Any) -> Replies:
+        """Return what the commands' answers hold."""
+        hashes, encodings = answers[: len(self._fields)], answers[len(self._fields) :]
+        for answer in hashes:
+            if isinstance(answer, Exception):
+                raise explain(answer, client)
+        for fields, encoding in zip(self._asked, encodings, strict=True):
+            self._shapes.learn(fields, encoding)
+        return {
+            key: dict(zip(fields, answer, strict=True))
+            for (key, fields), answer in zip(self._fields.items(), hashes, strict=True)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredView:
+    """A view of an answer: `indexes` are the rows of each of its keys, `rows` is how many there are."""
+
+    part: RequestPart
+    table: FeatureView
+    indexes: Iterable[Sequence[int]]
+    rows: int
+
+
+def fill(
+    response: GetOnlineFeaturesResponse,
+    shown: Sequence[AnsweredView],
+    replies: Replies,
+    *,
+    full_names: bool,
+    versions: bool,
+) -> None:
+    """Append the views' features to Feast's answer, with its names, statuses and times.
+
+    Raises:
+        CorruptData: names view, feature and key of stored bytes that are no value or no time.
+    """
+    metrics = sys.modules.get("feast.metrics")  # a feature server that counts has imported it
+    vectors: list[bytes] = []
+    for one in shown:
+        part, name = one.part, one.table.projection.name_to_use()
+        response.metadata.feature_names.val.extend(
+            f"{name}__{feature}" if full_names else feature for feature in part.features
+        )
+        if metrics is not None:
+            metrics.track_feature_statuses(one.table.name, len(part.features) * one.rows, 0)
+        if versions:  # by Feast's own code; it adds no vector, as no feature is named
+            utils._populate_response_from_feature_data([], [], (), response, full_names, one.table, 0, versions)
+        keys: list[bytes] = [b""] * one.rows
+        times: list[bytes] = [b""] * one.rows
+        for key, places in zip(part.keys, one.indexes, strict=True):
+            data = replies[key][part.stamp]
+            part.micros(key, data)  # is it one?
+            time = _framed(_TIME, data or b"")
+            for place in places:
+                keys[place], times[place] = key, time
+        stored = [replies[key] for key in keys]
+        rest = _framed(_STATUSES, _PRESENT * one.rows) + b"".join(times)
+        for field in part.fields:
+            values = [_framed(_VALUE, row[field] or b"") for row in stored]
+            vectors.append(_framed(_RESULT, b"".join(values) + rest))
+    try:
+        response.MergeFromString(b"".join(vectors))
+    except DecodeError:
+        for one in shown:
+            one.part.rows(replies)  # names the corrupt one
+        raise
+
+
+def _framed(tag: bytes, data: bytes) -> bytes:
+    """Return a field of a protobuf message whose content has a length."""
+    size = len(data)
+    if size < 0x80:
+        return tag + _SHORT[size] + data
+    length = bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return tag + bytes(length) + data
+
+
+def _tag(message: Any, name: str) -> bytes:
+    return bytes([message.DESCRIPTOR.fields_by_name[name].number << 3 | 2])
+
+
+_SHORT = [bytes([size]) for size in range(0x80)]
+_RESULT = _tag(GetOnlineFeaturesResponse, "results")
+_VALUE = _tag(GetOnlineFeaturesResponse.FeatureVector, "values")
+_STATUSES = _tag(GetOnlineFeaturesResponse.FeatureVector, "statuses")
+_TIME = _tag(GetOnlineFeaturesResponse.FeatureVector, "event_timestamps")
+_PRESENT = bytes([FieldStatus.PRESENT])

@@ -1,0 +1,193 @@
+"""What are the features of these entities now?
+
+`OnlineReader` executes a read plan: one command per entity for any number of views, all in one round trip, with the
+project's sentinel. Values come back as columns, which are decoded when they are asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple, Self
+
+from stillpoint.errors import InvalidInput
+from stillpoint.stores.reading.columns import OnlineColumns
+from stillpoint.stores.reading.plan import ReadPlan, Selection, sentinel_key
+from stillpoint.stores.reading.query import WORTH_WHOLE, Group, Query, compile_query
+from stillpoint.stores.reading.replies import GroupReplies
+from stillpoint.stores.reading.types import FillMarker, Mode
+from stillpoint.stores.redis.connection import explain
+from stillpoint.stores.redis.keys import encode_key_values, join_keys
+from stillpoint.stores.redis.layout import describe_key
+from stillpoint.stores.redis.pipeline import Command, pack, send, send_async
+
+Asked = str | Sequence[str] | Sequence[Selection]
+"""A service by name, `view:feature` and `view` references, or selections from the plan."""
+
+
+class _Fetch(NamedTuple):
+    """What is fetched for one group: its keys, and which key each row has (None: its own)."""
+
+    keys: list[bytes]
+    rows: list[int] | None
+
+
+class _Prepared(NamedTuple):
+    query: Query
+    commands: list[Command]
+    fetches: list[_Fetch]
+    encodings: list[tuple[Group, bytes]]
+    """Groups whose hash's encoding is asked for, of one key, after all else."""
+    entities: dict[str, Sequence[Any]]
+    rows: int
+
+
+class _Reader:
+    def __init__(self, client: Any, plan: ReadPlan, *, created: bool = True, sentinel: bool = True) -> None:
+        """`created` also fetches when values were learned; `sentinel` also fetches the project's sentinel."""
+        self._client = client
+        self._plan = plan
+        self._project = plan.project.encode()
+        self._created = created
+        self._queries: dict[Any, Query] = {}
+        key = sentinel_key(plan.project).encode()
+        self._sentinel = Command(key, pack(b"HMGET", key, b"mapping_version", b"fill_complete")) if sentinel else None
+
+    @property
+    def plan(self) -> ReadPlan:
+        return self._plan
+
+    def values_only(self) -> Self:
+        """Return a reader of the same features that fetches neither created times nor the sentinel."""
+        return type(self)(self._client, self._plan, created=False, sentinel=False)
+
+    def _query(self, features: Asked) -> Query:
+        asked = features if isinstance(features, str) else tuple(features)
+        query = self._queries.get(asked)
+        if query is None:
+            if len(self._queries) >= 1024:
+                self._queries.clear()  # requests with ever new lists of features must not fill the memory
+            query = compile_query(self._plan, self._selections(asked), created=self._created)
+            self._queries[asked] = query
+        return query
+
+    def _selections(self, asked: Any) -> Sequence[Selection]:
+        return asked if asked and isinstance(asked[0], Selection) else self._plan.select(asked)
+
+    def _prepare(self, features: Asked, entities: Mapping[str, Sequence[Any]]) -> _Prepared:
+        query = self._query(features)
+        rows = _rows(query, entities)
+        commands: list[Command] = []
+        fetches: list[_Fetch] = []
+        encodings: list[tuple[Group, bytes]] = []
+        for group in query.groups:
+            fetch = _fetch(group, entities, self._project, rows)
+            fetches.append(fetch)
+            if group.compact:
+                pick = group.whole.pick
+                commands += [
+                    Command(key, b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n" % (len(key), key), keep=pick)
+                    for key in fetch.keys
+                ]
+            else:
+                head, tail = group.head, group.tail
+                commands += [Command(key, b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail)) for key in fetch.keys]
+                if group.compact is None and fetch.keys and len(group.fields) >= WORTH_WHOLE:
+                    encodings.append((group, fetch.keys[0]))
+        if self._sentinel is not None:
+            commands.append(self._sentinel)
+        for _, key in encodings:
+            commands.append(Command(key, pack(b"OBJECT", b"ENCODING", key), ("OBJECT", "ENCODING", key)))
+        named = {name: values for name, values in entities.items() if name in query.join_keys}
+        return _Prepared(query, commands, fetches, encodings, named, rows)
+
+    def _finish(self, prepared: _Prepared, replies: list[Any], now_us: int, mode: Mode) -> OnlineColumns:
+        for group, _ in reversed(prepared.encodings):
+            group.learn(replies.pop())
+        for command, reply in zip(prepared.commands, replies, strict=False):
+            if isinstance(reply, Exception):
+                found = explain(reply, self._client)
+                raise type(found)(f"{found}; asked was for {describe_key(command.key)}")
+        sentinel = None
+        if self._sentinel is not None:
+            version, complete = replies.pop()
+            sentinel = FillMarker.parse(version, complete)
+        fetched = []
+        position = 0
+        for group, fetch in zip(prepared.query.groups, prepared.fetches, strict=True):
+            part = replies[position : position + len(fetch.keys)]
+            position += len(fetch.keys)
+            flat = part[0] if len(part) == 1 else list(chain.from_iterable(part))
+            fetched.append(GroupReplies(group, fetch.keys, fetch.rows, flat, now_us, mode))
+        return OnlineColumns(
+            prepared.query, prepared.entities, prepared.rows, fetched, sentinel=sentinel, now_us=now_us, mode=mode
+        )
+
+
+class OnlineReader(_Reader):
+    """Reads with a synchronous client. Safe to share between threads."""
+
+    def read(
+        self,
+        features: Asked,
+        entities: Mapping[str, Sequence[Any]],
+        *,
+        now_us: int,
+        mode: Mode = Mode.ENFORCE,
+    ) -> OnlineColumns:
+        """Fetch features of a service (by name), or of a list of `view:feature` and `view` (or of selections from the
+        plan), for lists of join key values.
+
+        All lists have one length; row i of the answer is the entity of the i-th values. An entity that occurs in many
+        rows is fetched once. `now_us` is the moment for ages. `Mode.ENFORCE` withholds what is missing or past its
+        time-to-live; `Mode.COMPAT` gives Feast's very values and statuses.
+
+        Raises:
+            UnknownFeature: the plan does not have what was asked for.
+            InvalidInput: a join key is missing, null, of the wrong type, or the lists differ in length.
+            StackUnavailable: Redis is down or slow.
+            CorruptData: (also from the columns, when they are decoded) stored bytes cannot be read.
+        """
+        prepared = self._prepare(features, entities)
+        return self._finish(prepared, send(self._client, prepared.commands), now_us, mode)
+
+
+class AsyncOnlineReader(_Reader):
+    """Reads with an asyncio client, on its event loop."""
+
+    async def read(
+        self,
+        features: Asked,
+        entities: Mapping[str, Sequence[Any]],
+        *,
+        now_us: int,
+        mode: Mode = Mode.ENFORCE,
+    ) -> OnlineColumns:
+        """Do what `OnlineReader.read` does."""
+        prepared = self._prepare(features, entities)
+        return self._finish(prepared, await send_async(self._client, prepared.commands), now_us, mode)
+
+
+def _rows(query: Query, entities: Mapping[str, Sequence[Any]]) -> int:
+    missing = [name for name in query.join_keys if name not in entities]
+    if missing:
+        views = [view.shown_as for group in query.groups for view in group.views if group.needs(missing)]
+        raise InvalidInput(
+            f"view {', '.join(views)}: join key {', '.join(sorted(missing))} is missing; given were "
+            f"{', '.join(entities) or 'none'}; give a list of values for each join key"
+        )
+    lengths = {name: len(values) for name, values in entities.items()}
+    if len(set(lengths.values())) > 1:
+        raise InvalidInput(f"all join keys need equally many values; found {lengths}")
+    return next(iter(lengths.values()), 1)
+
+
+def _fetch(group: Group, entities: Mapping[str, Sequence[Any]], project: bytes, rows: int) -> _Fetch:
+    parts = [
+        encode_key_values(column, [""] * rows if name is None else entities[name], group.views[0].name)
+        for column, name in group.keys
+    ]
+    keys = join_keys(group.prefix, parts, project, rows)
+    unique = dict.fromkeys(keys)
+    if len(unique) == len(keys):
+        return _Fetch(keys, None)
+    index = {key: number for number, key in enumerate(unique)}
+    return _Fetch(list(unique), [index[key] for key in keys])

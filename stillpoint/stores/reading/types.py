@@ -1,0 +1,51 @@
+"""In which words does the online store answer: modes, statuses, cells, and the sentinel of a project?"""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from stillpoint.errors import CorruptData
+
+ABSENT_US = -(2**63)
+"""Stands for "no time" in integer columns of microseconds."""
+
+
+class Mode(StrEnum):
+    """`COMPAT` answers as Feast does, stale values included; `ENFORCE` serves only what is present and fresh."""
+
+    COMPAT = "compat"
+    ENFORCE = "enforce"
+
+
+class FieldStatus(IntEnum):
+    """Why a value is, or is not, there; Feast's numbers."""
+
+    PRESENT = 1
+    NULL_VALUE = 2
+    NOT_FOUND = 3
+    OUTSIDE_MAX_AGE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class FillMarker:
+    """Which id mapping the project holds, and whether its fill is complete; both None/False if nobody wrote it."""
+
+    mapping_version: int | None
+    fill_complete: bool
+
+    @classmethod
+    def parse(cls, version: bytes | None, complete: bytes | None) -> "FillMarker":
+        number = version.decode() if version else ""
+        if number and not number.lstrip("-").isdigit():
+            raise CorruptData(f"the sentinel's mapping_version is {number!r}; expected a whole number")
+        return cls(int(number) if number else None, complete == b"1")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One feature of one entity; `value` is None unless the status is PRESENT (in compat mode it may be None then too)."""
+
+    value: Any
+    status: FieldStatus
+    event_us: int | None
+    age_seconds: float | None

@@ -1,0 +1,1 @@
+"""Redis: keys and fields, connections, atomic ordered writes, and deletion."""

@@ -1,0 +1,197 @@
+"""How is a Redis reached: from Feast's connection string to a client, alone or as a cluster?
+
+`host:port[,host:port…][,name=value…]`: several addresses mean Redis Cluster. Values are read as JSON where they can be
+(`db=0`, `ssl=true`), the rest is redis-py's own vocabulary (`username`, `password`, `ssl_ca_certs`, `socket_timeout`…).
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from stillpoint.errors import InvalidSettings, StackUnavailable, StillpointError
+
+SOCKET_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 2.0
+
+
+class Topology(StrEnum):
+    """Feast's names for the ways to run Redis."""
+
+    SINGLE = "redis"
+    CLUSTER = "redis_cluster"
+    SENTINEL = "redis_sentinel"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A parsed connection string. `options` may hold a password: never print it."""
+
+    nodes: tuple[tuple[str, int], ...]
+    options: dict[str, Any] = field(repr=False)
+
+    def __str__(self) -> str:
+        return ",".join(f"{host}:{port}" for host, port in self.nodes)
+
+
+class RedisRefused(StillpointError):
+    """Redis answered, and refused: out of memory, read-only, no permission, a value of another kind."""
+
+
+def parse_connection_string(text: str) -> Address:
+    """Parse Feast's connection string.
+
+    Raises:
+        InvalidSettings: no address, or a port that is no number; the text holds no password.
+    """
+    nodes: list[tuple[str, int]] = []
+    options: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, value = part.strip().partition("=")
+        if equals:
+            try:
+                options[name] = json.loads(value)
+            except ValueError:
+                options[name] = value
+            if name in ("username", "password"):
+                options[name] = value  # a password may look like a number
+        elif name:
+            host, colon, port = name.rpartition(":")
+            if not colon or not port.isdigit():
+                raise InvalidSettings(
+                    f"Redis address {name!r} is not host:port; a connection string looks like "
+                    "`127.0.0.1:6379,db=0,ssl=true,password=…`"
+                )
+            nodes.append((host.strip("[]"), int(port)))
+    if not nodes:
+        raise InvalidSettings("a Redis connection string needs at least one host:port")
+    return Address(tuple(nodes), options)
+
+
+def connect(text: str, *, topology: Topology | None = None, sentinel_master: str = "mymaster") -> Any:
+    """Return a client for a connection string: `redis.Redis` or `redis.RedisCluster`. Nothing is sent yet to a single Redis.
+
+    Timeouts are 5 s for an answer and 2 s to connect unless the string says otherwise; a lost connection is retried once.
+    """
+    return _build(text, topology, sentinel_master, redis)
+
+
+def connect_async(text: str, *, topology: Topology | None = None, sentinel_master: str = "mymaster") -> Any:
+    """Return an asyncio client for a connection string, as `connect` does. It belongs to the running event loop."""
+    return _build(text, topology, sentinel_master, redis.asyncio)
+
+
+def _build(text: str, topology: Topology | None, sentinel_master: str, package: Any) -> Any:
+    address = parse_connection_string(text)
+    if topology is None:
+        topology = Topology.CLUSTER if len(address.nodes) > 1 else Topology.SINGLE
+    asynchronous = package is redis.asyncio
+    retry = redis.asyncio.retry.Retry(NoBackoff(), 1) if asynchronous else Retry(NoBackoff(), 1)
+    options: dict[str, Any] = {
+        "socket_timeout": SOCKET_TIMEOUT,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "retry": retry,
+        **address.options,
+    }
+    with redis_errors(address):
+        if topology is Topology.CLUSTER:
+            options.pop("retry")
+            options.pop("db", None)
+            node = package.cluster.ClusterNode
+            return package.RedisCluster(startup_nodes=[node(host, port) for host, port in address.nodes], **options)
+        if topology is Topology.SENTINEL:
+            sentinel = (redis.asyncio.sentinel if asynchronous else redis.sentinel).Sentinel(
+                list(address.nodes), **options
+            )
+            return sentinel.master_for(sentinel_master)
+        host, port = address.nodes[0]
+        return package.Redis(host=host, port=port, **options)
+
+
+def where(client: Any) -> str:
+    """Return the address of a client, without its password."""
+    if is_cluster(client):
+        nodes = client.get_nodes()
+        return "Redis Cluster at " + ",".join(f"{node.host}:{node.port}" for node in nodes)
+    options = client.connection_pool.connection_kwargs
+    return f"Redis at {options.get('host', options.get('path', 'a sentinel'))}:{options.get('port', '')}"
+
+
+def is_cluster(client: Any) -> bool:
+    return isinstance(client, (redis.RedisCluster, redis.asyncio.RedisCluster))
+
+
+@contextmanager
+def redis_errors(target: Any) -> Iterator[None]:
+    """Turn redis-py's errors into ours: which Redis, what it said, what to do.
+
+    Raises:
+        StackUnavailable: down, unreachable, or slower than the timeout.
+        RedisRefused: Redis answered with an error.
+    """
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise explain(error, target) from error
+
+
+def explain(error: Exception, target: Any) -> StillpointError:
+    """Return the error of ours that says what a Redis error means."""
+    place = f"Redis at {target}" if isinstance(target, Address) else where(target)
+    text = str(error)
+    for test, kind, words in _MEANINGS:
+        if test(error, text):
+            return kind(f"{place} {words} ({text})")
+    return RedisRefused(f"{place} refused the command: {text}")
+
+
+_Meaning = tuple[Callable[[Exception, str], bool], type[StillpointError], str]
+_MEANINGS: tuple[_Meaning, ...] = (
+    (
+        lambda error, text: isinstance(error, redis.exceptions.TimeoutError),
+        StackUnavailable,
+        "did not answer in time; look at `redis-cli --latency` and SLOWLOG, or raise socket_timeout in the connection string",
+    ),
+    (
+        lambda error, text: (
+            isinstance(error, redis.exceptions.AuthenticationError)
+            or text.startswith(("NOAUTH", "WRONGPASS"))
+            or "AUTH" in text
+        ),
+        RedisRefused,
+        "refused the user or the password; check username and password of the connection string",
+    ),
+    (
+        lambda error, text: isinstance(error, redis.exceptions.OutOfMemoryError) or "used memory > 'maxmemory'" in text,
+        RedisRefused,
+        "is full (maxmemory reached under noeviction), nothing more is written; raise maxmemory or empty a retired project",
+    ),
+    (
+        lambda error, text: isinstance(error, redis.exceptions.ReadOnlyError) or "READONLY" in text,
+        RedisRefused,
+        "is a read-only replica; point the connection string at the primary",
+    ),
+    (
+        lambda error, text: isinstance(error, redis.exceptions.NoPermissionError) or text.startswith("NOPERM"),
+        RedisRefused,
+        "does not allow this to the user of the connection string; grant it with ACL SETUSER",
+    ),
+    (
+        lambda error, text: isinstance(error, redis.exceptions.BusyLoadingError) or text.startswith("LOADING"),
+        StackUnavailable,
+        "is still loading its data; try again in a moment",
+    ),
+    (
+        lambda error, text: isinstance(error, (redis.exceptions.ConnectionError, OSError)),
+        StackUnavailable,
+        "cannot be reached; is it running, and do host, port, ssl and user of the connection string fit?",
+    ),
+)

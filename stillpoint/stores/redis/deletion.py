@@ -1,0 +1,69 @@
+"""How are keys deleted without ever touching another project's?
+
+Redis can only be scanned by pattern, and a project's name may end another's (`green`, `shadow_green`). So every key that a
+scan finds is parsed, and deleted only if its project is exactly the one meant.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from stillpoint.stores.redis.connection import explain, redis_errors
+from stillpoint.stores.redis.layout import ViewLayout, key_prefix, parse_key
+from stillpoint.stores.redis.pipeline import Command, pack, send
+
+_FORGET_VIEW = b"""
+redis.call('HDEL', KEYS[1], unpack(ARGV))
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.sub(field, 1, 4) == '_ts:' then return 0 end
+end
+return redis.call('UNLINK', KEYS[1])
+"""
+_BATCH = 500
+
+
+def project_keys(client: Any, project: str, join_keys: Sequence[str] | None = None) -> Iterator[bytes]:
+    """Yield the keys of exactly this project, of all entities or of those with these join keys."""
+    suffix = project.encode()
+    start = b"" if join_keys is None else key_prefix(join_keys)
+    names = None if join_keys is None else tuple(sorted(join_keys))
+    with redis_errors(client):
+        for key in client.scan_iter(match=_escape(start) + b"*" + _escape(suffix), count=1000):
+            parsed = parse_key(key)
+            if parsed is not None and parsed[2] == suffix and names in (None, parsed[0]):
+                yield key
+
+
+def delete_project(client: Any, project: str, join_keys: Sequence[str] | None = None) -> int:
+    """Unlink every entity of exactly this project (or those with these join keys), and return how many there were."""
+    return _each(client, project_keys(client, project, join_keys), lambda key: (b"UNLINK", key))
+
+
+def delete_view(client: Any, project: str, layout: ViewLayout) -> int:
+    """Delete one view's fields from every entity of exactly this project; return how many entities were looked at.
+
+    An entity without any other view disappears.
+    """
+    fields = (layout.event_field, layout.created_field, *layout.fields)
+    keys = project_keys(client, project, [column.name for column in layout.join_keys])
+    return _each(client, keys, lambda key: (b"EVAL", _FORGET_VIEW, b"1", key, *fields))
+
+
+def delete_keys(client: Any, keys: Sequence[bytes]) -> int:
+    """Unlink these entities and return how many there were."""
+    return _each(client, iter(keys), lambda key: (b"UNLINK", key))
+
+
+def _each(client: Any, keys: Iterator[bytes], command: Any) -> int:
+    count = 0
+    while batch := list(islice(keys, _BATCH)):
+        prepared = [(key, command(key)) for key in batch]
+        for reply in send(client, [Command(key, pack(*parts), parts) for key, parts in prepared]):
+            if isinstance(reply, Exception):
+                raise explain(reply, client)
+        count += len(batch)
+    return count
+
+
+def _escape(text: bytes) -> bytes:
+    return b"".join(b"\\" + bytes([byte]) if byte in b"*?[]\\^-" else bytes([byte]) for byte in text)

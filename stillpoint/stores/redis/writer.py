@@ -1,0 +1,200 @@
+"""How does a row reach Redis so that the newest always wins, whoever else writes?
+
+One Lua call compares and writes many entities, each atomically: a row replaces the stored one only if its (event time,
+created time) is not smaller: of equal ones the last written counts, as offline the last stored. A row without a created time
+is older than every row of the same event time that has one.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from redis.exceptions import NoScriptError
+
+from stillpoint.errors import InvalidInput
+from stillpoint.stores.redis.connection import explain, is_cluster
+from stillpoint.stores.redis.corrupt import corrupt_time
+from stillpoint.stores.redis.keys import encode_keys
+from stillpoint.stores.redis.layout import ViewLayout, encode_created, encode_time
+from stillpoint.stores.redis.pipeline import send, send_async
+from stillpoint.stores.redis.rows import bulk_rows
+from stillpoint.stores.redis.script import SCRIPT, ListedRows, PackedRows, ScriptCall, script_calls
+from stillpoint.stores.redis.wrong_value import wrong_value
+from stillpoint.stores.values.columns import encode_column
+
+EVENT_TIMESTAMP = "event_timestamp"
+CREATED_TIMESTAMP = "created_timestamp"
+NO_CREATED = b""
+
+_CALLS_PER_ROUND_TRIP = 32
+_MANY = 128
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What became of the rows: `older` ones were older than what was stored, and changed nothing."""
+
+    written: int
+    older: int
+
+    def __add__(self, other: "WriteResult") -> "WriteResult":
+        return WriteResult(self.written + other.written, self.older + other.older)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """Rows of one view, column by column, as bytes: keys, event times, created times (empty: none), feature values."""
+
+    keys: list[bytes]
+    events: list[bytes]
+    created: list[bytes]
+    values: list[list[bytes]]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def encode_rows(layout: ViewLayout, table: Any, project: str) -> EncodedRows:
+    """Encode an Arrow table: the join keys, `event_timestamp`, optionally `created_timestamp`, and all features by name.
+
+    Times must have a zone. Columns that the view does not have are ignored.
+
+    Raises:
+        InvalidInput: names the view and the column that is missing, null where it must not be, or of the wrong type.
+    """
+    event_times, created_times = _times(layout, table)
+    keys = encode_keys(layout, table, project)
+    times: dict[int, bytes] = {}
+    events = [times.get(value) or times.setdefault(value, encode_time(value)) for value in event_times.to_pylist()]
+    created = [NO_CREATED] * len(keys)
+    if created_times is not None:
+        created = [
+            NO_CREATED if value is None else encode_created(value, event)
+            for value, event in zip(created_times.to_pylist(), events, strict=True)
+        ]
+    values = []
+    for column in layout.features:
+        try:
+            values.append(encode_column(column.type, table.column(column.name)))
+        except InvalidInput:
+            raise wrong_value(layout, column, table, project) from None
+    return EncodedRows(keys, events, created, values)
+
+
+def pack_rows(layout: ViewLayout, table: Any, project: str) -> PackedRows:
+    """Do what `encode_rows` does, to the same bytes, in the form that is sent; quicker for many rows, slower for few.
+
+    Raises:
+        InvalidInput: as `encode_rows`.
+    """
+    if table.num_rows < _MANY:
+        return _listed(encode_rows(layout, table, project))
+    return bulk_rows(layout, table, project, *_times(layout, table))
+
+
+def _listed(rows: EncodedRows) -> ListedRows:
+    return ListedRows.of(rows.keys, [rows.events, rows.created, *rows.values])
+
+
+def _times(layout: ViewLayout, table: Any) -> tuple[pa.Int64Array, pa.Int64Array | None]:
+    """Return event and created times in microseconds, once it is known that the table has every column."""
+    names = set(table.column_names)
+    wanted = [column.name for column in (*layout.join_keys, *layout.features)] + [EVENT_TIMESTAMP]
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise InvalidInput(
+            f"view {layout.name}: column {', '.join(missing)} is missing; the table has {', '.join(sorted(names))}"
+        )
+    events = _micros(layout, table, EVENT_TIMESTAMP)
+    if events.null_count:
+        raise InvalidInput(
+            f"view {layout.name}: {EVENT_TIMESTAMP} of row {events.is_null().index(True).as_py()} is null"
+        )
+    return events, _micros(layout, table, CREATED_TIMESTAMP) if CREATED_TIMESTAMP in names else None
+
+
+def _micros(layout: ViewLayout, table: Any, name: str) -> pa.Int64Array:
+    column = table.column(name)
+    if not pa.types.is_timestamp(column.type) or column.type.tz is None:
+        raise InvalidInput(
+            f"view {layout.name}: column {name} has type {column.type}; expected timestamp with a time zone"
+        )
+    micros = column.cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64())
+    return micros.combine_chunks() if isinstance(micros, pa.ChunkedArray) else micros
+
+
+class OnlineWriter:
+    """Writes rows of any view of one project to one Redis or Redis Cluster; safe beside any number of other writers."""
+
+    def __init__(self, client: Any, project: str, *, key_ttl_seconds: int | None = None) -> None:
+        self._client = client
+        self._project = project
+        self._ttl = key_ttl_seconds or 0
+        self._cluster = is_cluster(client)
+
+    @property
+    def project(self) -> str:
+        return self._project
+
+    def write(self, layout: ViewLayout, table: Any) -> WriteResult:
+        """Write an Arrow table (see `encode_rows`) and return how many rows won.
+
+        Can be repeated: the same rows again change nothing but the keys' time to live. If it fails half-way, each entity is either wholly old or wholly
+        new; write the table again.
+
+        Raises:
+            InvalidInput: a column is missing or of the wrong type; nothing was written.
+            StackUnavailable: Redis is down or slow.
+            RedisRefused: Redis is full, read-only, or forbids it.
+            CorruptData: the stored event time of an entity is not a timestamp; names view and entity.
+        """
+        return self._write(layout, pack_rows(layout, table, self._project))
+
+    def write_encoded(self, layout: ViewLayout, rows: EncodedRows) -> WriteResult:
+        """Write rows that are encoded already."""
+        return self._write(layout, _listed(rows))
+
+    def _write(self, layout: ViewLayout, rows: PackedRows) -> WriteResult:
+        result = WriteResult(0, 0)
+        for batch in self._round_trips(layout, rows):
+            replies = send(self._client, [call.command for call in batch])
+            lost = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if lost:
+                self._client.script_load(SCRIPT)
+                again = send(self._client, [batch[index].command for index in lost])
+                for index, reply in zip(lost, again, strict=True):
+                    replies[index] = reply
+            result += self._sum(layout, batch, replies)
+        return result
+
+    async def write_encoded_async(self, layout: ViewLayout, rows: EncodedRows) -> WriteResult:
+        """Do what `write_encoded` does, with an asyncio client."""
+        result = WriteResult(0, 0)
+        for batch in self._round_trips(layout, _listed(rows)):
+            replies = await send_async(self._client, [call.command for call in batch])
+            lost = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if lost:
+                await self._client.script_load(SCRIPT)
+                again = await send_async(self._client, [batch[index].command for index in lost])
+                for index, reply in zip(lost, again, strict=True):
+                    replies[index] = reply
+            result += self._sum(layout, batch, replies)
+        return result
+
+    def _round_trips(self, layout: ViewLayout, rows: PackedRows) -> Iterator[list[ScriptCall]]:
+        calls = script_calls(layout, rows, ttl_seconds=self._ttl, by_slot=self._cluster)
+        for start in range(0, len(calls), _CALLS_PER_ROUND_TRIP):
+            yield calls[start : start + _CALLS_PER_ROUND_TRIP]
+
+    def _sum(self, layout: ViewLayout, calls: Sequence[ScriptCall], replies: Sequence[Any]) -> WriteResult:
+        written = older = 0
+        for call, reply in zip(calls, replies, strict=True):
+            if isinstance(reply, Exception):
+                text = str(reply)
+                if text.startswith("CORRUPT "):
+                    raise corrupt_time(layout.name, call.key(int(text.split()[1])))
+                raise explain(reply, self._client)
+            written += int(reply)
+            older += call.count - int(reply)
+        return WriteResult(written, older)

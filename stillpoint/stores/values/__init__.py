@@ -1,0 +1,1 @@
+"""Feature values: Feast's value types, and their bytes in Redis."""
