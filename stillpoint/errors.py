@@ -27,6 +27,10 @@ class InvalidSpine(InvalidInput):
     """An entity dataframe lacks a join key, a timestamp or a time zone."""
 
 
+class NothingStored(InvalidInput):
+    """A source holds no file yet."""
+
+
 class UnknownFeature(InvalidInput):
     """A feature, view, service or entity was named that the registry does not hold."""
 

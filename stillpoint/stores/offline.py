@@ -4,9 +4,10 @@ Each spine row comes back exactly once and in order, from Parquet in folders, gl
 of a lake. What Feast asks is translated here; the work is in `offline_join`, `offline_latest` and `offline_write`.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -27,11 +28,13 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import Field, SecretStr
 
 from stillpoint.clock import from_micros, to_micros
-from stillpoint.errors import InvalidInput, InvalidSpine
+from stillpoint.errors import InvalidInput, InvalidSpine, NothingStored
 from stillpoint.lake.datasets import DateRange
 from stillpoint.stores.history.job import StillpointRetrievalJob
 from stillpoint.stores.history.join import JoinLimits, join_history
-from stillpoint.stores.history.latest import Pull, all_rows, every_column, latest_rows
+from stillpoint.stores.history.latest import Pull, all_rows, every_column, latest_rows, newest_event
+from stillpoint.stores.history.metrics import Kind, Metric, countable, metric
+from stillpoint.stores.history.monitoring import MetricFiles
 from stillpoint.stores.history.names import Names, batch_source_of
 from stillpoint.stores.history.sources import (
     S3Access,
@@ -45,6 +48,8 @@ from stillpoint.stores.history.sources import (
 from stillpoint.stores.history.spine import EVENT_TIMESTAMP, Spine, read_spine
 from stillpoint.stores.history.views import ViewRequest, view_request
 from stillpoint.stores.history.write import append_to_path, write_file, write_to_lake
+
+log = logging.getLogger(__name__)
 
 
 class S3Config(FeastConfigBaseModel):
@@ -250,6 +255,86 @@ class StillpointOfflineStore(OfflineStore):
         filesystem, inner = filesystem_of(in_repo(config, destination.path), access)
         write_file(filesystem, f"{inner}/{datetime.now(UTC):%Y%m%dT%H%M%S%f}.parquet", table)
 
+    @staticmethod
+    def compute_monitoring_metrics(
+        config: RepoConfig,
+        data_source: DataSource,
+        feature_columns: list[tuple[str, Kind]],
+        timestamp_field: str,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        histogram_bins: int = 20,
+        top_n: int = 10,
+    ) -> list[Metric]:
+        """Return each feature's metrics over the rows between two times, both included; each is read by itself.
+
+        A feature that the source does not hold, or holds as lists, maps or structs, has none; a line in the log names it.
+        """
+        source = open_source(config, data_source, _micros(start_date), _micros(end_date))
+        names = Names.of(data_source)
+        found = []
+        for feature, kind in feature_columns:
+            column = names.stored(feature)
+            if column not in source.schema.names or not countable(kind, source.schema.field(column).type):
+                held = source.schema.field(column).type if column in source.schema.names else "no such column"
+                log.warning("no metrics of feature %r: source %r holds %s", feature, source.name, held)
+                continue
+            pull = _pull((), (column,), names.stored(timestamp_field), None, start_date, end_date)
+            rows = all_rows(source, pull, chunk_rows=_settings(config).chunk_rows)
+            found.append(metric(feature, kind, rows[column], bins=histogram_bins, top=top_n))
+        return found
+
+    @staticmethod
+    def get_monitoring_max_timestamp(
+        config: RepoConfig, data_source: DataSource, timestamp_field: str
+    ) -> datetime | None:
+        """Return the newest event time of a source, None where nothing is stored yet."""
+        try:
+            source = open_source(config, data_source, None, None)
+        except NothingStored:
+            return None
+        event = Names.of(data_source).stored(timestamp_field)
+        newest = newest_event(source, event, chunk_rows=_settings(config).chunk_rows)
+        return None if newest is None else from_micros(newest)
+
+    @staticmethod
+    def ensure_monitoring_tables(config: RepoConfig) -> None:
+        """Make the files in which metrics are kept."""
+        _metric_files(config).prepare()
+
+    @staticmethod
+    def save_monitoring_metrics(config: RepoConfig, metric_type: str, metrics: list[dict[str, Any]]) -> None:
+        """Keep metrics; of equal keys the newer replaces the older."""
+        _metric_files(config).save(metric_type, metrics)
+
+    @staticmethod
+    def query_monitoring_metrics(
+        config: RepoConfig,
+        project: str,
+        metric_type: str,
+        filters: dict[str, Any] | None = None,
+        start_date: date | None = None,
+        end_date: date | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return kept metrics in order of their dates."""
+        return _metric_files(config).query(metric_type, project, filters, start_date, end_date)
+
+    @staticmethod
+    def clear_monitoring_baseline(
+        config: RepoConfig,
+        project: str,
+        feature_view_name: str | None = None,
+        feature_name: str | None = None,
+        data_source_type: str | None = None,
+    ) -> None:
+        """Let matching features' metrics be a baseline no more."""
+        wanted = {
+            "feature_view_name": feature_view_name,
+            "feature_name": feature_name,
+            "data_source_type": data_source_type,
+        }
+        _metric_files(config).clear_baseline(project, wanted)
+
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
         """Refuse at `feast apply` what could never be read. A source that holds nothing yet is fine."""
         _path(config, data_source)
@@ -311,6 +396,10 @@ def in_repo(config: RepoConfig, path: str) -> str:
     So for sources, saved datasets, logged features and the lake, whatever folder a process works in.
     """
     return str(FileSource.get_uri_for_file_path(config.repo_path, path.removeprefix("file://")))
+
+
+def _metric_files(config: RepoConfig) -> MetricFiles:
+    return MetricFiles(Path(config.repo_path or "."))
 
 
 def _lake_root(config: RepoConfig) -> str | None:

@@ -42,7 +42,16 @@ def check_pull(source: SourceTable, pull: Pull) -> None:
     Raises:
         InvalidInput: names the column and the source.
     """
-    for column in pull.columns:
+    check_columns_there(source, pull.columns)
+
+
+def check_columns_there(source: SourceTable, columns: Sequence[str]) -> None:
+    """Refuse a source that lacks a column.
+
+    Raises:
+        InvalidInput: names the column and the source.
+    """
+    for column in columns:
         if column not in source.schema.names:
             raise InvalidInput(
                 f"source {source.name!r} at {source.path} has no column {column!r}; it has {', '.join(source.schema.names)}"
@@ -54,6 +63,18 @@ def all_rows(source: SourceTable, pull: Pull, *, chunk_rows: int) -> pa.Table:
     check_pull(source, pull)
     parts = [_in_range(chunk, pull, source.name).select(pull.columns).collect() for chunk in source.chunks(chunk_rows)]
     return to_arrow(pl.concat(parts, how="vertical_relaxed"), source.schema)
+
+
+def newest_event(source: SourceTable, event: str, *, chunk_rows: int) -> int | None:
+    """Return the greatest event time (microseconds), None if there is none."""
+    check_columns_there(source, [event])
+    found: int | None = None
+    for chunk in source.chunks(chunk_rows):
+        frame = chunk.scan([event])
+        micros = utc_micros(event, frame.collect_schema()[event], f"source {source.name!r}")
+        newest = frame.select(micros.max()).collect().item()
+        found = newest if found is None or (newest is not None and newest > found) else found
+    return found
 
 
 def latest_rows(source: SourceTable, pull: Pull, *, chunk_rows: int, entities_at_once: int) -> Iterator[pa.Table]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from stillpoint.errors import CorruptData, InvalidInput
+from stillpoint.errors import CorruptData, InvalidInput, NothingStored
 from stillpoint.lake.datasets import ALL_DATES, TABLES, DateRange, dataset_columns
 from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
@@ -220,7 +220,7 @@ def open_lake_dataset(
     filesystem, root = lake.objects.arrow()
     if schema is None:
         if not files:
-            raise InvalidInput(f"source {name!r}: the lake {lake.root} holds no committed file of {dataset!r}")
+            raise NothingStored(f"source {name!r}: the lake {lake.root} holds no committed file of {dataset!r}")
         schema = pq.read_schema(f"{root}/{files[0].path}", filesystem=filesystem)
     is_s3 = lake.root.startswith("s3://")
     # A compacted day is written again at its path, by a later compaction or an erasure: its commit's count is not its own.
@@ -313,7 +313,7 @@ def _files(filesystem: pafs.FileSystem, inner: str, name: str, path: str) -> lis
     base = _literal_base(inner)
     info = filesystem.get_file_info(base)
     if info.type == pafs.FileType.NotFound:
-        raise InvalidInput(f"source {name!r}: no file or folder at {path}")
+        raise NothingStored(f"source {name!r}: no file or folder at {path}")
     if info.type == pafs.FileType.File:
         return [info]
     below = filesystem.get_file_info(pafs.FileSelector(base, recursive=True))
@@ -332,7 +332,7 @@ def _files(filesystem: pafs.FileSystem, inner: str, name: str, path: str) -> lis
     elif any(found.path.endswith(".parquet") for found in files):
         files = [found for found in files if found.path.endswith(".parquet")]
     if not files:
-        raise InvalidInput(f"source {name!r}: {path} holds no Parquet file")
+        raise NothingStored(f"source {name!r}: {path} holds no Parquet file")
     return files
 
 

@@ -55,7 +55,7 @@ def append_to_path(path: str, table: pa.Table, access: S3Access, schema: pa.Sche
     if filesystem.get_file_info(inner).type == pafs.FileType.Directory:
         write_file(filesystem, f"{inner}/{_next_name(filesystem, inner, at)}", table)
         return
-    with _locked(filesystem, inner):
+    with locked(filesystem, inner):
         before = pq.read_table(inner, filesystem=filesystem, partitioning=None).replace_schema_metadata(None)
         write_file(filesystem, inner, pa.concat_tables([before, table.cast(before.schema)]))
 
@@ -85,7 +85,7 @@ def write_file(filesystem: pafs.FileSystem, path: str, table: pa.Table) -> None:
 
 
 @contextmanager
-def _locked(filesystem: pafs.FileSystem, path: str) -> Iterator[None]:
+def locked(filesystem: pafs.FileSystem, path: str) -> Iterator[None]:
     """Hold the file's lock while it is read and replaced. S3 has none: use a folder where several writers push."""
     if not isinstance(filesystem, pafs.LocalFileSystem):
         yield
