@@ -1,1 +1,1 @@
-"""What does Feast know? Definitions derived from `stillpoint.features.declarations`, and nothing else."""
+"""The app's Feast repository: definitions derived from the declarations, and nothing else."""

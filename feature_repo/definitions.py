@@ -1,4 +1,4 @@
-"""Which entities, sources, views and services does Feast get, given the declarations?"""
+"""Feast's entities, sources, views and services, derived from the declarations."""
 
 from dataclasses import dataclass
 from typing import TypeAlias

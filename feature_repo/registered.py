@@ -1,4 +1,4 @@
-"""What does `feast apply` see? The definitions, for the lake and the mapping that the settings name."""
+"""What `feast apply` imports: the definitions, for the lake and the mapping that the settings name."""
 
 from feature_repo.definitions import define
 from stillpoint.settings import Settings

@@ -1,4 +1,4 @@
-"""How is a recommendation made, stored and answered within milliseconds?
+"""Inference: recommendations made, stored and answered within milliseconds.
 
 Imports neither Feast, Spark nor Great Expectations, not even through `stillpoint`: a Lambda must start fast.
 """

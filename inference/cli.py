@@ -1,4 +1,4 @@
-"""Which verbs does serving offer on the command line?"""
+"""The verbs of serving: worker, service, model server, features, explanations."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Which clients do the serving processes share, and how are they built from the settings?"""
+"""The clients that all serving processes share, built from the settings."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How do prediction requests run as an AWS Lambda behind SQS?
+"""The prediction worker as an AWS Lambda behind SQS.
 
 `inference.lambda_handler.handle` is the function; messages that could not be done are named in a partial batch response and
 come back alone. A Lambda freezes between invocations: no thread follows the releases, so each invocation reads the live

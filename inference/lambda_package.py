@@ -1,4 +1,4 @@
-"""Which bytes are uploaded to Lambda?
+"""Builds the archive that is uploaded to Lambda.
 
 `python -m inference.lambda_package FILE.zip` writes our code alone: `inference/` and what it takes of `stillpoint/`. The
 libraries (`pip install 'stillpoint[serve]'`'s numpy, pyarrow, pydantic, redis, xgboost, orjson) are a layer or the image's; with

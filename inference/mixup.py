@@ -1,4 +1,4 @@
-"""What happens when a model meets the id mapping of another release? An experiment beside the live service.
+"""Shows what happens when a model meets another release's id mapping: an experiment beside the live service.
 
 `python -m inference.mixup OLD NEW` puts the model of release OLD over the features of release NEW, as a system without paired
 releases does while it refills: once without the guard, once with it. It prints JSON and changes nothing.

@@ -1,4 +1,4 @@
-"""How does a model answer in SageMaker's container? `GET /ping` and `POST /invocations`.
+"""SageMaker's model container: `GET /ping` and `POST /invocations`.
 
 `python -m inference.model_server` serves the bundle in STILLPOINT_MODEL_DIR or SM_MODEL_DIR (/opt/ml/model) on
 STILLPOINT_MODEL_PORT or SAGEMAKER_BIND_TO_PORT (8080). `inference/http/model_input.py` says what it takes.

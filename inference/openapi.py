@@ -1,4 +1,4 @@
-"""How is the HTTP service described to its clients? `python -m inference.openapi` prints the document (OpenAPI 3.1).
+"""The OpenAPI 3.1 description of the HTTP service; `python -m inference.openapi` prints it.
 
 Built from the table of endpoints and the shapes; `openapi.json` at the top of the repository is its committed form.
 """

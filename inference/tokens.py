@@ -1,4 +1,4 @@
-"""Whose request is this, and what may it do?
+"""Bearer tokens and their scopes: whose request it is, and what it may do.
 
 A file of `{"tokens": [{"name", "sha256", "scopes"}]}`: bearer tokens of at least 32 random bytes are kept as SHA-256 only, and
 compared in constant time. `python -m inference.tokens NAME SCOPE…` prints a new token once, and its entry for the file.

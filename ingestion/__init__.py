@@ -1,1 +1,1 @@
-"""How do app events become features, online and in the lake?"""
+"""Ingestion: app events become features, online and in the lake."""

@@ -1,4 +1,4 @@
-"""How do recorded events become the lake's features, by the stream's own definition?
+"""Backfill: features of recorded events, by the stream's own definition.
 
 Rows are computed per user from all on-time events that can matter, and written by a commit of the run. Copies of rows
 that the stream or an earlier run wrote are equal and harmless. With a Spark session the users are spread over executors.

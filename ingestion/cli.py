@@ -1,4 +1,4 @@
-"""Which verbs does the receiver offer on the command line?"""
+"""The verbs of the receiver: events, stream, backfill, daily."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""How do thousands of small files of a day become one, and a closed day a table that anybody's Spark SQL can read?
+"""Compaction: the many small files of a day become one, and a closed day a table for anybody's Spark SQL.
 
 `tables/<dataset>/date=…/rows.parquet` holds each committed row of a closed day once. The commit that names it supersedes
 the small files. Rows that are committed for that day later are merged into the same path at the next run. The small files of

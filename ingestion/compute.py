@@ -1,4 +1,4 @@
-"""What follows from the records of a micro-batch? (pure)
+"""Computes everything that follows from a micro-batch's records: verdicts, rows, states, requests. (pure)
 
 Records are parsed, judged and turned into rows per user, in the order of their sequence numbers. A record whose
 computation fails although every other succeeds is told apart by computing the user's records one by one.

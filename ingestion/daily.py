@@ -1,4 +1,4 @@
-"""How do the daily views reach the lake and every colour in use?"""
+"""Writes the daily views to the lake and to every colour in use."""
 
 import uuid
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""How are the shards of a Kinesis stream read, each record once and in order, within the service's limits?
+"""Reads the shards of a Kinesis stream, each record once and in order, within the service's limits.
 
 A `Position` says up to where a shard has been read. A closed shard is read to its end before its children begin, so the
 order of one partition key survives a reshard. Kinesis allows five GetRecords calls and 2 MB a second and shard; calls are

@@ -1,4 +1,4 @@
-"""How does Spark read a Kinesis stream without a native source?
+"""A Spark streaming source for Kinesis, in Python.
 
 A Python data source over boto3. Kinesis cannot tell its latest sequence number, so the driver's reader reads and learns
 the end of a batch in one go: each record is fetched once. The offsets are positions per shard; a batch that is replayed

@@ -1,4 +1,4 @@
-"""How do older commits become one object, so that reading the lake does not cost more every hour?
+"""Folds older commits into one checkpoint of the log, so that reading the lake does not cost more every hour.
 
 A listing gives 1,000 commits at a time, each of them is an object to be read, and a stream makes one per micro-batch. What
 is folded counts as before; the next fold takes the last one up, with the files that still count.

@@ -1,4 +1,4 @@
-"""What does the receiver tell Prometheus?"""
+"""The receiver's Prometheus metrics."""
 
 import json
 from collections.abc import Mapping

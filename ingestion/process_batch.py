@@ -1,4 +1,4 @@
-"""How does a micro-batch take effect exactly once, in the right order?
+"""The driver's half of a micro-batch: it takes effect exactly once, in the right order.
 
 Executors write online stores, lake files and states (`step`); then the driver commits one manifest; only then are the
 prediction requests sent. Killed before the commit, the batch is done again from the states before it. Killed after, the

@@ -1,4 +1,4 @@
-"""How are recorded events read from a file, and shifted in time?"""
+"""Reads recorded events from a file, and shifts them in time."""
 
 import json
 from collections.abc import Iterable, Iterator

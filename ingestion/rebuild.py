@@ -1,4 +1,4 @@
-"""How does the stream get its memory back after Redis has lost it?
+"""Rebuilds the stream's states from the lake after Redis has lost them.
 
 From the lake: the events that it committed, in the order of their arrival, lead to the same states.
 """

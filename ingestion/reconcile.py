@@ -1,4 +1,4 @@
-"""Did everything that came in get a verdict, and is what is online what the lake says?
+"""Reconciliation: every record got a verdict, and what is online is what the lake says.
 
 Sums come from the commits of streams, whose files must hold as many rows, in the manifests and on the disk. Online values
 are compared as bytes with the newest row in the lake, both ways.

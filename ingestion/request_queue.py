@@ -1,4 +1,4 @@
-"""How do prediction requests reach the queue?"""
+"""Sends prediction requests to SQS."""
 
 import time
 from collections.abc import Sequence

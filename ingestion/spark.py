@@ -1,4 +1,4 @@
-"""Which Spark session does the receiver run on?
+"""The Spark session that the receiver runs on.
 
 The same on a laptop and on a cluster: UTC, this Python on the executors, few shuffle partitions.
 """

@@ -1,4 +1,4 @@
-"""Where does the stream keep what it remembers of each user, so that a replayed batch starts from the same memory?
+"""The states of the stream's users in Redis, kept so that a replayed batch starts from the same state.
 
 In Redis, per query and user: the state after the user's last batch and the one before it, written in one step under the
 lease's epoch. A replay of a batch starts from `before`; a writer of an older epoch is refused.

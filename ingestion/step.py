@@ -1,4 +1,4 @@
-"""What does an executor do with its part of a micro-batch?
+"""The executor's half of a micro-batch: loads states, computes, and writes.
 
 It loads its users' states, computes, and writes: first every colour online, then the lake's files, last the states. It
 returns a report: files to commit, requests to send, counts. Nothing counts before the driver commits, and each write can

@@ -1,4 +1,4 @@
-"""Which of Spark's sources reads the events, and how do its columns become ours? (pure, but for `read_stream`)
+"""Chooses Spark's source of events and maps its columns to ours. (pure, but for `read_stream`)
 
 `STILLPOINT_STREAM_SOURCE` chooses. All three give the order of a shard, and each record of a committed micro-batch once:
 what is done with a batch relies on that a replayed batch number brings the same records again, or that nothing of it had

@@ -1,4 +1,4 @@
-"""How does the stream run for ever, and only once?
+"""Runs the stream for ever, one run at a time.
 
 One run at a time holds the lease. The query is started again after each failure, with a growing pause and without a limit;
 a hook hears of each. SIGTERM ends the run after the micro-batch under way.

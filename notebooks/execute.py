@@ -1,4 +1,4 @@
-"""How are the notebooks run from top to bottom, on servers and a lake of their own?
+"""Runs the notebooks from top to bottom, on servers and a lake of their own.
 
 `python notebooks/execute.py` runs all of them and writes their outputs back (`make notebooks`); a test runs them without
 writing. What would differ from run to run or machine to machine is taken out of the outputs.

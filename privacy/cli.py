@@ -1,4 +1,4 @@
-"""Which verbs concern one person: what is known of them, and how are they forgotten?"""
+"""The verbs that concern one user: export and erase."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What is known of one person, everywhere, as one archive that a person can read?
+"""Exports all that is known of one user as one readable archive.
 
 A zip: `README.txt`, `online.json` (features by colour, with their times), `stored.json` (recommendations, finished contents,
 push limits, the stream's memory as it is), and one JSON-lines file per dataset of the lake and per snapshot.

@@ -1,1 +1,1 @@
-"""How does a feature colour and its models go live together, and back?"""
+"""Releases: a feature colour and its models go live together, and back."""

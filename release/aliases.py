@@ -1,4 +1,4 @@
-"""Which version of the registered model is live, and which belongs to which colour?
+"""Keeps the registered model's aliases equal to what is live and to what belongs to which colour.
 
 MLflow is told after a release verb: whatever is wrong there, the verb has done its work and only a warning says so.
 Aliases follow from the book of releases, so the next verb puts right what this one could not.

@@ -1,4 +1,4 @@
-"""Which users' right answer is known, so that a mix-up of mappings shows?"""
+"""Canary users: their right answer is known, so a mix-up of mappings shows."""
 
 import json
 import random

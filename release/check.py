@@ -1,4 +1,4 @@
-"""Is the gate green? Runs every check, keeps the report, and enters the release as checked, or not."""
+"""Runs every check of the gate, keeps the report, and enters the release as checked or not."""
 
 from collections.abc import Sequence
 

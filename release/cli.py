@@ -1,4 +1,4 @@
-"""How does a person run the release verbs?"""
+"""The release verbs on the command line."""
 
 import getpass
 import json

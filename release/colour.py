@@ -1,4 +1,4 @@
-"""What lies in a colour's Redis, and how is it emptied, measured and marked?"""
+"""Empties, measures and marks a colour's Redis."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What does every release verb need, and how does it make sure that it is alone?"""
+"""What every release verb is given: clients, limits, and the lease by which it is alone."""
 
 import threading
 import time

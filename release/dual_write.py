@@ -1,4 +1,4 @@
-"""Into which colours does the stream write, and has it obeyed?"""
+"""Turns the stream's writes into a colour on and off, and waits until the stream obeys."""
 
 from datetime import timedelta
 

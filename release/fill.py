@@ -1,4 +1,4 @@
-"""How does a colour get its features: a fresh registry, Feast's own `materialize`, a frozen copy?"""
+"""Fills a colour: a fresh registry, Feast's own `materialize`, and a frozen copy."""
 
 import hashlib
 import io

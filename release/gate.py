@@ -1,4 +1,4 @@
-"""May this release go live: what was checked, found and expected?"""
+"""The release gate's questions and report: what was checked, found and expected."""
 
 import json
 from collections.abc import Mapping, Sequence

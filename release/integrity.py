@@ -1,4 +1,4 @@
-"""Is a release still exactly what its record says?"""
+"""Verifies that a release is still exactly what its record says."""
 
 import hashlib
 

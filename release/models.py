@@ -1,4 +1,4 @@
-"""Are the models of a release there, whole, and made for one mapping?"""
+"""Verifies that the models of a release are there, whole, and made for one mapping."""
 
 from collections.abc import Mapping
 

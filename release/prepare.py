@@ -1,4 +1,4 @@
-"""How does a release come to be: its colour emptied and filled, its models verified, its record written?
+"""Prepares a release: its colour emptied and filled, its models verified, its record written.
 
 Every step can be repeated. What was meant is written before anything is touched (`intent.json`), what is done beside it
 (`progress.json`); a verb that is killed and run again finds both and goes on.

@@ -1,4 +1,4 @@
-"""How would a release rank these contents for this user? For the gate and for proofs; serving has its own fast path."""
+"""Ranks contents for a user by a release, for the gate and for proofs; serving has its own fast path."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

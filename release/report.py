@@ -1,4 +1,4 @@
-"""How does a gate's report look in a browser, in one file without anything to fetch?"""
+"""The gate's report as one HTML file that fetches nothing."""
 
 import html as escape
 import io

@@ -1,4 +1,4 @@
-"""How does a release give its colour back?"""
+"""Retires a release, which frees its colour."""
 
 from release import colour, dual_write
 from release.context import ReleaseContext, exclusive

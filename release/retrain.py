@@ -1,4 +1,4 @@
-"""How does a new model go live from one command: snapshot, train, prepare, check, switch?
+"""Retrains in one command: snapshot, train, prepare, check, switch.
 
 The training room is run by its own verbs, in a process of its own: rooms do not import each other. What was done is
 noted in `retraining.json`, so that the next run goes on where one was killed; the book of releases tells the rest.

@@ -1,4 +1,4 @@
-"""How are the registered model's aliases set, over a tracking server's REST API or by MLflow's own client?
+"""Sets the registered model's aliases, over a tracking server's REST API or by MLflow's own client.
 
 The REST API takes milliseconds. `python -m release.set_aliases` is for what it cannot reach (a local backend, a server that
 wants credentials): MLflow's client, whose import takes seconds, in a process that `release/aliases.py` may kill.

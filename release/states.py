@@ -1,4 +1,4 @@
-"""Which states follow from the pointer, and what occupies a colour?
+"""The states that follow from the pointer, and what occupies a colour.
 
 The pointer decides; states are its notes. A verb that is killed between the two leaves notes behind, which the next verb
 puts right.

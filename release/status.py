@@ -1,4 +1,4 @@
-"""What is live, what lies in the other colour, and what happened until now?"""
+"""What is live, what lies in the other colour, and what happened until now."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""How does another release go live, forwards or back, with no failed and no mixed answer?
+"""Switches the live release, forwards or back, with no failed and no mixed answer.
 
 Announce, let every worker load, create the next generation, let every worker acknowledge. The generation is the only
 thing that decides; all else makes it quick.

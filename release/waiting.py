@@ -1,4 +1,4 @@
-"""Which workers must do something first, and who among them has died or hangs?"""
+"""Waits for workers to do something first, and names those that died or hang."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What do the simulated people do on one day?
+"""What the simulated users do on one day.
 
 All sessions of a day are played at once, round by round: the app shows ten contents, the person starts one or none,
 abandons or completes it, and goes on or leaves. A day depends on the seed and its date only, so that a longer history

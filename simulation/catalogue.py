@@ -1,4 +1,4 @@
-"""Which contents does the simulated app offer?"""
+"""The contents that the simulated app offers."""
 
 from dataclasses import dataclass
 from datetime import datetime

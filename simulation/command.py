@@ -1,4 +1,4 @@
-"""`stillpoint events simulate`: how is a simulated world written down from the command line?"""
+"""`stillpoint events simulate`: writes a simulated world down."""
 
 import json
 from datetime import date, timedelta

@@ -1,6 +1,4 @@
-"""In what order and shape does it all arrive? Networks, offline clients, watches that report hourly, fast clocks, copies,
-nonsense.
-"""
+"""How simulated events arrive: networks, offline clients, hourly watches, fast clocks, copies, nonsense."""
 
 from dataclasses import dataclass
 from datetime import date

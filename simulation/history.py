@@ -1,4 +1,4 @@
-"""How does a simulated past get into the lake, as if the stream had received it?
+"""Puts a simulated past into the lake, as if the stream had received it.
 
 Records are parsed and judged by the stream's own code, in order of arrival, and committed by UTC day of arrival. A
 longer history of the same scenario begins with the same commits, so it can be extended, and a repetition changes

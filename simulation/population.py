@@ -1,4 +1,4 @@
-"""Who are the simulated people, and what do they like when nothing else happens?"""
+"""The simulated users, and what they like when nothing else happens."""
 
 from dataclasses import dataclass
 from datetime import datetime

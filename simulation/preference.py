@@ -1,4 +1,4 @@
-"""What does a person want now? The truth behind the simulated behaviour, for the simulator and for evaluation only."""
+"""What a simulated user wants now: the truth behind the behaviour, for the simulator and for evaluation only."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How are live events kept in a file? One payload a line, in order of arrival, broken ones included."""
+"""Keeps live events in a file: one payload a line, in order of arrival, broken ones included."""
 
 import os
 from collections.abc import Iterable

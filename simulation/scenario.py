@@ -1,4 +1,4 @@
-"""How is a whole simulated world asked for? One seed gives one population, one catalogue and one history."""
+"""A whole simulated world from one seed: one population, one catalogue, one history."""
 
 import heapq
 from bisect import bisect_left

@@ -1,4 +1,4 @@
-"""What do people need, how do they search for it, and what is the content for it called?
+"""What users need, how they search for it, and how the content for it is called.
 
 One row per topic: the words of its titles and descriptions, and the queries of a person who needs it. All text is made
 here from these words.

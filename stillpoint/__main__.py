@@ -1,4 +1,4 @@
-"""How is the command line run without its script? `python -m stillpoint`."""
+"""`python -m stillpoint`: the command line without its script."""
 
 from stillpoint.cli import main
 

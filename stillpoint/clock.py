@@ -1,4 +1,4 @@
-"""What time is it, and how is a moment written as a number?
+"""The clock, and moments as numbers.
 
 Below an entry point time is an argument. Entry points take a `Clock`, so that a test owns the time.
 Inside computations a moment is an `int`: microseconds since 1970-01-01 UTC.

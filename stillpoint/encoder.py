@@ -1,4 +1,4 @@
-"""How does a text become a direction in space?
+"""Encodes texts as unit vectors.
 
 `Encoder` is the door; `WordLlamaEncoder` carries its weights in its wheel, so nothing is downloaded. Equal texts give
 equal bits, alone or in any batch, and `sha256` names the weights, the tokenizer and the code that made them.

@@ -1,4 +1,4 @@
-"""What can go wrong, in words that a person can act on?
+"""All errors that are raised on purpose, in words that the reader can act on.
 
 Every error that the product raises on purpose derives from `StillpointError`. Its text says where, what was found, what
 was expected and what to do. `exit_code` is what the command line returns for it.

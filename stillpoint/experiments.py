@@ -1,4 +1,4 @@
-"""Which arm of the experiment is a user in? By a seeded hash: the same in every process, with no memory. (pure)"""
+"""Experiment arms: a user's arm follows from a seeded hash, the same in every process, with no memory. (pure)"""
 
 import hashlib
 import itertools

@@ -1,4 +1,4 @@
-"""Which Feast configuration belongs to a colour, and which release does a name mean?
+"""The Feast configuration of a colour, and the release that a name means.
 
 `feature_store.yaml` at the root is the sandbox on default ports. Everything else is derived here from the settings, as
 documents and as files for `feast -f …`. Feast itself is not imported, since that takes seconds.

@@ -1,4 +1,4 @@
-"""Which `feast.FeatureStore` does a name mean?"""
+"""The `feast.FeatureStore` that a name means."""
 
 import warnings
 from collections.abc import Callable

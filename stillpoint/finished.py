@@ -1,4 +1,4 @@
-"""What has a user finished lately? Written by the stream, read before a list is shown.
+"""What a user has finished lately: written by the stream, read before a list is shown.
 
 A sorted set per user in Redis (`settings.redis_serving`), newest last, bounded in number and time.
 """

@@ -1,4 +1,4 @@
-"""How does a report read in a browser, in one file that fetches nothing?"""
+"""Reports as HTML pages, each one file that fetches nothing."""
 
 import io
 from html import escape

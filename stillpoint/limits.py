@@ -1,4 +1,4 @@
-"""How are limits that people may set read, with a sentence when one is malformed?"""
+"""Limits that are set by variables, with a sentence when one is malformed."""
 
 from typing import Any, Self
 

@@ -1,4 +1,4 @@
-"""What travels between the rooms, in which exact form?
+"""The messages and records that travel between the rooms, in their exact forms.
 
 The prediction request (stream → worker), the push (worker → push consumer), the stored recommendation (worker → service)
 and the served record (service → lake). Each is versioned JSON; a wrong version or field is refused at the door.

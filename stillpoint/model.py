@@ -1,4 +1,4 @@
-"""What is a model, as it travels from training to serving, and how does it score?
+"""A model bundle, as it travels from training to serving: signature, trees, factors, and its scores.
 
 A bundle is one `tar.gz`: `manifest.json`, `ranker.ubj` (XGBoost trees) and `factors.npz` (the collaborative filter).
 It lies in the lake as `models/<sha256>.tar.gz`, and its digest is the name that releases record. Whatever does not fit

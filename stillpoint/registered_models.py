@@ -1,4 +1,4 @@
-"""Under which names does MLflow know the models?
+"""The names under which MLflow knows the models.
 
 One registered model; a version per training run, tagged with the digest by which releases name it; and aliases, which
 say where a version is now: `live`, `green`, `blue` (set by the release verbs), `candidate` (the newest trained one).

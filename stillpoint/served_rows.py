@@ -1,4 +1,4 @@
-"""What did a prediction use? The columns of the lake's `served/`.
+"""The columns of the lake's `served/`: what a prediction used.
 
 One row per prediction that was made. `views` holds the user's rows as they were read: values as JSON (numbers exact,
 embeddings as lists of float32), with the status and both timestamps, so that parity can recompute each one.

@@ -1,4 +1,4 @@
-"""Where does everything live, and what may be tuned?
+"""The settings: where everything lives, and what may be tuned.
 
 One frozen object, read from `STILLPOINT_*` variables and `.env` by entry points only. The defaults are the embedded
 stack on loopback; the same variables point at real AWS and at any Redis.

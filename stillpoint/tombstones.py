@@ -1,4 +1,4 @@
-"""Whose events, up to when, must have no effect, without saying whose?
+"""Erased users, keyed by HMAC, and the time that each erasure covers.
 
 An erasure leaves a create-only object `erasures/<HMAC-SHA256 of the user id>/<microseconds>.json` in the lake. Without the
 key nobody can test whether an id is among them. Names alone carry all there is, so that one listing reads them. A mark of the

@@ -1,4 +1,4 @@
-"""How does one trace follow an event through processes that hand each other nothing but its id?
+"""Traces that follow an event through processes which hand each other nothing but its id.
 
 Trace and span ids follow from the event's id, so every process finds its place in the trace without any context being carried:
 messages, events and features stay as they are, and a replay repeats the same spans. Spans are data, with their times; only

@@ -1,4 +1,4 @@
-"""How do snapshots become models that may be released?"""
+"""Training: snapshots become models that may be released."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What do people with similar plays like? (alternating least squares over implicit feedback)
+"""The collaborative filter: alternating least squares over implicit feedback.
 
 Factors are indexed by `sequence_id` only; the mapping from users to it belongs to one model and lies in
 `mappings/<mapping_version>/`. A ranker's training rows take their scores from fits on earlier interactions.

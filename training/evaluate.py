@@ -1,4 +1,4 @@
-"""How good is a ranking, for whom, and how sure is that?
+"""Ranking metrics by context and group, with confidence intervals over users.
 
 Lists are what was shown at one moment; a ranking is judged by where it puts the successes. Confidence intervals come
 from drawing users with replacement, since one user's lists are not independent.

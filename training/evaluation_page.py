@@ -1,4 +1,4 @@
-"""How does a model's evaluation read in a browser, with intervals, by context and by group of people?"""
+"""A model's evaluation as an HTML page: intervals, by context and by group of users."""
 
 from collections.abc import Mapping
 from html import escape

@@ -1,4 +1,4 @@
-"""Do a snapshot's rows meet what the declarations promise? (asked while it is taken; the answer is in its manifest)"""
+"""Checks a snapshot's rows against the declarations while it is taken; the result is in its manifest."""
 
 import logging
 from collections.abc import Callable

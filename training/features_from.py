@@ -1,4 +1,4 @@
-"""Where do the users' features of a snapshot come from? (a module of its own, so that the command line starts quickly)"""
+"""The sources of a snapshot's user features. (a module of its own, so that the command line starts quickly)"""
 
 from enum import StrEnum
 

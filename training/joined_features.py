@@ -1,4 +1,4 @@
-"""What does Feast say was known at each moment, as the columns that a snapshot holds?"""
+"""Features by Feast's point-in-time join, as the columns that a snapshot holds."""
 
 import feast
 import numpy as np

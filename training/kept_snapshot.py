@@ -1,4 +1,4 @@
-"""What does a snapshot say about itself, and how is it kept and found again?
+"""A snapshot's manifest and rows, and how it is kept and found again.
 
 A snapshot is `snapshots/<id>/rows.parquet` with `manifest.json`; the id follows from the definitions and the rows, so
 the same inputs give the same id and bytes. What else the manifest tells (which files were read, what the expectations

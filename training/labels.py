@@ -1,4 +1,4 @@
-"""Which shown contents were a success? (labels from impressions, DESIGN "Labels")"""
+"""Labels from impressions: which shown contents were a success."""
 
 from datetime import datetime, timedelta
 from typing import Literal

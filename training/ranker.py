@@ -1,4 +1,4 @@
-"""How is the ranker trained? XGBoost over what a snapshot holds and the collaborative score."""
+"""Trains the ranker: XGBoost over a snapshot's columns and the collaborative score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How does a model score where there is nothing but MLflow?
+"""The model as MLflow's Python model, which scores where there is nothing but MLflow.
 
 MLflow keeps this file and the package `stillpoint` with the model (`training/tracking.py`), so it may import nothing else of
 ours: whoever loads `models:/stillpoint-ranker@live` needs no checkout and no installation of Stillpoint.

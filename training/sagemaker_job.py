@@ -1,4 +1,4 @@
-"""How does a training run at SageMaker become a model in the lake, and a model an endpoint?
+"""Runs training at SageMaker, takes the model over into the lake, and puts a model behind an endpoint.
 
 The same calls reach AWS and the stand-in. An artifact is taken over only if its bundle is what its name says.
 """

@@ -1,4 +1,4 @@
-"""How does the same training run inside SageMaker's container?
+"""The training program inside SageMaker's container: the same training.
 
 Script mode's contract: hyperparameters in `/opt/ml/input/config/hyperparameters.json`, the snapshot as the channel `snapshot`
 (or from the lake), results in `/opt/ml/model`, a reason in `/opt/ml/output/failure`. `SM_…` variables move the folders.

@@ -1,4 +1,4 @@
-"""What did the model see when each list was made, and how far is that from what a point-in-time join says?
+"""Features as the served log kept them, and how far they are from a point-in-time join.
 
 The served log holds the user's features as they were read; contents are not in it and come from the join at the moment of
 serving. The difference between both ways is training/serving skew, feature by feature.

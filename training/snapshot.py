@@ -1,4 +1,4 @@
-"""What was known at each moment at which something was shown? (immutable training sets)
+"""Takes immutable training sets: what was known at each moment at which something was shown.
 
 Labels from impressions, joined through Feast with what had happened and arrived by then. Nothing that happened or arrived
 after the cutoff can change a snapshot (`training/kept_snapshot.py` says how it is kept).

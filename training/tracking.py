@@ -1,4 +1,4 @@
-"""What does MLflow get to know about a run, and how does a model look from MLflow?
+"""Tracks runs and models in MLflow.
 
 The model is `training/registered_model.py` with the whole bundle beside it. It scores from raw feature columns: `user_id`
 and embeddings stay out, `sequence_id` -1 means a user without one.

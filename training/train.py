@@ -1,4 +1,4 @@
-"""How does a snapshot become a model that can be released?
+"""Trains a model that can be released from a snapshot.
 
 Both models are fitted and judged on the latest part of the snapshot, then fitted again on all of it. The mapping is
 committed before the bundle, and the bundle's key is its digest, so nothing half-written can be released.

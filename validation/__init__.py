@@ -1,1 +1,1 @@
-"""Can the numbers be believed, and has a person been forgotten?"""
+"""Validation: whether the numbers can be believed."""

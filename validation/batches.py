@@ -1,4 +1,4 @@
-"""Which rows of the lake are checked, a bounded number at a time?"""
+"""The rows of the lake that are checked, a bounded number at a time."""
 
 from collections.abc import Iterator
 

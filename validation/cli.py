@@ -1,4 +1,4 @@
-"""Which checks of data does the command line offer?"""
+"""The verbs of `stillpoint validate`."""
 
 import json
 import sys

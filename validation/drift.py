@@ -1,4 +1,4 @@
-"""How far has a feature moved from what a model was trained on? (pure)
+"""Drift: how far a feature has moved from what a model was trained on. (pure)
 
 Numbers and flags: population stability index over the reference's deciles, and the two-sample Kolmogorov–Smirnov distance
 (scipy). Texts: Jensen–Shannon distance of their shares (scipy, base 2, 0 to 1). Embeddings: cosine distance of the

@@ -1,4 +1,4 @@
-"""How does drift read in a browser, in one file that fetches nothing?"""
+"""Drift as one HTML page that fetches nothing."""
 
 from html import escape
 

@@ -1,4 +1,4 @@
-"""Which samples are compared for drift?
+"""The samples that are compared for drift.
 
 The reference is a training snapshot (its users' and contents' features as the model saw them); beside it stand the newest
 rows of the lake, and what was served. Embeddings are not in a snapshot: they are compared between the lake's older and newer

@@ -1,4 +1,4 @@
-"""Do the rows of a dataset meet their suite, however many there are?
+"""Validates a dataset's rows against its suite, however many there are.
 
 Great Expectations runs over one batch at a time, and the counts are added up, so that memory does not grow with the rows.
 That rows of one key agree spans batches and is counted apart.

@@ -1,4 +1,4 @@
-"""What does this room ask of a release before it may go live?
+"""Validation's checks for the release gate.
 
 `CHECKS` is what the release gate takes from here.
 """

@@ -1,4 +1,4 @@
-"""Which rows does an online store hold, as tables that suites can check?"""
+"""An online store's rows as tables that suites can check."""
 
 from collections.abc import Iterator
 from itertools import islice

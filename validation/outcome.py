@@ -1,4 +1,4 @@
-"""What did a validation find, in a form that people, gates and files share?"""
+"""Validation results, in a form that readers, gates and files share."""
 
 from collections.abc import Iterable
 from datetime import datetime

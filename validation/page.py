@@ -1,4 +1,4 @@
-"""How do expectations read in a browser, in one file that fetches nothing?
+"""Expectations as one HTML page that fetches nothing.
 
 Great Expectations' own Data Docs load their style from the web; this page says the same from the same results, offline.
 """

@@ -1,4 +1,4 @@
-"""Was each feature that was served what the events say? (pure)
+"""Parity: whether each feature that was served is what the events say. (pure)
 
 A served row names its event time and its created time: the arrival of the last event that changed it. Recomputed from the
 events that had arrived by then, with the stream's own definition, it must be equal. The stream remembers what it has read

@@ -1,4 +1,4 @@
-"""Which served predictions are compared with which events and rows of the lake?
+"""The served predictions, events and rows of the lake that a parity check compares.
 
 A sample of the newest predictions is read, and the events of their users only. Streamed views are recomputed from events;
 daily views and the id mapping are compared with the lake's rows of the same time and creation.

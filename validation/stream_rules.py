@@ -1,4 +1,4 @@
-"""Would the stream have taken the rows that lie in the lake's `events/`? (pure)
+"""The stream's own rules over rows of the lake's `events/`. (pure)
 
 A row is read back as the payload that it was made from, by the stream's own rules: whatever they are, the suite of events
 says the same.

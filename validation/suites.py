@@ -1,4 +1,4 @@
-"""What must hold for each dataset, derived from the declarations?
+"""The expectation suite of each dataset, derived from the declarations.
 
 A suite is a list of Great Expectations checks over a pandas frame, plus the key whose rows must agree. Nothing here is
 written per feature: a feature is covered the day it is declared.

@@ -1,4 +1,4 @@
-"""How does a Databricks task call a verb of `stillpoint`? It runs this file with the verb and its arguments."""
+"""Runs one verb of `stillpoint` as a Databricks task: the task names this file, the verb and its arguments."""
 
 import os
 import sys

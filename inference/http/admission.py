@@ -1,4 +1,4 @@
-"""What happens to every request, whoever answers it?
+"""Admission: authentication, limits, deadlines and logging of every request, before any handler.
 
 Token → body → a place among those being answered → the handler, within a deadline → headers, metrics, a line of log.
 Whatever goes wrong becomes a problem document that shows nothing of the inside.

@@ -1,4 +1,4 @@
-"""How is a process of the HTTP service put together? It reads the settings and builds clients."""
+"""The entry point of an HTTP service process: reads the settings and builds the clients."""
 
 import atexit
 import logging.config

@@ -1,4 +1,4 @@
-"""How do clients and people read the service's description? `/openapi.json` and `/docs`, a page that loads nothing else."""
+"""The service's own description: `/openapi.json`, and `/docs`, a page that loads nothing else."""
 
 import html
 import json

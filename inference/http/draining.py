@@ -1,4 +1,4 @@
-"""What happens between SIGTERM and the end of a serving process, so that no request is lost?
+"""Draining: from SIGTERM to the end of a serving process, no request is lost.
 
 For a moment the process goes on answering, says at `/readyz` that it is not ready, and asks every client to close its
 connection. Then the server's own handler closes what is idle and waits for what is under way.

@@ -1,4 +1,4 @@
-"""Which spans of their traces do events add that came over HTTP? (pure)"""
+"""Trace spans of events that came over HTTP. (pure)"""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime

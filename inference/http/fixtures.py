@@ -1,4 +1,4 @@
-"""What does a client developer talk to without a stack? The service's endpoints with made-up, always equal answers.
+"""The service's endpoints with made-up, always equal answers, for client developers without a stack.
 
 Questions are checked as the service checks them; answers come from `fixtures.json`, and each says in a header that it is
 made up. Needs no Redis, lake, release or model, and starts at once.

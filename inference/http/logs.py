@@ -1,4 +1,4 @@
-"""What does the service log, and how is a log line kept free of personal data?
+"""The service's log: one JSON object a line, free of personal data.
 
 JSON lines on standard error. A request's line names its route's template, never its path, query, headers or body. Of an
 exception only the type and the places are written: its text may quote a key or a value.

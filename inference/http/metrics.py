@@ -1,4 +1,4 @@
-"""What does the service tell Prometheus, over all of its processes?
+"""The service's Prometheus metrics, over all of its processes.
 
 With a folder (prometheus_client's multiprocess mode, which reads `PROMETHEUS_MULTIPROC_DIR` when it is imported) every
 process writes its values to files there, and whichever is asked adds them up. Labels hold nothing that a client chose.

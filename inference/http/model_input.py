@@ -1,4 +1,4 @@
-"""What may a caller send to a model in its container, and which arrays become of it?
+"""The model server's request bodies: what a caller may send, and the arrays that become of it.
 
 JSON `{"columns": {name: [values]}, "content_ids": […], "sequence_id": n|[…]|null}`, or CSV with a header of the same names and
 a row per content. Nothing is guessed: what does not fit the model's signature is refused by name.

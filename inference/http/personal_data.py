@@ -1,4 +1,4 @@
-"""How is a person exported or erased over HTTP, where the room `validation` is installed that knows how?
+"""Erasure and export over HTTP, where the room `privacy` is installed.
 
 `GET /v1/users/{user_id}/export` and `POST /v1/users/{user_id}/erasure`, for tokens with the scope `admin`. One at a time in
 a process: each looks through the whole lake.

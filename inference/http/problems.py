@@ -1,4 +1,4 @@
-"""How is a failure told to a client? RFC 9457 problem documents that name the field and leak no internals."""
+"""Failures as RFC 9457 problem documents, which name the field and leak no internals."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""Is what a client sent usable? Bodies, paths and query parameters become values, or a problem that names the field."""
+"""Parsing of requests: bodies, paths and query parameters become values, or a problem that names the field."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Which endpoints does the HTTP service have, and who may call them? One table, for the routes, the documentation and fixtures."""
+"""The table of endpoints and the scope that each needs, for routing, documentation and fixtures."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What do answers and questions over HTTP look like? The models that `openapi` describes; tests hold the service to them."""
+"""The bodies of requests and answers as pydantic models; `openapi` describes them, and tests hold the service to them."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""How does the HTTP server run: address, processes, folder of metrics, and what it refuses to start with?"""
+"""Runs the HTTP server: address, processes, folder of metrics, and what it refuses to start with."""
 
 import os
 import signal

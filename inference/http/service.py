@@ -1,4 +1,4 @@
-"""How do services and the app ask for recommendations and features over HTTP?
+"""The HTTP service: recommendations, features and events for the app and for services.
 
 One Starlette application per process. A request takes the loaded release once and stamps it on its answer. Nothing here
 decides what is recommended: see `predict` and `rank`. What every request goes through first is in `gate`.

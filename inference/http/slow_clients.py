@@ -1,4 +1,4 @@
-"""What if a client sends its request slowly, never to the end, without measure, or as garbage?
+"""Protection against clients that send slowly, never to the end, without measure, or garbage.
 
 uvicorn's own protocol waits for ever and takes heads of any size. This one closes a connection whose request line and headers
 have not come within `HEADER_SECONDS`, or whose body has not ended within `MESSAGE_SECONDS` although it was answered before,

@@ -1,4 +1,4 @@
-"""What lets a Python process answer evenly while threads of its own load releases and write logs?
+"""Interpreter settings by which a process answers evenly while its threads load releases and write logs.
 
 By default a thread may keep the interpreter for 5 ms at a time, a full garbage collection walks through all that a release
 holds, and each numerical library starts a thread per core. Each of these costs an answer more than its own work.

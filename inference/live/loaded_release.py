@@ -1,4 +1,4 @@
-"""What does a request hold from its first to its last step? One release, loaded whole and verified."""
+"""A release loaded whole and verified: all that a request uses from its first to its last step."""
 
 import hashlib
 from collections.abc import Callable, Mapping

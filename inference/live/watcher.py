@@ -1,4 +1,4 @@
-"""How does a serving process keep to the live release?
+"""Keeps a serving process on the live release.
 
 A thread polls the release book, woken early by notifications. An announced release is loaded beside the one that answers
 and acknowledged; when its generation appears, one reference is swapped. A request takes the reference once. A second thread

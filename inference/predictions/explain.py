@@ -1,4 +1,4 @@
-"""What was a recommendation made from, and what did each feature add?
+"""Explains a served recommendation: what it was made from, and what each feature added.
 
 The served log holds the person's rows as they were read. Contributions are computed from those rows with the release's model;
 content features are read now, so they are those of the release's colour today.

@@ -1,4 +1,4 @@
-"""How does a request become a recommendation, whatever host it runs in?
+"""Turns a request into a recommendation, alike in every host: the model's list, or a fallback that says why.
 
 Fetch → guard → rank → recommendation. Fetching is the host's (synchronous or asynchronous); all that follows is here, and
 uses one loaded release from start to end.

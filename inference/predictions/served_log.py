@@ -1,4 +1,4 @@
-"""How does what each prediction used reach the lake, off the request's path?
+"""The served log: what each prediction used, written to the lake off the request's path.
 
 Predictions wait in a bounded queue; a thread makes rows of them and writes them in batches, each with a commit of its own.
 What the lake does not take waits on disk (`spool.py`), also over a restart. What is dropped is counted.

@@ -1,4 +1,4 @@
-"""Where do rows wait while the lake is away, so that neither memory fills nor a stop loses them?
+"""A folder for rows that wait while the lake is away, so that neither memory fills nor a stop loses them.
 
 On disk: a folder per writer, one Arrow file per batch, locked by its process. What a process that ended left behind is
 adopted by the next one. Beyond a limit nothing more is kept.

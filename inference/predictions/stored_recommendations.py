@@ -1,4 +1,4 @@
-"""Where do recommendations wait to be pulled, and what else must serving remember of a person?
+"""Stored recommendations in Redis, and what else serving remembers of a user.
 
 In Redis (`settings.redis_serving`): the newest recommendation per user, kind and release, and when the user was last
 pushed to. What the user finished lately is read from where the stream wrote it. Each write is one step, and repeating it changes nothing.

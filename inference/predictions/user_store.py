@@ -1,4 +1,4 @@
-"""What do the stores hold for one person's request, read on the event loop within a bounded time?"""
+"""Reads all that one user's request needs, on the event loop and within a bounded time."""
 
 import asyncio
 from collections.abc import Callable, Sequence

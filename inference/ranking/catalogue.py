@@ -1,4 +1,4 @@
-"""Which contents can be recommended, and what is known of each? Read once per loaded release."""
+"""The contents that can be recommended and their features, read once per loaded release."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

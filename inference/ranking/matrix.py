@@ -1,4 +1,4 @@
-"""What does a model take of a person and many contents, without doing again what is the same for everybody? (pure)
+"""Lays out a model's input for one user and many contents; what is the same for everybody is done once. (pure)
 
 `model_columns` gives it as columns, for a model elsewhere and for explanations. `RankingInput` lays out the very same numbers as
 the matrix of a model in this process: what depends on contents alone is laid out once, and a request adds the rest.

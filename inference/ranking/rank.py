@@ -1,4 +1,4 @@
-"""In which order are contents recommended to a person? (pure)
+"""Ranks contents for a user and post-processes the list: entitlement, nothing just finished, diversity. (pure)
 
 Candidates of the kind are scored by the model, in one call for all people of a batch, then post-processed: what the person may not play or has just
 finished leaves, and no category fills the list.

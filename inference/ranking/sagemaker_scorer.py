@@ -1,4 +1,4 @@
-"""How does a model behind a SageMaker endpoint score, and what happens when it hangs, fails or answers garbage?
+"""Scores by a model behind a SageMaker endpoint, with deadlines, retries and a circuit breaker.
 
 Each call has a deadline and few attempts with jitter; after repeated failures a circuit opens and nobody waits any more.
 Whatever goes wrong is `StackUnavailable`: the caller falls back to popular contents, marked as such.

@@ -1,4 +1,4 @@
-"""What do the online features say about one person at the moment of a request? (pure)"""
+"""One user's online features at the moment of a request, and whether anything may be predicted from them. (pure)"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where does an operator find a prediction request that failed for the last time, and why it failed?
+"""Permanent failures go to the dead-letter queue, with the reason beside the message.
 
 In the queue's own dead-letter queue, moved there by us at the last receive with the reason as a message attribute. SQS
 would move it just so one receive later, but silently; that remains for requests that end the process itself.

@@ -1,4 +1,4 @@
-"""How is a queue worker put together? It reads the settings and builds clients; the HTTP service is not imported."""
+"""The entry point of a queue worker: reads the settings and builds the clients; the HTTP service is not imported."""
 
 import os
 from collections.abc import Callable

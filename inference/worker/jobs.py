@@ -1,4 +1,4 @@
-"""How is a batch of prediction requests worked off, alike in the worker and in Lambda?
+"""Works off a batch of prediction requests, alike in the worker and in Lambda.
 
 Requests of one user and kind are made one: the newest. Each is read, ranked, stored, and pushed where its trigger asks for
 it. A request that cannot be done now is given back alone; one that can never be done goes the way of the dead letters.

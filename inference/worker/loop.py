@@ -1,4 +1,4 @@
-"""How does a local worker drain the prediction queue?
+"""The local worker's loop: receives from the prediction queue, works, deletes.
 
 Long polling; messages that take long stay invisible by a heartbeat; while more wait, the next batch is received, and the
 one before taken off the queue, during the work on this one; a stop lets what was received be finished. While nothing can be

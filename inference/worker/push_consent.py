@@ -1,4 +1,4 @@
-"""Who may be pushed to? Those whose newest row in the lake's `users/` opts in; nobody else."""
+"""The users who may be pushed to: those whose newest row in the lake's `users/` opts in, nobody else."""
 
 import threading
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Which spans of an event's trace does a prediction add? (pure)
+"""Trace spans that a prediction adds to its event's trace. (pure)
 
 Under the event: one span per request, from the record's arrival to the stored recommendation, and within it what it went
 through: the stream's computation and its commit, the queue, reading, ranking, storing.

@@ -1,1 +1,1 @@
-"""How is one person forgotten, everywhere, with a receipt?"""
+"""Erasure: one user forgotten everywhere, with a receipt."""

@@ -1,4 +1,4 @@
-"""What lies in the lake beside its datasets and documents, and does it speak of a person?
+"""Finds what lies in the lake beside its datasets and documents, and whether it speaks of a user.
 
 Artifacts of training jobs are ours: they carry the id mapping, which the lake has taken over, and are deleted. So are writes
 that were killed before they took effect. Anything else is foreign: it is named, and left as it is.

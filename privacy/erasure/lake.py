@@ -1,4 +1,4 @@
-"""How does a person leave the lake, while others read and write it?
+"""Removes a user from the lake while others read and write it.
 
 First new files without the person's rows supersede the old ones, all in one commit: from then on no reader of commits sees
 them. Later, under the leases of those who read old files or write in place, every file that holds the person is deleted,

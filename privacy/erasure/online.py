@@ -1,4 +1,4 @@
-"""How does a person leave Redis?"""
+"""Removes a user from Redis."""
 
 import re
 from collections import Counter

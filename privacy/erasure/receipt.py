@@ -1,4 +1,4 @@
-"""What does a person get to read after an erasure?"""
+"""The receipt of an erasure."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Which stores cannot be edited, and until when may they still hold something of a person?"""
+"""The stores that cannot be edited, and until when they may still hold something of a user."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta

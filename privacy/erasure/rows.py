@@ -1,4 +1,4 @@
-"""Which rows of a table, and which words of a text, are about one person? (pure)"""
+"""Which rows of a table, and which words of a text, are about one user. (pure)"""
 
 import re
 

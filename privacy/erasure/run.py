@@ -1,4 +1,4 @@
-"""In which order is a person erased, so that nothing brings them back?
+"""The steps of an erasure, in the order in which nothing brings the user back.
 
 1. A tombstone: the stream, workers and logs drop what happened up to now, once they know of it.
 2. Wait until the stream says so; whatever it wrote without knowing is written by then.

@@ -1,4 +1,4 @@
-"""Is each kind's model better than the one that is live?
+"""Gate check: each kind's model is at least as good as the live one.
 
 Both were judged on the end of their own snapshot before the final fit, so the figures are compared as recorded, and a
 small difference between far apart snapshots says little. By default the gate only reports it.

@@ -1,4 +1,4 @@
-"""Does every view hold the entities that the lake has rows of?"""
+"""Gate check: every view holds the entities that the lake has rows of."""
 
 from dataclasses import replace
 

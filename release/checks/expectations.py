@@ -1,4 +1,4 @@
-"""Do the data that the release was made from meet their expectations?"""
+"""Gate check: the data that the release was made from meet their expectations."""
 
 import importlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""How old is what the colour would serve?"""
+"""Gate check: what the colour would serve is fresh."""
 
 from dataclasses import replace
 

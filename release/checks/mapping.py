@@ -1,4 +1,4 @@
-"""Does every canary resolve to the right person, and does the mapping fit the models?"""
+"""Gate check: every canary resolves to the right user, and the mapping fits the models."""
 
 from release.canaries import read as read_canaries
 from release.gate import CheckResult, Subject

@@ -1,4 +1,4 @@
-"""Does the colour hold, value for value, what the lake says?"""
+"""Gate check: the colour holds, value for value, what the lake says."""
 
 import time
 from collections.abc import Mapping

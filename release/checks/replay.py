@@ -1,4 +1,4 @@
-"""How differently would the candidate have ranked what people were really asked to choose from?"""
+"""Gate check: how differently the candidate ranks what users were really asked to choose from."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Which entities does the gate look at, and what should they hold according to the lake?"""
+"""The entities that the gate looks at, and what the lake says they should hold."""
 
 import zlib
 from collections.abc import Collection

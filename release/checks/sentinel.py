@@ -1,4 +1,4 @@
-"""Is the colour marked as filled, with the mapping of the release?"""
+"""Gate check: the colour is marked as filled, with the mapping of the release."""
 
 from release import colour
 from release.gate import CheckResult, Subject

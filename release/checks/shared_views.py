@@ -1,4 +1,4 @@
-"""Do both colours hold the same, so that the switch leaves no gap?"""
+"""Gate check: both colours hold the same, so that the switch leaves no gap."""
 
 import hashlib
 import time

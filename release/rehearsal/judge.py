@@ -1,4 +1,4 @@
-"""Was any answer failed, mixed or somebody else's?"""
+"""Judges a rehearsal's answers: failed, mixed, or another user's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

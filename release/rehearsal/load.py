@@ -1,4 +1,4 @@
-"""How is a service asked, at a steady rate, and every answer kept?"""
+"""Asks a service at a steady rate and keeps every answer."""
 
 import threading
 import time

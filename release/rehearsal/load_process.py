@@ -1,4 +1,4 @@
-"""How is a service asked from a process of its own, so that what the rehearsal does meanwhile does not delay the asking?"""
+"""Asks a service from a process of its own, so that the rehearsal's own work does not delay the asking."""
 
 import multiprocessing
 import time

@@ -1,4 +1,4 @@
-"""What will a rehearsal do? Follows from a seed alone."""
+"""The plan of a rehearsal, which follows from a seed alone."""
 
 import random
 from collections.abc import Sequence

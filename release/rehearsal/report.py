@@ -1,4 +1,4 @@
-"""How is a rehearsal told: in words, and as a picture?"""
+"""A rehearsal's report, in words and as a picture."""
 
 from collections.abc import Sequence
 from pathlib import Path

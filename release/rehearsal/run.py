@@ -1,4 +1,4 @@
-"""How does a rehearsal run: load on, pointer moved again and again, faults in between?"""
+"""Runs a rehearsal: load on, the pointer moved many times, faults in between."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""How is the demo started?"""
+"""The verb `demo`."""
 
 import os
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""In which order is the story told, and what is shown of it?"""
+"""The demo's acts, in order, and what is shown of each."""
 
 import statistics
 import subprocess

@@ -1,4 +1,4 @@
-"""How does the demo run verbs and keep servers, and clean up whatever happens?"""
+"""Runs verbs and keeps servers for the demo, and cleans up whatever happens."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What do the demo's three people do, and in which direction should their recommendations move?"""
+"""The demo's three users: what they do, and in which direction their recommendations should move."""
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence

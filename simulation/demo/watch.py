@@ -1,4 +1,4 @@
-"""What does the demo ask the service, and what does it measure from outside?"""
+"""What the demo asks the service, and what it measures from outside."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""What does `stillpoint` do, and how does a failure look?
+"""The command line `stillpoint`, and how a failure looks.
 
 A verb's code is imported only when that verb is called, so `stillpoint --help` is quick and a room that cannot be
 imported breaks its own verbs alone. Exit codes: 0 done, 1 refused or failed, 2 usage, 130 interrupted.

@@ -1,4 +1,4 @@
-"""What does a person read when a command fails?
+"""What a user reads when a command fails.
 
 One line: what was found and what to do. Errors raised on purpose say it themselves; a server that does not answer, a full
 disk and a usage error are put into words here; anything else is a defect, whose traceback goes to a log that is named.

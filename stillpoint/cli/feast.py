@@ -1,4 +1,4 @@
-"""How does a Feast command reach the right colour?"""
+"""`stillpoint feast`: passes a Feast command on to the right colour."""
 
 from contextlib import nullcontext
 from enum import StrEnum

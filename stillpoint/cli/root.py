@@ -1,4 +1,4 @@
-"""How is a command line made of rooms that are imported only when called?
+"""A command line made of rooms that are imported only when called.
 
 The verb is looked for among the arguments first; it alone is built from its room's code, the others are lines of help.
 """

@@ -1,4 +1,4 @@
-"""How does a person start, stop and look at the embedded stack?"""
+"""The verbs of the embedded stack: up, down, status."""
 
 import json
 import time

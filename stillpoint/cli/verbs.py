@@ -1,4 +1,4 @@
-"""Which verbs are there, and where does the code of each live?"""
+"""The table of verbs, and where the code of each lives."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Is this payload an app event, and if not, which field is at fault?
+"""Parses a payload into an app event, or names the field at fault.
 
 Strict and total: any bytes give either an `AppEvent` or a `Malformed`, never an exception. Numbers are numbers (no
 booleans, no text; 12.0 is the integer 12, as in JSON Schema), times carry their offset, a field that stands twice is

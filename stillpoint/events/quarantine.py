@@ -1,4 +1,4 @@
-"""How does an event that a service rejected reach the lake's quarantine?"""
+"""Keeps events that a service rejected in the lake's quarantine."""
 
 import uuid
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How do events become rows of the lake's `events/`, and events again?"""
+"""Events as rows of the lake's `events/`, and back."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How do payloads get into the event stream, in order for each user and without loss?"""
+"""Sends payloads to the event stream, in order for each user and without loss."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What is an app event, as every room sees it?
+"""The types of app events and their columns, as every room sees them.
 
 The names, the closed sets and the columns of a stored event. Parsing and the rules for a bad event live in
 `stillpoint.events.parsing`; the verdict on a good one in `stillpoint.features.verdicts`.

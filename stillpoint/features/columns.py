@@ -1,4 +1,4 @@
-"""In which columns are a view's rows stored, and how do computed rows become a table?"""
+"""The columns in which a view's rows are stored, and computed rows as a table."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What was known about users and contents at the start of a day? (the daily views)
+"""The daily views: what was known about users and contents at the start of a day.
 
 Pure over tables. Day D (UTC) sees on-time events that happened and arrived before D 00:00, and the newest rows of users
 and catalogue that were updated before it. Its rows carry D 00:00 as event and created timestamp, for history too.

@@ -1,4 +1,4 @@
-"""Which features are there: names, types, units, ranges, windows and rules for null?
+"""The declared features: names, types, units, ranges, windows and null rules.
 
 Everything else derives from here: Feast's views, the schemas in the lake, expectations, the columns of a model.
 """

@@ -1,4 +1,4 @@
-"""Which rows do recorded on-time events give? (backfill, parity)
+"""The streamed views' rows of recorded on-time events, for backfill and parity.
 
 The same definitions as the stream's, over whole histories at once.
 """

@@ -1,4 +1,4 @@
-"""Which request-time features can Feast compute itself, and how do its frames and our columns meet?
+"""The request-time features that Feast can compute itself, and how its frames and our columns meet.
 
 Ages are left out: Feast gives an on-demand view no event times.
 """

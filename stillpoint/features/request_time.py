@@ -1,4 +1,4 @@
-"""Which features depend on the user, the candidate and the moment of the request together?
+"""Features that depend on the user, the candidate and the moment of the request together.
 
 Each is a pure function over columns, the same in training (n rows) and in serving (one user's values broadcast to n
 candidates): a column has n rows or one. Missing is NaN, in and out; a withheld value is missing.

@@ -1,4 +1,4 @@
-"""What must the stream remember of a user, and what follows from the user's next events?
+"""The stream's memory of a user, and its one step: state and arrivals in, verdicts, rows and the next state out.
 
 `advance` is the stream's one step: state and arrivals in, verdicts, rows and the next state out. It performs nothing and
 changes nothing, so it can be repeated. Rows are those of the plain definitions in `sessions`, `searches` and

@@ -1,4 +1,4 @@
-"""Which predictions does an event ask for?
+"""The kinds of recommendation that an event asks for.
 
 A pure table over on-time events. A replayed event asks for the same request again, and `messages.request_id` makes the
 copies one.

@@ -1,4 +1,4 @@
-"""What becomes of a valid event: on time, duplicate, late or erased?
+"""The verdict on a valid event: on time, duplicate, late or erased.
 
 Decided event by event in arrival order, from a small memory per user: the newest time of each family, the last arrival
 and the ids of on-time events that a copy could still meet. The first rule that applies decides. Nothing here depends on

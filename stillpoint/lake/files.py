@@ -1,4 +1,4 @@
-"""How is a file written so that a reader finds the old one or the new one, whatever happens meanwhile?"""
+"""Atomic file writes: a reader finds the old file or the new one, whatever happens meanwhile."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""How are objects stored, so that a folder and S3 behave alike?
+"""Whole objects by key, alike in a folder and in S3.
 
 `Objects` is the one door to the lake's files: whole objects by key, and creation that fails if the key exists. Keys are
 relative, with `/`. `open_objects` returns the implementation that a root asks for.

@@ -1,4 +1,4 @@
-"""What has been written to the lake for good, and how is it read?
+"""The lake's committed rows: Parquet files that count once a commit names them.
 
 Parquet files count only when a commit names them. A commit is one create-only JSON object,
 `commits/<writer>/<sequence>.json`: it appears whole or not at all, and a replay of the same work finds it taken. A later

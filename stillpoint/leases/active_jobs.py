@@ -1,4 +1,4 @@
-"""Who has read rows of the lake, and will write what follows from them?
+"""Jobs that have read rows of the lake and will write what follows from them.
 
 A backfill, a daily run, a snapshot or a `feast materialize` announces itself with a lease of its own. They never exclude
 each other; an erasure waits until none is left that could write an erased person anew.

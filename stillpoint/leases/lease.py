@@ -1,4 +1,4 @@
-"""Who alone may do a piece of work, and how is a former holder kept out?
+"""A lease: one holder at a time, and a former holder is kept out.
 
 A lease is a run of create-only epochs `leases/<name>/<epoch>.json` with a heartbeat beside them. Whoever creates the next
 epoch holds the lease; every write that matters carries the epoch, and an older one is refused.

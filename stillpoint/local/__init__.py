@@ -1,1 +1,1 @@
-"""How does the whole stack run on one machine? Redis, AWS stand-ins, MLflow and Java, without docker or root."""
+"""The embedded stack on one machine: Redis, AWS stand-ins, MLflow and Java, without docker or root."""

@@ -1,4 +1,4 @@
-"""How do S3, Kinesis, SQS and Lambda run on this machine?
+"""S3, Kinesis, SQS and Lambda on this machine.
 
 ministack answers the AWS protocols on loopback. It pins botocore, so it lives in an environment of its own,
 `.venv-aws`, made from requirements-aws.lock by `make setup`. Any other stand-in, or AWS itself, is a setting away.

@@ -1,4 +1,4 @@
-"""How does a model container of SageMaker run as a plain process?
+"""A SageMaker model container as a plain process.
 
 The artifact (`model.tar.gz` in S3, or a folder's file) is unpacked, and the program is started with SageMaker's contract
 mapped from /opt/ml to folders by environment variables: `SM_MODEL_DIR` / `STILLPOINT_MODEL_DIR`, and the port in

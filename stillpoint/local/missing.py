@@ -1,4 +1,4 @@
-"""What does this machine lack that a wheel can give?
+"""What this machine lacks and a wheel can give.
 
 `python -m stillpoint.local.missing` prints the lock files that `make setup` adds for it, one a line: Redis and Java.
 It runs before anything is installed, so it imports the standard library only.

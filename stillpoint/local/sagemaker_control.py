@@ -1,4 +1,4 @@
-"""What happens when SageMaker is asked to create, update or delete something?
+"""The SageMaker stand-in's resources: what creating, updating and deleting one does.
 
 The control plane of the stand-in: models, endpoint configurations, endpoints and training jobs, kept in one JSON file so
 that a restart deploys the endpoints again. Deployments run in the background: Creating or Updating, then InService, or

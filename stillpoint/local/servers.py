@@ -1,4 +1,4 @@
-"""Which servers make up the embedded stack for these settings?
+"""The servers of the embedded stack, by the settings.
 
 Each server whose address is on loopback is ours to run; one elsewhere is somebody else's and only looked at. Two settings
 with the same Redis address mean one Redis.

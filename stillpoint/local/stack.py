@@ -1,4 +1,4 @@
-"""How does the embedded stack start, stop, and say how it is?
+"""Starts and stops the embedded stack, and says how it is.
 
 Servers start side by side. A server that already answers and is ours is left alone; what a killed run left behind is
 cleaned up first; a port that belongs to another program is refused, and what this call started is stopped again.

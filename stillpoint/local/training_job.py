@@ -1,4 +1,4 @@
-"""How does a SageMaker training job run as a plain process?
+"""A SageMaker training job as a plain process.
 
 The job's `ContainerEntrypoint` (with `ContainerArguments`; `python` means the one that runs the stand-in) is run with
 /opt/ml mapped to a folder: `SM_INPUT_DIR`, `SM_MODEL_DIR`, `SM_OUTPUT_DIR`, `SM_OUTPUT_DATA_DIR`, each channel copied to

@@ -1,4 +1,4 @@
-"""Which release is live, and what is it made of?
+"""The release book: records, states and the pointer to the live release.
 
 A release pairs a feature colour (frozen registry, project, read plan) with its models and their id mapping. The record
 is immutable; its states lie beside it; one pointer of create-only generations says which is live. `ReleaseBook` is that

@@ -1,4 +1,4 @@
-"""Who is serving right now, with which release, and has it loaded the announced one?
+"""Who is serving right now, with which release, and whether the announced one is loaded.
 
 Every serving process beats: a JSON value in Redis (`settings.redis_serving`) that expires by Redis's own clock, so that a
 process which died is gone from the list without anybody's help. A notification on a channel makes news travel at once;

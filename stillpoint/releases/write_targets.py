@@ -1,4 +1,4 @@
-"""Into which colours does the stream write, and since when does it obey?
+"""The colours that the stream writes, and since when it obeys.
 
 `stream/control.json` names the targets, with a generation. The stream answers in `stream/acknowledged.json` once its
 first batch under that generation is committed (or at once while no batch runs): from then on every row of the listed

@@ -1,1 +1,1 @@
-"""How do Feast's stores become right and fast? Plugins that any `feature_store.yaml` can name."""
+"""Feast plugins that any `feature_store.yaml` can name: online store, offline store, batch engine."""

@@ -1,4 +1,4 @@
-"""How does `feast materialize` fill the online store? `batch_engine: {type: stillpoint.stores.engine.StillpointEngine}`.
+"""The batch engine that fills the online store: `batch_engine: {type: stillpoint.stores.engine.StillpointEngine}`.
 
 Only the latest row of each entity is read, in bounded memory, and written column-wise in parallel batches. A fill may
 be killed and run again, and may run beside a live stream: the ordered writer never lets an older row win.

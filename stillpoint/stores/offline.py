@@ -1,4 +1,4 @@
-"""How does Feast reach history? The offline store plugin: `type: stillpoint.stores.offline.StillpointOfflineStore`.
+"""The offline store plugin: `type: stillpoint.stores.offline.StillpointOfflineStore`.
 
 Each spine row comes back exactly once and in order, from Parquet in folders, globs and S3, or from the committed files
 of a lake. What Feast asks is translated here; the work is in `offline_join`, `offline_latest` and `offline_write`.

@@ -1,4 +1,4 @@
-"""How does Feast use our online store? Name it in `feature_store.yaml`:
+"""The online store plugin. Name it in `feature_store.yaml`:
 
     online_store:
         type: stillpoint.stores.online.StillpointOnlineStore

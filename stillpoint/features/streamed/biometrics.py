@@ -1,4 +1,4 @@
-"""Do pulse and steps rise? (view `biometrics`)
+"""The view `biometrics`: heart rate and steps of the last ten minutes, and whether both rise.
 
 As of t, over the samples in (t − 10 min, t]. Sums are taken over integers (microseconds, and heart rates as multiples
 of 2⁻⁴⁸, which every float64 from 25 to 250 is), so mean and slope are the exact values rounded once: the order of

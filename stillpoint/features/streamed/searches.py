@@ -1,4 +1,4 @@
-"""What has the user searched for lately, as one direction? (view `search_embeddings`)
+"""The view `search_embeddings`: what the user searched for lately, as one direction.
 
 As of t: the last five searches in (t − 24 h, t], newest first, of one time the greater event id first, weighted
 1, ½, ¼, … and normalised. A search whose text has no known word takes its place and adds nothing.

@@ -1,4 +1,4 @@
-"""What is a session, and how much of it was abandoned? (view `session_bounce_rates`)
+"""The view `session_bounce_rates`: the plays of a session, and the share that was abandoned.
 
 A session is a maximal run of a user's taps (every event but biometrics and impressions) without a gap of more than
 30 minutes. `walk` is the definition: history walks all taps, the stream only those that may still change, starting from

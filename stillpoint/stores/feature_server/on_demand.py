@@ -1,4 +1,4 @@
-"""How are on-demand features of a request split into what is read and what is computed, and computed?
+"""Splits a request's on-demand features into what is read and what is computed, and computes them.
 
 Only functions that are ours, by the name in the plan, are ever run; a registry's own code is not.
 """

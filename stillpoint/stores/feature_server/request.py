@@ -1,4 +1,4 @@
-"""How does a request to Feast's `/get-online-features` look as a read of ours?
+"""Requests to Feast's `/get-online-features` as reads of ours.
 
 Pure: `RequestParser.parse` → a read of `OnlineReader` or `AsyncOnlineReader` → `feature_response.to_response`. The JSON is
 Feast's feature server's, so a stock `feast.FeatureStore` with `online_store: {type: remote, path: …}` works against it.

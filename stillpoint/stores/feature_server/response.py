@@ -1,4 +1,4 @@
-"""How does a read's answer look as the response of Feast's `/get-online-features`?
+"""Answers of a read as responses of Feast's `/get-online-features`.
 
 The statuses and values are Feast's own, so that its remote online store reads them; times and numbers are written as
 protobuf's JSON has them.

@@ -1,4 +1,4 @@
-"""What does Feast get back from an offline store: when is it computed, and how is it kept?"""
+"""Feast's retrieval job: when a result is computed, and how it is kept."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""How is history joined to a spine, in bounded memory and every spine row exactly once?
+"""Joins history to a spine, in bounded memory and every spine row exactly once.
 
 Only join keys and times are read first; the arithmetic of `point_in_time` picks at most one source row for each spine
 row; the features of those rows alone are gathered. A source larger than a chunk is read in chunks, and one whose keys

@@ -1,4 +1,4 @@
-"""Which rows lie in a range of times, and which is each entity's latest, without holding the source in memory?"""
+"""A source's rows in a range of times, and each entity's latest, without holding the source in memory."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""How do joins and fills run on Spark's executors, for data beyond one machine, with the very same code?
+"""Runs joins and fills on Spark's executors, for data beyond one machine, with the very same code.
 
 Executors run what a single machine runs, on a part of the entities each: a spine is dealt out by its join keys, a source's
 chunks are reduced where they are read and meet again by entity. So both give the same rows, ties included.

@@ -1,4 +1,4 @@
-"""Which source row was the newest known one, for an entity at a time?
+"""The point-in-time join: the newest source row that was known, for an entity at a time.
 
 Pure arithmetic over numpy arrays; nothing here reads a file. Rows and questions carry an entity *code*: a dense integer
 that stands for one combination of join key values, so composite keys cannot collide and a null key (code -1) matches

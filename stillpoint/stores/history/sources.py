@@ -1,4 +1,4 @@
-"""Which Parquet files does a Feast source stand for, and how are they read in bounded pieces?
+"""The Parquet files of a Feast source, read in bounded pieces.
 
 A source below the store's `lake_root` means the lake's committed files; any other path is a file, a folder, a
 hive-partitioned folder or a glob, local or on S3. Nothing here knows feature views.

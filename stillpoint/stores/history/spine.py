@@ -1,4 +1,4 @@
-"""Is a spine fit for a point-in-time join, and what are its rows?
+"""Checks a spine for a point-in-time join, and prepares its rows.
 
 A spine is a pandas DataFrame, an Arrow table or a Polars frame with join keys and one timestamp column. It is refused
 rather than repaired: a time without a zone could be any of 24 hours.

@@ -1,4 +1,4 @@
-"""Which types fit together: a spine's keys with a source's, a source's columns with what a view declares?"""
+"""Which types fit together: a spine's keys with a source's, a source's columns with what a view declares."""
 
 import polars as pl
 import pyarrow as pa

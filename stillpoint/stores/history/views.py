@@ -1,4 +1,4 @@
-"""What does a request ask of each feature view: which source columns, under which names?"""
+"""What a request asks of each feature view: source columns, and their names in the result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How do rows get into a source without rewriting history or losing a neighbour's?
+"""Appends rows to a source without rewriting history or losing a neighbour's.
 
 A lake source gets new files and a commit, a folder a new file, and a single file is replaced whole, atomically, under a
 lock: a reader sees the old file or the new one.

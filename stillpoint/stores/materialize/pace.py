@@ -1,4 +1,4 @@
-"""How fast may a fill go while others are being served?"""
+"""Paces a fill while others are being served."""
 
 import time
 from collections.abc import Callable

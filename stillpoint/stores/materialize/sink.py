@@ -1,4 +1,4 @@
-"""How do a view's rows get from Arrow into the online store?
+"""Writes a view's rows from Arrow into the online store.
 
 Into ours as columns, through the ordered writer; into any other through Feast's own `online_write_batch`.
 """

@@ -1,4 +1,4 @@
-"""What did the online store answer, as columns: values, statuses, times and ages of each row?
+"""The answer of an online read as columns: values, statuses, times and ages of each row.
 
 Columns are in the order of the service, rows in the order of the request. `fetched.py` decodes what is asked for.
 """

@@ -1,4 +1,4 @@
-"""Which read plan does a registry give, and which definitions does it hold?
+"""Compiles a registry into a read plan, and digests the definitions that it holds.
 
 Works on the registry's protobuf: a live registry, a `feast.FeatureStore`, or the bytes of a frozen `registry.pb`. No code
 that somebody stored in the registry is run.

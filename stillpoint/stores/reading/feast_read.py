@@ -1,4 +1,4 @@
-"""How does one of Feast's reads become one command per entity, and the replies Feast's answer?
+"""One of Feast's own reads as one command per entity, and the replies as Feast's answer.
 
 Redis holds serialized protobuf messages. An answer is put together from their bytes and parsed once, in C, instead of one
 Python object at a time.

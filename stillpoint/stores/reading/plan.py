@@ -1,4 +1,4 @@
-"""What must a reader know to read a project's features, and nothing else?
+"""The read plan: all that a reader must know of a project, and nothing else.
 
 A read plan is a small JSON document compiled from a registry: the views with their join keys, hash fields, types and
 time-to-live, and the services with the order of their columns. `OnlineReader` executes it without importing Feast.

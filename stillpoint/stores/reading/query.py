@@ -1,4 +1,4 @@
-"""Which parts of a read are the same whatever the entities?
+"""The parts of a read that are the same whatever the entities.
 
 A request's features are compiled once into groups of views that lie in the same Redis hashes: the command without its
 key, where each feature lies in a reply, its type, and the names under which it is shown.

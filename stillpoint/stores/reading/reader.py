@@ -1,4 +1,4 @@
-"""What are the features of these entities now?
+"""Reads the features of entities as of now.
 
 `OnlineReader` executes a read plan: one command per entity for any number of views, all in one round trip, with the
 project's sentinel. Values come back as columns, which are decoded when they are asked for.

@@ -1,4 +1,4 @@
-"""What do the stored bytes of one group of views say: values, times, and what is withheld?
+"""Decodes one group's stored bytes: values, times, and what is withheld.
 
 Nothing is decoded before it is asked for; then all columns of a type are decoded at once, few of them as Python values,
 many as one numpy block.

@@ -1,4 +1,4 @@
-"""In which words does the online store answer: modes, statuses, cells, and the sentinel of a project?"""
+"""The words of the online store's answers: modes, statuses, cells, and a project's fill marker."""
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum

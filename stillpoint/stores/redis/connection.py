@@ -1,4 +1,4 @@
-"""How is a Redis reached: from Feast's connection string to a client, alone or as a cluster?
+"""Redis clients from Feast's connection string, for one server or a cluster.
 
 `host:port[,host:port…][,name=value…]`: several addresses mean Redis Cluster. Values are read as JSON where they can be
 (`db=0`, `ssl=true`), the rest is redis-py's own vocabulary (`username`, `password`, `ssl_ca_certs`, `socket_timeout`…).

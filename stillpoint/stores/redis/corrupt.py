@@ -1,4 +1,4 @@
-"""Which view, feature and entity holds bytes that nobody can read?"""
+"""Names the view, feature and entity whose bytes cannot be read."""
 
 from stillpoint.errors import CorruptData
 from stillpoint.stores.redis.layout import describe_key

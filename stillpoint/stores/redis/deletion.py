@@ -1,4 +1,4 @@
-"""How are keys deleted without ever touching another project's?
+"""Deletes keys without ever touching another project's.
 
 Redis can only be scanned by pattern, and a project's name may end another's (`green`, `shadow_green`). So every key that a
 scan finds is parsed, and deleted only if its project is exactly the one meant.

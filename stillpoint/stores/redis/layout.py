@@ -1,4 +1,4 @@
-"""Where does a feature lie in Redis: under which key, in which hash field, with which timestamp?
+"""The layout in Redis: a feature's key, hash field and timestamp field.
 
 Feast's layout (entity key serialization version 3), written down once, without Feast:
 

@@ -1,4 +1,4 @@
-"""How are many prepared commands sent to Redis in one round trip, and their replies read?
+"""Sends many prepared commands to Redis in one round trip, and reads their replies.
 
 redis-py packs every argument of every command in Python, which is most of the cost of a feature read. Here a command is
 bytes already; redis-py still owns the connections (TLS, ACL, pools, topology of a cluster). On a cluster, commands go to

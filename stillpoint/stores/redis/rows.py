@@ -1,6 +1,6 @@
-"""How does an Arrow table become the bytes of commands without a Python object per value?
+"""An Arrow table as the bytes of commands, without a Python object per value.
 
-Each column becomes an Arrow array of Redis bulk strings (`$<length>\\r\\n<bytes>\\r\\n`), by numpy for numbers and by Arrow's
+Each column becomes an Arrow array of Redis bulk strings (`$<length>\r\n<bytes>\r\n`), by numpy for numbers and by Arrow's
 kernels for text; one join makes them rows. Rows that follow each other lie side by side in one buffer, so a command is a
 slice. What has no such form here (rare types, odd columns) is encoded value by value by `values_columns` and `layout_keys`,
 to the same bytes.

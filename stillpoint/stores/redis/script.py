@@ -1,4 +1,4 @@
-"""How do encoded rows become calls of one Lua script, that compares and writes many entities, each atomically?
+"""Encoded rows as calls of one Lua script, which compares and writes many entities, each atomically.
 
 A call is bytes: a head, then slices of what the rows are encoded to already.
 """

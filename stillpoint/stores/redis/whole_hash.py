@@ -1,4 +1,4 @@
-"""How is the reply of an HGETALL brought into the order of the fields that were asked for?
+"""Brings the reply of an HGETALL into the order of the fields that were asked for.
 
 Hashes that one writer filled have one order of fields: that of the last few is remembered, so that a reply costs a
 comparison and a pick instead of a dict.

@@ -1,4 +1,4 @@
-"""How does a row reach Redis so that the newest always wins, whoever else writes?
+"""Writes rows to Redis so that the newest always wins, whoever else writes.
 
 One Lua call compares and writes many entities, each atomically: a row replaces the stored one only if its (event time,
 created time) is not smaller: of equal ones the last written counts, as offline the last stored. A row without a created time

@@ -1,4 +1,4 @@
-"""Which feature of which entity holds a value that does not fit its type?"""
+"""Names the feature and entity of a value that does not fit its type."""
 
 from typing import Any
 

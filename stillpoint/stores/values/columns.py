@@ -1,4 +1,4 @@
-"""How are many values of one type encoded and decoded at once?
+"""Encodes and decodes many values of one type at once.
 
 Arrow columns become lists of stored bytes; lists of stored bytes become numpy blocks. The rare types (maps, sets, JSON…)
 take the path of one value at a time in `values_encode.py` and `values_python.py`, with the same result.

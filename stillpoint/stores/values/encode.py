@@ -1,4 +1,4 @@
-"""How is one Python value written as Feast's bytes, without Feast and without protobuf?
+"""Encodes one Python value as Feast's bytes, without Feast and without protobuf.
 
 `values_columns.py` does whole columns of the common types at once, with the same result.
 """

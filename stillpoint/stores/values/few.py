@@ -1,4 +1,4 @@
-"""How are a few values of one type decoded, where the fixed costs of numpy (`values_columns.py`) would be most of it?
+"""Decodes a few values of one type, where numpy's fixed costs (`columns.py`) would be most of the time.
 
 One entity's features are tens of values of each type: whole numbers are looked up by their bytes, floats are read as one
 record array, texts are cut. The result is that of decoding each alone.

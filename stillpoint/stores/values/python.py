@@ -1,4 +1,4 @@
-"""Which Python value does Feast's `to_dict()` give for a stored value?"""
+"""The Python value that Feast's `to_dict()` gives for a stored value."""
 
 import json
 import uuid

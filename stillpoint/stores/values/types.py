@@ -1,4 +1,4 @@
-"""Which types can a feature have, and which numbers do they have in Feast's messages?"""
+"""The types that a feature can have, and their numbers in Feast's messages."""
 
 from enum import StrEnum
 

@@ -1,0 +1,66 @@
+"""The house's rules on names and docstrings, over every module of the product."""
+
+import ast
+import importlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+ROOMS = (
+    "stillpoint",
+    "feature_repo",
+    "simulation",
+    "ingestion",
+    "training",
+    "release",
+    "inference",
+    "validation",
+    "privacy",
+)
+PUBLIC_PATHS = [
+    "stillpoint.stores.online:StillpointOnlineStore",
+    "stillpoint.stores.offline:StillpointOfflineStore",
+    "stillpoint.stores.engine:StillpointEngine",
+    "stillpoint:feature_store",
+    "stillpoint.features.on_demand:request_time_frame",
+    "inference.lambda_handler:handle",
+    "inference.model_server:main",
+    "inference.openapi:text",
+    "inference.tokens:main",
+    "inference.mixup:main",
+    "training.sagemaker_program:main",
+]
+"""What the outside names: yaml files, frozen registries, Lambda, containers. None of them may move."""
+
+
+def modules() -> Iterator[tuple[Path, ast.Module]]:
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_every_module_begins_with_a_statement() -> None:
+    wrong = []
+    for path, tree in modules():
+        first = (ast.get_docstring(tree) or "").partition("\n\n")[0].replace("\n", " ")
+        if not first or "?" in first.partition(". ")[0]:
+            wrong.append(f"{path}: {first!r}")
+    assert not wrong
+
+
+def test_no_public_class_name_stands_twice() -> None:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for path, tree in modules():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(str(path))
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
+
+
+@pytest.mark.parametrize("path", PUBLIC_PATHS)
+def test_a_path_that_others_name_stays_where_it_is(path: str) -> None:
+    module, _, name = path.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
