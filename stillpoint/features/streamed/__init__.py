@@ -1,1 +1,1 @@
-"""The streamed views: one module per view, each a pure definition for stream and history alike."""
+"""The engine of streamed features: declarations in, exact rows out, the same for a stream, history and a test."""

@@ -1,0 +1,202 @@
+"""An app is a folder of declarations: loaded once, checked whole, every fault named with its file and line.
+
+Every module of the folder is imported but `definitions.py` (which gives them to Feast) and those whose names begin with
+`_`. What they declare is found by its type, so a new file needs no registration.
+"""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from stillpoint.app.checks.events import event_faults
+from stillpoint.app.checks.fault import Fault
+from stillpoint.app.checks.recommendations import kind_faults, label_faults, request_faults, trigger_faults
+from stillpoint.app.checks.views import view_faults
+from stillpoint.app.derived import record
+from stillpoint.app.digest import digest
+from stillpoint.app.entities import Entity
+from stillpoint.app.events import Event
+from stillpoint.app.fields import fields_of
+from stillpoint.app.payloads import PayloadParser
+from stillpoint.app.place import Place
+from stillpoint.app.recommendations import Label, PostProcessing, RecommendationKind, RequestTimeFeature, Trigger
+from stillpoint.app.records import View
+from stillpoint.app.tables import DailyView, Table
+from stillpoint.app.views import StreamView
+from stillpoint.errors import InvalidInput
+
+T = TypeVar("T")
+_APART = "definitions"
+
+
+class InvalidApp(InvalidInput):
+    """An app has faults; the text names all of them."""
+
+    def __init__(self, name: str, faults: tuple[Fault, ...]) -> None:
+        self.faults = faults
+        listed = "\n".join(f"  {fault}" for fault in faults)
+        super().__init__(f"app {name} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:\n{listed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """What an app declares, in the order of its files and lines."""
+
+    name: str
+    folder: Path
+    events: tuple[type[Event], ...]
+    entities: tuple[Entity, ...]
+    views: tuple[type[StreamView], ...]
+    tables: tuple[Table, ...] = ()
+    daily_views: tuple[DailyView, ...] = ()
+    kinds: tuple[RecommendationKind, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    labels: tuple[Label, ...] = ()
+    request_features: tuple[RequestTimeFeature, ...] = ()
+    post_processing: tuple[PostProcessing, ...] = ()
+
+    @cached_property
+    def records(self) -> tuple[View, ...]:
+        """The records of all views, streamed ones first."""
+        return (*map(record, self.views), *(view.record for view in self.daily_views))
+
+    @cached_property
+    def parser(self) -> PayloadParser:
+        """Reads the app's payloads."""
+        return PayloadParser(self.events)
+
+    @cached_property
+    def digest(self) -> str:
+        """The canonical digest of the app: it changes with what the app computes, not with its words and files."""
+        return digest(
+            {
+                "events": {event.type_name: _event_rule(event) for event in self.events},
+                "views": {view.name: [view.digest(), str(view.ttl)] for view in self.views},
+                "daily": {one.name: [str(feature) for feature in one.features] for one in self.daily_views},
+                "tables": {
+                    one.name: {name: str(column) for name, column in one.columns.items()} for one in self.tables
+                },
+                "kinds": {one.name: [one.delivery, str(one.ttl), one.limit] for one in self.kinds},
+                "triggers": sorted(
+                    [one.on.type_name, *(kind.name for kind in one.kinds), one.channel, str(one.max_age)]
+                    for one in self.triggers
+                ),
+                "requests": {one.name: list(one.inputs) for one in self.request_features},
+            }
+        )
+
+
+def _event_rule(event: type[Event]) -> list[Any]:
+    family = [event.family.name, event.family.lateness_us, event.lake_only, event.any_of]
+    return [family, [[one.name, str(one.kind), one.optional, str(one.annotation)] for one in fields_of(event).values()]]
+
+
+@lru_cache(maxsize=8)
+def load_app(where: str | Path) -> App:
+    """Return the app of a package's name or a folder's path, checked.
+
+    Raises:
+        InvalidApp: it has faults, each named with its place.
+    """
+    folder = _folder(where)
+    modules, faults = _modules(folder)
+    found = list(_declarations(modules, folder))
+    app = App(
+        name=folder.name,
+        folder=folder,
+        events=tuple(_leaves(found)),
+        entities=_of(Entity, found),
+        views=tuple(one for one in found if isinstance(one, type) and issubclass(one, StreamView)),
+        tables=_of(Table, found),
+        daily_views=_of(DailyView, found),
+        kinds=_of(RecommendationKind, found),
+        triggers=_of(Trigger, found),
+        labels=_of(Label, found),
+        request_features=_of(RequestTimeFeature, found),
+        post_processing=_of(PostProcessing, found),
+    )
+    faults += check(app)
+    if faults:
+        raise InvalidApp(app.name, tuple(sorted(set(faults))))
+    return app
+
+
+def check(app: App) -> list[Fault]:
+    """Return every fault of an app."""
+    faults = [*event_faults(app.events), *view_faults(app.views, app.events)]
+    faults += [*kind_faults(app.kinds), *label_faults(app.labels)]
+    if not faults:
+        faults += trigger_faults(app.triggers)
+        faults += request_faults(app.request_features, _request_columns(app))
+    return faults
+
+
+def _request_columns(app: App) -> Iterator[str]:
+    for view in app.records:
+        yield from view.feature_names
+        yield f"{view.name}_age_seconds"
+    for table in app.tables:
+        yield from table.columns
+    yield "request_timestamp_us"
+
+
+def _folder(where: str | Path) -> Path:
+    path = Path(where)
+    if not path.is_dir() and isinstance(where, str) and "/" not in where:
+        path = Path(*where.split("."))
+    if not path.is_dir():
+        place = Place(str(path), 0)
+        raise InvalidApp(str(where), (Fault(place, "there is no such folder; name the app's folder or package"),))
+    return path.resolve()
+
+
+def _modules(folder: Path) -> tuple[list[ModuleType], list[Fault]]:
+    modules, faults = [], []
+    if str(folder.parent) not in sys.path:
+        sys.path.insert(0, str(folder.parent))
+    for file in sorted(folder.glob("*.py")):
+        if file.stem == _APART or file.stem.startswith("_"):
+            continue
+        try:
+            modules.append(importlib.import_module(f"{folder.name}.{file.stem}"))
+        except Exception as error:  # noqa: BLE001  whatever a module raises is its fault, and is told
+            faults.append(Fault(_line(error, file), f"cannot be imported: {type(error).__name__}: {error}"))
+    return modules, faults
+
+
+def _line(error: Exception, file: Path) -> Place:
+    """Return the innermost line of the app's folder that an error passed through."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return Place(error.filename, error.lineno or 0)
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == file.parent
+    ]
+    return Place(frames[-1].filename, frames[-1].lineno or 0) if frames else Place(str(file), 1)
+
+
+def _declarations(modules: Iterable[ModuleType], folder: Path) -> Iterator[Any]:
+    """Yield what the modules declare: each once, in the order of files and lines."""
+    found: dict[int, Any] = {}
+    for module in modules:
+        for value in vars(module).values():
+            place = getattr(value, "place", None)
+            if isinstance(place, Place) and Path(place.file).parent == folder:
+                found[id(value)] = value
+    yield from sorted(found.values(), key=lambda one: one.place)
+
+
+def _leaves(found: Iterable[Any]) -> Iterator[type[Event]]:
+    """Yield the event types: the classes from which no other derives."""
+    for one in found:
+        if isinstance(one, type) and issubclass(one, Event) and one.leaves == (one,):
+            yield one
+
+
+def _of(kind: type[T], found: Iterable[Any]) -> tuple[T, ...]:
+    return tuple(one for one in found if isinstance(one, kind))

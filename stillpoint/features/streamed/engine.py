@@ -1,0 +1,220 @@
+"""The stream's one step over any views: a user's arrivals in; verdicts, rows and the next state out.
+
+`advance` performs nothing and changes nothing, so it can be repeated. What a view keeps of a user stays packed until an
+event of the view arrives. A view whose keys belong to no single user gets its on-time events through `regrouped`, and
+`advance_key` computes them, key by key, wherever the events of one key come together.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stillpoint.app.durations import hours, micros
+from stillpoint.app.events import Arrival, Event
+from stillpoint.app.views import StreamView
+from stillpoint.events.types import Verdict
+from stillpoint.features.streamed.definition import Definition, Key, Row
+from stillpoint.features.streamed.generic import GenericView
+from stillpoint.features.streamed.judging import Memory, forget, judge
+from stillpoint.features.streamed.plan import compiled
+from stillpoint.features.streamed.section import Kept
+from stillpoint.features.streamed.state import Section, UserState
+from stillpoint.features.streamed.stepped import SteppedView
+
+if TYPE_CHECKING:
+    from stillpoint.encoder import Encoder
+
+_UNKNOWN = Section(0, b"")
+SHARD_SKEW = hours(1)
+"""How far shards may lag behind one another before an event is too old for a key that belongs to no single user."""
+
+
+class DefinitionFailed(Exception):
+    """A view's definition raised: the text names the view and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A view ready to run. `lateness` is that of each of its families; one user's keys differ by `rest`, if at all."""
+
+    name: str
+    section: str
+    keys: tuple[str, ...]
+    definition: Definition[Any]
+    events: frozenset[type[Event]]
+    lateness: Mapping[str, int | None]
+    of_user: bool
+
+    def key(self, event: Event) -> Key | None:
+        """Return the event's key, None if a part of it is absent."""
+        values = tuple(getattr(event, name) for name in self.keys)
+        return None if None in values else tuple(map(str, values))
+
+    def floor_us(self, newest_us: Mapping[str, int], last_arrived_us: int, max_event_age_us: int) -> int:
+        """Return the time before which no event of the view can be on time any more."""
+        floors = []
+        for family, lateness in self.lateness.items():
+            newest = newest_us.get(family)
+            known = newest is not None and lateness is not None
+            floors.append(newest - lateness if known else last_arrived_us - max_event_age_us)  # type: ignore[operator]
+        return min(floors)
+
+
+class Outcome(NamedTuple):
+    """What follows from a user's arrivals.
+
+    `verdicts` and `arrivals` are one per arrival, in order; an arrival's time is the strictly increasing one that the
+    lake stores. `rows` are by view. `differing` are the indices of duplicates whose payload differs from the first.
+    """
+
+    state: UserState
+    verdicts: list[Verdict]
+    arrivals: list[Arrival]
+    rows: dict[str, list[Row]]
+    differing: tuple[int, ...]
+
+
+class KeyOutcome(NamedTuple):
+    """What follows from events of one key: its rows, its next state, and the events too old for what it keeps.
+
+    The key's rows must then be computed from the lake: shards lagged behind one another for longer than allowed.
+    """
+
+    rows: list[Row]
+    state: bytes
+    behind: list[Arrival]
+
+
+class Engine:
+    """The views of an app, compiled."""
+
+    def __init__(
+        self,
+        views: Iterable[type[StreamView]],
+        *,
+        max_event_age_us: int,
+        encoder: "Encoder | None" = None,
+        shard_skew_us: int = micros(SHARD_SKEW),
+    ) -> None:
+        self._max_age = max_event_age_us
+        self._skew = shard_skew_us
+        runners = [runner(view, encoder) for view in views]
+        self.of_users = tuple(one for one in runners if one.of_user)
+        self.of_others = {one.name: one for one in runners if not one.of_user}
+
+    def advance(self, state: UserState, arrivals: Sequence[Arrival], *, erased_until_us: int | None = None) -> Outcome:
+        """Return what the arrivals of one user, in shard order, lead to. `state` is not modified.
+
+        A view gets a row for each time that an arrival can have changed, with its values after all of them.
+
+        Raises:
+            DefinitionFailed: a view's definition raised.
+        """
+        memory = state.memory.copy()
+        verdicts, judged, differing = self._judge(memory, arrivals, erased_until_us)
+        forget(memory, self._max_age)
+        on_time = [one for one, verdict in zip(judged, verdicts, strict=True) if verdict is Verdict.ON_TIME]
+        sections = dict(state.sections)
+        rows: dict[str, list[Row]] = {}
+        for view in self.of_users:
+            fresh = [one for one in on_time if type(one.event) in view.events]
+            known = sections.get(view.section, _UNKNOWN)
+            if fresh:
+                found, sections[view.section] = self._advance_section(view, known.data, fresh)
+                if found:
+                    rows[view.name] = found
+            elif known.data and self._floor(view, memory.newest_us, memory.last_arrived_us or 0) >= known.until_us:
+                del sections[view.section]
+        return Outcome(UserState(memory, sections), verdicts, judged, rows, differing)
+
+    def _judge(
+        self, memory: Memory, arrivals: Sequence[Arrival], erased_until_us: int | None
+    ) -> tuple[list[Verdict], list[Arrival], tuple[int, ...]]:
+        verdicts, judged, differing = [], [], []
+        for index, arrival in enumerate(arrivals):
+            judgement = judge(memory, arrival, max_event_age_us=self._max_age, erased_until_us=erased_until_us)
+            if judgement.arrived_us != arrival.arrived_us:
+                arrival = arrival._replace(arrived_us=judgement.arrived_us)
+            verdicts.append(judgement.verdict)
+            judged.append(arrival)
+            if judgement.differs:
+                differing.append(index)
+        return verdicts, judged, tuple(differing)
+
+    def _advance_section(self, view: Runner, packed: bytes, fresh: Sequence[Arrival]) -> tuple[list[Row], Section]:
+        """Advance all keys of one user's view that have events."""
+        kept = Kept.unpack(packed)
+        kept.take(fresh)
+        floor_us = max(kept.floor_us, self._floor(view, kept.newest_us, kept.last_arrived_us))
+        rows: list[Row] = []
+        for key, own in by_key(view.key, fresh).items():
+            rest = key if len(key) > 1 else ()
+            found, kept.parts[rest] = self._step(view, key, kept.part(rest), own, floor_us)
+            rows += found
+        kept.settle(floor_us)
+        return rows, Section(kept.until_us, kept.pack())
+
+    def _step(
+        self, view: Runner, key: Key, packed: bytes, fresh: Sequence[Arrival], floor_us: int
+    ) -> tuple[list[Row], tuple[int, bytes]]:
+        definition = view.definition
+        try:
+            rows, part = definition.rows(key, definition.unpack(packed), fresh)
+            part = definition.keep(part, floor_us)
+            return rows, (definition.reach_us(part), definition.pack(part))
+        except Exception as error:
+            raise DefinitionFailed(f"view {view.name}: {type(error).__name__}: {error}") from error
+
+    def _floor(self, view: Runner, newest_us: Mapping[str, int], last_arrived_us: int) -> int:
+        return view.floor_us(newest_us, last_arrived_us, self._max_age)
+
+    def regrouped(self, on_time: Iterable[Arrival]) -> dict[str, dict[Key, list[Arrival]]]:
+        """Return on-time events by view and key, for the views whose keys belong to no single user."""
+        listed = list(on_time)
+        found = {}
+        for view in self.of_others.values():
+            groups = by_key(view.key, (one for one in listed if type(one.event) in view.events))
+            if groups:
+                found[view.name] = groups
+        return found
+
+    def advance_key(self, name: str, key: Key, state: bytes, fresh: Sequence[Arrival]) -> KeyOutcome:
+        """Return what on-time events of one key lead to, whatever the order in which their users' events came."""
+        view = self.of_others[name]
+        kept = Kept.unpack(state)
+        behind = [one for one in fresh if one.event_us < kept.floor_us]
+        taken = [one for one in fresh if one.event_us >= kept.floor_us]
+        if not taken:
+            return KeyOutcome([], state, behind)
+        kept.take(taken)
+        floor_us = max(kept.floor_us, kept.last_arrived_us - self._max_age - self._skew)
+        rows, kept.parts[()] = self._step(view, key, kept.part(()), taken, floor_us)
+        kept.settle(floor_us)
+        return KeyOutcome(rows, kept.pack(), behind)
+
+
+def runner(view: type[StreamView], encoder: "Encoder | None" = None) -> Runner:
+    """Return a view ready to run."""
+    events = view.event_types()
+    step_us = view.step_us()
+    plan = compiled(view)
+    definition: Definition[Any] = GenericView(plan, encoder) if step_us is None else SteppedView(plan, step_us, encoder)
+    return Runner(
+        name=view.name,
+        section=f"{view.name}@{view.digest()[:12]}",
+        keys=view.entity.keys,
+        definition=definition,
+        events=frozenset(events),
+        lateness={event.family.name: event.family.lateness_us for event in events},
+        of_user=view.entity.of_user,
+    )
+
+
+def by_key(key: Callable[[Event], Key | None], arrivals: Iterable[Arrival]) -> dict[Key, list[Arrival]]:
+    """Return events by key, in their order; those without a key are left out."""
+    found: dict[Key, list[Arrival]] = {}
+    for arrival in arrivals:
+        own = key(arrival.event)
+        if own is not None:
+            found.setdefault(own, []).append(arrival)
+    return found

@@ -1,0 +1,45 @@
+"""Which rows do recorded on-time events give, over whole histories? (backfill, parity, the past of a view that joins)
+
+The same definitions as the stream's. Events are taken in the order of their time, a stretch at a time, and settled
+behind it, so that a row of a 30-day window costs a month of summaries and not a month of events.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from stillpoint.app.events import Arrival
+from stillpoint.features.streamed.definition import Key, Row
+from stillpoint.features.streamed.engine import Runner, by_key
+
+_STRETCH = 256
+
+
+def history_rows(view: Runner, events: Iterable[Arrival]) -> list[Row]:
+    """Return the newest rows of a view, ordered by key and time.
+
+    `events` are on-time events of any users in any order, with the arrivals of the lake, each once. Those of other types
+    than the view's, or without its key, are ignored.
+    """
+    chosen = (one for one in events if type(one.event) in view.events)
+    found = ((key, rows_of_key(view, key, own)) for key, own in by_key(view.key, chosen).items())
+    return list(chain.from_iterable(rows for _, rows in sorted(found)))
+
+
+def rows_of_key(view: Runner, key: Key, events: Sequence[Arrival]) -> list[Row]:
+    """Return the newest row of each time of one key, in their order."""
+    definition = view.definition
+    ordered = sorted(events, key=lambda one: one.event_us)
+    part = definition.unpack(b"")
+    newest: dict[int, Row] = {}
+    place = len(key)
+    first = 0
+    while first < len(ordered):
+        end = min(first + _STRETCH, len(ordered))
+        while end < len(ordered) and ordered[end].event_us == ordered[end - 1].event_us:
+            end += 1
+        rows, part = definition.rows(key, part, ordered[first:end])
+        newest.update((row[place], row) for row in rows)
+        if end < len(ordered):
+            part = definition.keep(part, ordered[end].event_us)
+        first = end
+    return [newest[time] for time in sorted(newest)]

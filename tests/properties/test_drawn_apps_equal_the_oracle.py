@@ -1,0 +1,296 @@
+"""Is the stream of any app the plain definition, whatever its views, the batches, arrival orders, copies and ties?"""
+
+import importlib.util
+import random
+import uuid
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stillpoint.app import (
+    Annotated,
+    Arrival,
+    DType,
+    Entity,
+    Event,
+    Family,
+    Meta,
+    StreamView,
+    count,
+    count_distinct,
+    embedding,
+    exact,
+    exists,
+    first,
+    last,
+    last_n,
+    maximum,
+    mean,
+    minimum,
+    most_frequent,
+    newer_minus_older,
+    one_of,
+    own,
+    present,
+    session,
+    share,
+    sliding,
+    slope,
+    standard_deviation,
+    sum_,
+    time_since_first,
+    time_since_last,
+    user,
+)
+from stillpoint.clock import DAY, HOUR, MINUTE, SECOND
+from stillpoint.events.types import Verdict
+from stillpoint.features.streamed.engine import Engine, runner
+from stillpoint.features.streamed.history import history_rows
+from stillpoint.features.streamed.state import UserState
+
+_spec = importlib.util.spec_from_file_location("app_oracle", Path(__file__).parents[1] / "app_oracle.py")
+oracle = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(oracle)
+
+START = 1_767_225_600 * SECOND
+MAX_AGE = DAY
+STEPS = [0, 1, 2, SECOND, MINUTE, 5 * MINUTE, 10 * MINUTE, 10 * MINUTE + 1, 30 * MINUTE, 30 * MINUTE + 1, HOUR, DAY - 1, DAY, 3 * DAY]  # fmt: skip
+
+
+class Item(Event):
+    item_id: str
+    colour: str | None = None
+
+
+class Viewed(Item):
+    seconds: Annotated[float, Meta(ge=0)] | None = None
+
+
+class Bought(Item):
+    price: float
+    pieces: Annotated[int, Meta(ge=-100, le=100)]
+
+
+class Sought(Event):
+    query: str
+
+
+class Measured(Event, family=Family(name="watch")):
+    level: float
+    resting: bool | None = None
+
+
+class FewWords:
+    """An encoder of five texts, one of which has no known word and two of which cancel out."""
+
+    sha256 = "0" * 64
+
+    def __init__(self):
+        a, b = np.random.default_rng(3).normal(size=(2, 256))
+        self._rows = {"a": a, "-a": -a, "b": b, "c": a + 2 * b, "?": np.full(256, np.nan)}
+
+    def encode(self, texts):
+        rows = np.array([self._rows[text] for text in texts]).reshape(-1, 256)
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+ENCODER = FewWords()
+
+
+def counted(events, at_us):
+    """Return how many of the events happened in an even minute, and how long ago the first was."""
+    return sum(len(event.event_id) for event in events) + at_us % 7
+
+
+LENGTHS = st.sampled_from([1, 2, SECOND, MINUTE, 10 * MINUTE, 10 * MINUTE + 1, HOUR, DAY, 30 * DAY])
+TILES = st.sampled_from([1, 7, MINUTE, HOUR, DAY])
+NUMBERS = [Viewed.seconds, Bought.price, Bought.pieces, Measured.level]
+TEXTS = [Viewed.item_id, Item.item_id, Bought.colour, Item.colour, Sought.query]
+WHOLE = [Viewed, Bought, Item, Sought, Measured]
+CONDITIONS = {
+    Viewed: [Viewed.colour == "red", Viewed.seconds > 1.5, ~present(Viewed.seconds), one_of(Viewed.item_id, "p", "q")],
+    Bought: [(Bought.price < 3.0) | (Bought.pieces != 2), (Bought.colour == "blue") & (Bought.pieces >= 0)],
+    Item: [Item.colour != "red", present(Item.colour)],
+    Sought: [Sought.query == "a"],
+    Measured: [Measured.level <= 0.5, Measured.resting == True],  # noqa: E712
+}
+
+
+def micros(us):
+    from datetime import timedelta
+
+    return timedelta(microseconds=us)
+
+
+@st.composite
+def windows(draw, shared):
+    if shared:
+        step = shared
+        length = step * draw(st.integers(1, 50))
+        return (
+            sliding(micros(length), step=micros(step * draw(st.integers(1, 3))))
+            if draw(st.booleans())
+            else exact(micros(length))
+        )
+    kind = draw(st.integers(0, 3))
+    if kind == 0:
+        return session(micros(draw(st.sampled_from([1, MINUTE, 30 * MINUTE, HOUR]))))
+    if kind == 1:
+        return exact(micros(draw(LENGTHS)))
+    return sliding(micros(draw(LENGTHS)), step=micros(draw(TILES)))
+
+
+@st.composite
+def features(draw, shared):
+    over = draw(windows(shared))
+    kind = draw(st.integers(0, 12))
+    told = {}
+    if kind <= 3:
+        events = draw(st.sampled_from(WHOLE))
+        if draw(st.booleans()):
+            told["where"] = draw(st.sampled_from(CONDITIONS[events]))
+        return draw(st.sampled_from([count, exists, time_since_last, time_since_first]))(events, over=over, **told)
+    if kind <= 7:
+        field = draw(st.sampled_from(NUMBERS))
+        if draw(st.booleans()):
+            told["where"] = draw(st.sampled_from(CONDITIONS[field.event]))
+        if draw(st.booleans()):
+            told["default"] = 0 if field is Bought.pieces else 0.0
+        made = [sum_, mean, standard_deviation, minimum, maximum, slope, first, last]
+        made += [] if hasattr(over, "gap_us") else [newer_minus_older]
+        return draw(st.sampled_from(made))(field, over=over, **told)
+    if kind <= 9:
+        field = draw(st.sampled_from(TEXTS))
+        made = [count_distinct, first, last, most_frequent, lambda f, **kw: last_n(f, 3, **kw)]
+        return draw(st.sampled_from(made))(field, over=over, **told)
+    if kind == 10:
+        return share(Bought, of=Viewed, on="item_id", over=over)
+    if kind == 11:
+        return embedding(
+            Sought.query, newest=draw(st.integers(1, 3)), decay=draw(st.sampled_from([0.5, 0.3])), over=over
+        )
+    if hasattr(over, "gap_us") or shared:
+        return count_distinct(Item.item_id, over=over)
+    return own(counted, draw(st.sampled_from(WHOLE)), gives=DType.INT64, over=exact(micros(over.length_us)))
+
+
+ENTITIES = [
+    user,
+    Entity("user_item", "user_id", "item_id"),
+    Entity("item"),
+    Entity("colour_platform", "colour", "platform"),
+]
+
+
+@st.composite
+def views(draw):
+    entity = draw(st.sampled_from([user, user, *ENTITIES]))
+    shared = None if "user_id" in entity.keys else draw(st.sampled_from([1, SECOND, MINUTE, HOUR]))
+    body = {f"f{n}": draw(features(shared)) for n in range(draw(st.integers(1, 5)))}
+    body |= {"entity": entity, "name": "drawn", "row_step": micros(shared or MINUTE), "__doc__": "A drawn view."}
+    if entity is not user:
+        body = {name: one for name, one in body.items() if not hasattr(one, "aggregation") or names_item(one)}
+    if not any(hasattr(one, "aggregation") for one in body.values()):
+        body["f"] = count(Item, over=draw(windows(shared)))
+    return type("Drawn", (StreamView,), body)
+
+
+def names_item(declared):
+    return all(issubclass(leaf, Item) for event in (*declared.events, *declared.of) for leaf in event.leaves)
+
+
+@st.composite
+def histories(draw, users=1):
+    """Arrivals of some users: event times wander by telling steps, so do arrivals; ids and items are few, so they clash."""
+    arrivals = []
+    clocks = {f"u{n}": (START, START) for n in range(users)}
+    for number in range(draw(st.integers(1, 30))):
+        who = draw(st.sampled_from(sorted(clocks)))
+        event_us, arrived_us = clocks[who]
+        mine = [one for one in arrivals if one.event.user_id == who]
+        if mine and draw(st.integers(0, 9)) == 0:
+            copied = draw(st.sampled_from(mine))
+            arrivals.append(copied._replace(arrived_us=max(arrived_us, copied.event_us)))
+            continue
+        step, sign = draw(st.sampled_from(STEPS)), draw(st.sampled_from([1, 1, 1, -1]))
+        event_us = max(START, event_us + sign * step)
+        arrived_us = max(arrived_us + draw(st.sampled_from([-1, 0, 0, 1, SECOND])), event_us - MINUTE)
+        clocks[who] = event_us, arrived_us
+        ids = draw(st.integers(0, 9)) if draw(st.booleans()) else 100 + draw(st.integers(0, 1_000)) * 100 + number
+        arrivals.append(drawn_event(draw, who, event_us, arrived_us, uuid.UUID(int=ids)))
+    return arrivals
+
+
+FLOATS = st.sampled_from([0.0, -0.0, 0.1, 0.2, 0.3, 1.5, 1e16, -1e16, 1e-9, 3.0]) | st.floats(-1e6, 1e6)
+
+
+def drawn_event(draw, who, event_us, arrived_us, key):
+    base = {"schema_version": 1, "event_id": str(key), "user_id": who, "event_timestamp": "2026-01-01T00:00:00Z", "platform": draw(st.sampled_from(["ios", "web"]))}  # fmt: skip
+    kind = draw(st.sampled_from([Viewed, Bought, Sought, Measured]))
+    item = {"item_id": draw(st.sampled_from("pqr")), "colour": draw(st.sampled_from([None, "red", "blue"]))}
+    fields = {
+        Viewed: lambda: item | {"seconds": draw(st.none() | FLOATS.map(abs))},
+        Bought: lambda: item | {"price": draw(FLOATS), "pieces": draw(st.integers(-3, 3))},
+        Sought: lambda: {"query": draw(st.sampled_from(["a", "-a", "b", "c", "?"]))},
+        Measured: lambda: {"level": draw(FLOATS), "resting": draw(st.none() | st.booleans())},
+    }[kind]()
+    return Arrival(kind(**base, **fields), event_us, arrived_us, key.bytes)
+
+
+def streamed(engine, arrivals, cuts):
+    """Advance through the batches that `cuts` make, every state as bytes in between. Return states, on-time events, rows."""
+    states, rows, on_time = {}, [], []
+    keyed = {}
+    edges = [0, *sorted(cuts), len(arrivals)]
+    for start, end in pairwise(edges):
+        users = {}
+        for one in arrivals[start:end]:
+            users.setdefault(one.event.user_id, []).append(one)
+        fresh = []
+        for who, own_arrivals in users.items():
+            before = UserState.from_bytes(states.get(who, b""))
+            outcome = engine.advance(before, own_arrivals)
+            assert before.to_bytes() == UserState.from_bytes(states.get(who, b"")).to_bytes()
+            states[who] = outcome.state.to_bytes()
+            fresh += [a for a, v in zip(outcome.arrivals, outcome.verdicts, strict=True) if v is Verdict.ON_TIME]
+            rows += outcome.rows.get("drawn", [])
+        on_time += fresh
+        for name, groups in engine.regrouped(fresh).items():
+            for key, own_arrivals in groups.items():
+                outcome = engine.advance_key(name, key, keyed.get(key, b""), own_arrivals)
+                assert not outcome.behind
+                keyed[key] = outcome.state
+                rows += outcome.rows
+    return states, on_time, rows
+
+
+EXAMPLES = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@EXAMPLES
+@given(view=views(), arrivals=histories(), data=st.data())
+def test_a_users_view_in_any_batches_and_history_equal_the_oracle_bit_for_bit(view, arrivals, data):
+    check(view, arrivals, data)
+
+
+@EXAMPLES
+@given(view=views(), arrivals=histories(users=3), data=st.data())
+def test_a_view_of_many_users_in_any_batches_and_history_equals_the_oracle_bit_for_bit(view, arrivals, data):
+    check(view, arrivals, data)
+
+
+def check(view, arrivals, data):
+    engine = Engine([view], max_event_age_us=MAX_AGE, encoder=ENCODER, shard_skew_us=1000 * DAY)
+    cuts = data.draw(st.lists(st.integers(0, len(arrivals)), max_size=8))
+    _, on_time, rows = streamed(engine, arrivals, cuts)
+    keys = len(view.entity.keys)
+    expected = [oracle.bits(row) for row in oracle.rows(view, on_time, ENCODER.encode)]
+    found = oracle.newest(rows, keys)
+    assert [oracle.bits(found[key]) for key in sorted(found)] == expected
+    shuffled = list(on_time)
+    random.Random(data.draw(st.integers(0, 9))).shuffle(shuffled)
+    history = history_rows(runner(view, ENCODER), shuffled)
+    assert [oracle.bits(row) for row in history] == expected
