@@ -16,9 +16,9 @@ from stillpoint.app.events import Event
 from stillpoint.app.place import Place, here
 from stillpoint.app.windows import Window, window
 from stillpoint.dtypes import DType
-from stillpoint.features.streamed import changes, counting, embeddings, frequency, numbers, order
-from stillpoint.features.streamed.contract import Aggregation
-from stillpoint.features.streamed.own import Own
+from stillpoint.features.streamed.aggregations import changes, counting, embeddings, frequency, numbers, order
+from stillpoint.features.streamed.aggregations.contract import Aggregation
+from stillpoint.features.streamed.aggregations.own import Own
 
 Over: TypeAlias = timedelta | Window | Sequence[timedelta | Window]
 EventType: TypeAlias = type[Event]

@@ -25,7 +25,7 @@ from stillpoint.app.events import Event, snake
 from stillpoint.app.fields import FieldInfo, fields_of
 from stillpoint.app.place import Place, here
 from stillpoint.app.windows import Sliding, Window
-from stillpoint.features.streamed.contract import Aggregation
+from stillpoint.features.streamed.aggregations.contract import Aggregation
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,7 +267,7 @@ def streamed(engine, arrivals, cuts):
     return states, on_time, rows
 
 
-EXAMPLES = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @EXAMPLES

@@ -9,7 +9,7 @@ from stillpoint.app.events import Event
 from stillpoint.app.fields import FieldInfo, fields_of
 from stillpoint.app.views import StreamedFeature
 from stillpoint.dtypes import DType, Kind
-from stillpoint.features.streamed.own import Own
+from stillpoint.features.streamed.aggregations.own import Own
 
 _SECONDS = 1.0
 _EVENTS = 200

@@ -15,8 +15,8 @@ from stillpoint.app.events import Event
 from stillpoint.app.fields import fields_of
 from stillpoint.app.views import StreamedFeature, StreamView
 from stillpoint.app.windows import Session, Sliding
-from stillpoint.features.streamed.embeddings import BlendedEmbedding
-from stillpoint.features.streamed.order import LastN
+from stillpoint.features.streamed.aggregations.embeddings import BlendedEmbedding
+from stillpoint.features.streamed.aggregations.order import LastN
 
 LONGEST_US = 366 * 86_400_000_000
 DAY_US = 86_400_000_000

@@ -14,9 +14,9 @@ from stillpoint.app.windows import Session
 if TYPE_CHECKING:
     from stillpoint.encoder import Encoder
 from stillpoint.features.streamed import part as parts
+from stillpoint.features.streamed.aggregations.embeddings import embedding_bytes
+from stillpoint.features.streamed.aggregations.entries import Entries
 from stillpoint.features.streamed.definition import Key, Row
-from stillpoint.features.streamed.embeddings import embedding_bytes
-from stillpoint.features.streamed.entries import Entries
 from stillpoint.features.streamed.part import Part
 from stillpoint.features.streamed.plan import Plan
 from stillpoint.features.streamed.rows import changed_rows

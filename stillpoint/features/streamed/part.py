@@ -7,7 +7,7 @@ from typing import Any
 import msgpack
 import msgspec
 
-from stillpoint.features.streamed.entries import Entries
+from stillpoint.features.streamed.aggregations.entries import Entries
 from stillpoint.features.streamed.plan import Column, Plan
 
 Tiles = list[tuple[int, Any]]

@@ -18,7 +18,7 @@ from stillpoint.app.fields import fields_of
 from stillpoint.app.views import StreamedFeature, StreamView
 from stillpoint.app.windows import Session, Sliding, Window
 from stillpoint.dtypes import Kind
-from stillpoint.features.streamed.contract import Aggregation
+from stillpoint.features.streamed.aggregations.contract import Aggregation
 
 Take = Callable[[Event], Any]
 """Returns an event's value, or None if the event does not count."""

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from stillpoint.app.windows import Session
-from stillpoint.features.streamed.entries import Entries
+from stillpoint.features.streamed.aggregations.entries import Entries
 from stillpoint.features.streamed.part import ColumnPart, Part, Tiles
 from stillpoint.features.streamed.plan import Column, Lane, Plan
 

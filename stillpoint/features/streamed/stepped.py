@@ -18,10 +18,10 @@ from stillpoint.app.windows import Sliding
 
 if TYPE_CHECKING:
     from stillpoint.encoder import Encoder
-from stillpoint.features.streamed.contract import Aggregation
+from stillpoint.features.streamed.aggregations.contract import Aggregation
+from stillpoint.features.streamed.aggregations.embeddings import embedding_bytes
+from stillpoint.features.streamed.aggregations.entries import Entries
 from stillpoint.features.streamed.definition import Key, Row
-from stillpoint.features.streamed.embeddings import embedding_bytes
-from stillpoint.features.streamed.entries import Entries
 from stillpoint.features.streamed.plan import Plan
 
 

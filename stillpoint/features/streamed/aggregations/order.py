@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from stillpoint.dtypes import LISTS, SCALAR, DType, Kind
-from stillpoint.features.streamed.contract import Aggregation
-from stillpoint.features.streamed.entries import Entries
+from stillpoint.features.streamed.aggregations.contract import Aggregation
+from stillpoint.features.streamed.aggregations.entries import Entries
 
 Placed = tuple[int, bytes, Any]
 """A value behind its event's time and id."""

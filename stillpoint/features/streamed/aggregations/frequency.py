@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from stillpoint.dtypes import SCALAR, DType, Kind
-from stillpoint.features.streamed.contract import Aggregation
-from stillpoint.features.streamed.entries import Entries
+from stillpoint.features.streamed.aggregations.contract import Aggregation
+from stillpoint.features.streamed.aggregations.entries import Entries
 
 Tally = dict[Any, tuple[int, int, bytes]]
 """By value: how often it occurs, and the time and id of its latest event."""

@@ -12,7 +12,7 @@ from functools import reduce
 from typing import Any, ClassVar, Generic, TypeVar
 
 from stillpoint.dtypes import DType, Kind
-from stillpoint.features.streamed.entries import Entries
+from stillpoint.features.streamed.aggregations.entries import Entries
 
 S = TypeVar("S")
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stillpoint.dtypes import DType, Kind
-from stillpoint.features.streamed.contract import Aggregation
-from stillpoint.features.streamed.entries import Entries
+from stillpoint.features.streamed.aggregations.contract import Aggregation
+from stillpoint.features.streamed.aggregations.entries import Entries
 
 Function = Callable[[Sequence[Any], int], Any]
 

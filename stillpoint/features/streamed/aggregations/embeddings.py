@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stillpoint.dtypes import DType, Kind
-from stillpoint.features.streamed.contract import Aggregation
-from stillpoint.features.streamed.entries import Entries
-from stillpoint.features.streamed.order import Placed
+from stillpoint.features.streamed.aggregations.contract import Aggregation
+from stillpoint.features.streamed.aggregations.entries import Entries
+from stillpoint.features.streamed.aggregations.order import Placed
 
 
 @dataclass(frozen=True, slots=True)

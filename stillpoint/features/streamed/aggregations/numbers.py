@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from stillpoint.dtypes import NUMERIC, SCALAR, DType, Kind
-from stillpoint.features.streamed.contract import Aggregation
-from stillpoint.features.streamed.entries import Entries, pack_integer, unpack_integer
+from stillpoint.features.streamed.aggregations.contract import Aggregation
+from stillpoint.features.streamed.aggregations.entries import Entries, pack_integer, unpack_integer
 
 Moments = tuple[int, ...]
 """The binary shift, then sums of powers: of x⁰, x¹, x² … scaled by 2 to the power of shift × exponent."""

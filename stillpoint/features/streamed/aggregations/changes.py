@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from stillpoint.dtypes import NUMERIC, DType, Kind
-from stillpoint.features.streamed.contract import Aggregation
-from stillpoint.features.streamed.entries import Entries, pack_integer, unpack_integer
-from stillpoint.features.streamed.numbers import Moments, Sum
+from stillpoint.features.streamed.aggregations.contract import Aggregation
+from stillpoint.features.streamed.aggregations.entries import Entries, pack_integer, unpack_integer
+from stillpoint.features.streamed.aggregations.numbers import Moments, Sum
 
 Line = tuple[int, int, int, int, int, int]
 """The binary shift, the number of values, and the sums of t, t², x and t·x (t in microseconds since 1970)."""

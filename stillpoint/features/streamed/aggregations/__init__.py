@@ -1,0 +1,1 @@
+"""One family of aggregations a file, all under the contract of `contract.py`."""
