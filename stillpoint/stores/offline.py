@@ -25,7 +25,7 @@ from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob,
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import InvalidInput, InvalidSpine, NothingStored
@@ -48,6 +48,8 @@ from stillpoint.stores.history.sources import (
 from stillpoint.stores.history.spine import EVENT_TIMESTAMP, Spine, read_spine
 from stillpoint.stores.history.views import ViewRequest, view_request
 from stillpoint.stores.history.write import append_to_path, write_file, write_to_lake
+from stillpoint.stores.materialize.pushed_rows import pushed_times
+from stillpoint.stores.push import take_over_pushes
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,11 @@ class StillpointOfflineStoreConfig(FeastConfigBaseModel):
     spark_parts: int | None = Field(
         default=None, ge=1, description="Join and fill on Spark's executors, in so many parts; unset: in this process."
     )
+
+    @model_validator(mode="after")
+    def _take_over(self) -> "StillpointOfflineStoreConfig":
+        take_over_pushes()
+        return self
 
 
 class StillpointOfflineStore(OfflineStore):
@@ -224,6 +231,8 @@ class StillpointOfflineStore(OfflineStore):
         source = batch_source_of(feature_view)
         names = Names.of(source)
         table = table.rename_columns([names.stored(name) for name in table.column_names])
+        for name in (source.timestamp_field, source.created_timestamp_column):
+            table = _with_times(table, names.stored(name), feature_view.name) if name else table
         path = _path(config, source)
         root = _lake_root(config)
         dataset = lake_dataset(path, root)
@@ -373,6 +382,15 @@ def latest_tables(config: RepoConfig, source: DataSource, pull: Pull) -> Iterabl
         chunk_rows=settings.chunk_rows,
         entities_at_once=settings.rows_in_memory,
     )
+
+
+def _with_times(table: pa.Table, name: str, view: str) -> pa.Table:
+    """Return a table whose times are times where they are text, read as an online push reads them."""
+    place = table.schema.get_field_index(name)
+    if place < 0 or pa.types.is_timestamp(table.schema.field(place).type):
+        return table
+    times = pa.array(pushed_times(table[name].to_pandas().rename(name), view), pa.int64())
+    return table.set_column(place, name, times.cast(pa.timestamp("us", tz="UTC")))
 
 
 def _settings(config: RepoConfig) -> StillpointOfflineStoreConfig:

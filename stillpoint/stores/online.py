@@ -11,10 +11,12 @@ project. Versioned feature views are refused.
 import asyncio
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import pandas as pd
 from feast import Entity, FeatureService, FeatureView, RepoConfig, utils
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.online_store import OnlineStore
@@ -24,10 +26,14 @@ from feast.online_response import OnlineResponse
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
+from pydantic import model_validator
 
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput, InvalidSettings, PlanRefused
+from stillpoint.stores.history.names import batch_source_of
+from stillpoint.stores.materialize.pushed_rows import pushed_rows
 from stillpoint.stores.online_request import EntityRows, OnlineRequest, online_request
+from stillpoint.stores.push import take_over_pushes
 from stillpoint.stores.reading.feast_read import AnsweredView, ReadRow, Replies, RequestedFields, Shapes, fill
 from stillpoint.stores.redis.connection import Topology, connect, connect_async
 from stillpoint.stores.redis.deletion import delete_project, delete_view
@@ -39,6 +45,7 @@ from stillpoint.stores.redis.layout import (
 )
 from stillpoint.stores.redis.pipeline import send, send_async
 from stillpoint.stores.redis.writer import NO_CREATED, EncodedRows, OnlineWriter
+from stillpoint.stores.rehearsal import is_rehearsal
 from stillpoint.stores.values.types import ValueType
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
@@ -52,8 +59,26 @@ class StillpointOnlineStoreConfig(FeastConfigBaseModel):
     redis_type: Topology = Topology.SINGLE
     sentinel_master: str = "mymaster"
     key_ttl_seconds: int | None = None
-    full_scan_for_deletion: bool = True
+    """Seconds until an entity's key vanishes, counted from the last row that was written for it, in whatever view."""
+    full_scan_for_deletion: bool | None = True
     """Delete the fields of a removed view; only this project's keys are touched, exactly."""
+    skip_dedup: bool = False
+    """Accepted, without effect: the times are compared within the call that writes, so there is no round trip to save."""
+    client: Literal["redis", "glide"] = "redis"
+    """Accepted, without effect: all fields are fetched by one pipeline of ours, whose answers are parsed in C."""
+
+    @model_validator(mode="after")
+    def _tell(self) -> "StillpointOnlineStoreConfig":
+        for name in ("skip_dedup", "client"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                warnings.warn(
+                    f"online_store.{name} is {getattr(self, name)!r}, a setting of Feast's own Redis store that changes "
+                    "nothing in this one: an older row never replaces a newer one, and reads do not go through a client "
+                    "of Feast's; leave it out",
+                    stacklevel=2,
+                )
+        take_over_pushes()
+        return self
 
 
 class StillpointOnlineStore(OnlineStore):
@@ -101,10 +126,11 @@ class StillpointOnlineStore(OnlineStore):
         self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
     ) -> None:
         """Write rows in their order; each replaces what is stored unless its (event, created) time is smaller."""
-        writer = OnlineWriter(
-            self._connection(config), config.project, key_ttl_seconds=config.online_store.key_ttl_seconds
-        )
-        for layout, rows in _encoded(config, table, data):
+        encoded = _encoded(config, table, data)
+        if is_rehearsal():
+            return
+        writer = self._writer(config, self._connection(config))
+        for layout, rows in encoded:
             writer.write_encoded(layout, rows)
             if progress:
                 progress(len(rows))
@@ -113,12 +139,33 @@ class StillpointOnlineStore(OnlineStore):
         self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
     ) -> None:
         """Do what `online_write_batch` does, on the running event loop."""
-        client = self._async_connection(config)
-        writer = OnlineWriter(client, config.project, key_ttl_seconds=config.online_store.key_ttl_seconds)
-        for layout, rows in _encoded(config, table, data):
+        encoded = _encoded(config, table, data)
+        if is_rehearsal():
+            return
+        writer = self._writer(config, self._async_connection(config))
+        for layout, rows in encoded:
             await writer.write_encoded_async(layout, rows)
             if progress:
                 progress(len(rows))
+
+    def _writer(self, config: RepoConfig, client: Any) -> OnlineWriter:
+        return OnlineWriter(client, config.project, key_ttl_seconds=config.online_store.key_ttl_seconds)
+
+    def write_frame(self, config: RepoConfig, view: FeatureView, frame: pd.DataFrame) -> None:
+        """Write a pushed frame as a fill writes it; nothing of it within a rehearsal.
+
+        Raises:
+            InvalidInput: a column is missing, or a value does not fit its type; nothing was written.
+        """
+        layout, rows = pushed_rows(view, batch_source_of(view), frame, config.project)
+        if not is_rehearsal():
+            self._writer(config, self._connection(config)).write_encoded(layout, rows)
+
+    async def write_frame_async(self, config: RepoConfig, view: FeatureView, frame: pd.DataFrame) -> None:
+        """Do what `write_frame` does, on the running event loop."""
+        layout, rows = pushed_rows(view, batch_source_of(view), frame, config.project)
+        if not is_rehearsal():
+            await self._writer(config, self._async_connection(config)).write_encoded_async(layout, rows)
 
     # --- reading ---
 

@@ -70,7 +70,8 @@ def online_request(
         columns, registry, project, {_asked(table, field) for table, _ in grouped for field in table.entity_columns}
     )
     views = [ViewRows(table, list(asked), *given.distinct(table)) for table, asked in grouped]
-    others = {name: _inferred(columns[name]) for name in columns if name in request_data or name in known}
+    unasked = known - given.shown.keys()  # join keys that no view needs are shown too, as by Feast
+    others = {name: _inferred(columns[name]) for name in columns if name in request_data or name in unasked}
     utils.ensure_request_data_values_exist(
         request_data, {name: others[name] for name in request_data if name in others}
     )

@@ -176,7 +176,7 @@ def by_name(response: dict[str, Any]) -> dict[str, Any]:
         ([{"user_id": None, "target_user_id": 2}], "view user: join key user_id of row 0 is null"),
         ([{"user_id": 1, "target_user_id": float("nan")}], "target_user: join key target_user_id of row 0 is null"),
         ([{"user_id": 1, "target_user_id": 2.5}], "join key target_user_id of row 0 is 2.5; expected INT64"),
-        ([{"user_id": True, "target_user_id": 2}], "join key user_id of row 0 is True; expected INT64"),
+        ([{"user_id": True, "target_user_id": 2}], "join key user_id of row 0 is true; expected INT64"),
         ([], "no row is given"),
         ({"user_id": [1, 2], "target_user_id": [1]}, "all columns need equally many values"),
     ],

@@ -23,6 +23,7 @@ from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, dataset_columns
 from stillpoint.lake.tables import COMPRESSION, Lake
 from stillpoint.stores.history.sources import S3Access, filesystem_of, pushed_at, pushed_name
+from stillpoint.stores.rehearsal import is_rehearsal
 
 
 def write_to_lake(lake: Lake, dataset: str, table: pa.Table, *, event: str, at: datetime) -> None:
@@ -39,6 +40,8 @@ def write_to_lake(lake: Lake, dataset: str, table: pa.Table, *, event: str, at: 
     writer = f"push-{uuid.uuid4()}"
     if columns is not None:
         table = table.select(columns.names).cast(columns, safe=False)
+    if is_rehearsal():
+        return
     files = tuple(lake.write(dataset, day, writer, part) for day, part in by_date(table, event))
     lake.commit(Commit(writer=writer, sequence=0, at=at.astimezone(UTC), files=files))
 
@@ -51,6 +54,8 @@ def append_to_path(path: str, table: pa.Table, access: S3Access, schema: pa.Sche
     """
     _check_columns(table, schema.names, path)
     table = table.select(schema.names).cast(schema, safe=False)
+    if is_rehearsal():
+        return
     filesystem, inner = filesystem_of(path, access)
     if filesystem.get_file_info(inner).type == pafs.FileType.Directory:
         write_file(filesystem, f"{inner}/{_next_name(filesystem, inner, at)}", table)

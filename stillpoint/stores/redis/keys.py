@@ -14,6 +14,7 @@ import pyarrow as pa
 from stillpoint.errors import InvalidInput
 from stillpoint.shown import shown
 from stillpoint.stores.redis.layout import ENTITYLESS_KEY, Column, ViewLayout, key_prefix
+from stillpoint.stores.values.encode import is_missing
 from stillpoint.stores.values.types import KEY_TYPES, ValueType
 
 
@@ -87,16 +88,6 @@ def asked_keys(column: Column, values: Sequence[Any], view: str) -> list[Any]:
 
 
 _DIGITS = re.compile("-?[0-9]{1,19}")
-
-
-def is_missing(value: Any) -> bool:
-    """Say whether a value stands for none: null, NaN, or pandas's NaT and NA."""
-    if value is None:
-        return True
-    try:
-        return bool(value != value)
-    except (TypeError, ValueError):  # pandas's NA has no truth
-        return type(value).__name__ == "NAType"
 
 
 def _values(layout: ViewLayout, column: Column, array: Any) -> list[Any]:

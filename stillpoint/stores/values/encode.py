@@ -4,10 +4,11 @@
 """
 
 import json
+import math
 import struct
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -15,27 +16,39 @@ from stillpoint.stores.values.types import ELEMENT_CODES, FIELD_NUMBERS, NULL_TI
 
 
 def encode_value(type: ValueType, value: Any) -> bytes:
-    """Return the stored bytes of a Python value of a declared type; None is null. NaN is null for scalars, as in Feast.
-
-    Times are cut to whole seconds, as Feast stores them.
+    """Return the stored bytes of a Python value of a declared type. None is null, and so are NaN, NaT and pandas's NA for
+    anything but a collection. A value is kept exactly or refused, but for two: a Float32 is the nearest one, and a time
+    counts whole seconds, as in Feast's format.
 
     Raises:
-        TypeError, ValueError: the value does not fit the type; the caller knows view, feature and entity.
+        TypeError, ValueError, OverflowError: the value does not fit the type; the caller knows view, feature and entity.
     """
-    if value is None:
+    if is_missing(value):
         return b""
     number = FIELD_NUMBERS[type]
     if type in (ValueType.INT32, ValueType.INT64):
         return _tag(number, 0) + varint(_whole(value, 32 if type is ValueType.INT32 else 64))
     if type in (ValueType.DOUBLE, ValueType.FLOAT):
-        if value != value:
-            return b""
-        return _tag(number, 1 if type is ValueType.DOUBLE else 5) + struct.pack(ELEMENT_CODES[type], value)
+        return _tag(number, 1 if type is ValueType.DOUBLE else 5) + struct.pack(
+            ELEMENT_CODES[type], _float(type, value)
+        )
     if type is ValueType.BOOL:
         return _tag(number, 0) + (b"\x01" if _flag(value) else b"\x00")
     if type is ValueType.UNIX_TIMESTAMP:
         return _tag(number, 0) + varint(_seconds(value))
     return _tag(number, 2) + _sized(_content(type, value))
+
+
+def is_missing(value: Any) -> bool:
+    """Say whether a value stands for none: None, NaN, or pandas's NaT and NA."""
+    if value is None:
+        return True
+    kind = type(value)
+    if kind is str or kind is int:
+        return False
+    if kind in (list, dict, tuple, set) or hasattr(value, "__len__"):
+        return False
+    return kind.__name__ == "NAType" or bool(value != value)
 
 
 def varint(value: int) -> bytes:
@@ -72,8 +85,14 @@ def _content(type: ValueType, value: Any) -> bytes:
 
 
 def _repeated(element: str, values: Iterable[Any]) -> bytes:
+    if isinstance(values, str | bytes | Mapping):
+        raise TypeError(f"expected a list, found {values!r}")
     code = ELEMENT_CODES.get(element)
-    items = list(values)
+    items = values.tolist() if hasattr(values, "tolist") else list(values)
+    if code == "<d" or code == "<f":
+        items = [math.nan if is_missing(item) else item for item in items]
+    elif element != "UNIX_TIMESTAMP" and any(is_missing(item) for item in items):
+        raise TypeError(f"item {[is_missing(item) for item in items].index(True)} of the list is null; {NO_NULLS}")
     if code is None:
         return b"".join(b"\x0a" + _sized(_content(ValueType(element), item)) for item in items)
     if not items:
@@ -84,8 +103,11 @@ def _repeated(element: str, values: Iterable[Any]) -> bytes:
     elif code == "b":
         packed = bytes(int(_flag(item)) for item in items)
     else:
-        packed = struct.pack(f"<{len(items)}{code[1]}", *items)
+        packed = struct.pack(f"<{len(items)}{code[1]}", *(_float(ValueType(element), item) for item in items))
     return b"\x0a" + _sized(packed)
+
+
+NO_NULLS = "Feast's lists hold none but among floats (as NaN) and times: leave out the item or the whole list"
 
 
 def _map(value: Any) -> bytes:
@@ -190,24 +212,50 @@ def _sized(content: bytes) -> bytes:
 
 
 def _whole(value: Any, bits: int) -> int:
-    if isinstance(value, float) and not value.is_integer():
+    plain = value.item() if hasattr(value, "item") else value
+    if not isinstance(plain, int | float | Decimal):
         raise TypeError(f"{value!r} is no whole number")
-    number = int(value)
+    number = int(plain)
+    if number != plain:
+        raise TypeError(f"{value!r} is no whole number")
     if not -(1 << bits - 1) <= number < 1 << bits - 1:
         raise ValueError(f"{number} does not fit {bits} bits")
     return number
 
 
+def _float(type: ValueType, value: Any) -> float:
+    plain = value.item() if hasattr(value, "item") else value
+    if isinstance(plain, float):
+        return plain
+    if not isinstance(plain, int | Decimal):
+        raise TypeError(f"{value!r} is no number")
+    number = float(plain)
+    kept = Decimal(str(number)) == plain if isinstance(plain, Decimal) else number == plain
+    if not kept and type is not ValueType.FLOAT:
+        raise ValueError(f"{value!r} cannot be kept exactly as a Float64")
+    return number
+
+
 def _seconds(value: Any) -> int:
+    if is_missing(value):
+        return NULL_TIMESTAMP
     if isinstance(value, datetime):
-        return int((value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp())
-    return NULL_TIMESTAMP if value is None else _whole(value, 64)
+        since = (value if value.tzinfo is not None else value.replace(tzinfo=UTC)) - _EPOCH
+        return since.days * 86_400 + since.seconds
+    if isinstance(value, date):
+        return (value - _EPOCH.date()).days * 86_400
+    if type(value).__name__ == "datetime64":
+        return int(value.astype("datetime64[s]").astype("int64"))
+    return _whole(value, 64)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _flag(value: Any) -> bool:
-    if value not in (0, 1):
-        raise TypeError(f"{value!r} is no flag")
-    return bool(value)
+    if not isinstance(value, str) and value in (0, 1):
+        return bool(value)
+    raise TypeError(f"{value!r} is no flag")
 
 
 def _bytes(value: Any) -> bytes:
