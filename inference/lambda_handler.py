@@ -1,13 +1,14 @@
 """The prediction worker as an AWS Lambda behind SQS.
 
 `inference.lambda_handler.handle` is the function; messages that could not be done are named in a partial batch response and
-come back alone. A Lambda freezes between invocations: no thread follows the releases, so each invocation reads the live
+come back alone; those that an outage put off to their last receive are sent again instead. A Lambda freezes between invocations: no thread follows the releases, so each invocation reads the live
 generation first, and what was ranked under a generation that has ended meanwhile is not stored but done again.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from inference.live.loaded_release import LoadedRelease, load
@@ -18,10 +19,11 @@ from inference.worker.dead_letters import DeadLetters
 from inference.worker.jobs import JobReport, Jobs, QueuedMessage
 from inference.worker.push_consent import OptIns
 from stillpoint.clock import Clock, system_clock
-from stillpoint.errors import ReleaseRefused
+from stillpoint.errors import ReleaseRefused, StillpointError
 from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Push
+from stillpoint.outages import outage
 from stillpoint.releases.book import ObjectReleaseBook, ReleaseBook
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
@@ -44,26 +46,47 @@ class WarmFunction:
         bury: Callable[
             [Sequence[QueuedMessage], Mapping[str, str]], Sequence[QueuedMessage]
         ] = lambda messages, reasons: (),
+        renew: Callable[
+            [Sequence[QueuedMessage], Mapping[str, str]], Sequence[QueuedMessage]
+        ] = lambda messages, put_off: (),
     ) -> None:
-        """`jobs` builds the work from the check whether a release is still live; `forward` keeps what was served; `bury`
-        moves messages that failed for the last time to the dead letters and returns them."""
+        """`jobs` builds the work from the check whether a release is still live, at the first batch; `forward` keeps what
+        was served; `bury` moves messages that failed for the last time to the dead letters and returns them, `renew` sends
+        messages that were put off to their last receive again and returns them."""
         self._book = book
         self._load = load_release
-        self._jobs = jobs(self.still_live)
+        self._make_jobs = jobs
         self._clock = clock
         self._forward = forward
         self._bury = bury
+        self._renew = renew
         self._loaded: LoadedRelease | None = None
 
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Work one batch off and name the messages that must come back."""
         messages = [_delivered(record) for record in event["Records"]]
-        report = self._jobs.run(self._live(), messages)
+        report = self._report(messages)
         self._forward(report)
-        for message, reason in report.failed.items():
+        for message, reason in report.not_done.items():
             log.warning("message %s goes back to the queue: %s", message, reason)
-        buried = {message.receipt for message in self._bury(messages, report.failed)}
-        return {"batchItemFailures": [{"itemIdentifier": one} for one in report.failed if one not in buried]}
+        moved = [*self._bury(messages, report.failed), *self._renew(messages, report.put_off)]
+        gone = {message.receipt for message in moved}
+        return {"batchItemFailures": [{"itemIdentifier": one} for one in report.not_done if one not in gone]}
+
+    def _report(self, messages: Sequence[QueuedMessage]) -> JobReport:
+        """Work a batch off. Without a release to work under, all of it is put off: that is no message's fault."""
+        try:
+            loaded, jobs = self._live(), self._jobs
+        except Exception as error:
+            if outage(error) is None and not isinstance(error, StillpointError):
+                log.exception("the live release cannot be loaded")
+            why = f"the live release cannot be loaded: {error}"
+            return JobReport(put_off={message.receipt: why for message in messages})
+        return jobs.run(loaded, messages)
+
+    @cached_property
+    def _jobs(self) -> Jobs:
+        return self._make_jobs(self.still_live)
 
     def still_live(self, loaded: LoadedRelease) -> bool:
         """Say whether a generation is still the live one, by the book."""
@@ -105,25 +128,29 @@ def build(settings: Settings, clock: Clock) -> WarmFunction:
             served.add(prediction)
         served.close()
 
-    serving = connect(settings.redis_serving.get_secret_value())
-    recommendations = Recommendations(serving)
-    erased = ErasureLookup(serving, lake.objects, erasure_key(settings), clock)
     opted_in = OptIns(lake, clock)
-    return WarmFunction(
-        book,
-        load_release,
-        lambda still_live: Jobs(
-            recommendations,
+    dead_letters = DeadLetters(sqs, sqs.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"])
+
+    def jobs(still_live: Callable[[LoadedRelease], bool]) -> Jobs:
+        serving = connect(settings.redis_serving.get_secret_value())  # a cluster is asked for its nodes at once
+        return Jobs(
+            Recommendations(serving),
             send_push=send_push,
             may_receive=opted_in,
             clock=clock,
             still_live=still_live,
-            erased=erased.of,
+            erased=ErasureLookup(serving, lake.objects, erasure_key(settings), clock).of,
             experiment=settings.experiment,
-        ),
+        )
+
+    return WarmFunction(
+        book,
+        load_release,
+        jobs,
         clock=clock,
         forward=forward,
-        bury=DeadLetters(sqs, sqs.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"]).bury,
+        bury=dead_letters.bury,
+        renew=lambda messages, put_off: dead_letters.renew(messages, put_off, now=clock()),
     )
 
 

@@ -17,6 +17,7 @@ from stillpoint.features.columns import Row
 from stillpoint.features.state import StepOutcome, UserState, advance
 from stillpoint.features.triggers import SearchedCategory, requests_for
 from stillpoint.messages import Kind
+from stillpoint.outages import outage
 from stillpoint.tombstones import Tombstones
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,8 @@ def compute(
         state = UserState.from_bytes(before)
         try:
             outcomes = [(pairs, _advance(state, pairs, rules))]
-        except Exception:  # noqa: BLE001  a failure of a pure computation belongs to a record, which is found below
+        except Exception as error:  # noqa: BLE001  a failure of a pure computation belongs to a record, which is found below
+            _refuse_outage(error)
             log.warning("a user's records cannot be computed together; trying them one by one")
             outcomes = _one_by_one(state, pairs, rules, result)
         for chunk, outcome in outcomes:
@@ -120,12 +122,19 @@ def _one_by_one(
         try:
             outcome = _advance(state, [pair], rules)
         except Exception as error:  # noqa: BLE001  see above
+            _refuse_outage(error)
             reason = f"computation failed: {type(error).__name__}: {error}"
             result.quarantined.append(QuarantinedRecord(pair[0], None, reason))
         else:
             outcomes.append(([pair], outcome))
             state = outcome.state
     return outcomes
+
+
+def _refuse_outage(error: Exception) -> None:
+    """Raise what is no record's fault again, such as a machine without memory: the batch is done again."""
+    if outage(error) is not None:
+        raise error
 
 
 def _advance(state: UserState, pairs: Sequence[tuple[Record, AppEvent]], rules: Rules) -> StepOutcome:

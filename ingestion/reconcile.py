@@ -19,6 +19,7 @@ from stillpoint.lake.checkpoint import FoldedCommit
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.tables import Lake
+from stillpoint.outages import outage
 from stillpoint.stores.redis.deletion import project_keys
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.pipeline import Command, pack, send
@@ -117,7 +118,9 @@ def _damaged_files(lake: Lake) -> list[str]:
     def rows(path: str) -> int | None:
         try:
             return int(pq.read_metadata(f"{root}/{path}", filesystem=filesystem).num_rows)
-        except (OSError, pa.ArrowInvalid):
+        except (OSError, pa.ArrowInvalid) as error:
+            if outage(error) is not None:
+                raise
             return None
 
     files = [file for dataset in _RECORDS for file in lake.files(dataset) if file.rows]

@@ -71,6 +71,11 @@ def stream_source(
         InvalidInput: `start` is neither TRIM_HORIZON, LATEST nor an ISO time with an offset.
     """
     moment = _moment(start)
+    if settings.stream_source != "stillpoint" and "aws_session_token" in client:
+        raise SourceUnusable(
+            f"STILLPOINT_STREAM_SOURCE is {settings.stream_source}, which takes no session token; unset the AWS keys in the "
+            "settings, so that the platform's own role is used"
+        )
     if settings.stream_source == "kinesis":
         return StreamSource("kinesis", _databricks(settings, start, moment, client))
     if settings.stream_source == "aws-kinesis":

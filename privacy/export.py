@@ -24,6 +24,7 @@ from stillpoint.errors import InvalidInput, ObjectMissing
 from stillpoint.lake.datasets import snapshot_rows
 from stillpoint.lake.files import write_whole
 from stillpoint.lake.tables import Lake
+from stillpoint.outages import outage
 from stillpoint.releases.colour import SANDBOX, Colour, project_name
 from stillpoint.settings import Settings
 from stillpoint.stores.reading.plan import ReadPlan
@@ -151,6 +152,8 @@ def _rows(lake: Lake, path: str, user_id: str, unreadable: list[str]) -> list[di
         unreadable.append(f"{path}: is gone; it was replaced while this archive was made, or was removed by hand")
         return []
     except (pa.ArrowInvalid, OSError) as error:
+        if outage(error) is not None:
+            raise
         unreadable.append(f"{path}: {str(error).splitlines()[0][:120]}")
         return []
     if not holds_people(table.schema):

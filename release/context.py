@@ -1,9 +1,9 @@
 """What every release verb is given: clients, limits, and the lease by which it is alone."""
 
-import threading
+import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -12,11 +12,13 @@ from typing import Any
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import Fenced
 from stillpoint.lake.tables import Lake
-from stillpoint.leases.lease import Lease
+from stillpoint.leases.lease import Lease, kept
 from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.presence import Presence, present
 from stillpoint.settings import Settings
+
+log = logging.getLogger(__name__)
 
 LEASE = "release"
 
@@ -80,43 +82,55 @@ class HeldReleaseLease:
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
+        self._lost: Fenced | None = None
 
-    def check(self) -> None:
-        """Make sure that nobody took the lease.
+    def lose(self, fenced: Fenced) -> None:
+        """Note that the lease is lost, whatever the store may say later."""
+        log.error("%s", fenced)
+        self._lost = fenced
+
+    def require(self) -> None:
+        """Make sure that the lease is not known to be lost. Asks nobody, so it may be called often.
 
         Raises:
-            Fenced: somebody did, since this process had been silent for too long.
+            Fenced: it is lost.
         """
+        if self._lost is not None:
+            raise self._lost
+
+    def check(self) -> None:
+        """Make sure that nobody took the lease, nor could have taken it.
+
+        Raises:
+            Fenced: somebody did, or it ended since this process could not renew it.
+        """
+        self.require()
         self._lease.check()
 
 
 @contextmanager
 def exclusive(tools: ReleaseContext, verb: str) -> Iterator[HeldReleaseLease]:
-    """Hold the release lease, renewing it in the background.
+    """Hold the release lease, renewing it in the background until it ends, whatever the store answers between.
 
     Raises:
         LeaseHeld: another release verb runs; the text names who runs it. After a kill, wait for the time to live.
+        Fenced: the lease was lost while the verb ran.
     """
+    ttl = timedelta(seconds=tools.lease_seconds)
     lease = Lease(
         tools.lake.objects,
         LEASE,
         holder=f"stillpoint release {verb} by {tools.operator}",
-        ttl=timedelta(seconds=tools.lease_seconds),
+        ttl=ttl,
         clock=tools.clock,
     )
     lease.acquire()
-    ended = threading.Event()
-
-    def renew() -> None:
-        with suppress(Fenced):  # the verb finds out by `check`
-            while not ended.wait(tools.lease_seconds / 4):
-                lease.renew()
-
-    heart = threading.Thread(target=renew, name="release lease", daemon=True)
-    heart.start()
+    held = HeldReleaseLease(lease)
     try:
-        yield HeldReleaseLease(lease)
+        with kept(lease, every=tools.lease_seconds / 4, lost=held.lose, give_up=ttl):
+            yield held
     finally:
-        ended.set()
-        heart.join()
-        lease.release()
+        try:
+            lease.release()
+        except Exception as error:  # noqa: BLE001  it expires by itself; what the verb raised is what matters
+            log.warning("the release lease could not be given up and will expire: %s", error)

@@ -84,8 +84,19 @@ def fill_range(lake: Lake, view: View, mapping_version: int, *, now: datetime) -
     return (first, end) if first < end else None
 
 
-def fill_view(tools: ReleaseContext, colour: Colour, mapping_version: int, view: View, *, live: Any | None) -> None:
-    """Fill one view by `feast materialize` from the lake. A newer value that the stream has written stays."""
+def fill_view(
+    tools: ReleaseContext,
+    colour: Colour,
+    mapping_version: int,
+    view: View,
+    *,
+    live: Any | None,
+    go_on: Callable[[], None] = lambda: None,
+) -> None:
+    """Fill one view by `feast materialize` from the lake. A newer value that the stream has written stays.
+
+    `go_on` is asked after each chunk of rows, and raises to stop the fill there.
+    """
     window = fill_range(tools.lake, view, mapping_version, now=tools.now())
     if window is None:
         tools.progress(f"fill {view.name}: the lake has no rows of it")
@@ -93,7 +104,7 @@ def fill_view(tools: ReleaseContext, colour: Colour, mapping_version: int, view:
     with feast_environment(tools.settings, mapping_version):
         store = feature_store(tools, colour, mapping_version)
         engine = engine_of(store)
-        engine.on_progress = _speak(tools)
+        engine.on_progress = _speak(tools, go_on)
         if live is not None:
             engine.pace = considerate(live)
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # Feast's own bars; ours say more
@@ -117,11 +128,12 @@ def considerate(live: Any, *, slow_ms: float = SLOW_MS, timer: Callable[[], floa
     return pace
 
 
-def _speak(tools: ReleaseContext) -> Callable[[Progress], None]:
+def _speak(tools: ReleaseContext, go_on: Callable[[], None]) -> Callable[[Progress], None]:
     spoken = 0.0
 
     def speak(progress: Progress) -> None:
         nonlocal spoken
+        go_on()
         if progress.seconds - spoken < 1 and progress.rows < progress.total:
             return
         spoken = progress.seconds

@@ -68,6 +68,7 @@ def prepare(tools: ReleaseContext, wanted: NewRelease) -> Release:
             tools.book.record(release)
         release = tools.book.get(intent.id)
         tools.progress("mark complete")
+        held.check()
         colour.mark(
             tools.online(release.colour),
             release.project,
@@ -197,6 +198,7 @@ def _fill(
     if progress.barrier is None or target not in control.targets:
         others = dual_write.targets_without(control, intent.colour)
         tools.progress(f"stop the stream's writes into {intent.colour}")
+        held.check()
         dual_write.aim(tools, others)
         tools.progress(f"wait until nobody serves from {intent.colour}")
         wait_until_unused(tools, [i.id for i in tools.book.intents() if i.colour is intent.colour])
@@ -208,6 +210,7 @@ def _fill(
         tools.progress(f"apply the definitions to {intent.colour}")
         fill.fresh_registry(tools, intent.colour, intent.mapping_version)
         tools.progress(f"start the stream's writes into {intent.colour}")
+        held.check()
         barrier = dual_write.aim(tools, (*others, target))
         progress = _Progress(barrier=barrier)
         _write_progress(tools, intent.id, progress)
@@ -217,7 +220,7 @@ def _fill(
         held.check()
         tools.progress(f"fill {view.name}")
         live_client = tools.online(tools.book.get(live.release).colour) if live else None
-        fill.fill_view(tools, intent.colour, intent.mapping_version, view, live=live_client)
+        fill.fill_view(tools, intent.colour, intent.mapping_version, view, live=live_client, go_on=held.require)
         progress = progress.model_copy(update={"views": (*progress.views, view.name)})
         _write_progress(tools, intent.id, progress)
     tools.progress("freeze the registry")

@@ -38,12 +38,14 @@ def retire(tools: ReleaseContext, release_id: str | None = None, *, why: str) ->
             state = State.PREPARING
         if state not in GONE:
             tools.progress(f"enter retired for {chosen}")
+            held.check()
             ended = State.FAILED if state is State.PREPARING else State.RETIRED
             book.enter(chosen, ended, at=tools.now(), by=tools.operator, why=why)
         if occupants(book, held_colour):
             return chosen
         control = read_control(tools.lake.objects)
         tools.progress(f"stop the stream's writes into {held_colour}")
+        held.check()
         dual_write.aim(tools, dual_write.targets_without(control, held_colour))
         tools.progress(f"wait until nobody serves from {held_colour}")
         wait_until_unused(tools, [intent.id for intent in intents.values() if intent.colour is held_colour])

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from release.context import ReleaseContext, exclusive
+from release.context import HeldReleaseLease, ReleaseContext, exclusive
 from release.gate import read_report
 from release.integrity import refuse_changed
 from release.states import last_report, rollback_target, settle
@@ -52,7 +52,7 @@ def switch(
         _refuse_unfit(tools, release, live, force)
         reason = why if force is None else f"{why} (forced: {force})"
         held.check()
-        return _move(tools, release, live, Move.SWITCH, reason, without_hanging=without_hanging)
+        return _move(tools, held, release, live, Move.SWITCH, reason, without_hanging=without_hanging)
 
 
 def roll_back(tools: ReleaseContext, *, why: str) -> SwitchReport:
@@ -78,7 +78,7 @@ def roll_back(tools: ReleaseContext, *, why: str) -> SwitchReport:
         release = tools.book.get(target)
         refuse_changed(tools, release)
         held.check()
-        return _move(tools, release, live, Move.ROLLBACK, why, without_hanging=True)
+        return _move(tools, held, release, live, Move.ROLLBACK, why, without_hanging=True)
 
 
 def _refuse_unfit(tools: ReleaseContext, release: Release, live: Pointer | None, force: str | None) -> None:
@@ -124,7 +124,14 @@ def refuse_unchecked(tools: ReleaseContext, release_id: str, state: State, now: 
 
 
 def _move(
-    tools: ReleaseContext, release: Release, live: Pointer | None, move: Move, why: str, *, without_hanging: bool
+    tools: ReleaseContext,
+    held: HeldReleaseLease,
+    release: Release,
+    live: Pointer | None,
+    move: Move,
+    why: str,
+    *,
+    without_hanging: bool,
 ) -> SwitchReport:
     generation = 1 if live is None else live.generation + 1
     tools.progress(f"announce {release.id}")
@@ -139,6 +146,7 @@ def _move(
         notify(tools.serving, Notification(what="withdrawn", generation=generation, release=release.id))
         raise ReleaseRefused(_why_not_loaded(loaded, release, tools.load_seconds))
     tools.progress(f"create generation {generation}")
+    held.check()
     pointer = tools.book.point(release.id, after=live, at=tools.now(), by=tools.operator, why=why, move=move)
     return _finish(tools, pointer, release, load_seconds=load_seconds, before=loaded)
 

@@ -6,7 +6,7 @@ documents and as files for `feast -f …`. Feast itself is not imported, since t
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,7 @@ def repo_document(settings: Settings, which: Colour | str, *, mapping_version: i
         "region": aws["region_name"],
         "access_key_id": aws.get("aws_access_key_id"),
         "secret_access_key": aws.get("aws_secret_access_key"),
+        "session_token": aws.get("aws_session_token"),
     }
     offline: dict[str, Any] = {
         "type": "stillpoint.stores.offline.StillpointOfflineStore",
@@ -146,22 +147,30 @@ def frozen_registry(settings: Settings, objects: Objects, release: Release) -> P
 def feast_environment(settings: Settings, mapping_version: int | None) -> Iterator[None]:
     """Set what Feast and `feature_repo` read from the environment while a Feast command runs for a colour."""
     aws = settings.aws_client_arguments()
-    wanted = {"STILLPOINT_MAPPING_VERSION": str(mapping_version or settings.mapping_version)}
+    wanted: dict[str, str | None] = {
+        "STILLPOINT_MAPPING_VERSION": str(mapping_version or settings.mapping_version),
+        "AWS_DEFAULT_REGION": aws["region_name"],
+    }
     if "endpoint_url" in aws:
+        wanted |= {"AWS_ENDPOINT_URL": aws["endpoint_url"], "FEAST_S3_ENDPOINT_URL": aws["endpoint_url"]}
+    if "aws_access_key_id" in aws:
         wanted |= {
-            "AWS_ENDPOINT_URL": aws["endpoint_url"],
-            "FEAST_S3_ENDPOINT_URL": aws["endpoint_url"],
             "AWS_ACCESS_KEY_ID": aws["aws_access_key_id"],
             "AWS_SECRET_ACCESS_KEY": aws["aws_secret_access_key"],
-            "AWS_DEFAULT_REGION": aws["region_name"],
+            "AWS_SESSION_TOKEN": aws.get("aws_session_token"),
         }
     before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+    _set(wanted)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    """Set variables of the environment; None removes one."""
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -4,8 +4,10 @@ One frozen object, read from `STILLPOINT_*` variables and `.env` by entry points
 stack on loopback; the same variables point at real AWS and at any Redis.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -34,11 +36,18 @@ class Settings(BaseSettings):
     aws_endpoint_url: str | None = Field(
         default="http://127.0.0.1:4590", description="AWS stand-in; `aws` means the real one."
     )
-    aws_region: str = "us-east-1"
+    aws_region: str = Field(
+        default="us-east-1",
+        description="Unset, with the real AWS: AWS_REGION or AWS_DEFAULT_REGION, where one of them is set.",
+    )
     aws_access_key_id: SecretStr | None = Field(
         default=None, description="Unset: `test` for a stand-in, AWS's own chain for the real one."
     )
     aws_secret_access_key: SecretStr | None = None
+    aws_session_token: SecretStr | None = Field(
+        default=None,
+        description="Goes with temporary keys. They are not renewed: AWS's own chain renews, fixed keys end.",
+    )
     sagemaker_endpoint_url: str | None = Field(
         default="http://127.0.0.1:4591", description="SageMaker stand-in; `aws` means the real one."
     )
@@ -130,6 +139,26 @@ class Settings(BaseSettings):
         description="Key of the tombstones' HMAC. Required with real S3; on one machine `erasure.key` in the home is made.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _region_of_the_environment(cls, given: Any) -> Any:
+        """Take AWS's own variables for the region, as its SDKs do; boto3 knows only the second."""
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        if not region or not isinstance(given, Mapping) or given.get("aws_region"):
+            return given
+        real = "aws_endpoint_url" in given and given["aws_endpoint_url"] in (None, "aws")
+        return {**given, "aws_region": region} if real else given
+
+    @model_validator(mode="after")
+    def _keys_are_whole(self) -> "Settings":
+        key, secret = self.aws_access_key_id is not None, self.aws_secret_access_key is not None
+        if key != secret or (self.aws_session_token is not None and not key):
+            raise ValueError(
+                "AWS keys are incomplete: STILLPOINT_AWS_ACCESS_KEY_ID and STILLPOINT_AWS_SECRET_ACCESS_KEY belong together, "
+                "and STILLPOINT_AWS_SESSION_TOKEN goes with both; set what is missing, or none of them for AWS's own chain"
+            )
+        return self
+
     @field_validator("aws_endpoint_url", "sagemaker_endpoint_url", mode="after")
     @classmethod
     def _real_aws(cls, value: str | None) -> str | None:
@@ -186,4 +215,6 @@ class Settings(BaseSettings):
         if self.aws_access_key_id and self.aws_secret_access_key:
             arguments["aws_access_key_id"] = self.aws_access_key_id.get_secret_value()
             arguments["aws_secret_access_key"] = self.aws_secret_access_key.get_secret_value()
+            if self.aws_session_token:
+                arguments["aws_session_token"] = self.aws_session_token.get_secret_value()
         return arguments

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from stillpoint.errors import CorruptData
 from stillpoint.lake.datasets import ALL_DATES, DateRange, together
 from stillpoint.lake.tables import Lake
+from stillpoint.outages import outage
 
 BATCH_ROWS = 250_000
 
@@ -22,6 +23,8 @@ def batches(lake: Lake, dataset: str, dates: DateRange = ALL_DATES) -> Iterator[
         # A check costs much the same for ten rows as for ten thousand.
         yield from together(lake.dataset(dataset, dates).to_batches(batch_size=BATCH_ROWS), BATCH_ROWS)
     except (pa.ArrowException, OSError) as error:
+        if outage(error) is not None:
+            raise
         damaged = [file.path for file in lake.files(dataset, dates) if not _readable(lake, file.path)]
         if not damaged:
             raise
@@ -53,6 +56,8 @@ def _readable(lake: Lake, path: str) -> bool:
     try:
         with filesystem.open_input_file(f"{root}/{path}") as source:
             pq.ParquetFile(source).read()
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError) as error:
+        if outage(error) is not None:
+            raise
         return False
     return True

@@ -10,7 +10,6 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,7 +22,8 @@ from inference.http.problems import Problem, unavailable
 from inference.http.requests import REQUEST_ID_PATTERN, header_in, read_body
 from inference.http.routes import ENDPOINTS, REQUEST_ID_HEADER, Endpoint, Handler, Handlers
 from inference.tokens import Bearers
-from stillpoint.errors import InvalidInput, PlanRefused, StackUnavailable, UnknownFeature
+from stillpoint.errors import InvalidInput, PlanRefused, UnknownFeature
+from stillpoint.outages import outage
 
 _REQUEST_ID = re.compile(REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
 
@@ -106,11 +106,9 @@ def _problem(error: Exception, request_id: str) -> Problem:
             return error
         case InvalidInput() | UnknownFeature() | PlanRefused():
             return Problem(422, "Unprocessable content", str(error))
-        case StackUnavailable() | RedisError() | OSError():
-            ACCESS.warning(
-                "a store is away", extra={"fields": {"request_id": request_id, "error": type(error).__name__}}
-            )
-            return unavailable("a store that the answer needs is away for a moment")
+    if outage(error) is not None:
+        ACCESS.warning("a store is away", extra={"fields": {"request_id": request_id, "error": type(error).__name__}})
+        return unavailable("a store that the answer needs is away for a moment")
     ACCESS.error("a request failed", exc_info=error, extra={"fields": {"request_id": request_id}})
     return Problem(500, "Internal error", "the service failed; its log tells more under this request id")
 

@@ -22,8 +22,8 @@ from inference.predictions.predict import Guard
 from inference.predictions.served_log import ServedLog
 from inference.tokens import TokensFile
 from stillpoint.clock import system_clock
-from stillpoint.errors import StackUnavailable
 from stillpoint.events.quarantine import quarantine_rejected
+from stillpoint.outages import aws_errors
 from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.releases.presence import WorkerKind
 from stillpoint.settings import Settings
@@ -49,15 +49,11 @@ def create_app() -> Starlette:
         atexit.register(traces.close)
 
     def put_events(payloads: Sequence[tuple[str, bytes]]) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         from stillpoint.events.stream import put_events as put
 
         began = system_clock()
-        try:
+        with aws_errors(f"event stream {settings.event_stream}"):
             put(kinesis, settings.event_stream, payloads)
-        except (BotoCoreError, ClientError) as error:
-            raise StackUnavailable(f"event stream {settings.event_stream}: {type(error).__name__}") from error
         if traces is not None:
             traces.add(spans(payloads, began, system_clock()))
 

@@ -1,15 +1,18 @@
 """Permanent failures go to the dead-letter queue, with the reason beside the message.
 
 In the queue's own dead-letter queue, moved there by us at the last receive with the reason as a message attribute. SQS
-would move it just so one receive later, but silently; that remains for requests that end the process itself.
+would move it just so one receive later, but silently; that remains for requests that end the process itself. A request
+that was put off by an outage has not failed: at its last receive it is sent again as a new message, with all its receives.
 """
 
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from inference.worker.jobs import QueuedMessage
+from stillpoint.messages import PredictionRequest
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -19,6 +22,8 @@ log = logging.getLogger(__name__)
 REASON = "reason"
 RECEIVES = "receives"
 REASON_LENGTH = 1_000
+RENEWED_AFTER_SECONDS = 15
+"""How long a request that is sent again waits, so that an outage is not asked about without a pause."""
 _AT_ONCE = 10
 
 
@@ -28,9 +33,11 @@ class DeadLetters:
     def __init__(self, client: "SQSClient", queue_url: str) -> None:
         """Read the queue's redrive policy. Without one, nothing is ever moved."""
         self._client = client
-        names: Any = ["RedrivePolicy"]
-        policy = client.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names).get("Attributes", {})
-        rule = json.loads(policy.get("RedrivePolicy", "{}"))
+        names: Any = ["RedrivePolicy", "MessageRetentionPeriod"]
+        found = client.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names).get("Attributes", {})
+        rule = json.loads(found.get("RedrivePolicy", "{}"))
+        self._queue_url = queue_url
+        self._kept = timedelta(seconds=int(found.get("MessageRetentionPeriod", 345_600)))
         self._limit = int(rule.get("maxReceiveCount", 0))
         self._url = (
             client.get_queue_url(QueueName=rule["deadLetterTargetArn"].rpartition(":")[2])["QueueUrl"] if rule else ""
@@ -42,28 +49,58 @@ class DeadLetters:
         `reasons` are by receipt. A message whose move fails is left to SQS, which moves it without the reason. Killed
         between the move and the deletion, a message lies there twice; `request_id` tells.
         """
-        last = [one for one in messages if one.receipt in reasons and 0 < self._limit <= one.receives]
-        moved: list[QueuedMessage] = []
-        for start in range(0, len(last), _AT_ONCE):
-            part = last[start : start + _AT_ONCE]
-            entries: Any = [
-                {
-                    "Id": str(place),
-                    "MessageBody": one.body,
-                    "MessageAttributes": {
-                        REASON: _text(reasons[one.receipt][:REASON_LENGTH]),
-                        RECEIVES: {"DataType": "Number", "StringValue": str(one.receives)},
-                    },
-                }
-                for place, one in enumerate(part)
-            ]
-            answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
-            moved += [part[int(done["Id"])] for done in answer.get("Successful", ())]
-            for refused in answer.get("Failed", ()):
-                log.error("a request could not be moved to the dead letters: %s", refused.get("Message"))
+        last = self._last(messages, reasons)
+        entries = [
+            {
+                "MessageBody": one.body,
+                "MessageAttributes": {
+                    REASON: _text(reasons[one.receipt][:REASON_LENGTH]),
+                    RECEIVES: {"DataType": "Number", "StringValue": str(one.receives)},
+                },
+            }
+            for one in last
+        ]
+        moved = self._sent(self._url, last, entries)
         for one in moved:
             log.error("a prediction request is given up after %d receives: %s", one.receives, reasons[one.receipt])
         return moved
+
+    def renew(
+        self, messages: Sequence[QueuedMessage], put_off: Mapping[str, str], *, now: datetime
+    ) -> list[QueuedMessage]:
+        """Send the messages that were put off at their last receive again, and return them, to be deleted.
+
+        `put_off` is by receipt. A request older than the queue keeps messages is left to SQS: it would be gone by now.
+        Killed between the sending and the deletion, a message lies in the queue and in the dead letters; `request_id` tells.
+        """
+        last = [one for one in self._last(messages, put_off) if now - _enqueued(one, now) < self._kept]
+        entries = [{"MessageBody": one.body, "DelaySeconds": RENEWED_AFTER_SECONDS} for one in last]
+        return self._sent(self._queue_url, last, entries)
+
+    def _last(self, messages: Sequence[QueuedMessage], reasons: Mapping[str, str]) -> list[QueuedMessage]:
+        return [one for one in messages if one.receipt in reasons and 0 < self._limit <= one.receives]
+
+    def _sent(
+        self, url: str, messages: Sequence[QueuedMessage], entries: Sequence[dict[str, Any]]
+    ) -> list[QueuedMessage]:
+        """Send an entry for each message, and return the messages whose entry was taken."""
+        sent: list[QueuedMessage] = []
+        for start in range(0, len(messages), _AT_ONCE):
+            part = messages[start : start + _AT_ONCE]
+            numbered: Any = [{"Id": str(n), **one} for n, one in enumerate(entries[start : start + _AT_ONCE])]
+            answer = self._client.send_message_batch(QueueUrl=url, Entries=numbered)
+            sent += [part[int(taken["Id"])] for taken in answer.get("Successful", ())]
+            for refused in answer.get("Failed", ()):
+                log.error("a request could not be moved: %s", refused.get("Message"))
+        return sent
+
+
+def _enqueued(message: QueuedMessage, now: datetime) -> datetime:
+    """Return when a request was first put on the queue; what is no request is taken for new."""
+    try:
+        return PredictionRequest.model_validate_json(message.body).enqueued_at
+    except ValueError:
+        return now
 
 
 def _text(value: str) -> dict[str, str]:

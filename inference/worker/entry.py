@@ -53,7 +53,7 @@ def create_worker(
         if traces is not None:
             traces.add(span for made in done.made if traces.wants(made.request.event_id) for span in spans(made))
 
-    worker = Worker(sqs, settings.prediction_queue, jobs, following, on_report=report)
+    worker = Worker(sqs, settings.prediction_queue, jobs, following, on_report=report, clock=system_clock)
     following.start()
 
     def close() -> None:

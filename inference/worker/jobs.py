@@ -1,7 +1,8 @@
 """Works off a batch of prediction requests, alike in the worker and in Lambda.
 
 Requests of one user and kind are made one: the newest. Each is read, ranked, stored, and pushed where its trigger asks for
-it. A request that cannot be done now is given back alone; one that can never be done goes the way of the dead letters.
+it. A request that fails is given back alone; one that fails each time goes to the dead letters. A request that met an
+outage, or the end of its release, is put off: nothing is known against it.
 """
 
 import logging
@@ -16,10 +17,11 @@ from inference.predictions.stored_recommendations import Recommendations, StoreR
 from inference.ranking.user_features import READ_FEATURES, people
 from inference.worker.push_consent import REFRESH as OPT_IN_REFRESH
 from stillpoint.clock import Clock, to_micros
-from stillpoint.errors import StackUnavailable, StillpointError
+from stillpoint.errors import StillpointError
 from stillpoint.events.types import EventType
 from stillpoint.experiments import Experiment
 from stillpoint.messages import Channel, Kind, PredictionRequest, Push, StoredRecommendation
+from stillpoint.outages import outage
 
 log = logging.getLogger(__name__)
 
@@ -64,17 +66,21 @@ class JobOutcome:
 
 @dataclass(slots=True)
 class JobReport:
-    """What became of a batch: `failed` receipts go back to the queue, the others are done. Of the failed, `unavailable` met
-    a server that does not answer, and may well be done a little later."""
+    """What became of a batch, by receipt: `failed` with the reason, `put_off` with what must end first, the others done."""
 
     done: int = 0
     erased: int = 0
     coalesced: int = 0
     pushed: int = 0
     fallbacks: int = 0
-    unavailable: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    put_off: dict[str, str] = field(default_factory=dict)
     made: list[JobOutcome] = field(default_factory=list)
+
+    @property
+    def not_done(self) -> dict[str, str]:
+        """What must come back, and why."""
+        return self.failed | self.put_off
 
     @property
     def predictions(self) -> list[Prediction]:
@@ -97,6 +103,10 @@ class _Job:
     @property
     def happened(self) -> Moment:
         return self.request.user_id, to_micros(self.request.event_timestamp)
+
+
+class ReleaseEnded(StillpointError):
+    """Another generation went live while a request was ranked: it is done again under that one."""
 
 
 class Jobs:
@@ -142,11 +152,13 @@ class Jobs:
     def _work(self, loaded: LoadedRelease, jobs: Sequence[_Job], report: JobReport) -> None:
         try:
             made = self._make(loaded, jobs, report)
-        except StackUnavailable as error:
-            report.failed |= {job.receipt: str(error) for job in jobs}
-            report.unavailable += len(jobs)
+        except ReleaseEnded as ended:
+            report.put_off |= {job.receipt: str(ended) for job in jobs}
         except Exception as error:
-            if len(jobs) > 1:
+            away = outage(error)
+            if away is not None:
+                report.put_off |= {job.receipt: str(away) for job in jobs}
+            elif len(jobs) > 1:
                 for job in jobs:
                     self._work(loaded, [job], report)
             elif isinstance(error, StillpointError):
@@ -202,7 +214,9 @@ class Jobs:
             try:
                 report.pushed += self._push(made, job.request)
             except Exception as error:  # noqa: BLE001  whatever the queue's trouble, the others are done
-                report.failed[job.receipt] = f"stored, but the push could not be sent: {type(error).__name__}: {error}"
+                away = outage(error)
+                why = f"stored, but the push could not be sent: {away or f'{type(error).__name__}: {error}'}"
+                (report.failed if away is None else report.put_off)[job.receipt] = why
                 return
         report.done += 1
 
@@ -225,8 +239,8 @@ class Jobs:
         return True
 
 
-def _ended(loaded: LoadedRelease) -> StillpointError:
-    return StillpointError(f"release {loaded.id} is no longer live; the request is done again under its successor")
+def _ended(loaded: LoadedRelease) -> ReleaseEnded:
+    return ReleaseEnded(f"release {loaded.id} is no longer live; the request is done again under its successor")
 
 
 def _ask(request: PredictionRequest) -> PredictionTask:

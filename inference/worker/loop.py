@@ -2,11 +2,13 @@
 
 Long polling; messages that take long stay invisible by a heartbeat; while more wait, the next batch is received, and the
 one before taken off the queue, during the work on this one; a stop lets what was received be finished. While nothing can be
-done at all, as when Redis is away, it waits longer and longer: an outage must not use up the receives of requests.
+done at all, as when Redis is away, nothing more is received, and what was is kept invisible and tried again: an outage uses
+up no receive, however long it lasts.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from inference.live.watcher import Following
 from inference.worker.dead_letters import DeadLetters
 from inference.worker.jobs import JobReport, Jobs, QueuedMessage
-from stillpoint.clock import from_micros
+from stillpoint.clock import Clock, from_micros
+from stillpoint.outages import OutageLog, outage
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -28,7 +31,9 @@ WAIT_SECONDS = 1
 MESSAGES = 10
 VISIBILITY_SECONDS = 15
 HEARTBEAT_SECONDS = 5.0
+FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 10.0
+_AT_ONCE = 10
 
 
 class Worker:
@@ -42,16 +47,19 @@ class Worker:
         following: Following,
         *,
         on_report: Callable[[JobReport], None],
+        clock: Clock,
     ) -> None:
         self._client = client
         self._queue = queue
         self._jobs = jobs
         self._following = following
         self._on_report = on_report
+        self._clock = clock
         self._stop = threading.Event()
         self._url = ""
         self._dead_letters: DeadLetters | None = None
-        self._barren = 0
+        self._pause = FIRST_PAUSE_SECONDS
+        self._outage = OutageLog(log, "prediction requests wait")
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="queue")
         self._ahead: Future[list[QueuedMessage]] | None = None
         self._deleting: Future[None] | None = None
@@ -65,9 +73,13 @@ class Worker:
         while not self._stop.is_set() or self._ahead is not None:
             try:
                 self._once()
-            except Exception as error:  # noqa: BLE001  messages come back by themselves; the worker must live
-                log.warning("the queue cannot be read, trying again: %s", error)
-                self._stop.wait(1.0)
+            except Exception as error:  # messages come back by themselves; the worker must live
+                away = outage(error)
+                if away is None:
+                    log.exception("the queue cannot be worked off; trying again")
+                else:
+                    self._outage.met(str(away), now=time.monotonic())
+                self._wait_longer()
         self._pool.shutdown()
         try:
             self._deleted()
@@ -86,22 +98,51 @@ class Worker:
         messages = self._receive() if ahead is None else ahead.result()
         if not messages:
             self._deleted()
+            self._went_on()
             return
-        if len(messages) == MESSAGES and not self._barren and not self._stop.is_set():
+        if len(messages) == MESSAGES and not self._stop.is_set():
             self._ahead = self._pool.submit(self._receive)
         with self._invisible(messages):
-            report = self._jobs.run(loaded, messages)
+            report = self._worked_off(messages)
         for reason in report.failed.values():
             log.warning("a prediction request goes back to the queue: %s", reason)
-        buried = self._dead_letters.bury(messages, report.failed)
-        done = [message for message in messages if message.receipt not in report.failed]
-        before, self._deleting = self._deleting, self._pool.submit(self._delete, [*done, *buried])
+        moved = [
+            *self._dead_letters.bury(messages, report.failed),
+            *self._dead_letters.renew(messages, report.put_off, now=self._clock()),
+        ]
+        done = [message for message in messages if message.receipt not in report.not_done]
+        before, self._deleting = self._deleting, self._pool.submit(self._delete, [*done, *moved])
         self._on_report(report)
-        self._barren = self._barren + 1 if report.unavailable and not done else 0
         if before is not None:
             before.result()
-        if self._barren:
-            self._stop.wait(min(LONGEST_PAUSE_SECONDS, 0.25 * 2**self._barren))
+
+    def _worked_off(self, messages: list[QueuedMessage]) -> JobReport:
+        """Work messages off. While none can be done for an outage, pause and try again until it ends, or a stop is asked
+        for; what was received ahead is taken to them, so that it is kept too."""
+        while True:
+            loaded = self._following.current
+            assert loaded is not None, "a follower never gives up what it has loaded"
+            report = self._jobs.run(loaded, messages)
+            if not report.put_off:
+                self._went_on()
+                return report
+            self._outage.met(next(iter(report.put_off.values())), now=time.monotonic())
+            if report.done or report.erased or self._stop.is_set():
+                return report
+            ahead, self._ahead = self._ahead, None
+            if ahead is not None and (error := ahead.exception()) is None:
+                messages += ahead.result()
+            elif ahead is not None:
+                log.debug("what was to be received ahead is left on the queue: %s", error)
+            self._wait_longer()
+
+    def _wait_longer(self) -> None:
+        self._stop.wait(self._pause)
+        self._pause = min(LONGEST_PAUSE_SECONDS, 2 * self._pause)
+
+    def _went_on(self) -> None:
+        self._outage.over(now=time.monotonic())
+        self._pause = FIRST_PAUSE_SECONDS
 
     def _receive(self) -> list[QueuedMessage]:
         answer = self._client.receive_message(
@@ -120,25 +161,28 @@ class Worker:
 
     def _delete(self, messages: Sequence[QueuedMessage]) -> None:
         """Take messages off the queue. One that stays is done again, which changes nothing."""
-        if messages:
-            entries: Any = [{"Id": str(index), "ReceiptHandle": one.receipt} for index, one in enumerate(messages)]
+        for part in _parts(messages):
+            entries: Any = [{"Id": str(index), "ReceiptHandle": one.receipt} for index, one in enumerate(part)]
             self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
 
     @contextmanager
     def _invisible(self, messages: Sequence[QueuedMessage]) -> Iterator[None]:
-        """Keep messages invisible to others while they are worked on."""
+        """Keep messages invisible to others while they are worked on, also those that are added meanwhile."""
         finished = threading.Event()
+        away = OutageLog(log, "messages could not be kept invisible, another worker may do them too")
 
         def beat() -> None:
-            entries: Any = [
-                {"Id": str(index), "ReceiptHandle": one.receipt, "VisibilityTimeout": VISIBILITY_SECONDS}
-                for index, one in enumerate(messages)
-            ]
             while not finished.wait(HEARTBEAT_SECONDS):
                 try:
-                    self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+                    for part in _parts(list(messages)):
+                        entries: Any = [
+                            {"Id": str(index), "ReceiptHandle": one.receipt, "VisibilityTimeout": VISIBILITY_SECONDS}
+                            for index, one in enumerate(part)
+                        ]
+                        self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+                    away.over(now=time.monotonic())
                 except (BotoCoreError, ClientError) as error:
-                    log.warning("messages could not be kept invisible; another worker may do them too: %s", error)
+                    away.met(error, now=time.monotonic())
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -146,6 +190,12 @@ class Worker:
             yield
         finally:
             finished.set()
+
+
+def _parts(messages: Sequence[QueuedMessage]) -> Iterator[Sequence[QueuedMessage]]:
+    """Yield as many messages together as SQS takes at once."""
+    for start in range(0, len(messages), _AT_ONCE):
+        yield messages[start : start + _AT_ONCE]
 
 
 def delivered(message: Mapping[str, Any]) -> QueuedMessage:

@@ -21,6 +21,7 @@ from privacy.erasure.rows import LONGEST_ID, mentions
 from stillpoint.lake.checkpoint import CHECKPOINTS
 from stillpoint.lake.datasets import TABLES, dataset_columns
 from stillpoint.lake.tables import Lake
+from stillpoint.outages import outage
 
 ARTIFACTS = "sagemaker/"
 _MAPPING = "mapping.json"
@@ -56,7 +57,9 @@ def job_artifacts(lake: Lake, user_id: str) -> Iterator[str]:
                     if file is not None and user_id in json.load(file).get("user_ids", ()):
                         yield key
                         break
-        except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error):
+        except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
+            if outage(error) is not None:
+                raise
             continue  # named by `foreign`, if it speaks of the person
 
 
@@ -85,6 +88,8 @@ def foreign(lake: Lake, user_id: str) -> Iterator[str]:
             if found is None:
                 found = any(word.search(text) for text in _texts(filesystem, f"{root}/{key}"))
         except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+            if outage(error) is not None:
+                raise
             yield f"{key}: cannot be looked into ({str(error).splitlines()[0][:120]})"
             continue
         if found:

@@ -27,6 +27,7 @@ from stillpoint.lake.commits import Commit, CommittedFile
 from stillpoint.lake.datasets import TABLES, feature_dataset, snapshot_rows
 from stillpoint.lake.tables import COMPRESSION, Lake
 from stillpoint.model import ModelBundle
+from stillpoint.outages import outage
 
 _THREADS = 8
 SNAPSHOTS = "snapshots/"
@@ -203,6 +204,8 @@ class LakeErasure:
         except FileNotFoundError:
             return None
         except (pa.ArrowInvalid, OSError) as error:
+            if outage(error) is not None:
+                raise
             self.skipped.add(f"{key}: cannot be read ({str(error).splitlines()[0][:120]})")
             return None
 

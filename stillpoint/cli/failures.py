@@ -12,15 +12,7 @@ from pathlib import Path
 
 from stillpoint.clock import system_clock
 from stillpoint.errors import StillpointError
-
-_UNREACHABLE = {
-    "redis": ("ConnectionError", "TimeoutError"),
-    "botocore": ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"),
-    "httpx": ("ConnectError", "ConnectTimeout"),
-    "requests": ("ConnectionError", "ConnectTimeout"),
-    "urllib3": ("MaxRetryError", "NewConnectionError"),
-}
-_SERVERS = {"redis": "Redis", "botocore": "AWS"}
+from stillpoint.outages import outage
 
 
 def explain(error: Exception) -> tuple[str, int]:
@@ -39,26 +31,19 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads: let the interpreter flush into nothing
         return "", 1
-    library = _unreachable(error)
-    if library is not None:
-        return (
-            f"error: {_SERVERS.get(library, 'a server')} does not answer ({_first_line(error)}); start the embedded "
-            "stack with `stillpoint up`, or check the address in the settings (`stillpoint status`)"
-        ), 1
     if isinstance(error, OSError) and error.filename is not None:
         from stillpoint.local.process import describe
 
         return f"error: {describe(error)}", 1
+    found = outage(error)
+    if found is not None:
+        why = "does not answer" if found.unreachable else found.why
+        return (
+            f"error: {found.server} {why} ({_first_line(error)}); start the embedded stack with `stillpoint up`, or check "
+            "the address and the keys in the settings (`stillpoint status`)"
+        ), 1
     log = _log(error, system_clock())
     return f"error: unexpected {type(error).__name__}: {_first_line(error)}; the traceback is in {log}", 1
-
-
-def _unreachable(error: BaseException) -> str | None:
-    for kind in type(error).__mro__:
-        library = kind.__module__.partition(".")[0]
-        if kind.__name__ in _UNREACHABLE.get(library, ()):
-            return library
-    return None
 
 
 def _first_line(error: BaseException) -> str:

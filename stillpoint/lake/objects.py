@@ -6,23 +6,27 @@ relative, with `/`. `open_objects` returns the implementation that a root asks f
 
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlparse
 
 import pyarrow.fs as pafs
 
+from stillpoint.arrow_s3 import arrow_s3
 from stillpoint.errors import AlreadyExists, ObjectMissing, StackUnavailable
+from stillpoint.outages import aws_errors
 
 if TYPE_CHECKING:
     import boto3
     from mypy_boto3_s3 import S3Client
 
+CONFLICT_TRIES = 6
+
 
 class Objects(Protocol):
-    """Whole objects by key. Reads see every completed write."""
+    """Whole objects by key. Reads see every completed write; a store that is away is `StackUnavailable`."""
 
     root: str
 
@@ -125,59 +129,65 @@ class LocalObjects:
 class S3Objects:
     """Objects in an S3 bucket below a prefix. Creation is a conditional put (`If-None-Match: *`)."""
 
-    def __init__(self, client: "S3Client", bucket: str, prefix: str = "") -> None:
+    def __init__(
+        self, client: "S3Client", bucket: str, prefix: str = "", *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self._client = client
         self._bucket = bucket
         self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        self._sleep = sleep
         self.root = f"s3://{bucket}/{self._prefix}".rstrip("/")
 
     def get(self, key: str) -> bytes:
         try:
-            return self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)["Body"].read()
+            with aws_errors(self.root):
+                return self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)["Body"].read()
         except self._client.exceptions.NoSuchKey:
             raise ObjectMissing(f"no object {key} under {self.root}") from None
 
     def put(self, key: str, data: bytes) -> None:
-        self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
+        with aws_errors(self.root):
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
 
     def create(self, key: str, data: bytes) -> None:
         from botocore.exceptions import ClientError
 
-        try:
-            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*")
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
-                raise AlreadyExists(f"object {key} exists already under {self.root}") from None
-            raise
+        for attempt in range(CONFLICT_TRIES):
+            try:
+                with aws_errors(self.root):
+                    self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*")
+                return
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 412:
+                    raise AlreadyExists(f"object {key} exists already under {self.root}") from None
+                raise
+            except StackUnavailable as error:
+                # 409: another put or delete of the key was under way at this moment. Whether it is taken is not known yet.
+                if attempt == CONFLICT_TRIES - 1 or not _conflict(error.__cause__):
+                    raise
+                self._sleep(0.05 * 2**attempt)
 
     def list(self, prefix: str) -> Iterator[str]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix
-        )
-        for page in pages:
-            for item in page.get("Contents", ()):
-                yield item["Key"][len(self._prefix) :]
+        with aws_errors(self.root):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    yield item["Key"][len(self._prefix) :]
 
     def delete(self, key: str) -> None:
-        self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+        with aws_errors(self.root):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
 
     def arrow(self) -> tuple[pafs.FileSystem, str]:
         return arrow_s3(self._client), f"{self._bucket}/{self._prefix}".rstrip("/")
 
 
-def arrow_s3(client: "S3Client") -> pafs.S3FileSystem:
-    """Return pyarrow's own S3 filesystem for the same endpoint, region and credentials as a boto3 client."""
-    credentials = client._request_signer._credentials  # type: ignore[attr-defined]
-    endpoint = urlparse(client.meta.endpoint_url)
-    arguments: dict[str, Any] = {"region": client.meta.region_name}
-    if not (endpoint.hostname or "").endswith("amazonaws.com"):
-        arguments |= {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
-    if credentials is not None:
-        frozen = credentials.get_frozen_credentials()
-        arguments |= {"access_key": frozen.access_key, "secret_key": frozen.secret_key}
-        if frozen.token:
-            arguments["session_token"] = frozen.token
-    return pafs.S3FileSystem(**arguments)
+def _conflict(error: BaseException | None) -> bool:
+    """Say whether S3 refused a conditional put for what was under way beside it."""
+    response = getattr(error, "response", None) or {}
+    return bool(response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 409)
 
 
 def open_objects(root: str, aws: dict[str, Any] | None = None) -> Objects:
@@ -194,17 +204,19 @@ def open_objects(root: str, aws: dict[str, Any] | None = None) -> Objects:
         config = Config(
             retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30, max_pool_connections=32
         )
-        client: S3Client = _session().client("s3", config=config, **(aws or {}))
+        client: S3Client = aws_session().client("s3", config=config, **(aws or {}))
         return S3Objects(client, bucket, prefix)
     return LocalObjects(root.removeprefix("file://"))
 
 
 @cache
-def _session() -> "boto3.Session":
-    """Return a session that leaves times as text: nobody here asks for them, and parsing them is most of a listing's work."""
+def aws_session() -> "boto3.Session":
+    """Return a session that takes AWS_REGION for the region as other SDKs do, and leaves times as text: nobody here asks
+    for them, and parsing them is most of a listing's work."""
     import boto3
     import botocore.session
 
-    session = botocore.session.get_session()
+    region: Any = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)
+    session = botocore.session.get_session({"region": region})
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
     return boto3.Session(botocore_session=session)

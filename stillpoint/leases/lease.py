@@ -6,6 +6,7 @@ epoch holds the lease; every write that matters carries the epoch, and an older 
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from stillpoint.clock import Clock
 from stillpoint.errors import AlreadyExists, CorruptData, Fenced, LeaseHeld, ObjectMissing
 from stillpoint.lake.objects import Objects
+from stillpoint.outages import OutageLog
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -52,6 +54,10 @@ class Lease:
         self._ttl = ttl
         self._clock = clock
         self._epoch: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     @property
     def epoch(self) -> int:
@@ -155,23 +161,35 @@ class Lease:
 
 
 @contextmanager
-def kept(lease: Lease, *, every: float, lost: Callable[[Fenced], None]) -> Iterator[None]:
+def kept(
+    lease: Lease, *, every: float, lost: Callable[[Fenced], None], give_up: timedelta | None = None
+) -> Iterator[None]:
     """Renew a lease every so many seconds, from a thread of its own, as long as the block runs.
 
     `lost` is called once, from that thread, when somebody else has taken the lease. A store that does not answer is
-    asked again at the next turn: the lease may expire meanwhile, and whoever takes it then fences this process.
+    asked again at the next turn: the lease may expire meanwhile, and whoever takes it then fences this process. With
+    `give_up`, the lease counts as lost as well once it has not been renewed for that long.
     """
     ended = threading.Event()
+    away = OutageLog(log, f"the lease {lease.name} cannot be renewed, trying again every {every:.1f} s")
 
     def beat() -> None:
+        renewed = time.monotonic()
         while not ended.wait(every):
+            began = time.monotonic()
             try:
                 lease.renew()
             except Fenced as fenced:
                 lost(fenced)
                 return
             except Exception as error:  # noqa: BLE001  whatever the store raises, the next turn asks again
-                log.warning("the lease could not be renewed, trying again in %.1f s: %s", every, error)
+                away.met(error, now=began)
+                if give_up is not None and time.monotonic() - renewed >= give_up.total_seconds():
+                    lost(Fenced(_expired(lease, time.monotonic() - renewed, error)))
+                    return
+            else:
+                renewed = began
+                away.over(now=began)
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)
     thread.start()
@@ -180,3 +198,10 @@ def kept(lease: Lease, *, every: float, lost: Callable[[Fenced], None]) -> Itera
     finally:
         ended.set()
         thread.join()
+
+
+def _expired(lease: Lease, seconds: float, error: Exception) -> str:
+    return (
+        f"lease {lease.name} could not be renewed for {seconds:.0f} s and has ended ({' '.join(str(error).split())}), so "
+        "somebody else may have taken it; this process stops"
+    )

@@ -164,7 +164,7 @@ def _sagemaker_environment(settings: Settings) -> dict[str, str]:
     }
     if settings.model_server_command:
         told["STILLPOINT_MODEL_SERVER_COMMAND"] = settings.model_server_command
-    for name in ("aws_access_key_id", "aws_secret_access_key"):
+    for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"):
         secret = getattr(settings, name)
         if secret is not None:
             told[f"STILLPOINT_{name.upper()}"] = secret.get_secret_value()

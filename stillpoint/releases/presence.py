@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from stillpoint.errors import CorruptData
 
@@ -138,7 +138,7 @@ class Notifications:
                 if message is not None:
                     with contextlib.suppress(ValidationError):
                         return Notification.model_validate_json(message["data"])
-        except RedisError:
+        except (RedisError, RedisClusterException, OSError):
             self.close()
             time.sleep(max(0.0, min(0.2, deadline - time.monotonic())))
         return None

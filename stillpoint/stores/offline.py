@@ -433,7 +433,7 @@ def _access(config: RepoConfig, source: DataSource | None) -> S3Access:
     token = s3.session_token.get_secret_value() if s3.session_token else None
     return S3Access(
         endpoint_url=endpoint or s3.endpoint_url,
-        region=given.get("AWS_DEFAULT_REGION") or s3.region,
+        region=given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION") or s3.region,
         access_key_id=given.get("AWS_ACCESS_KEY_ID") or s3.access_key_id,
         secret_access_key=given.get("AWS_SECRET_ACCESS_KEY") or secret,
         session_token=given.get("AWS_SESSION_TOKEN") or token,

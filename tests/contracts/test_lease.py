@@ -137,3 +137,60 @@ def _until(condition):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+class Away(Exception):
+    """A store that does not answer."""
+
+
+def renewed_after(monkeypatch, mine, failures):
+    """Let the next renewals fail so often; return what tells of one that worked after them."""
+    renew, left, worked = mine.renew, [failures], threading.Event()
+
+    def troubled():
+        if left[0]:
+            left[0] -= 1
+            raise Away("S3 is away")
+        renew()
+        worked.set()
+
+    monkeypatch.setattr(mine, "renew", troubled)
+    return worked
+
+
+def test_a_lease_outlives_renewals_that_fail_and_is_kept_when_the_store_is_back(store, clock, monkeypatch, caplog):
+    mine, lost = lease(store, clock, "a"), []
+    mine.acquire()
+    worked = renewed_after(monkeypatch, mine, failures=4)
+    with kept(mine, every=0.01, lost=lost.append, give_up=timedelta(seconds=60)):
+        assert worked.wait(20)
+    assert lost == []
+    assert [text for text in caplog.messages if "cannot be renewed" in text] == [
+        "the lease stream cannot be renewed, trying again every 0.0 s: S3 is away",
+        "the lease stream cannot be renewed, trying again every 0.0 s: over, after 0 s",
+    ]
+    mine.check()
+
+
+def test_a_lease_that_was_not_renewed_for_its_whole_life_counts_as_lost_and_says_so(store, clock, monkeypatch):
+    mine, lost, told = lease(store, clock, "a"), [], threading.Event()
+    mine.acquire()
+    renewed_after(monkeypatch, mine, failures=10_000)
+
+    def tell(fenced):
+        lost.append(fenced)
+        told.set()
+
+    with kept(mine, every=0.01, lost=tell, give_up=timedelta(seconds=0.05)):
+        assert told.wait(20)
+    (fenced,) = lost
+    assert "could not be renewed for 0 s and has ended (S3 is away)" in str(fenced)
+
+
+def test_without_an_end_a_lease_is_asked_for_until_the_store_is_back(store, clock, monkeypatch):
+    mine, lost = lease(store, clock, "a"), []
+    mine.acquire()
+    worked = renewed_after(monkeypatch, mine, failures=50)
+    with kept(mine, every=0.001, lost=lost.append):
+        assert worked.wait(20)
+    assert lost == []

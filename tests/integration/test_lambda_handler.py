@@ -11,7 +11,6 @@ from inference.lambda_handler import WarmFunction
 from inference.live.loaded_release import LoadedRelease, load
 from inference.predictions.stored_recommendations import Recommendations
 from inference.worker.jobs import JobReport, Jobs, QueuedMessage
-from stillpoint.errors import ReleaseRefused
 from stillpoint.events.types import EventType
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
@@ -25,14 +24,23 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 class Host:
     """A function over a real Redis and a folder lake, warm between invocations as Lambda keeps it."""
 
+    server: Any
+
     def __init__(self, made: HandMade) -> None:
         self.made = made
         self.loads: list[tuple[str, int]] = []
         self.reports: list[JobReport] = []
         self.buried: list[str] = []
+        self.renewed: list[str] = []
         self.recommendations = Recommendations(made.client)
         self.function = WarmFunction(
-            made.book, self.load, self.jobs, clock=lambda: NOW, forward=self.reports.append, bury=self.bury
+            made.book,
+            self.load,
+            self.jobs,
+            clock=lambda: NOW,
+            forward=self.reports.append,
+            bury=self.bury,
+            renew=self.renew,
         )
 
     def load(self, release_id: str, generation: int, now: datetime) -> LoadedRelease:
@@ -51,6 +59,11 @@ class Host:
     def bury(self, messages: Sequence[QueuedMessage], reasons: Mapping[str, str]) -> list[QueuedMessage]:
         last = [one for one in messages if one.receives >= 5 and one.receipt in reasons]
         self.buried += [one.receipt for one in last]
+        return last
+
+    def renew(self, messages: Sequence[QueuedMessage], put_off: Mapping[str, str]) -> list[QueuedMessage]:
+        last = [one for one in messages if one.receives >= 5 and one.receipt in put_off]
+        self.renewed += [one.receipt for one in last]
         return last
 
     def invoke(self, *bodies: str, receives: int = 1) -> list[str]:
@@ -77,7 +90,8 @@ def body(user: str) -> str:
 
 @pytest.fixture
 def host(tmp_path: Path, redis_factory: Any) -> Host:
-    connection = redis_factory().connection_string
+    server = redis_factory()
+    connection = server.connection_string
     lake = Lake(LocalObjects(tmp_path / "lake"))
     redis = dict.fromkeys(("redis_green", "redis_blue", "redis_serving"), connection)
     made = hand_made(
@@ -85,12 +99,27 @@ def host(tmp_path: Path, redis_factory: Any) -> Host:
         Settings(_env_file=None, home=tmp_path, lake=lake.root, **redis),  # type: ignore[arg-type]
         project="stillpoint_handmade",
     )
-    return Host(made)
+    host = Host(made)
+    host.server = server
+    return host
 
 
-def test_without_a_live_release_the_whole_batch_comes_back(host: Host) -> None:
-    with pytest.raises(ReleaseRefused, match="the messages come back"):
-        host.invoke(body("u1"))
+def test_without_a_live_release_the_whole_batch_comes_back_and_at_the_last_receive_it_is_sent_again(host: Host) -> None:
+    assert host.invoke(body("u1"), body("u2")) == ["m0", "m1"]
+    assert host.invoke(body("u1"), "poison", receives=5) == []
+    assert (host.buried, host.renewed) == ([], ["m0", "m1"])
+
+
+def test_an_outage_buries_nothing_however_often_a_message_was_received(host: Host, redis_factory: Any) -> None:
+    host.made.point()
+    host.invoke(body("u0"))
+    host.server.client().replicaof("127.0.0.1", redis_factory().port)
+    assert host.invoke(body("u1"), "poison", receives=4) == ["m1", "m0"]
+    assert host.invoke(body("u1"), "poison", receives=5) == []
+    assert (host.buried, host.renewed) == (["m1"], ["m0"])
+    host.server.client().replicaof("NO", "ONE")
+    assert host.invoke(body("u1")) == []
+    assert host.recommendations.get("u1", [Kind.TODAY], "r0001")[0] is not None
 
 
 def test_only_what_failed_comes_back_and_at_the_last_receive_it_is_a_dead_letter(host: Host) -> None:

@@ -11,7 +11,7 @@ from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader
-from stillpoint.stores.redis.connection import RedisRefused, connect
+from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter, WriteResult
 
@@ -84,10 +84,10 @@ def test_writing_and_reading_over_tls_as_a_user_of_an_acl(
     assert OnlineReader(allowed, plan).read(["user_sequence"], {"user_id": ["u1"]}, now_us=0).values("sequence_id") == [
         5
     ]
-    with pytest.raises(RedisRefused, match="does not allow this to the user"):
+    with pytest.raises(StackUnavailable, match="does not allow this to the user"):
         OnlineWriter(allowed, "p").write(layout, table)
     wrong = connect(f"{address},username=reader,password=wrong")
-    with pytest.raises(RedisRefused, match="refused the user or the password"):
+    with pytest.raises(StackUnavailable, match="refused the user or the password"):
         OnlineReader(wrong, plan).read(["user_sequence"], {"user_id": ["u1"]}, now_us=0)
     plain = connect(f"127.0.0.1:{server.port},socket_timeout=1")
     with pytest.raises(StackUnavailable):

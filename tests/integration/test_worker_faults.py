@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 import inference.ranking.sagemaker_scorer
+import inference.worker.loop
 from inference.predictions.stored_recommendations import Recommendations
 from inference.worker.entry import create_worker
 from stillpoint.events.types import EventType
@@ -76,12 +77,13 @@ class World:
             entries = [{"Id": str(n), "MessageBody": text} for n, text in enumerate(texts[start : start + 10])]
             self.sqs.send_message_batch(QueueUrl=self.queue, Entries=entries)
 
-    def work(self) -> None:
-        """Start a worker in this process."""
+    def work(self) -> Any:
+        """Start a worker in this process, and return the events of its SQS client."""
         worker, close = create_worker(self.settings)
         thread = threading.Thread(target=worker.run)
         thread.start()
         self._running.append((worker, thread, close))
+        return worker._client.meta.events
 
     def rest(self) -> None:
         """Stop the workers, gracefully."""
@@ -181,22 +183,29 @@ def test_a_job_of_a_worker_that_is_killed_is_done_by_another_and_stored_once(
     assert world.received(world.dead) == []
 
 
-def test_a_redis_that_restarts_costs_no_job(worlds: Worlds, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_redis_that_is_away_for_longer_than_all_receives_costs_no_job(
+    worlds: Worlds, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[int] = []
     world = worlds()
-    # Long enough for Redis to be back before a message has been received five times.
-    world.sqs.set_queue_attributes(QueueUrl=world.queue, Attributes={"VisibilityTimeout": "4"})
-    world.work()
+    monkeypatch.setattr(inference.worker.loop, "HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr(inference.worker.loop, "VISIBILITY_SECONDS", VISIBILITY)
+    world.work().register("before-call.sqs.ChangeMessageVisibilityBatch", lambda **call: beats.append(1))
     world.send(*[request(f"u{n}") for n in range(10)])
     until(world.drained, "the first jobs were done")
     world.redis.stop()
+    beats.clear()
     world.send(*[request(f"u{n}", Kind.SLEEP) for n in range(10)])
-    until(lambda: "goes back to the queue" in caplog.text, "a receive met no Redis")
+    until(lambda: len(beats) * 0.3 > 7 * VISIBILITY, "the outage was longer than five times the visibility timeout")
     assert not world.drained()
     world.redis.restart()
     until(world.drained, "the jobs of the outage were done")
     world.rest()
     assert all(world.held(f"u{n}", kind) for n in range(10) for kind in (Kind.TODAY, Kind.SLEEP))
     assert world.received(world.dead) == []
+    told = [text for text in caplog.messages if "prediction requests wait" in text]
+    assert len(told) == 2, "one line when it began, one when it ended"
+    assert not any(record.exc_info for record in caplog.records if record.name == "inference.worker.loop")
 
 
 @pytest.mark.parametrize("mood", ["hangs", "fails", "garbage", "too few", "not finite"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from inference.live.loaded_release import LoadedRelease, load_live
 from inference.predictions.predict import ALIKE, Guard, Source
@@ -24,6 +25,7 @@ from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Kind, PredictionRequest, Push, request_id
 from stillpoint.settings import Settings
+from stillpoint.stores.redis.connection import connect
 from tests.support.hand_made import HandMade, axis, hand_made, opted_in
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -32,13 +34,15 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 class Host:
     """A Jobs with everything around it, on a real Redis and a folder lake."""
 
+    server: RedisServer
+
     def __init__(self, made: HandMade) -> None:
         self.made = made
         self.pushes: list[Push] = []
         self.recommendations = Recommendations(made.client)
         self.loaded: LoadedRelease = load_live(made.book, made.lake, made.settings, now=NOW)
         self.users = read_opted_in(made.lake)
-        self.fail_push = False
+        self.fail_push: Exception | None = None
         self.jobs = self.build(Guard())
 
     def build(
@@ -60,8 +64,8 @@ class Host:
         )
 
     def send(self, push: Push) -> None:
-        if self.fail_push:
-            raise OSError("the queue is away")
+        if self.fail_push is not None:
+            raise self.fail_push
         self.pushes.append(push)
 
     def ask(self, *requests: PredictionRequest) -> JobReport:
@@ -100,7 +104,9 @@ def host(tmp_path: Path, redis_factory) -> Iterator[Host]:  # type: ignore[no-un
     )
     made = hand_made(lake, settings, project="stillpoint_handmade")
     made.point()
-    return Host(made)
+    host = Host(made)
+    host.server = server
+    return host
 
 
 def test_a_search_raises_what_was_searched_for(host: Host) -> None:
@@ -202,10 +208,56 @@ def test_who_opted_out_or_is_unknown_is_never_pushed_to(host: Host) -> None:
 
 def test_a_push_that_cannot_be_sent_comes_back_and_does_not_use_up_the_half_hour(host: Host) -> None:
     job = request(kind=Kind.NEXT, type=EventType.CONTENT_COMPLETE)
-    host.fail_push = True
-    assert list(host.ask(job).failed) == [job.request_id]
-    host.fail_push = False
+    for trouble in (ValueError("no push"), EndpointConnectionError(endpoint_url="http://queue")):
+        host.fail_push = trouble
+        assert list(host.ask(job).not_done) == [job.request_id]
+    host.fail_push = None
     assert host.ask(job).pushed == 1
+
+
+def test_a_push_that_met_an_outage_is_put_off_and_one_that_is_refused_has_failed(host: Host) -> None:
+    job = request(kind=Kind.NEXT, type=EventType.CONTENT_COMPLETE)
+    host.fail_push = EndpointConnectionError(endpoint_url="http://queue")
+    away = host.ask(job)
+    host.fail_push = ValueError("no push")
+    refused = host.ask(job)
+    assert (list(away.failed), list(away.put_off)) == ([], [job.request_id])
+    assert (list(refused.failed), list(refused.put_off)) == ([job.request_id], [])
+
+
+def _read_only(server: RedisServer, other: RedisServer) -> None:
+    server.client().replicaof("127.0.0.1", other.port)
+
+
+def _full(server: RedisServer, other: RedisServer) -> None:
+    server.client().config_set("maxmemory-policy", "noeviction")
+    server.client().config_set("maxmemory", "1")
+
+
+def _without_replicas(server: RedisServer, other: RedisServer) -> None:
+    server.client().config_set("min-replicas-to-write", "1")
+
+
+def _locked(server: RedisServer, other: RedisServer) -> None:
+    server.client().config_set("requirepass", "new-word")
+    connect(f"{server.connection_string},password=new-word").client_kill_filter(_type="normal", skipme=True)
+
+
+def _gone(server: RedisServer, other: RedisServer) -> None:
+    server.stop()
+
+
+@pytest.mark.parametrize("trouble", [_read_only, _full, _without_replicas, _locked, _gone])
+def test_no_trouble_of_redis_counts_against_a_request_or_against_a_malformed_one_beside_it(
+    host: Host, redis_factory: Callable[[], RedisServer], trouble: Callable[[RedisServer, RedisServer], None]
+) -> None:
+    trouble(host.server, redis_factory())
+    jobs = [request("u1"), request("u2", event="f"), request("u3", Kind.SLEEP, event="g")]
+    messages = [QueuedMessage(r.request_id, r.to_bytes().decode()) for r in jobs]
+    report = host.jobs.run(host.loaded, [*messages, QueuedMessage("bad", "{}")])
+    assert set(report.put_off) == {job.request_id for job in jobs}
+    assert list(report.failed) == ["bad"]
+    assert report.done == 0
 
 
 @pytest.mark.parametrize(("version", "complete"), [(2, True), (1, False)])
@@ -243,7 +295,7 @@ def test_a_user_who_is_new_to_the_mapping_is_ranked_without_the_collaborative_sc
 
 def test_what_was_ranked_under_a_generation_that_ended_is_not_stored(host: Host) -> None:
     host.jobs = host.build(Guard(), still_live=False)
-    assert "no longer live" in next(iter(host.ask(request()).failed.values()))
+    assert "no longer live" in next(iter(host.ask(request()).put_off.values()))
     assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == [None]
 
 
@@ -282,7 +334,7 @@ def test_a_late_writer_of_an_ended_generation_overwrites_nothing(host: Host) -> 
     first = host.recommendations.get("u1", [Kind.TODAY], "r0001")
     host.loaded = late
     report = host.ask(request(ago=1))
-    assert "no longer live" in next(iter(report.failed.values()))
+    assert "no longer live" in next(iter(report.put_off.values()))
     assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == first
     host.loaded = back
     assert host.ask(request(ago=1)).done == 1

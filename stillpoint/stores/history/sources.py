@@ -19,8 +19,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from stillpoint.errors import CorruptData, InvalidInput, NothingStored
+from stillpoint.arrow_s3 import s3_filesystem
 from stillpoint.lake.datasets import ALL_DATES, TABLES, DateRange, dataset_columns
-from stillpoint.lake.objects import open_objects
+from stillpoint.lake.objects import aws_session, open_objects
 from stillpoint.lake.tables import Lake
 
 
@@ -39,17 +40,19 @@ class S3Access:
         return replace(self, endpoint_url=endpoint_url) if endpoint_url else self
 
     def filesystem(self) -> pafs.FileSystem:
-        """Return pyarrow's filesystem for this access."""
+        """Return pyarrow's filesystem for this access; credentials of AWS's own chain are renewed before they end."""
         endpoint = urlparse(self.endpoint_url or "")
+        session = aws_session()
         found = {
             "endpoint_override": endpoint.netloc or None,
             "scheme": endpoint.scheme or None,
-            "region": self.region,
+            "region": self.region or session.region_name,
             "access_key": self.access_key_id,
             "secret_key": self.secret_access_key,
             "session_token": self.session_token,
         }
-        return pafs.S3FileSystem(**{name: value for name, value in found.items() if value})
+        given = {name: value for name, value in found.items() if value}
+        return s3_filesystem(None if self.access_key_id else session.get_credentials(), given)
 
     def polars_options(self) -> dict[str, str]:
         """Return the storage options with which Polars reads the same objects."""

@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,13 +14,16 @@ from typing import Any
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
 from stillpoint.errors import InvalidSettings, StackUnavailable, StillpointError
+from stillpoint.outage_table import REDIS_ERRORS
+from stillpoint.outages import outage
 
 SOCKET_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0
+UNREACHABLE = REDIS_ERRORS["ConnectionError"]
 
 
 class Topology(StrEnum):
@@ -43,7 +46,7 @@ class Address:
 
 
 class RedisRefused(StillpointError):
-    """Redis answered, and refused: out of memory, read-only, no permission, a value of another kind."""
+    """Redis refused the command for what it is, such as a value of another kind under its key."""
 
 
 def parse_connection_string(text: str) -> Address:
@@ -134,64 +137,20 @@ def redis_errors(target: Any) -> Iterator[None]:
     """Turn redis-py's errors into ours: which Redis, what it said, what to do.
 
     Raises:
-        StackUnavailable: down, unreachable, or slower than the timeout.
-        RedisRefused: Redis answered with an error.
+        StackUnavailable: down, unreachable, full, read-only, not to be entered: see `stillpoint.outages`.
+        RedisRefused: Redis answered that the command itself cannot be done.
     """
     try:
         yield
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         raise explain(error, target) from error
 
 
 def explain(error: Exception, target: Any) -> StillpointError:
     """Return the error of ours that says what a Redis error means."""
     place = f"Redis at {target}" if isinstance(target, Address) else where(target)
-    text = str(error)
-    for test, kind, words in _MEANINGS:
-        if test(error, text):
-            return kind(f"{place} {words} ({text})")
-    return RedisRefused(f"{place} refused the command: {text}")
-
-
-_Meaning = tuple[Callable[[Exception, str], bool], type[StillpointError], str]
-_MEANINGS: tuple[_Meaning, ...] = (
-    (
-        lambda error, text: isinstance(error, redis.exceptions.TimeoutError),
-        StackUnavailable,
-        "did not answer in time; look at `redis-cli --latency` and SLOWLOG, or raise socket_timeout in the connection string",
-    ),
-    (
-        lambda error, text: (
-            isinstance(error, redis.exceptions.AuthenticationError)
-            or text.startswith(("NOAUTH", "WRONGPASS"))
-            or "AUTH" in text
-        ),
-        RedisRefused,
-        "refused the user or the password; check username and password of the connection string",
-    ),
-    (
-        lambda error, text: isinstance(error, redis.exceptions.OutOfMemoryError) or "used memory > 'maxmemory'" in text,
-        RedisRefused,
-        "is full (maxmemory reached under noeviction), nothing more is written; raise maxmemory or empty a retired project",
-    ),
-    (
-        lambda error, text: isinstance(error, redis.exceptions.ReadOnlyError) or "READONLY" in text,
-        RedisRefused,
-        "is a read-only replica; point the connection string at the primary",
-    ),
-    (
-        lambda error, text: isinstance(error, redis.exceptions.NoPermissionError) or text.startswith("NOPERM"),
-        RedisRefused,
-        "does not allow this to the user of the connection string; grant it with ACL SETUSER",
-    ),
-    (
-        lambda error, text: isinstance(error, redis.exceptions.BusyLoadingError) or text.startswith("LOADING"),
-        StackUnavailable,
-        "is still loading its data; try again in a moment",
-    ),
-    (
-        lambda error, text: isinstance(error, (redis.exceptions.ConnectionError, OSError)),
-        StackUnavailable,
-        "cannot be reached; is it running, and do host, port, ssl and user of the connection string fit?",
-    ),
-)
+    found = outage(error)
+    if found is None:
+        return RedisRefused(f"{place} refused the command: {error}")
+    why = found.why if found.server == "Redis" else UNREACHABLE
+    return StackUnavailable(f"{place} {why} ({error})")

@@ -145,8 +145,7 @@ class OnlineWriter:
 
         Raises:
             InvalidInput: a column is missing or of the wrong type; nothing was written.
-            StackUnavailable: Redis is down or slow.
-            RedisRefused: Redis is full, read-only, or forbids it.
+            StackUnavailable: Redis is down, slow, full, read-only, or forbids it.
             CorruptData: the stored event time of an entity is not a timestamp; names view and entity.
         """
         return self._write(layout, pack_rows(layout, table, self._project))

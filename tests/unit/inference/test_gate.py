@@ -120,7 +120,7 @@ def test_a_body_that_comes_too_slowly_is_refused_and_takes_no_place() -> None:
         (RuntimeError("/srv/app user_77"), 500),
         (CorruptData("key stillpoint:rec:user_77"), 500),
         (StackUnavailable("Redis at 10.0.0.7 of user_77"), 503),
-        (OSError("10.0.0.7"), 503),
+        (ConnectionRefusedError("10.0.0.7"), 503),
     ],
 )
 def test_what_goes_wrong_inside_is_neither_told_nor_logged_with_its_text(
