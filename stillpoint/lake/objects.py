@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow.fs as pafs
 
-from stillpoint.arrow_s3 import arrow_s3
 from stillpoint.errors import AlreadyExists, ObjectMissing, StackUnavailable
+from stillpoint.lake.arrow_s3 import arrow_s3
 from stillpoint.outages import aws_errors
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from stillpoint.errors import CorruptData, InvalidInput, NothingStored
-from stillpoint.arrow_s3 import s3_filesystem
+from stillpoint.lake.arrow_s3 import s3_filesystem
 from stillpoint.lake.datasets import ALL_DATES, TABLES, DateRange, dataset_columns
 from stillpoint.lake.objects import aws_session, open_objects
 from stillpoint.lake.tables import Lake

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.credentials import Credentials, RefreshableCredentials
 
-from stillpoint.arrow_s3 import Keys, Renewing, s3_filesystem
+from stillpoint.lake.arrow_s3 import Keys, Renewing, s3_filesystem
 
 ARGUMENTS = {"region": "us-east-1", "endpoint_override": "127.0.0.1:9", "scheme": "http"}
 
