@@ -21,6 +21,7 @@ from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS
 from stillpoint.lake.commits import Commit, CommittedFile
 from stillpoint.lake.datasets import TABLES, DateRange, dataset_columns, feature_dataset
 from stillpoint.lake.tables import COMPRESSION, Lake
+from stillpoint.served_rows import SERVED_GROUP
 
 _RECORD = ("shard", "sequence")
 IDENTITY: dict[str, tuple[str, ...]] = {
@@ -97,6 +98,8 @@ def merge(
     for (dataset, day), files in _small(lake, since).items():
         for part in _parts(files):
             table = lake.open(dataset, part).to_table()
+            if dataset == "served":
+                table = _by_id(table)
             added = lake.write(dataset, day, f"{run}-{sequence:06d}", table)
             gone = tuple(file.path for file in part)
             lake.commit(Commit(writer=run, sequence=sequence, at=at, files=(added,), supersedes=gone))
@@ -129,6 +132,15 @@ def _parts(files: list[CommittedFile]) -> Iterator[list[CommittedFile]]:
         part.append(file)
         rows += file.rows
     yield part
+
+
+def _by_id(table: pa.Table) -> pa.Table:
+    """Return rows of the served log sorted by their id, so that a reader finds one by the statistics of its group."""
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    frame = frame.sort("recommendation_id", "served_at")
+    parts = (frame.slice(start, SERVED_GROUP) for start in range(0, frame.height, SERVED_GROUP))
+    return pa.concat_tables([part.to_arrow().cast(table.schema) for part in parts])
 
 
 def tables(lake: Lake, dataset: str) -> pads.Dataset:

@@ -14,6 +14,7 @@ from stillpoint.errors import AlreadyExists
 from stillpoint.lake.checkpoint import CHECKPOINTS, FoldedCommit, LogCheckpoint
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.tables import Lake
+from stillpoint.served_rows import SERVED_IDS
 
 FOLD_AFTER = timedelta(hours=1)
 """Younger commits stay as they are: a writer whose commit was made, but not confirmed to it, finds it when it tries again."""
@@ -93,9 +94,11 @@ def folded(commits: Sequence[Commit], earlier: LogCheckpoint) -> LogCheckpoint:
 
 
 def _summed(commits: Sequence[Commit]) -> dict[str, str | int | float | None]:
-    """Return the sums of numbers, and of what is no number the last."""
+    """Return the sums of numbers, and of what is no number the last; what names the ids of one commit speaks of no other."""
     found: dict[str, str | int | float | None] = {}
     for name, value in (pair for commit in commits for pair in commit.properties.items()):
+        if name == SERVED_IDS:
+            continue
         before = found.get(name)
         if isinstance(value, int | float) and isinstance(before, int | float):
             value += before

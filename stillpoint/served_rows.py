@@ -4,9 +4,30 @@ One row per prediction that was made. `views` holds the user's rows as they were
 embeddings as lists of float32), with the status and both timestamps, so that parity can recompute each one.
 """
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 from stillpoint.events.types import TIMESTAMP
+
+SERVED_GROUP = 2_000
+"""Rows in a group of a file of the log: what is read at least to see one of them."""
+
+SERVED_IDS = "recommendation_ids"
+"""The property of a commit of the log that names the beginnings of the ids that it adds."""
+
+ID_LENGTH = 8
+
+
+def named_ids(recommendation_ids: Iterable[str]) -> str:
+    """Return the property `SERVED_IDS` of ids: enough of each to tell it from nearly every other."""
+    return " ".join(sorted({one[:ID_LENGTH] for one in recommendation_ids}))
+
+
+def names_id(named: str, recommendation_id: str) -> bool:
+    """Say whether an id may be among those that a property names."""
+    return f" {recommendation_id[:ID_LENGTH]} " in f" {named} "
+
 
 SERVED_VIEW = pa.struct(
     [

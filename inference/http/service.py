@@ -46,6 +46,7 @@ from inference.http.routes import MODE_HEADER, RELEASE_HEADER, Handler, Operatio
 from inference.http.tuning import keep_what_is_loaded
 from inference.live.loaded_release import LoadedRelease
 from inference.live.watcher import Following
+from inference.pools import Pool
 from inference.predictions.predict import ALIKE, Guard, Prediction, PredictionTask, Source, predict, section
 from inference.predictions.served_log import ServedLog
 from inference.predictions.user_store import UserStore
@@ -65,6 +66,10 @@ Quarantine = Callable[[Sequence[tuple[bytes, str | None, str]]], None]
 """Keeps rejected payloads with field and reason. Called in a thread."""
 Explain = Callable[[str, LoadedRelease], Mapping[str, Any] | None]
 """Returns the explanation of a recommendation, None for one that was never served. Called in a thread."""
+
+
+PUTTING, SCORING, EXPLAINING = 8, 16, 2
+"""Threads of a process that put events on the stream or aside, that wait for a model's server, and that explain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,10 @@ class Service:
         self._metrics = parts.metrics
         self._store = UserStore(parts.redis, self._make_reader)
         self._features = OnlineFeatures(self._store.reader)
-        self._explaining = asyncio.Semaphore(2)
+        at_once = parts.limits.at_once
+        self._putting = Pool("events", threads=PUTTING, waiting=at_once)
+        self._scoring = Pool("predictions", threads=SCORING, waiting=at_once)
+        self._explaining = Pool("explanations", threads=EXPLAINING, waiting=EXPLAINING)
         self.gate = Admission(parts.metrics, limits=parts.limits, tokens=parts.tokens)
         handlers: dict[OperationName, Handler] = {
             OperationName.STORED: self.stored,
@@ -124,6 +132,8 @@ class Service:
             yield
         await asyncio.to_thread(self._parts.following.close)
         await asyncio.to_thread(self._parts.served_log.close)
+        for pool in (self._putting, self._scoring, self._explaining):
+            pool.close()
         self._metrics.close()
 
     def _loaded(self) -> LoadedRelease:
@@ -223,7 +233,7 @@ class Service:
                 guard=self._parts.guard,
                 experiment=self._parts.experiment,
             )
-            made = await asyncio.to_thread(work) if loaded.scorers[ask.kind].waits else work()
+            made = await self._scoring.run(work) if loaded.scorers[ask.kind].waits else work()
             started = self._metrics.stage(OperationName.PREDICT, "rank", started)
             self._parts.served_log.add(made)
             self._count(made)
@@ -248,8 +258,7 @@ class Service:
         loaded = self._loaded()
         query_in(request)
         recommendation_id = recommendation_id_of(request.path_params["recommendation_id"])
-        async with self._explaining:
-            document = await asyncio.to_thread(self._parts.explain, recommendation_id, loaded)
+        document = await self._explaining.run(partial(self._parts.explain, recommendation_id, loaded))
         if document is None:
             raise Problem(
                 404,
@@ -275,9 +284,9 @@ class Service:
         given = events_in(request.state.body)
         sorted_out = sort_events(given, to_micros(self._parts.clock()))
         if sorted_out.accepted:
-            await asyncio.to_thread(self._parts.put_events, sorted_out.accepted)
+            await self._putting.run(partial(self._parts.put_events, sorted_out.accepted))
         if sorted_out.rejected:
-            await asyncio.to_thread(self._parts.quarantine, sorted_out.rejected)
+            await self._putting.run(partial(self._parts.quarantine, sorted_out.rejected))
         for result in sorted_out.results:
             self._metrics.event(result["status"])
         return Response(orjson.dumps({"results": sorted_out.results}), 202, media_type="application/json")

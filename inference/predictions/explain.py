@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from inference.live.loaded_release import LoadedRelease
 from inference.ranking.catalogue import ContentTable
 from inference.ranking.matrix import model_columns
 from inference.ranking.user_features import USER_VIEWS, UserFeatures
+from inference.served_lookup import ServedLookup
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.features.declarations import EMBEDDING_LENGTH, USER_SEQUENCE, DType
@@ -75,7 +75,7 @@ def served_record(lake: Lake, recommendation_id: str) -> dict[str, Any]:
     Raises:
         InvalidInput: it is not there; the log reaches the lake a few seconds after the answer.
     """
-    found = find_served(lake, recommendation_id)
+    found = ServedLookup(lake).find(recommendation_id)
     if found is None:
         raise InvalidInput(
             f"no recommendation {recommendation_id!r} in the served log; it reaches the lake some seconds after the answer"
@@ -83,23 +83,18 @@ def served_record(lake: Lake, recommendation_id: str) -> dict[str, Any]:
     return found
 
 
-def find_served(lake: Lake, recommendation_id: str) -> dict[str, Any] | None:
-    """Return what the served log holds of a recommendation, None if nothing."""
-    rows = lake.read("served", where=pc.field("recommendation_id") == recommendation_id).to_pylist()
-    return dict(max(rows, key=lambda row: row["served_at"])) if rows else None
-
-
 class Explainer:
     """Explains recommendations inside a service. Of releases that are not live any more, the last one asked for is kept."""
 
     def __init__(self, lake: Lake, load: Load) -> None:
         self._lake = lake
+        self._lookup = ServedLookup(lake)
         self._load = load
         self._kept: LoadedRelease | None = None
 
     def __call__(self, recommendation_id: str, live: LoadedRelease) -> dict[str, Any] | None:
         """Return the explanation's document, None for a recommendation that the served log does not hold."""
-        served = find_served(self._lake, recommendation_id)
+        served = self._lookup.find(recommendation_id)
         if served is None:
             return None
         loaded = self._loaded(served["release"], served["generation"], live)

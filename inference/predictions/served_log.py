@@ -22,7 +22,7 @@ from stillpoint.errors import StillpointError
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date
 from stillpoint.lake.tables import Lake
-from stillpoint.served_rows import SERVED_COLUMNS
+from stillpoint.served_rows import SERVED_COLUMNS, SERVED_IDS, named_ids
 from stillpoint.tombstones import read_tombstones
 
 log = logging.getLogger(__name__)
@@ -180,7 +180,11 @@ class ServedLog:
                 table = table.filter(pa.array(kept, pa.bool_()))
             if table.num_rows:
                 files = tuple(self._lake.write("served", day, name, part) for day, part in by_date(table, "served_at"))
-                self._lake.commit(Commit(writer=writer, sequence=sequence, at=self._clock(), files=files))
+                ids: dict[str, str | int | float | None] = {
+                    SERVED_IDS: named_ids(table["recommendation_id"].to_pylist())
+                }
+                at = self._clock()
+                self._lake.commit(Commit(writer=writer, sequence=sequence, at=at, files=files, properties=ids))
         except Exception as error:  # noqa: BLE001  whatever the lake's trouble, answering goes on; the batch is tried again
             self.failures += 1
             log.warning("the served log cannot be written, trying again: %s", error)

@@ -23,6 +23,7 @@ from stillpoint.lake.checkpoint import CHECKPOINTS, LogCheckpoint
 from stillpoint.lake.commits import Commit, CommittedFile, commit_key
 from stillpoint.lake.datasets import ALL_DATES, DateRange, dataset_columns
 from stillpoint.lake.objects import Objects
+from stillpoint.served_rows import SERVED_GROUP
 
 Found = TypeVar("Found")
 
@@ -54,7 +55,8 @@ class Lake:
         if columns is not None:
             table = table.select(columns.names).cast(columns)
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression=COMPRESSION, coerce_timestamps="us")
+        group = SERVED_GROUP if dataset == "served" else None
+        pq.write_table(table, sink, compression=COMPRESSION, coerce_timestamps="us", row_group_size=group)
         path = f"{dataset}/date={day.isoformat()}/{name}.parquet"
         self.objects.put(path, sink.getvalue())
         return CommittedFile(dataset=dataset, date=day, path=path, rows=table.num_rows)

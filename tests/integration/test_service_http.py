@@ -3,8 +3,10 @@
 import gzip
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +16,9 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from inference.http.service import Service, ServiceParts
-from inference.live.loaded_release import load
+from inference.http.admission import AdmissionLimits
+from inference.http.service import EXPLAINING, Service, ServiceParts
+from inference.live.loaded_release import LoadedRelease, load
 from inference.live.watcher import Following
 from inference.predictions.predict import Guard
 from inference.predictions.served_log import ServedLog
@@ -31,8 +34,17 @@ from stillpoint.stores.reading.reader import AsyncOnlineReader
 from stillpoint.stores.redis.connection import connect, connect_async
 from tests.support.hand_made import HandMade, hand_made
 
+EVENT = {
+    "schema_version": 1,
+    "type": "login",
+    "event_id": "0b8f6a1e-3c5d-4e7f-8a9b-0c1d2e3f4a5b",
+    "user_id": "u1",
+    "event_timestamp": "2026-01-01T00:00:00Z",
+    "platform": "ios",
+}
 
-def service(made: HandMade, tokens: Tokens | None = None) -> TestClient:
+
+def service(made: HandMade, tokens: Tokens | None = None, **other: Any) -> TestClient:
     connection = made.settings.redis_serving.get_secret_value()
     following = Following(
         made.book,
@@ -56,7 +68,7 @@ def service(made: HandMade, tokens: Tokens | None = None) -> TestClient:
         guard=Guard(),
         tokens=tokens,
     )
-    return TestClient(Service(parts).app)
+    return TestClient(Service(replace(parts, **other)).app)
 
 
 @pytest.fixture
@@ -160,6 +172,29 @@ def test_a_gzip_body_is_taken_and_another_encoding_is_not(client: TestClient) ->
     assert (answer.status_code, len(answer.json()["items"])) == (200, 3)
     answer = client.post("/v1/recommendations", content=packed, headers={"Content-Encoding": "br"})
     assert (answer.status_code, answer.headers["Accept-Encoding"]) == (415, "gzip")
+
+
+def test_explanations_that_never_end_keep_no_event_and_no_prediction_waiting(made: HandMade) -> None:
+    go, begun = threading.Event(), []
+
+    def slow(recommendation_id: str, loaded: LoadedRelease) -> None:
+        begun.append(recommendation_id)
+        go.wait(60)
+
+    put: list[Any] = []
+    try:
+        with service(made, explain=slow, put_events=put.extend, limits=AdmissionLimits(seconds=0.5)) as client:
+            with ThreadPoolExecutor(6) as callers:
+                path = f"/v1/recommendations/{'ab' * 16}/explanation"
+                answers = list(callers.map(lambda _: client.get(path), range(6)))
+            assert {answer.status_code for answer in answers} == {503}
+            assert client.get(path).status_code == 503
+            assert len(begun) <= EXPLAINING
+            assert client.post("/v1/recommendations", json={"user_id": "u1"}).status_code == 200
+            assert client.post("/v1/events", json={"events": [EVENT, {}]}).status_code == 202
+            assert [user for user, _ in put] == ["u1"]
+    finally:
+        go.set()
 
 
 def test_without_a_release_nothing_is_ready_and_clients_are_told_to_come_back(tmp_path: Path, made: HandMade) -> None:
