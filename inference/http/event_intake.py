@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
+from inference.http.json_parts import NotCut, Parts
 from inference.http.problems import Problem, invalid
-from inference.json_parts import NotCut, Parts
 from stillpoint.events.parsing import MAX_PAYLOAD_BYTES, Malformed, document_of, event_of
 
 MAX_EVENTS = 500

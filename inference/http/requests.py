@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
+from inference.http.inflating import TooLarge, inflater
 from inference.http.problems import Problem, invalid
-from inference.inflating import TooLarge, inflater
 from stillpoint.messages import PULL_KINDS, USER_ID_PATTERN, Kind
 
 DEFAULT_LIMIT = 10

@@ -27,6 +27,7 @@ from inference.http.event_intake import events_in, sort_events
 from inference.http.metrics import Metrics
 from inference.http.online_features import OnlineFeatures
 from inference.http.personal_data import PersonalData
+from inference.http.pools import Pool
 from inference.http.problems import Problem, invalid, unavailable
 from inference.http.requests import (
     DEFAULT_LIMIT,
@@ -46,7 +47,6 @@ from inference.http.routes import MODE_HEADER, RELEASE_HEADER, Handler, Operatio
 from inference.http.tuning import keep_what_is_loaded
 from inference.live.loaded_release import LoadedRelease
 from inference.live.watcher import Following
-from inference.pools import Pool
 from inference.predictions.predict import ALIKE, Guard, Prediction, PredictionTask, Source, predict, section
 from inference.predictions.served_log import ServedLog
 from inference.predictions.user_store import UserStore

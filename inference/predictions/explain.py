@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.live.loaded_release import LoadedRelease
+from inference.predictions.served_lookup import ServedLookup
 from inference.ranking.catalogue import ContentTable
 from inference.ranking.matrix import model_columns
 from inference.ranking.user_features import USER_VIEWS, UserFeatures
-from inference.served_lookup import ServedLookup
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.features.declarations import EMBEDDING_LENGTH, USER_SEQUENCE, DType

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inference.http.event_intake import MAX_EVENTS, events_in, sort_events
+from inference.http.json_parts import NotCut, Parts
 from inference.http.problems import Problem
-from inference.json_parts import NotCut, Parts
 from ingestion.compute import parse_records
 from ingestion.kinesis_shards import Record
 from stillpoint.clock import SECOND

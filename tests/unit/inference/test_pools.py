@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from inference.http.pools import Pool
 from inference.http.problems import Problem
-from inference.pools import Pool
 
 
 async def give_up(pool: Pool, work: Callable[[], Any], seconds: float = 0.01) -> None:

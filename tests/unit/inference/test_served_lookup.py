@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.served_lookup import ServedLookup
+from inference.predictions.served_lookup import ServedLookup
 from ingestion.compact import merge
 from ingestion.log_checkpoint import fold
 from stillpoint.lake.commits import Commit
