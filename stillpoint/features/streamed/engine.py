@@ -43,6 +43,7 @@ class Runner:
     definition: Definition[Any]
     events: frozenset[type[Event]]
     lateness: Mapping[str, int | None]
+    family_of: Mapping[type[Event], str]
     of_user: bool
 
     def key(self, event: Event) -> Key | None:
@@ -144,7 +145,7 @@ class Engine:
     def _advance_section(self, view: Runner, packed: bytes, fresh: Sequence[Arrival]) -> tuple[list[Row], Section]:
         """Advance all keys of one user's view that have events."""
         kept = Kept.unpack(packed)
-        kept.take(fresh)
+        kept.take(fresh, view.family_of)
         floor_us = max(kept.floor_us, self._floor(view, kept.newest_us, kept.last_arrived_us))
         rows: list[Row] = []
         for key, own in by_key(view.key, fresh).items():
@@ -186,7 +187,7 @@ class Engine:
         taken = [one for one in fresh if one.event_us >= kept.floor_us]
         if not taken:
             return KeyOutcome([], state, behind)
-        kept.take(taken)
+        kept.take(taken, view.family_of)
         floor_us = max(kept.floor_us, kept.last_arrived_us - self._max_age - self._skew)
         rows, kept.parts[()] = self._step(view, key, kept.part(()), taken, floor_us)
         kept.settle(floor_us)
@@ -206,6 +207,7 @@ def runner(view: type[StreamView], encoder: "Encoder | None" = None) -> Runner:
         definition=definition,
         events=frozenset(events),
         lateness={event.family.name: event.family.lateness_us for event in events},
+        family_of={event: event.family.name for event in events},
         of_user=view.entity.of_user,
     )
 

@@ -5,10 +5,11 @@ could still meet. The first rule that applies decides. Nothing here depends on w
 """
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -58,9 +59,8 @@ def judge(memory: Memory, arrival: Arrival, *, max_event_age_us: int, erased_unt
     if last is not None and arrived_us <= last:
         arrived_us = last + 1
     memory.last_arrived_us = arrived_us
-    family = type(event).family
-    lateness_us = family.lateness_us
-    newest = None if lateness_us is None else memory.newest_us.get(family.name)
+    family, lateness_us, _ = _rules(type(event))
+    newest = None if lateness_us is None else memory.newest_us.get(family)
     if arrived_us - event_us > max_event_age_us:
         return Judgement(Verdict.LATE, arrived_us)
     if newest is not None and lateness_us is not None and event_us < newest - lateness_us:
@@ -71,9 +71,9 @@ def judge(memory: Memory, arrival: Arrival, *, max_event_age_us: int, erased_unt
         if _lives(memory, known, max_event_age_us):
             return Judgement(Verdict.DUPLICATE, arrived_us, known.fingerprint != fingerprint)
         del memory.remembered[key]  # so that the memory stays in order of arrival, whenever `forget` was called
-    memory.remembered[key] = Remembered(event_us, family.name, lateness_us, fingerprint)
+    memory.remembered[key] = Remembered(event_us, family, lateness_us, fingerprint)
     if lateness_us is not None and (newest is None or event_us > newest):
-        memory.newest_us[family.name] = event_us
+        memory.newest_us[family] = event_us
     return Judgement(Verdict.ON_TIME, arrived_us)
 
 
@@ -94,12 +94,16 @@ def _lives(memory: Memory, known: Remembered, max_event_age_us: int) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _own_fields(event: type[Event]) -> Any:
+def _rules(event: type[Event]) -> tuple[str, int | None, Callable[[Event], object]]:
+    """Return a type's family, its allowed lateness, and what reads the fields of an event that its client chose."""
     names = [name for name in fields_of(event) if name not in ENVELOPE]
-    return attrgetter("user_id", "platform", *names)
+    return event.family.name, event.family.lateness_us, attrgetter("user_id", "platform", *names)
 
 
 def _fingerprint(event: Event, event_us: int) -> int:
     """Return a checksum of all that the client sent, to tell copies from events that reuse an id."""
     kind = type(event)
-    return zlib.crc32(msgspec.json.encode((kind.type_name, event_us, _own_fields(kind)(event))))
+    return zlib.crc32(_encode((kind.__name__, event_us, _rules(kind)[2](event))))
+
+
+_encode = msgspec.json.Encoder().encode

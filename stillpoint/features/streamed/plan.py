@@ -7,7 +7,7 @@ steps (for long windows) or for the current session; a *cut* is a column as a wi
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 import msgspec
 
@@ -51,7 +51,8 @@ class Column:
 class Cut:
     """A column within a window, and what sums it up; `part` 2 is the newer half.
 
-    Without a lane all of the window's events are in the column; `gap` is the place of a session's gap.
+    Without a lane all of the window's events are in the column; `gap` is the place of a session's gap, `run` that of
+    the column and window among the plan's runs.
     """
 
     column: int
@@ -59,11 +60,12 @@ class Cut:
     part: int
     lane: int | None
     gap: int | None
+    step_us: int
+    run: int
     aggregation: Aggregation[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(NamedTuple):
     """A feature's aggregation, the cuts that it takes and its value without any event."""
 
     aggregation: Aggregation[Any]
@@ -82,6 +84,7 @@ class Plan:
     features: list[Computed] = field(default_factory=list)
     takes: dict[type[Event], list[tuple[int, Take]]] = field(default_factory=dict)
     gaps: list[int] = field(default_factory=list)
+    runs: list[tuple[int, int]] = field(default_factory=list)
 
 
 def compiled(view: type[StreamView]) -> Plan:
@@ -129,8 +132,12 @@ def _add_feature(plan: Plan, column: int, feature: StreamedFeature) -> None:
     lane = _lane(plan, plan.columns[column], aggregation, window)
     place = plan.windows.index(window)
     gap = plan.gaps.index(window.gap_us) if isinstance(window, Session) else None
-    whole = _cut(plan, Cut(column, place, 1, lane, gap, aggregation))
-    newer = _cut(plan, Cut(column, place, 2, lane, gap, aggregation)) if aggregation.halves else None
+    step = window.step_us if isinstance(window, Sliding) else None
+    if (column, place) not in plan.runs:
+        plan.runs.append((column, place))
+    run = plan.runs.index((column, place))
+    whole = _cut(plan, Cut(column, place, 1, lane, gap, step or 1, run, aggregation))
+    newer = _cut(plan, Cut(column, place, 2, lane, gap, step or 1, run, aggregation)) if aggregation.halves else None
     default = feature.declared.told.get("default")
     plan.features.append(Computed(aggregation, whole, newer, default))
 

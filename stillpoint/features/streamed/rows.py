@@ -46,8 +46,9 @@ class _View:
     def __init__(self, plan: Plan, part: Part) -> None:
         self._plan = plan
         self._columns = part.columns
+        self._times = [own.entries.times for own in part.columns]
         self._floor = part.floor_us
-        self._settled = [bisect_left(own.entries.times, part.floor_us) for own in part.columns]
+        self._settled = [bisect_left(times, part.floor_us) for times in self._times]
         self._starts = [0 if run is None else run[0] for run in part.sessions]
         self._lasts = [None if run is None else run[1] for run in part.sessions]
         self._going = [run is not None for run in part.sessions]
@@ -69,48 +70,51 @@ class _View:
             for window in self._plan.windows
         ]
 
-    def values(self, at_us: int, edges: Sequence[int]) -> Iterator[Any]:
-        ends = [bisect_right(own.entries.times, at_us) for own in self._columns]
-        sums = [self._sum(cut, at_us, edges, ends) for cut in self._plan.cuts]
-        for feature in self._plan.features:
-            whole = sums[feature.whole]
-            if whole is None and feature.default is not None:
-                yield feature.default
+    def values(self, at_us: int, edges: Sequence[int]) -> list[Any]:
+        """Return the features' values, in their order."""
+        ends = [bisect_right(times, at_us) for times in self._times]
+        firsts = [
+            bisect_right(self._times[column], edges[window], 0, ends[column]) for column, window in self._plan.runs
+        ]
+        sums = [self._sum(cut, firsts[cut.run], ends[cut.column], edges[cut.window], at_us) for cut in self._plan.cuts]
+        values = []
+        for aggregation, whole, newer, default in self._plan.features:
+            found = sums[whole]
+            if found is None and default is not None:
+                values.append(default)
             else:
-                newer = None if feature.newer is None else sums[feature.newer]
-                yield feature.aggregation.value(whole, newer, at_us)
+                values.append(aggregation.value(found, None if newer is None else sums[newer], at_us))
+        return values
 
-    def _sum(self, cut: Cut, at_us: int, edges: Sequence[int], ends: Sequence[int]) -> Any:
+    def _sum(self, cut: Cut, first: int, end: int, edge: int, at_us: int) -> Any:
         """Return the summary of a cut's events, None if there is none."""
-        own = self._columns[cut.column]
-        end = ends[cut.column]
-        edge = edges[cut.window]
+        entries = self._columns[cut.column].entries
         if cut.part != 1:
             window = self._plan.windows[cut.window]
             assert isinstance(window, Sliding), "a session has no halves: the app's check refuses it"
             edge = window.edge(at_us, cut.part)
-        first = bisect_right(own.entries.times, edge, 0, end)
+            first = bisect_right(entries.times, edge, 0, end)
+        lane = cut.lane
         base = None
-        if cut.lane is not None:
+        if lane is not None:
             if cut.gap is None:
                 if edge < self._floor:
-                    base = self._tiles(cut, edge)
+                    base = self._tiles(cut, lane, edge)
                     first = max(first, self._settled[cut.column])
             elif self._going[cut.gap]:
-                base = own.sessions[cut.lane]
+                base = self._columns[cut.column].sessions[lane]
                 first = self._settled[cut.column]
         if first == end:
             return base
-        found = cut.aggregation.summary(own.entries, first, end)
+        found = cut.aggregation.summary(entries, first, end)
         return found if base is None else cut.aggregation.join(base, found)
 
-    def _tiles(self, cut: Cut, edge: int) -> Any:
+    def _tiles(self, cut: Cut, lane: int, edge: int) -> Any:
         """Return the summary of the settled events after `edge`, which lies between two steps."""
-        lane = self._plan.columns[cut.column].lanes[cut.lane or 0]
-        step = edge // (lane.step_us or 1)
-        known = (cut.column, cut.lane or 0, step)
+        step = edge // cut.step_us
+        known = (cut.column, lane, step)
         if known not in self._sums:
-            tiles = self._columns[cut.column].tiles[cut.lane or 0]
+            tiles = self._columns[cut.column].tiles[lane]
             chosen = [summary for place, summary in tiles if place >= step]
             self._sums[known] = cut.aggregation.join_all(chosen) if chosen else None
         return self._sums[known]

@@ -1,11 +1,11 @@
 """What a view keeps of one user (or of one key that belongs to none): bytes per key, and what the floor follows from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgpack
 
-from stillpoint.app.events import Arrival
+from stillpoint.app.events import Arrival, Event
 from stillpoint.features.streamed.definition import Key
 
 
@@ -22,10 +22,10 @@ class Kept:
     newest_us: dict[str, int] = field(default_factory=dict)
     parts: dict[Key, tuple[int, bytes]] = field(default_factory=dict)
 
-    def take(self, fresh: Sequence[Arrival]) -> None:
+    def take(self, fresh: Sequence[Arrival], family_of: Mapping[type[Event], str]) -> None:
         """Take note of events' times."""
         for event, event_us, arrived_us, _ in fresh:
-            family = type(event).family.name
+            family = family_of[type(event)]
             self.newest_us[family] = max(event_us, self.newest_us.get(family, event_us))
             self.last_arrived_us = max(arrived_us, self.last_arrived_us)
 
