@@ -48,6 +48,7 @@ from stillpoint.stores.history.sources import (
 from stillpoint.stores.history.spine import EVENT_TIMESTAMP, Spine, read_spine
 from stillpoint.stores.history.views import ViewRequest, view_request
 from stillpoint.stores.history.write import append_to_path, write_file, write_to_lake
+from stillpoint.stores.history.zones import refuse_dropped_offsets, typed_into_feast
 from stillpoint.stores.materialize.pushed_rows import pushed_times
 from stillpoint.stores.push import take_over_pushes
 
@@ -111,7 +112,8 @@ class StillpointOfflineStore(OfflineStore):
         `created_cutoff` of the configuration, or `filter_by_created_timestamp`, leaves out what was learned later.
 
         Raises:
-            InvalidSpine: a join key or the time is missing, null or of a wrong type, or the time has no zone.
+            InvalidSpine: a join key or the time is missing, null or of a wrong type, or the time has no zone although
+                `coerce_tz_aware` is false.
             UnknownFeature: a view has no such feature.
             InvalidInput: a source is missing, lacks a column, or holds another type than declared.
         """
@@ -127,12 +129,14 @@ class StillpointOfflineStore(OfflineStore):
         ]
         for view in views:
             _refuse_other_mapping(config, _path(config, view.source), view.source.name)
+        naive_is_utc = bool(config.coerce_tz_aware) or typed_into_feast()
         if entity_df is None:
             spine = _everybody(config, views, start_date, end_date)
         elif isinstance(entity_df, str):
-            spine = read_spine(_query(config, entity_df, views, registry, project))
+            selected = _query(config, entity_df, views, registry, project)
+            spine = read_spine(selected, naive_is_utc=naive_is_utc, sql=True)
         else:
-            spine = read_spine(entity_df)
+            spine = read_spine(entity_df, naive_is_utc=naive_is_utc)
         since = _micros(start_date)
 
         def opened(view: ViewRequest, first: int | None, last: int) -> SourceTable:
@@ -486,6 +490,7 @@ def _query(
     config: RepoConfig, sql: str, views: Sequence[ViewRequest], registry: BaseRegistry, project: str
 ) -> pl.DataFrame:
     """Run a spine's SQL (Polars' dialect) over the registered sources and views that it names."""
+    refuse_dropped_offsets(sql)
     sources = {source.name: source for source in registry.list_data_sources(project)}
     sources |= {view.view: view.source for view in views}
     tables = {}
