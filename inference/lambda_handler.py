@@ -6,18 +6,21 @@ generation first, and what was ranked under a generation that has ended meanwhil
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
-from inference.live.loaded_release import LoadedRelease, load
+from inference.live.loaded_release import LoadedRelease, load, refreshed
+from inference.live.renewal import Renewal
 from inference.predictions.served_log import ServedLog
 from inference.predictions.stored_recommendations import Recommendations
 from inference.ranking.sagemaker_scorer import by_route, endpoint_config
 from inference.worker.dead_letters import DeadLetters
 from inference.worker.jobs import JobReport, Jobs, QueuedMessage
 from inference.worker.push_consent import OptIns
+from stillpoint.catalogue import news
 from stillpoint.clock import Clock, system_clock
 from stillpoint.errors import ReleaseRefused, StillpointError
 from stillpoint.lake.objects import open_objects
@@ -49,10 +52,13 @@ class WarmFunction:
         renew: Callable[
             [Sequence[QueuedMessage], Mapping[str, str]], Sequence[QueuedMessage]
         ] = lambda messages, put_off: (),
+        refresh: Callable[[LoadedRelease, datetime], LoadedRelease] | None = None,
+        renewal: Renewal | None = None,
     ) -> None:
         """`jobs` builds the work from the check whether a release is still live, at the first batch; `forward` keeps what
         was served; `bury` moves messages that failed for the last time to the dead letters and returns them, `renew` sends
-        messages that were put off to their last receive again and returns them."""
+        messages that were put off to their last receive again and returns them. `refresh` reads the contents of a loaded
+        release anew when `renewal` says that it is time."""
         self._book = book
         self._load = load_release
         self._make_jobs = jobs
@@ -60,6 +66,8 @@ class WarmFunction:
         self._forward = forward
         self._bury = bury
         self._renew = renew
+        self._refresh = refresh
+        self._renewal = renewal
         self._loaded: LoadedRelease | None = None
 
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +107,22 @@ class WarmFunction:
             raise ReleaseRefused("no release is live yet; the messages come back")
         if self._loaded is None or self._loaded.generation != pointer.generation:
             self._loaded = self._load(pointer.release, pointer.generation, self._clock())
-        return self._loaded
+            if self._renewal is not None:
+                self._renewal.loaded()
+        return self._renewed(self._loaded)
+
+    def _renewed(self, loaded: LoadedRelease) -> LoadedRelease:
+        """Return the release with the contents read anew if it is time. If that fails, the old ones go on answering."""
+        if self._refresh is None or self._renewal is None or not self._renewal.due():
+            return loaded
+        try:
+            self._loaded = loaded = self._refresh(loaded, self._clock())
+        except StillpointError as error:
+            self._renewal.failed()
+            log.warning("the contents cannot be read anew: %s", error)
+        else:
+            self._renewal.done()
+        return loaded
 
 
 def build(settings: Settings, clock: Clock) -> WarmFunction:
@@ -131,15 +154,18 @@ def build(settings: Settings, clock: Clock) -> WarmFunction:
     opted_in = OptIns(lake, clock)
     dead_letters = DeadLetters(sqs, sqs.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"])
 
+    @cache
+    def serving() -> Any:
+        return connect(settings.redis_serving.get_secret_value())  # a cluster is asked for its nodes at once
+
     def jobs(still_live: Callable[[LoadedRelease], bool]) -> Jobs:
-        serving = connect(settings.redis_serving.get_secret_value())  # a cluster is asked for its nodes at once
         return Jobs(
-            Recommendations(serving),
+            Recommendations(serving()),
             send_push=send_push,
             may_receive=opted_in,
             clock=clock,
             still_live=still_live,
-            erased=ErasureLookup(serving, lake.objects, erasure_key(settings), clock).of,
+            erased=ErasureLookup(serving(), lake.objects, erasure_key(settings), clock).of,
             experiment=settings.experiment,
         )
 
@@ -151,6 +177,8 @@ def build(settings: Settings, clock: Clock) -> WarmFunction:
         forward=forward,
         bury=dead_letters.bury,
         renew=lambda messages, put_off: dead_letters.renew(messages, put_off, now=clock()),
+        refresh=lambda loaded, now: refreshed(loaded, lake, now=now),
+        renewal=Renewal(lambda: news(serving()), seconds=settings.contents_refresh, monotonic=time.monotonic),
     )
 
 

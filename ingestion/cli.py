@@ -156,13 +156,14 @@ def compact(
 
 def stream(
     start: Annotated[
-        str,
+        str | None,
         typer.Option(
             parser=moments.start,
             metavar="START",
-            help="Where a new query begins: TRIM_HORIZON, LATEST or a time; UTC without a zone.",
+            help="Where a new query begins: TRIM_HORIZON, LATEST or a time, UTC without a zone; TRIM_HORIZON by default, and "
+            "to be given where another query has filled the lake.",
         ),
-    ] = "TRIM_HORIZON",
+    ] = None,
     master: Annotated[str, typer.Option(help="Spark's master; empty takes the platform's.")] = "local[2]",
     metrics_port: Annotated[int, typer.Option(help="Prometheus port on loopback; 0 serves none.")] = 0,
 ) -> None:

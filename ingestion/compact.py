@@ -2,7 +2,7 @@
 
 `tables/<dataset>/date=…/rows.parquet` holds each committed row of a closed day once. The commit that names it supersedes
 the small files. Rows that are committed for that day later are merged into the same path at the next run. The small files of
-a day that is still written to are merged beside the others, copies of rows and all. What is superseded stays where it is, for
+a day that is still written to are merged beside the others, and copies among them go. What is superseded stays where it is, for
 readers that have begun.
 """
 
@@ -97,7 +97,7 @@ def merge(
     sequence = 0
     for (dataset, day), files in _small(lake, since).items():
         for part in _parts(files):
-            table = lake.open(dataset, part).to_table()
+            table = _once(dataset, lake.open(dataset, part).to_table())
             if dataset == "served":
                 table = _by_id(table)
             added = lake.write(dataset, day, f"{run}-{sequence:06d}", table)
@@ -147,6 +147,14 @@ def tables(lake: Lake, dataset: str) -> pads.Dataset:
     """Return what a foreign reader sees of a dataset: the files below `tables/`, without any commit."""
     filesystem, root = lake.objects.arrow()
     return pads.dataset(f"{root}/tables/{dataset}", schema=dataset_columns(dataset), filesystem=filesystem)
+
+
+def _once(dataset: str, table: pa.Table) -> pa.Table:
+    """Return rows without copies, each as it was stored last: rows of one record, and rows of features that are equal."""
+    frame = pl.DataFrame(pl.from_arrow(table))
+    key = list(_RECORD) if IDENTITY.get(dataset) == _RECORD else None
+    once = frame.unique(key, keep="last", maintain_order=True) if dataset in IDENTITY else frame
+    return table if len(once) == len(frame) else once.to_arrow().cast(table.schema)
 
 
 def _merged(lake: Lake, dataset: str, day: date, identity: tuple[str, ...]) -> pa.Table:

@@ -45,6 +45,13 @@ class _Cursor:
     iterator: str
 
 
+class LostShard(NamedTuple):
+    """A shard that was gone before it had been read to its end: what came after `after` was not read, if anything did."""
+
+    shard: str
+    after: str
+
+
 class ShardReader:
     """Reads one stream. Not safe for use by several threads; reads its shards in threads of its own."""
 
@@ -54,6 +61,12 @@ class ShardReader:
         self._cursors: dict[str, _Cursor] = {}
         self._lag_ms: dict[str, int] = {}
         self._free_at: dict[str, float] = {}
+        self._lost: dict[str, LostShard] = {}
+
+    @property
+    def lost(self) -> tuple[LostShard, ...]:
+        """The shards that went away before this reader had seen their end."""
+        return tuple(self._lost.values())
 
     @property
     def lag_seconds(self) -> Mapping[str, float]:
@@ -124,6 +137,7 @@ class ShardReader:
             if cursor is None or cursor.position != position:
                 iterator = self._iterator(shard, position)
                 if iterator is None:
+                    self._lost[shard] = LostShard(shard, _said(position))
                     return [], {**position, "closed": True}
                 cursor = _Cursor(position, iterator)
             time.sleep(max(0.0, self._free_at.get(shard, 0.0) - time.monotonic()))
@@ -220,6 +234,15 @@ def shard_of(sequence: str) -> str:
     if number >> 184 != 2:
         return "unknown"
     return f"shardId-{number >> 4 & 0xFFFF_FFFF:012d}"
+
+
+def _said(position: dict[str, Any]) -> str:
+    """Return a position in words."""
+    if "after" in position:
+        return f"sequence number {position['after']}"
+    if "at" in position:
+        return datetime.fromtimestamp(position["at"], UTC).isoformat()
+    return "its beginning"
 
 
 def _parents(shard: Any) -> list[str]:

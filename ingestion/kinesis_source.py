@@ -6,13 +6,15 @@ reads exactly the same records again.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql.datasource import DataSource, SimpleDataSourceStreamReader
 from pyspark.sql.types import StructType
 
-from ingestion.kinesis_shards import Record, ShardReader
+from ingestion.kinesis_shards import LostShard, Record, ShardReader
+from stillpoint.lake.files import write_whole
 
 FORMAT = "stillpoint_kinesis"
 SCHEMA = "shard string, sequence string, partition_key string, arrived_us long, data binary"
@@ -45,7 +47,7 @@ class KinesisStreamReader(SimpleDataSourceStreamReader):
     def read(self, start: dict[str, Any]) -> tuple[Iterator[tuple[Any, ...]], dict[str, Any]]:
         reader = self._reader()
         records, end = reader.read(start, int(self._options.get("limit", "20000")))
-        self._tell_lag(reader)
+        self._tell(reader)
         return iter(_rows(records)), end
 
     def readBetweenOffsets(self, start: dict[str, Any], end: dict[str, Any]) -> Iterator[tuple[Any, ...]]:  # noqa: N802
@@ -59,11 +61,35 @@ class KinesisStreamReader(SimpleDataSourceStreamReader):
             self._shards = ShardReader(client, self._options["stream"])
         return self._shards
 
-    def _tell_lag(self, reader: ShardReader) -> None:
+    def _tell(self, reader: ShardReader) -> None:
+        """Leave the lag, and the shards that were lost, in files for the process that serves metrics."""
         path = self._options.get("lag_file")
         if path:
             with open(path, "w") as file:
                 json.dump(dict(reader.lag_seconds), file)
+            if reader.lost:
+                remember_lost(lost_file(Path(path)), reader.lost)
+
+
+def lost_file(lag_file: Path) -> Path:
+    """Return where lost shards are kept, beside the file of the lag. It outlives a run; remove it whenever you like."""
+    return lag_file.with_name("lost_shards.json")
+
+
+def remember_lost(path: Path, lost: Iterable[LostShard]) -> None:
+    """Add lost shards to those that the file names."""
+    known = read_lost(path)
+    merged = known | {one.shard: one.after for one in lost}
+    if merged != known:
+        write_whole(path, json.dumps(merged))
+
+
+def read_lost(path: Path) -> dict[str, str]:
+    """Return the lost shards that a file names, each with what was read last. None, if there is no such file."""
+    try:
+        return {str(shard): str(after) for shard, after in json.loads(path.read_text()).items()}
+    except FileNotFoundError:
+        return {}
 
 
 def _rows(records: list[Record]) -> list[tuple[Any, ...]]:

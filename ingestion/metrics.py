@@ -47,6 +47,9 @@ class StreamMetrics:
             "stillpoint_shard_lag_seconds", "How far reading is behind a shard's end.", ["shard"], **register
         )
         self._newest_so_far: dict[str, int] = {}
+        self._lost = Counter(
+            "stillpoint_lost_shards", "Shards that went away before they were read to their end.", **register
+        )
         self._failures = Counter("stillpoint_stream_failures", "Failures of the query.", **register)
 
     def batch(self, report: BatchReport) -> None:
@@ -72,6 +75,10 @@ class StreamMetrics:
     def failed(self) -> None:
         """Count a failure of the query."""
         self._failures.inc()
+
+    def lost(self, shards: int) -> None:
+        """Count shards that were lost."""
+        self._lost.inc(shards)
 
     def lag(self, path: Path) -> None:
         """Take over the shards' lag from the file that the source keeps; a file that is being written is left."""

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stillpoint.clock import Clock, system_clock, to_micros
 from stillpoint.events.types import Verdict
 from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS, View
 from stillpoint.lake.checkpoint import FoldedCommit
@@ -21,7 +22,7 @@ from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.tables import Lake
 from stillpoint.outages import outage
 from stillpoint.stores.redis.deletion import project_keys
-from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.layout import ViewLayout, decode_time
 from stillpoint.stores.redis.pipeline import Command, pack, send
 from stillpoint.stores.redis.writer import encode_rows
 
@@ -33,9 +34,14 @@ _FILES_AT_ONCE = 16
 
 @dataclass(slots=True)
 class ViewComparison:
-    """One view of one project: entities that are equal, differ, miss online, or are online without a row in the lake."""
+    """One view of one project: entities that are equal, differ, miss online, or are online without a row in the lake.
+
+    `expired` ones are no difference: the lake's newest row is older than the view's time to live, so that a fill leaves it
+    out and a read does not give it, and online there is none or an older one.
+    """
 
     equal: int = 0
+    expired: int = 0
     different: int = 0
     missing: int = 0
     extra: int = 0
@@ -64,10 +70,12 @@ class Reconciliation:
         return {**asdict(self), "records": sum(self.verdicts.values()), "difference": self.difference}
 
 
-def reconcile(lake: Lake, projects: Mapping[str, tuple[Any, Iterable[str]]]) -> Reconciliation:
+def reconcile(
+    lake: Lake, projects: Mapping[str, tuple[Any, Iterable[str]]], *, clock: Clock = system_clock
+) -> Reconciliation:
     """Compare the commits with themselves, and the lake with each project: (Redis client, streamed views it is given).
 
-    A pair that differs is looked at once more with the lake's rows of that moment, as the stream may be running.
+    What is too old to be served by now, as fill and gate see it, need not be online. A pair that differs is looked at once more with the lake's rows of that moment, as the stream may be running.
     """
     result = Reconciliation()
     _sum_commits(lake, result)
@@ -75,9 +83,9 @@ def reconcile(lake: Lake, projects: Mapping[str, tuple[Any, Iterable[str]]]) -> 
     for project, (client, names) in projects.items():
         wanted = set(names)
         for view in (*(view for view in STREAMED_VIEWS if view.name in wanted), *DAILY_VIEWS):
-            compared = _compare(lake, client, project, view)
+            compared = _compare(lake, client, project, view, clock)
             if compared.difference:
-                compared = _compare(lake, client, project, view)
+                compared = _compare(lake, client, project, view, clock)
             result.views[f"{project}/{view.name}"] = compared
     return result
 
@@ -129,17 +137,26 @@ def _damaged_files(lake: Lake) -> list[str]:
     return [file.path for file, count in zip(files, found, strict=True) if count != file.rows]
 
 
-def _compare(lake: Lake, client: Any, project: str, view: View) -> ViewComparison:
+def _compare(lake: Lake, client: Any, project: str, view: View, clock: Clock) -> ViewComparison:
     layout = ViewLayout.of(view)
     compared = ViewComparison()
     keys = list(project_keys(client, project, [view.entity.join_key]))
     fields = (layout.event_field, layout.created_field, *layout.fields)
     online = dict(zip(keys, _read(client, keys, fields), strict=True))
-    rows = encode_rows(layout, _newest(lake, view), project)
+    newest = _newest(lake, view)
+    rows = encode_rows(layout, newest, project)
+    happened = newest["event_timestamp"].cast(pa.int64()).to_pylist()
+    oldest = (
+        None if layout.max_age_us is None else to_micros(clock()) - layout.max_age_us
+    )  # as served, after both reads
     for index, key in enumerate(rows.keys):
         stored = online.pop(key, None)
+        expired = oldest is not None and happened[index] < oldest
         if stored is None or stored[0] is None:
-            compared.missing += 1
+            compared.expired += expired
+            compared.missing += not expired
+        elif expired and decode_time(stored[0]) < happened[index]:
+            compared.expired += 1
         elif stored == [rows.events[index], rows.created[index], *(column[index] for column in rows.values)]:
             compared.equal += 1
         else:

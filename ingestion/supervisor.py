@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from ingestion.kinesis_source import KinesisSource
+from ingestion.kinesis_source import KinesisSource, lost_file, read_lost
 from ingestion.metrics import StreamMetrics
 from ingestion.process_batch import BatchProcessor, BatchReport
 from ingestion.rebuild import last_committed, needs_rebuild, rebuild
@@ -29,9 +29,10 @@ from ingestion.request_queue import RequestQueue
 from ingestion.spark import SparkEnded, is_alive, spark_session
 from ingestion.state_store import StateStore
 from ingestion.stream_source import SourceUnusable, native_lag, read_stream, stream_source
-from stillpoint.clock import Clock
+from stillpoint.clock import Clock, from_micros
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
 from stillpoint.errors import CorruptData, Fenced, InvalidInput
+from stillpoint.lake.checkpoint import FoldedCommit
 from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.leases.lease import Lease, kept
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEASE_NAME = "stream"
+TRIM_HORIZON = "TRIM_HORIZON"
 LEASE_TTL = timedelta(seconds=15)
 IDLE_SECONDS = 0.5
 FIRST_PAUSE = 0.5
@@ -82,6 +84,37 @@ def query_identity(checkpoint: Path, source: str) -> str:
     return query_id
 
 
+def where_to_begin(checkpoint: Path, lake: Lake, start: str | None) -> str:
+    """Return where a new query begins: what is given, else `TRIM_HORIZON`. A query that has begun goes on where it was.
+
+    Raises:
+        InvalidInput: the checkpoint is new, the lake holds what another query has read, and no start is given.
+    """
+    if (checkpoint / "query.json").exists() or (checkpoint / "offsets").exists():
+        return start or TRIM_HORIZON
+    earlier = sorted(name for name in lake.writers() if name.startswith("stream-"))
+    if not earlier:
+        return start or TRIM_HORIZON
+    newest = max((_newest_arrival(lake, name) for name in earlier), default=None)
+    found = f"checkpoint {checkpoint} is new, but {lake.root} holds what {', '.join(earlier)} read before"
+    if start is None:
+        reading_on = "" if not newest else f"`--start {from_micros(newest):%Y-%m-%dT%H:%M:%SZ}` reads on, "
+        raise InvalidInput(
+            f"{found}; put that checkpoint back, or say where to begin: {reading_on}`--start TRIM_HORIZON` reads again all "
+            "that Kinesis keeps, and leaves copies of rows until compaction"
+        )
+    log.warning("%s; it begins at %s, and what both have read lies twice in the lake until compaction", found, start)
+    return start
+
+
+def _newest_arrival(lake: Lake, writer: str) -> int:
+    """Return when the newest record arrived that a query has read, in microseconds; 0 if it says nothing of it."""
+    said = [
+        one.properties.get("newest_arrival_us") for one in lake.commits(writer) if not isinstance(one, FoldedCommit)
+    ]
+    return max((int(one) for one in said if isinstance(one, int)), default=0)
+
+
 class Supervisor:
     """Runs the query until told to stop. Build it in an entry point; `run` blocks."""
 
@@ -90,13 +123,14 @@ class Supervisor:
         settings: Settings,
         *,
         clock: Clock,
-        start: str = "TRIM_HORIZON",
+        start: str | None = TRIM_HORIZON,
         master: str | None = "local[2]",
         on_batch: Callable[[BatchReport], None] = lambda report: None,
         lease_ttl: timedelta = LEASE_TTL,
         source_client: dict[str, str] | None = None,
     ) -> None:
-        """`source_client` holds boto3's arguments for Kinesis, where it is reached otherwise than the rest of AWS."""
+        """`start` None is `TRIM_HORIZON`, and refused where that would read again what another query has read.
+        `source_client` holds boto3's arguments for Kinesis, where it is reached otherwise than the rest of AWS."""
         self._settings = settings
         self._clock = clock
         self._start = start
@@ -108,6 +142,7 @@ class Supervisor:
         self._lease_ttl = lease_ttl
         self._source_client = source_client or settings.aws_client_arguments()
         self._folder = settings.home / "stream"
+        self._gone = read_lost(lost_file(self._folder / "lag.json"))
         self.metrics = StreamMetrics()
         self._lease = Lease(
             self._lake.objects,
@@ -126,7 +161,8 @@ class Supervisor:
 
         Raises:
             LeaseHeld: another run holds the lease. Fenced: another run has taken it over. SparkEnded: Java has ended.
-            SourceUnusable: the source that the settings ask for is not here. InvalidInput: `start` cannot be read.
+            SourceUnusable: the source that the settings ask for is not here. InvalidInput: `start` cannot be read, or is
+            None although another query has read the stream.
         """
         epoch = self._lease.acquire()
         try:
@@ -139,6 +175,7 @@ class Supervisor:
 
     def _run(self, epoch: int) -> None:
         """Start the query again after each failure, until told to stop or fenced."""
+        self._start = where_to_begin(self._folder / "checkpoint", self._lake, self._start)
         session = spark_session(self._settings, "stillpoint-stream", master=self._master)
         session.dataSource.register(KinesisSource)
         query_id = query_identity(self._folder / "checkpoint", self._settings.stream_source)
@@ -193,6 +230,7 @@ class Supervisor:
     def _beat(self, processor: BatchProcessor, query: "StreamingQuery") -> None:
         if self._settings.stream_source == "stillpoint":
             self.metrics.lag(self._folder / "lag.json")
+            self._count_lost()
         else:
             self.metrics.lag_of(native_lag(query.lastProgress))
         try:
@@ -201,6 +239,21 @@ class Supervisor:
             raise
         except Exception as error:  # noqa: BLE001  a lake that does not answer is asked again at the next beat
             log.warning("the control cannot be read or acknowledged now: %s", error)
+
+    def _count_lost(self) -> None:
+        """Count and tell of shards that have gone before they were read to their end."""
+        found = read_lost(lost_file(self._folder / "lag.json"))
+        new = {shard: after for shard, after in found.items() if shard not in self._gone}
+        self._gone = found
+        for shard, after in new.items():
+            message = (
+                f"Kinesis shard {shard} of {self._settings.event_stream} was gone before it had been read to its end: "
+                f"records after {after} have passed their retention unread, if there were any; its children are read on"
+            )
+            log.error("%s", message)
+            self._tell(CorruptData(message))
+        if new:
+            self.metrics.lost(len(new))
 
     def _processor(self, query_id: str, epoch: int) -> BatchProcessor:
         states = StateStore(connect(self._settings.redis_state.get_secret_value()), query_id)
@@ -241,7 +294,7 @@ class Supervisor:
         self._folder.mkdir(parents=True, exist_ok=True)
         source = stream_source(
             self._settings,
-            start=self._start,
+            start=self._start or TRIM_HORIZON,
             client=self._source_client,
             query=query_id,
             lag_file=str(self._folder / "lag.json"),

@@ -62,6 +62,8 @@ class Catalogue:
                 pa.array(self.duration_seconds, pa.int64()),
                 published,
                 published,
+                pa.nulls(len(self), pa.timestamp("us", tz="UTC")),
+                pa.nulls(len(self), pa.bool_()),
             ],
             schema=CATALOGUE_COLUMNS,
         )

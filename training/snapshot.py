@@ -27,6 +27,7 @@ from training.features_from import FeaturesFrom
 from training.joined_features import AS_OF, PointInTime, feature_rows
 from training.kept_snapshot import Expectation, Snapshot, definitions_sha256, keep_snapshot, stored_rows
 from training.labels import LABEL_EVENT_TYPES, LabelDefinition, label_rows
+from training.offered import offered_then
 from training.served_features import Differences, ServedLists
 
 MINIMUM_ROWS = 500
@@ -51,6 +52,8 @@ def make_snapshot(
     progress: Callable[[float], None] = lambda _: None,
 ) -> Snapshot:
     """Label what was shown until `cutoff`, join what was known then, and keep the result in the lake.
+
+    What was shown although the catalogue did not offer it then (not published yet, ended, withdrawn) is left out.
 
     Making the same snapshot again changes nothing and returns the first one's manifest. Reads the lake, and features only
     through `store.get_historical_features`. What `expect` finds in the rows is noted in the manifest.
@@ -113,7 +116,8 @@ def _spine(lake: Lake, cutoff: datetime, first: datetime | None, definition: Lab
     columns = ["event_id", "user_id", "type", "event_timestamp", "arrived_at", "play_id", "content_id"]
     columns += ["position_seconds", "recommendation_id", "kind", "items", "verdict", "sequence"]
     events = lake.read("events", dates, columns=columns, where=kinds)
-    return label_rows(events, cutoff=cutoff, first=first, definition=definition)
+    shown = label_rows(events, cutoff=cutoff, first=first, definition=definition)
+    return shown.filter(offered_then(shown, lake.read("catalogue"), known=cutoff))
 
 
 def _is_simulated(lake: Lake) -> bool:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 from pydantic import BaseModel, ConfigDict
 
+from stillpoint.catalogue import DATASET, newest_rows
 from stillpoint.errors import InvalidInput
 from stillpoint.lake.tables import Lake
 from stillpoint.model import ModelBundle, ModelManifest
@@ -124,7 +125,7 @@ def train(
             mapping_version=mapping_version,
             definitions_sha256=manifest.definitions_sha256,
             snapshot_id=manifest.id,
-            popular=_popular(plays, rows),
+            popular=_popular(plays, rows, _withheld(lake, manifest.cutoff)),
             created_at=manifest.cutoff,
             data=manifest.data,
             metrics=evaluation.metrics(),
@@ -234,9 +235,15 @@ def _truth(lake: Lake, rows: pa.Table) -> np.ndarray | None:
     return np.asarray(joined["success_probability"].fill_null(float("nan")).to_numpy())
 
 
-def _popular(plays: pl.DataFrame, rows: pa.Table) -> tuple[str, ...]:
-    """Return all contents that were played or shown, the most played first, equal ones by id."""
+def _popular(plays: pl.DataFrame, rows: pa.Table, withheld: frozenset[str]) -> tuple[str, ...]:
+    """Return all contents that were played or shown, the most played first, equal ones by id; none that is withheld."""
     counts: dict[str, float] = dict.fromkeys(rows["content_id"].unique().to_pylist(), 0.0)
     totals: Sequence[tuple[str, float]] = plays.group_by("content_id").agg(pl.col("strength").sum()).rows()
     counts |= dict(totals)
-    return tuple(sorted(counts, key=lambda one: (-counts[one], one)))
+    return tuple(sorted(counts.keys() - withheld, key=lambda one: (-counts[one], one)))
+
+
+def _withheld(lake: Lake, cutoff: datetime) -> frozenset[str]:
+    """Return the contents that might not be shown at the cutoff, by what the catalogue said until then."""
+    known = newest_rows(lake.read(DATASET), until=cutoff)
+    return frozenset(row.content_id for row in known if not row.offered_at(cutoff))

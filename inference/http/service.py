@@ -163,12 +163,14 @@ class Service:
             reason = "store away"
         started = self._metrics.stage(OperationName.STORED, "read", started)
         now = self._parts.clock()
+        withheld = loaded.contents.withheld_at(to_micros(now))
         sections: dict[str, Any] = {}
         for kind in kinds:
             held = found.get(kind)
-            if held is not None:
+            items = [item for item in held.items if item.content_id not in withheld] if held is not None else []
+            if held is not None and items:
                 age = max(0.0, (now - held.created_at).total_seconds())
-                one = _section(held.recommendation_id, Source.STORED, age, loaded, held.items[:limit])
+                one = _section(held.recommendation_id, Source.STORED, age, loaded, items[:limit])
                 self._metrics.section(Source.STORED, kind, loaded.id)
             else:
                 one = self._popular(loaded, uuid.uuid4().hex, kind, limit, finished, reason)
@@ -191,8 +193,9 @@ class Service:
     ) -> dict[str, Any]:
         self._metrics.fallback(reason)
         self._metrics.section(Source.FALLBACK, kind, loaded.id)
+        contents = loaded.contents.offered_at(to_micros(self._parts.clock()))
         ranking = popular(
-            loaded.contents, loaded.scorers[kind].popular, kind, subscribed=False, finished=finished, limit=limit
+            contents, loaded.scorers[kind].popular, kind, subscribed=False, finished=finished, limit=limit
         )
         return _section(recommendation_id, Source.FALLBACK, 0.0, loaded, ranking.items)
 

@@ -12,9 +12,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from inference.live.loaded_release import LoadedRelease
+from inference.live.renewal import REFRESH_SECONDS, Renewal
+from stillpoint.catalogue import news
 from stillpoint.clock import Clock
 from stillpoint.errors import StillpointError
 from stillpoint.releases.book import ReleaseBook
@@ -23,9 +26,6 @@ from stillpoint.releases.presence import BEAT_SECONDS, Notifications, Presence, 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-
-REFRESH_SECONDS = 300.0
-RETRY_SECONDS = 10.0
 
 Load = Callable[[str, int], LoadedRelease]
 """Loads a release for a generation, verified and tried."""
@@ -49,13 +49,12 @@ class Following:
         refresh_seconds: float = REFRESH_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`refresh` is called within a release every `refresh_seconds`, since what contents count changes."""
+        """`refresh` is called within a release every `refresh_seconds`, since what contents count changes, and as soon as a
+        look finds that the catalogue was changed by a command."""
         self._book = book
         self._load = load
         self._refresh = refresh
-        self._refresh_seconds = refresh_seconds
-        self._monotonic = monotonic
-        self._refresh_at = 0.0
+        self._renewal = Renewal(partial(news, redis), seconds=refresh_seconds, monotonic=monotonic)
         self._redis = redis
         self._kind = kind
         self._address = address
@@ -103,7 +102,7 @@ class Following:
             if ready is None or (ready.id, ready.generation) != (pointer.release, pointer.generation):
                 ready = self._load(pointer.release, pointer.generation)
             self.current, self._ready, self._refused = ready, None, None
-            self._refresh_at = self._monotonic() + self._refresh_seconds
+            self._renewal.loaded()
             self._beat()
         announced = self._book.announced()
         live = 0 if pointer is None else pointer.generation
@@ -119,11 +118,14 @@ class Following:
 
     def _renew(self) -> None:
         """Read the contents anew when it is time. If that fails, the old ones go on answering and it is tried again."""
-        if self._refresh is None or self.current is None or self._monotonic() < self._refresh_at:
+        if self._refresh is None or self.current is None or not self._renewal.due():
             return
-        self._refresh_at = self._monotonic() + min(RETRY_SECONDS, self._refresh_seconds)
-        self.current = self._refresh(self.current)
-        self._refresh_at = self._monotonic() + self._refresh_seconds
+        try:
+            self.current = self._refresh(self.current)
+        except BaseException:
+            self._renewal.failed()
+            raise
+        self._renewal.done()
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
@@ -150,7 +152,7 @@ class Following:
             log.warning("could not beat: %s", error)
 
     def _run(self) -> None:
-        with Notifications(self._redis) as news:
+        with Notifications(self._redis) as notifications:
             while not self._stop.is_set():
-                news.wait(min(POLL_SECONDS, BEAT_SECONDS))
+                notifications.wait(min(POLL_SECONDS, BEAT_SECONDS))
                 self.step()

@@ -12,8 +12,10 @@ from enum import StrEnum
 from typing import Any
 
 from inference.live.loaded_release import LoadedRelease
+from inference.ranking.catalogue import ContentTable
 from inference.ranking.rank import Ranking, RankRequest, popular, rank
 from inference.ranking.user_features import Refusal, UserFeatures, guard
+from stillpoint.clock import to_micros
 from stillpoint.errors import ModelRefused, StackUnavailable
 from stillpoint.events.types import EventType
 from stillpoint.experiments import Experiment, Ordering
@@ -94,7 +96,7 @@ def predict(
     guard: Guard,
     experiment: Experiment = ALIKE,
 ) -> Prediction:
-    """Make one recommendation. A refusal by the guard or a model that fails gives popular contents, marked as fallback;
+    """Make one recommendation, of contents that may be shown at `at`. A refusal by the guard or a model that fails gives popular contents, marked as fallback;
     so does an arm of the experiment that orders by popularity, marked as its baseline."""
     (made,) = predict_all(loaded, [PredictionInput(ask, found, finished)], at=at, guard=guard, experiment=experiment)
     return made
@@ -118,32 +120,40 @@ def predict_all(
         elif experiment.arm_of(case.ask.user_id).ordering is not Ordering.POPULAR:
             by_kind.setdefault(case.ask.kind, []).append(place)
     rankings: dict[int, Ranking] = {}
+    contents = loaded.contents.offered_at(to_micros(at))
     for kind, places in by_kind.items():
-        outcomes = _ranked(loaded, kind, [cases[place] for place in places])
+        outcomes = _ranked(loaded, contents, kind, [cases[place] for place in places])
         for place, outcome in zip(places, outcomes, strict=True):
             if isinstance(outcome, Ranking):
                 rankings[place] = outcome
             else:
                 refusals[place] = outcome
     return [
-        _prediction(loaded, case, rankings.get(place), refusals.get(place), at, experiment)
+        _prediction(loaded, contents, case, rankings.get(place), refusals.get(place), at, experiment)
         for place, case in enumerate(cases)
     ]
 
 
-def _ranked(loaded: LoadedRelease, kind: Kind, cases: Sequence[PredictionInput]) -> list[Ranking | str]:
+def _ranked(
+    loaded: LoadedRelease, contents: ContentTable, kind: Kind, cases: Sequence[PredictionInput]
+) -> list[Ranking | str]:
     """Return each case's ranking, or why the model gave none. Whom the model refuses does not spoil it for the others."""
     wishes = [RankRequest(case.found, case.finished, case.ask.limit) for case in cases]
     try:
-        return list(rank(loaded.scorers[kind], wishes, loaded.contents, kind))
+        return list(rank(loaded.scorers[kind], wishes, contents, kind))
     except StackUnavailable as error:
         return [str(error)] * len(cases)
     except ModelRefused as error:
-        return [str(error)] if len(cases) == 1 else [one for case in cases for one in _ranked(loaded, kind, [case])]
+        return (
+            [str(error)]
+            if len(cases) == 1
+            else [one for case in cases for one in _ranked(loaded, contents, kind, [case])]
+        )
 
 
 def _prediction(
     loaded: LoadedRelease,
+    contents: ContentTable,
     case: PredictionInput,
     ranking: Ranking | None,
     refusal: str | None,
@@ -155,7 +165,7 @@ def _prediction(
     source = Source.BASELINE if arm.ordering is Ordering.POPULAR else Source.MODEL
     if ranking is None:
         ranking = popular(
-            loaded.contents,
+            contents,
             loaded.scorers[ask.kind].popular,
             ask.kind,
             subscribed=found.subscribed,

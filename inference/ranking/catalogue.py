@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from stillpoint.catalogue import read_catalogue
+from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import ReleaseRefused
 from stillpoint.features.declarations import CONTENT_PROFILES, EMBEDDING_LENGTH, DType
 from stillpoint.lake.tables import Lake
@@ -14,6 +16,7 @@ from stillpoint.stores.reading.columns import OnlineColumns
 from stillpoint.stores.reading.reader import OnlineReader
 
 _READ_AT_ONCE = 2_000
+_NEVER = np.iinfo(np.int64).max
 
 Kept = TypeVar("Kept")
 
@@ -27,6 +30,10 @@ class ContentTable:
     categories: npt.NDArray[Any]
     durations: npt.NDArray[np.float64]
     columns: Mapping[str, npt.NDArray[Any]]
+    offered_from: npt.NDArray[np.int64] | None = None
+    """From when each may be shown, in microseconds since 1970; None: all at any time."""
+    offered_until: npt.NDArray[np.int64] | None = None
+    """The first moment at which each may not be shown any more."""
     origin: "tuple[ContentTable, npt.NDArray[np.intp]] | None" = field(default=None, repr=False, compare=False)
     """Of a `part`: the contents that it was chosen from, and its rows there."""
     _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -40,6 +47,26 @@ class ContentTable:
             self._kept[key] = make()
         made: Kept = self._kept[key]
         return made
+
+    def offered_at(self, moment_us: int) -> "ContentTable":
+        """Return the contents that may be shown at a moment; chosen once, then kept until that changes."""
+        if self.offered_from is None or self.offered_until is None:
+            return self
+        first, end = self.offered_from, self.offered_until
+        changes = self.kept("changes", lambda: np.unique(np.concatenate([first, end])))
+
+        def choose() -> "ContentTable":
+            offered = (first <= moment_us) & (moment_us < end)
+            return self if offered.all() else self.take(np.flatnonzero(offered))
+
+        return self.kept(("offered", int(np.searchsorted(changes, moment_us, side="right"))), choose)
+
+    def withheld_at(self, moment_us: int) -> frozenset[str]:
+        """Return the ids of these contents that may not be shown at a moment; kept until that changes."""
+        offered = self.offered_at(moment_us)
+        if offered is self:
+            return frozenset()
+        return offered.kept("withheld", lambda: frozenset(self.ids) - frozenset(offered.ids))
 
     def of_categories(self, categories: tuple[str, ...]) -> "ContentTable":
         """Return the contents of some categories; chosen once, then kept."""
@@ -76,6 +103,8 @@ class ContentTable:
             categories=self.categories[rows],
             durations=self.durations[rows],
             columns={name: values[rows] for name, values in self.columns.items()},
+            offered_from=None if self.offered_from is None else self.offered_from[rows],
+            offered_until=None if self.offered_until is None else self.offered_until[rows],
         )
 
     def part(self, rows: npt.NDArray[np.intp]) -> "ContentTable":
@@ -89,14 +118,10 @@ def load_contents(lake: Lake, reader: OnlineReader, *, now_us: int) -> ContentTa
     Raises:
         ReleaseRefused: the catalogue is empty, or a content has no features in this colour.
     """
-    newest: dict[str, tuple[Any, str]] = {}
-    table = lake.read("catalogue", columns=["content_id", "title", "updated_at"])
-    for content_id, title, updated_at in zip(*(table[name].to_pylist() for name in table.schema.names), strict=True):
-        if content_id not in newest or newest[content_id][0] <= updated_at:
-            newest[content_id] = (updated_at, title)
+    newest = read_catalogue(lake, now=from_micros(now_us))
     if not newest:
         raise ReleaseRefused("the lake's catalogue is empty, so nothing can be recommended; load one before serving")
-    ids = sorted(newest)
+    ids = [row.content_id for row in newest]
     parts = [
         reader.read([CONTENT_PROFILES.name], {"content_id": ids[start : start + _READ_AT_ONCE]}, now_us=now_us)
         for start in range(0, len(ids), _READ_AT_ONCE)
@@ -114,10 +139,12 @@ def load_contents(lake: Lake, reader: OnlineReader, *, now_us: int) -> ContentTa
     rows = np.flatnonzero(known)
     everything = ContentTable(
         ids=tuple(ids),
-        titles=tuple(newest[content_id][1] for content_id in ids),
+        titles=tuple(row.title for row in newest),
         categories=columns["category"],
         durations=columns["duration_seconds"],
         columns=columns,
+        offered_from=np.array([_NEVER if row.withdrawn else to_micros(row.published_at) for row in newest], np.int64),
+        offered_until=np.array([_NEVER if row.until is None else to_micros(row.until) for row in newest], np.int64),
     )
     return everything.take(rows)
 

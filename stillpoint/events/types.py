@@ -115,5 +115,9 @@ CATALOGUE_COLUMNS = pa.schema(
         pa.field("duration_seconds", pa.int64(), nullable=False),
         pa.field("published_at", TIMESTAMP, nullable=False),
         pa.field("updated_at", TIMESTAMP, nullable=False),
+        pa.field("until", TIMESTAMP),
+        pa.field("withdrawn", pa.bool_()),
     ]
 )
+"""A row of the lake's `catalogue/`. A content may be shown from `published_at` until `until` (null: no end), unless it is
+`withdrawn` (null: as the row before says; not, if none does). Files without these last two columns count as null."""

@@ -31,6 +31,10 @@ Found = TypeVar("Found")
 COMPRESSION = "zstd"
 
 
+LATER_COLUMNS = {"catalogue": ("until", "withdrawn")}
+"""Columns that files and writers of an earlier version lack; they read as null."""
+
+
 _TRIES = 5
 
 
@@ -53,7 +57,7 @@ class Lake:
         """
         columns = dataset_columns(dataset)
         if columns is not None:
-            table = table.select(columns.names).cast(columns)
+            table = _with_later_columns(dataset, table, columns).select(columns.names).cast(columns)
         sink = io.BytesIO()
         group = SERVED_GROUP if dataset == "served" else None
         pq.write_table(table, sink, compression=COMPRESSION, coerce_timestamps="us", row_group_size=group)
@@ -247,3 +251,11 @@ def _iso(value: object) -> str:
     if isinstance(value, datetime | date):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _with_later_columns(dataset: str, table: pa.Table, columns: pa.Schema) -> pa.Table:
+    """Add as nulls the columns that a dataset did not always have, for writers that do not know them."""
+    for name in LATER_COLUMNS.get(dataset, ()):
+        if name not in table.column_names:
+            table = table.append_column(columns.field(name), pa.nulls(table.num_rows, columns.field(name).type))
+    return table

@@ -42,7 +42,7 @@ def find_ministack() -> Path:
 
 
 def ministack_command(python: Path) -> list[str]:
-    return [str(python), "-m", "ministack"]
+    return [str(python), "-I", str(Path(__file__).with_name("aws_program.py"))]
 
 
 def ministack_environment(port: int, folder: Path, *, durable: bool) -> dict[str, str]:

@@ -10,7 +10,9 @@ import pytest
 
 from inference.live import watcher as module
 from inference.live.loaded_release import LoadedRelease, load, refreshed
+from inference.live.renewal import RETRY_SECONDS
 from inference.live.watcher import Following
+from stillpoint.catalogue import tell, withdraw
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.errors import ReleaseRefused
 from stillpoint.features.declarations import CONTENT_PROFILES
@@ -126,5 +128,36 @@ def test_contents_that_cannot_be_read_anew_stay_as_they_were_and_are_tried_again
     world.following.step()
     assert world.following.current is held
     world.refuse, world.seconds = False, 72
+    world.following.step()
+    assert world.following.current is not held
+
+
+def test_a_change_of_the_catalogue_is_read_at_the_next_look_and_once(world: World, made: HandMade) -> None:
+    world.following.step()
+    held = world.following.current
+    assert held is not None
+    now = system_clock()
+    withdraw(made.lake, "c0000", at=now)
+    world.following.step()
+    assert "c0000" not in held.contents.withheld_at(to_micros(now))
+    tell(world.client)
+    world.following.step()
+    current = world.following.current
+    assert current is not None
+    assert "c0000" in current.contents.withheld_at(to_micros(system_clock()))
+    world.following.step()
+    assert world.following.current is current
+
+
+def test_a_catalogue_that_cannot_be_read_after_a_change_is_tried_again_after_a_pause(world: World) -> None:
+    world.following.step()
+    held = world.following.current
+    tell(world.client)
+    world.refuse = True
+    world.following.step()
+    world.refuse = False
+    world.following.step()
+    assert world.following.current is held
+    world.seconds = RETRY_SECONDS
     world.following.step()
     assert world.following.current is not held

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from inference.lambda_handler import WarmFunction
-from inference.live.loaded_release import LoadedRelease, load
+from inference.live.loaded_release import LoadedRelease, load, refreshed
+from inference.live.renewal import Renewal
 from inference.predictions.stored_recommendations import Recommendations
 from inference.worker.jobs import JobReport, Jobs, QueuedMessage
+from stillpoint.catalogue import news, tell, withdraw
 from stillpoint.events.types import EventType
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
@@ -157,3 +159,31 @@ def test_what_was_ranked_while_the_release_was_switched_comes_back_and_is_done_u
     (held,) = host.recommendations.get("u1", [Kind.TODAY], "r0001")
     assert held is not None
     assert held.generation == 2
+
+
+def test_a_warm_function_follows_a_withdrawal(host: Host, redis_factory: Any) -> None:
+    seen: list[LoadedRelease] = []
+    client = host.made.client
+    host.made.point()
+    host.function = WarmFunction(
+        host.made.book,
+        host.load,
+        host.jobs,
+        clock=lambda: NOW,
+        forward=host.reports.append,
+        refresh=lambda loaded, now: seen.append(loaded) or refreshed(loaded, host.made.lake, now=now),
+        renewal=Renewal(lambda: news(client), seconds=300, monotonic=lambda: 0.0),
+    )
+    assert host.invoke(body("u1")) == []
+    (first,) = host.recommendations.get("u1", [Kind.TODAY], "r0001")
+    assert first is not None
+    best = first.items[0].content_id
+    withdraw(host.made.lake, best, at=NOW)
+    tell(client)
+    assert host.invoke(body("u2")) == []
+    assert len(seen) == 1
+    (second,) = host.recommendations.get("u2", [Kind.TODAY], "r0001")
+    assert second is not None
+    assert best not in [item.content_id for item in second.items]
+    assert host.invoke(body("u3")) == []
+    assert len(seen) == 1

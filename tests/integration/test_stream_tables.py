@@ -12,6 +12,7 @@ from ingestion.backfill import backfill
 from ingestion.cli import events as commands
 from ingestion.compact import compact, merge
 from ingestion.daily import daily
+from ingestion.reconcile import reconcile
 from ingestion.spark import spark_session
 from stillpoint.encoder import WordLlamaEncoder
 from stillpoint.events.parsing import parse
@@ -111,13 +112,14 @@ def sorted_rows(lake, dataset):
     return sorted(map(str, Lake(lake.objects).read(dataset).to_pylist()))
 
 
-def test_many_small_files_of_an_open_day_become_one_of_the_same_rows(lake: Lake, few):
+def test_many_small_files_of_an_open_day_become_one_of_the_same_rows_without_copies(lake: Lake, few):
     rows = small_files(lake)
+    assert len(rows["events"]) > len(set(rows["events"]))
     merged = merge(lake, since=DAY.date(), at=DAY + timedelta(hours=1))
     assert merged["events"] == 6
     for dataset, expected in rows.items():
         assert len(lake.files(dataset)) == 1
-        assert sorted_rows(lake, dataset) == expected
+        assert sorted_rows(lake, dataset) == sorted(set(expected))
     assert merge(lake, since=DAY.date(), at=DAY + timedelta(hours=2)) == {}
 
     more = fill(lake, sequence=100, seed=100)
@@ -135,7 +137,7 @@ def test_files_are_merged_in_parts_and_other_days_and_few_files_are_left_alone(l
     monkeypatch.setattr(merging, "MERGED_ROWS", len(rows["events"]) // 2)
     merge(lake, since=DAY.date(), at=DAY)
     assert 2 <= len(lake.files("events")) <= 3
-    assert sorted_rows(lake, "events") == rows["events"]
+    assert set(sorted_rows(lake, "events")) == set(rows["events"])
 
 
 def test_a_merge_killed_before_its_commit_changes_nothing_and_is_done_again(lake: Lake, few, monkeypatch):
@@ -146,7 +148,7 @@ def test_a_merge_killed_before_its_commit_changes_nothing_and_is_done_again(lake
             merge(lake, since=DAY.date(), at=DAY)
     assert sorted_rows(lake, "events") == rows["events"]
     merge(lake, since=DAY.date(), at=DAY)
-    assert sorted_rows(lake, "events") == rows["events"]
+    assert sorted_rows(lake, "events") == sorted(set(rows["events"]))
 
 
 @pytest.fixture
@@ -239,3 +241,39 @@ def test_the_command_is_red_for_each_planted_difference_in_any_colour_and_green_
     assert (code, result["damaged_files"], result["difference"]) == (1, [gone], 2)
     lake.objects.delete(gone)
     assert run()[1]["damaged_files"] == [gone]
+
+
+def test_what_a_fill_leaves_out_as_too_old_is_no_difference_and_what_it_must_fill_is(told, lake):
+    run, client, projects = told
+    project = projects[Colour.GREEN]
+    views = {project: (client, [view.name for view in STREAMED_VIEWS])}
+    declared = view_named("biometrics")
+    layout = ViewLayout.of(declared)
+    rows = newest_rows(lake.read(feature_dataset(declared)), "user_id")
+    newest = {row["user_id"]: row for row in rows.to_pylist()}
+    users = sorted(newest, key=lambda user: newest[user]["event_timestamp"])
+    (first, last), count = (users[0], users[-1]), len(users)
+    keys = encode_keys(layout, pa.table({"user_id": [first, last]}), project)
+    for key in keys:
+        client.hdel(key, layout.event_field, layout.created_field, *layout.fields)
+    edge = newest[first]["event_timestamp"] + declared.ttl
+
+    def compared(at):
+        return reconcile(lake, views, clock=lambda: at).views[f"{project}/biometrics"]
+
+    assert (compared(edge).missing, compared(edge).expired) == (2, 0)
+    later = compared(edge + timedelta(microseconds=1))
+    assert (later.missing, later.expired, later.equal) == (1, 1, count - 2)
+    over = compared(newest[last]["event_timestamp"] + declared.ttl + timedelta(seconds=1))
+    assert (over.difference, over.expired) == (0, 2)
+    assert run()[0] == 0  # months later, by the machine's clock
+
+    old = pa.Table.from_pylist(
+        [newest[first] | {"event_timestamp": DAY - timedelta(days=1), "created_timestamp": DAY - timedelta(days=1)}],
+        schema=rows.schema,
+    )
+    OnlineWriter(client, project).write(layout, old)  # what an earlier fill had left
+    assert compared(edge + timedelta(days=1)).difference == 0
+    ahead = pa.Table.from_pylist([newest[first] | {"event_timestamp": edge}], schema=rows.schema)
+    OnlineWriter(client, project).write(layout, ahead)  # what the lake does not know
+    assert compared(edge + timedelta(days=1)).different == 1

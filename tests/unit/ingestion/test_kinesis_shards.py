@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestion import kinesis_shards
-from ingestion.kinesis_shards import ShardReader
+from ingestion.kinesis_shards import LostShard, ShardReader
+from ingestion.kinesis_source import KinesisStreamReader, lost_file, read_lost, remember_lost
 from stillpoint.errors import CorruptData, StackUnavailable
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -233,3 +234,47 @@ def test_a_shard_that_is_gone_counts_as_read_and_its_children_follow():
             del kinesis.shards["shardId-000000000000"]
             kinesis.put("k", b"1")
     assert found == [0, 1]
+
+
+def test_a_shard_that_went_before_its_end_was_seen_is_told_of_once_with_what_was_read_last():
+    kinesis = Kinesis(shards=2)
+    for number in range(8):
+        kinesis.put(f"k{number}", b"%d" % number)
+    reader = ShardReader(kinesis, "s")
+    _, positions = reader.read(reader.initial("TRIM_HORIZON"), 100)
+    assert reader.lost == ()
+    gone = "shardId-000000000000"
+    last = positions[gone]["after"]
+    kinesis.split(gone)
+    del kinesis.shards[gone]
+    for _ in range(3):
+        _, positions = reader.read(positions, 100)
+    assert reader.lost == (LostShard(gone, f"sequence number {last}"),)
+    kinesis.split("shardId-000000000001")
+    for _ in range(4):
+        _, positions = reader.read(positions, 100)
+    del kinesis.shards["shardId-000000000001"]  # it had been read to its end
+    for _ in range(3):
+        _, positions = reader.read(positions, 100)
+    assert len(reader.lost) == 1
+
+
+def test_lost_shards_are_kept_in_a_file_that_only_grows(tmp_path):
+    path = lost_file(tmp_path / "lag.json")
+    assert read_lost(path) == {}
+    remember_lost(path, [LostShard("shardId-1", "its beginning")])
+    remember_lost(path, [LostShard("shardId-2", "sequence number 5"), LostShard("shardId-1", "its beginning")])
+    assert read_lost(path) == {"shardId-1": "its beginning", "shardId-2": "sequence number 5"}
+
+
+def test_the_source_leaves_lag_and_lost_shards_for_the_process_that_serves_metrics(tmp_path):
+    kinesis = Kinesis(shards=1)
+    kinesis.put("k", b"0")
+    reader = KinesisStreamReader({"stream": "s", "client": "{}", "lag_file": str(tmp_path / "lag.json")})
+    reader._shards = ShardReader(kinesis, "s")
+    _, positions = reader.read(reader.initialOffset())
+    assert not (tmp_path / "lost_shards.json").exists()
+    kinesis.split("shardId-000000000000")
+    del kinesis.shards["shardId-000000000000"]
+    reader.read(positions)
+    assert list(read_lost(tmp_path / "lost_shards.json")) == ["shardId-000000000000"]

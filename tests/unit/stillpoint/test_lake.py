@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
+from stillpoint.catalogue import read_catalogue
 from stillpoint.errors import CorruptData
+from stillpoint.events.types import CATALOGUE_COLUMNS
 from stillpoint.features.declarations import SEARCH_EMBEDDINGS, USER_SEQUENCE, VIEWS
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import DateRange, by_date, feature_dataset, newest_rows
@@ -153,3 +156,25 @@ def test_every_view_has_columns_in_the_order_key_times_features(view: object) ->
     names = feature_columns(view).names  # type: ignore[arg-type]
     assert names[1:3] == ["event_timestamp", "created_timestamp"]
     assert names[3:] == list(view.feature_names)  # type: ignore[attr-defined]
+
+
+def test_catalogue_files_and_writers_without_the_later_columns_read_as_null(folder: Path) -> None:
+    lake = open_lake(folder)
+    former = pa.schema([one for one in CATALOGUE_COLUMNS if one.name not in ("until", "withdrawn")])
+    row = {
+        "content_id": "c1",
+        "title": "Rain",
+        "description": "",
+        "category": "sleep",
+        "duration_seconds": 60,
+        "published_at": NOON,
+        "updated_at": NOON,
+    }
+    table = pa.Table.from_pylist([row], schema=former)
+    file = lake.write("catalogue", NOON.date(), "by-a-writer-that-does-not-know", table)
+    pq.write_table(table, folder / file.path)  # and as a file of the version before would be
+    lake.commit(Commit(writer="test", sequence=0, at=NOON, files=(file,)))
+    assert lake.read("catalogue").to_pylist() == [row | {"until": None, "withdrawn": None}]
+    (found,) = read_catalogue(lake, now=NOON)
+    assert found.offered_at(NOON)
+    assert not found.offered_at(NOON - timedelta(microseconds=1))

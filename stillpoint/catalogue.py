@@ -1,0 +1,130 @@
+"""A content may be shown from `published_at` until `until`, unless it is withdrawn; its newest catalogue row says so.
+
+The catalogue only gets rows added: of a content, the one that was updated last counts; a withdrawal stands until a row takes
+it back. Rows that claim to be updated in the future do not count yet. Withdrawing and restoring add a row, and tell serving processes to read the catalogue anew.
+"""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from stillpoint.errors import InvalidInput
+from stillpoint.events.types import CATALOGUE_COLUMNS
+from stillpoint.features.declarations import FUTURE_TOLERANCE
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.tables import Lake
+from stillpoint.stores.redis.connection import redis_errors
+
+DATASET = "catalogue"
+NEWS_KEY = "stillpoint:catalogue"
+"""In `redis_serving`: another value after each change that serving must see at once. Without Redis's memory it is seen later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueRow:
+    """One row of the catalogue. `until` None has no end."""
+
+    content_id: str
+    title: str
+    description: str
+    category: str
+    duration_seconds: int
+    published_at: datetime
+    updated_at: datetime
+    until: datetime | None
+    withdrawn: bool
+
+    def offered_at(self, moment: datetime) -> bool:
+        """Say whether the content may be shown at a moment."""
+        return not self.withdrawn and self.published_at <= moment and (self.until is None or moment < self.until)
+
+
+def newest_rows(table: pa.Table, *, until: datetime) -> list[CatalogueRow]:
+    """Return each content's newest row of those updated until a moment, ordered by content.
+
+    Whether it is withdrawn is what the newest row says that says it: a feed that leaves the column null does not undo a
+    withdrawal. Of two rows of one moment a withdrawn one counts.
+    """
+    rows = [row for row in table.select(CATALOGUE_COLUMNS.names).to_pylist() if row["updated_at"] <= until]
+    newest: dict[str, CatalogueRow] = {}
+    for row in sorted(rows, key=lambda row: (row["updated_at"], bool(row["withdrawn"]))):
+        before = newest.get(row["content_id"])
+        if row["withdrawn"] is None:
+            row["withdrawn"] = before is not None and before.withdrawn
+        newest[row["content_id"]] = CatalogueRow(**row)
+    return [newest[content_id] for content_id in sorted(newest)]
+
+
+def read_catalogue(lake: Lake, *, now: datetime) -> list[CatalogueRow]:
+    """Return the newest row of each content that the lake's catalogue knows."""
+    return newest_rows(lake.read(DATASET), until=now + FUTURE_TOLERANCE)
+
+
+def withdraw(lake: Lake, content_id: str, *, at: datetime) -> CatalogueRow:
+    """Add a row that withdraws a content, and return it. A content that is withdrawn already stays so.
+
+    Raises:
+        InvalidInput: the catalogue does not know the content.
+    """
+    return _say(lake, content_id, withdrawn=True, at=at)
+
+
+def restore(lake: Lake, content_id: str, *, at: datetime) -> CatalogueRow:
+    """Add a row that takes a withdrawal back, and return it.
+
+    Raises:
+        InvalidInput: the catalogue does not know the content.
+    """
+    return _say(lake, content_id, withdrawn=False, at=at)
+
+
+def find(lake: Lake, content_id: str, *, now: datetime) -> CatalogueRow:
+    """Return a content's newest row.
+
+    Raises:
+        InvalidInput: the catalogue does not know the content.
+    """
+    known = read_catalogue(lake, now=now)
+    found = next((row for row in known if row.content_id == content_id), None)
+    if found is None:
+        raise InvalidInput(f"the catalogue of {lake.root} holds {len(known)} contents, and no {content_id!r}")
+    return found
+
+
+def as_table(rows: Iterable[CatalogueRow]) -> pa.Table:
+    """Return rows in the catalogue's columns."""
+    plain = [{name: getattr(row, name) for name in CATALOGUE_COLUMNS.names} for row in rows]
+    return pa.Table.from_pylist(plain, schema=CATALOGUE_COLUMNS)
+
+
+def add(lake: Lake, rows: Iterable[CatalogueRow], *, at: datetime) -> None:
+    """Add rows to the catalogue in one commit."""
+    writer = f"catalogue-{uuid.uuid4()}"
+    file = lake.write(DATASET, at.date(), writer, as_table(rows))
+    lake.commit(Commit(writer=writer, sequence=0, at=at, files=(file,)))
+
+
+def tell(client: Any) -> None:
+    """Tell serving processes that the catalogue has changed. `client` is of `redis_serving`."""
+    with redis_errors(client):
+        client.set(NEWS_KEY, uuid.uuid4().hex)
+
+
+def news(client: Any) -> bytes | None:
+    """Return what the last `tell` left: another value means another catalogue."""
+    found: bytes | None = client.get(NEWS_KEY)
+    return found
+
+
+def _say(lake: Lake, content_id: str, *, withdrawn: bool, at: datetime) -> CatalogueRow:
+    before = find(lake, content_id, now=at)
+    if before.withdrawn is withdrawn:
+        return before
+    # Later than what it replaces, even if that was written by a clock that is slightly ahead.
+    row = replace(before, withdrawn=withdrawn, updated_at=max(at, before.updated_at + timedelta(microseconds=1)))
+    add(lake, [row], at=at)
+    return row
