@@ -29,6 +29,7 @@ from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.history.latest import Pull
 from stillpoint.stores.history.names import as_declared
+from stillpoint.stores.history.types import view_types
 from stillpoint.stores.materialize.computed import View, computed_rows, needs_computing
 from stillpoint.stores.materialize.pace import Pace, Progress, at_most, slowest, wait_for, while_absent
 from stillpoint.stores.materialize.sink import Sink, open_sink
@@ -222,6 +223,8 @@ def _pull(task: MaterializationTask, entities: list[Entity]) -> Pull:
         created=created or None,
         first=None if task.disable_event_timestamp else to_micros(task.start_time),
         last=to_micros(task.end_time),
+        view=task.feature_view.name,
+        types=view_types(task.feature_view),
     )
 
 

@@ -46,8 +46,9 @@ from stillpoint.stores.history.sources import (
     open_path,
 )
 from stillpoint.stores.history.spine import EVENT_TIMESTAMP, Spine, read_spine
+from stillpoint.stores.history.types import view_types
 from stillpoint.stores.history.views import ViewRequest, view_request
-from stillpoint.stores.history.write import append_to_path, write_file, write_to_lake
+from stillpoint.stores.history.write import PushedRows, append_to_path, write_file, write_to_lake
 from stillpoint.stores.history.zones import refuse_dropped_offsets, typed_into_feast
 from stillpoint.stores.materialize.pushed_rows import pushed_times
 from stillpoint.stores.push import take_over_pushes
@@ -230,24 +231,25 @@ class StillpointOfflineStore(OfflineStore):
         Rows come by the view's names, as Feast hands them over, and are stored by the source's.
 
         Raises:
-            InvalidInput: the columns are not the source's.
+            InvalidInput: the columns are not the source's, or one of them cannot hold a value exactly.
         """
         source = batch_source_of(feature_view)
         names = Names.of(source)
         table = table.rename_columns([names.stored(name) for name in table.column_names])
         for name in (source.timestamp_field, source.created_timestamp_column):
             table = _with_times(table, names.stored(name), feature_view.name) if name else table
+        pushed = PushedRows(view=feature_view.name, table=table, types=view_types(feature_view))
         path = _path(config, source)
         root = _lake_root(config)
         dataset = lake_dataset(path, root)
         if root is not None and dataset is not None:
             _refuse_other_mapping(config, path, source.name)
             lake = open_lake(root, _access(config, source))
-            write_to_lake(lake, dataset, table, event=names.stored(source.timestamp_field), at=datetime.now(UTC))
+            write_to_lake(lake, dataset, pushed, event=names.stored(source.timestamp_field), at=datetime.now(UTC))
         else:
             access = _access(config, source)
-            schema = open_path(path, source.name, access).schema
-            append_to_path(path, table, access, schema, at=datetime.now(UTC))
+            columns = open_path(path, source.name, access).columns_to_write(pushed.types)
+            append_to_path(path, pushed, access, columns, at=datetime.now(UTC))
         if progress:
             progress(table.num_rows)
 
@@ -497,8 +499,10 @@ def _query(
     for name, source in sources.items():
         if isinstance(source, FileSource) and re.search(rf"\b{re.escape(name)}\b", sql):
             table = open_source(config, source, None, None)
-            parts = [chunk.read(table.schema.names) for chunk in table.chunks(_settings(config).chunk_rows)]
-            tables[name] = pl.concat(parts, how="vertical_relaxed")
+            names = table.schema.names
+            tables[name] = pl.concat(
+                chunk.in_wanted_types(chunk.read(names), names) for chunk in table.chunks(_settings(config).chunk_rows)
+            )
     try:
         return pl.SQLContext(tables).execute(sql, eager=True)
     except pl.exceptions.PolarsError as error:

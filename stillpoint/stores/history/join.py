@@ -15,10 +15,11 @@ import polars as pl
 import pyarrow as pa
 
 from stillpoint.errors import InvalidInput, InvalidSpine
+from stillpoint.stores.history.chunks import Chunk, as_arrow
 from stillpoint.stores.history.point_in_time import NONE, UNKNOWN, Ints, Rows, as_of
-from stillpoint.stores.history.sources import Chunk, SourceTable, utc_micros
+from stillpoint.stores.history.sources import SourceTable, utc_micros
 from stillpoint.stores.history.spine import Spine
-from stillpoint.stores.history.types import check_feature_type, key_type, stored_type
+from stillpoint.stores.history.types import as_key, check_feature_type, request_types
 from stillpoint.stores.history.views import JoinKey, ViewRequest
 
 _CODE, _EVENT, _CREATED, _ROW = "__code", "__event", "__created", "__row"
@@ -117,15 +118,8 @@ class _Entities:
 
     def named(self, keys: Sequence[JoinKey], found: Mapping[str, pl.DataType], view: str) -> pl.DataFrame:
         """Return the entities under the source's column names and types."""
-        return self.frame.select(
-            _CODE,
-            *(
-                pl.col(key.spine)
-                .cast(key_type(key, self.frame[key.spine], found[key.source], view), strict=False)
-                .alias(key.source)
-                for key in keys
-            ),
-        )
+        named = [as_key(key, self.frame[key.spine], found[key.source], view) for key in keys]
+        return pl.DataFrame([self.frame[_CODE], *named])
 
 
 def _join_view(
@@ -142,7 +136,7 @@ def _join_view(
     first = int(spine.times.min()) - view.ttl if view.ttl is not None and len(spine.times) else None
     if since is not None:
         first = since if first is None else max(first, since)
-    source = open_source(view, first, last)
+    source = open_source(view, first, last).towards(request_types(view), f"view {view.view!r}")
     check_columns(source, view)
     keys = tuple(key.source for key in view.keys)
     features = tuple(dict.fromkeys(wanted.source for wanted in view.features))
@@ -162,7 +156,7 @@ def _join_view(
     if len(chunks) > 1:
         source.verify_unchanged()
     columns = {
-        wanted.output: stored_type(gathered[wanted.source], source.schema.field(wanted.source).type)
+        wanted.output: as_arrow(gathered[wanted.source], source.schema.field(wanted.source).type)
         for wanted in view.features
     }
     if view.event_output:
@@ -186,7 +180,7 @@ def check_columns(source: SourceTable, view: ViewRequest) -> None:
                 f"it has {', '.join(source.schema.names)}"
             )
     for wanted in view.features:
-        check_feature_type(view.view, wanted, source.schema.field(wanted.source).type, source.path)
+        check_feature_type(view.view, wanted, source.types_of(wanted.source), source.path)
 
 
 def _columns(keys: Sequence[str], view: ViewRequest, features: Sequence[str] = ()) -> list[str]:
@@ -221,25 +215,20 @@ def _key_frames(
     view: ViewRequest, chunks: Sequence[Chunk], whole: pl.DataFrame | None, path: str
 ) -> Iterator[pl.DataFrame]:
     """Yield key columns with times in microseconds and row numbers, chunk by chunk."""
+    names = [key.source for key in view.keys]
     for chunk in chunks:
-        columns = _columns([key.source for key in view.keys], view)
-        frame = whole if whole is not None else chunk.read(columns)
+        frame = whole if whole is not None else chunk.read(_columns(names, view))
+        frame = frame.with_row_index(_ROW, offset=0).with_columns(pl.col(_ROW).cast(pl.Int64) + chunk.start)
         where = f"view {view.view!r}, source {path}"
         times = [utc_micros(view.event, frame.schema[view.event], where).alias(_EVENT)]
         if view.created:
             created = utc_micros(view.created, frame.schema[view.created], where)
             times.append(created.fill_null(UNKNOWN).alias(_CREATED))
-        keys = [
-            pl.col(key.source).cast(pl.String) if _is_dictionary(frame.schema[key.source]) else pl.col(key.source)
-            for key in view.keys
-        ]
-        yield frame.select(*keys, *times).with_columns(
-            pl.int_range(chunk.start, chunk.start + frame.height, dtype=pl.Int64).alias(_ROW)
-        )
-
-
-def _is_dictionary(kind: pl.DataType) -> bool:
-    return isinstance(kind, pl.Categorical | pl.Enum)
+        # Its times are taken first: a key may be the time's column too.
+        frame = frame.with_columns(times)
+        if chunk.must_convert(names):
+            frame = chunk.in_wanted_types(frame, names, frame[_ROW].to_numpy())
+        yield frame.select(*dict.fromkeys(names), _EVENT, *([_CREATED] if view.created else []), _ROW)
 
 
 def _coded(
@@ -272,16 +261,19 @@ def _gather(features: Sequence[str], chunks: Sequence[Chunk], whole: pl.DataFram
     index = pl.Series("i", np.maximum(answer, 0), dtype=pl.UInt32).to_frame().with_columns(found=answer != NONE)
     if whole is not None:
         chosen = index.select(pl.when("found").then("i"))["i"]
-        return whole.select(pl.col(features).gather(chosen)) if whole.height else _nulls(whole, features, len(answer))
+        rows = whole.select(pl.col(features).gather(chosen)) if whole.height else _nulls(whole, features, len(answer))
+        return chunks[0].in_wanted_types(rows, features, answer)
     numbers = np.unique(answer[answer != NONE])
     parts = []
     for chunk in chunks:
         mine = numbers[(numbers >= chunk.start) & (numbers < chunk.start + chunk.rows)]
         if len(mine):
-            parts.append(chunk.read(features).select(pl.all().gather(pl.Series(mine - chunk.start, dtype=pl.UInt32))))
+            rows = chunk.read(features).select(pl.all().gather(pl.Series(mine - chunk.start, dtype=pl.UInt32)))
+            parts.append(chunk.in_wanted_types(rows, features, mine))
     if not parts:
-        return _nulls(chunks[0].read(features).clear(), features, len(answer))
-    rows = pl.concat(parts, how="vertical_relaxed")
+        nothing = chunks[0].scan(features).head(0).collect()
+        return _nulls(chunks[0].in_wanted_types(nothing, features), features, len(answer))
+    rows = pl.concat(parts)
     place = pl.Series("i", np.searchsorted(numbers, np.maximum(answer, 0)), dtype=pl.UInt32).to_frame()
     chosen = place.with_columns(found=answer != NONE).select(pl.when("found").then("i"))["i"]
     return rows.select(pl.all().gather(chosen))

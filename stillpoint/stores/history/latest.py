@@ -1,22 +1,25 @@
 """A source's rows in a range of times, and each entity's latest, without holding the source in memory."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 import pyarrow as pa
 
 from stillpoint.errors import InvalidInput
+from stillpoint.stores.history.chunks import Chunk, as_arrow
 from stillpoint.stores.history.point_in_time import UNKNOWN
-from stillpoint.stores.history.sources import Chunk, SourceTable, utc_micros
-from stillpoint.stores.history.types import stored_type
+from stillpoint.stores.history.sources import SourceTable, utc_micros
 
-_EVENT, _CREATED = "__event", "__created"
+_EVENT, _CREATED, _ROW, _WRONG = "__event", "__created", "__row", "__wrong"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pull:
-    """Columns to be read from a source, by the source's own names, and the range of event times (microseconds)."""
+    """Columns to be read from a source, by the source's own names, and the range of event times (microseconds).
+
+    `types` are those that a view declares, `view` is its name; a source that is read for no view keeps its own types.
+    """
 
     keys: tuple[str, ...]
     features: tuple[str, ...]
@@ -24,6 +27,8 @@ class Pull:
     created: str | None
     first: int | None
     last: int | None
+    view: str | None = None
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -36,13 +41,14 @@ def every_column(pull: Pull, source: SourceTable) -> Pull:
     return replace(pull, features=tuple(source.schema.names))
 
 
-def check_pull(source: SourceTable, pull: Pull) -> None:
-    """Refuse a source that lacks a column.
+def open_pull(source: SourceTable, pull: Pull) -> SourceTable:
+    """Return the source as a pull reads it: towards the types that its view declares.
 
     Raises:
-        InvalidInput: names the column and the source.
+        InvalidInput: the source lacks a column; names it and the source.
     """
     check_columns_there(source, pull.columns)
+    return source.towards(pull.types, f"source {source.name!r}" if pull.view is None else f"view {pull.view!r}")
 
 
 def check_columns_there(source: SourceTable, columns: Sequence[str]) -> None:
@@ -60,9 +66,13 @@ def check_columns_there(source: SourceTable, columns: Sequence[str]) -> None:
 
 def all_rows(source: SourceTable, pull: Pull, *, chunk_rows: int) -> pa.Table:
     """Return every row in the range (both ends included), in the source's order."""
-    check_pull(source, pull)
-    parts = [_in_range(chunk, pull, source.name).select(pull.columns).collect() for chunk in source.chunks(chunk_rows)]
-    return to_arrow(pl.concat(parts, how="vertical_relaxed"), source.schema)
+    source = open_pull(source, pull)
+    parts = []
+    for chunk in source.chunks(chunk_rows):
+        frame = _in_range(chunk, pull, source.name).collect()
+        numbers = frame[_ROW].to_numpy() if _ROW in frame.columns else None
+        parts.append(chunk.in_wanted_types(frame, pull.columns, numbers).select(pull.columns))
+    return _to_arrow(pl.concat(parts), source.schema)
 
 
 def newest_event(source: SourceTable, event: str, *, chunk_rows: int) -> int | None:
@@ -83,39 +93,65 @@ def latest_rows(source: SourceTable, pull: Pull, *, chunk_rows: int, entities_at
     Rows with a null join key or event time belong to nobody and are left out. Chunks are reduced one by one; a source
     of more rows than `entities_at_once` is worked through in partitions of its entities, so that memory is bounded by
     one chunk and one partition's latest rows.
+
+    Raises:
+        InvalidInput: a column is missing, or a value of a latest row does not fit the type that the view declares.
     """
-    check_pull(source, pull)
+    source = open_pull(source, pull)
     partitions = max(1, -(-source.rows // entities_at_once)) if pull.keys else 1
     for partition in range(partitions):
         kept: pl.DataFrame | None = None
         for chunk in source.chunks(chunk_rows):
-            frame = _readable(chunk, pull, source.name)
-            if partitions > 1:
-                frame = frame.filter(pl.struct(pull.keys).hash() % partitions == partition)
-            found = _newest(frame, pull).collect()
+            found = candidates(chunk, pull, source.name, (partition, partitions))
             kept = found if kept is None else merged([kept, found], pull)
         if kept is not None and (kept.height or partition == 0):
-            yield to_arrow(kept.select(pull.columns), source.schema)
+            yield latest_table(kept, pull, source.schema)
 
 
-def candidates(chunk: Chunk, pull: Pull, source: str) -> pl.DataFrame:
-    """Return each entity's latest row within one chunk; `merged` makes one of the chunks."""
-    return _newest(_readable(chunk, pull, source), pull).collect()
+def candidates(chunk: Chunk, pull: Pull, source: str, partition: tuple[int, int] = (0, 1)) -> pl.DataFrame:
+    """Return each entity's latest row within one chunk, in the types wanted; `merged` makes one of the chunks.
+
+    A value that does not fit is told by `latest_table` if its row is the latest still.
+    """
+    frame = _in_range(chunk, pull, source)
+    if chunk.must_convert(pull.keys):
+        # Before they are compared: in another file the same entity may have a key of another type.
+        rows = frame.collect()
+        frame = chunk.in_wanted_types(rows, pull.keys, rows[_ROW].to_numpy()).lazy()
+    if pull.keys:
+        frame = frame.filter(pl.all_horizontal(pl.col(key).is_not_null() for key in pull.keys))
+    if partition[1] > 1:
+        frame = frame.filter(pl.struct(pull.keys).hash() % partition[1] == partition[0])
+    found = _newest(frame, pull).collect()
+    if not chunk.must_convert(pull.columns):
+        return found.with_columns(pl.lit(None, dtype=pl.String).alias(_WRONG))
+    columns = [name for name in pull.columns if name not in pull.keys]
+    made, wrong = chunk.converted(found, columns, found[_ROW].to_numpy())
+    told = pl.Series(_WRONG, [wrong.get(row) for row in range(made.height)], dtype=pl.String)
+    return made.drop(_ROW).with_columns(told)
 
 
 def merged(frames: Sequence[pl.DataFrame], pull: Pull) -> pl.DataFrame:
     """Return each entity's latest row among chunks' candidates, given in the chunks' order."""
-    return _newest(pl.concat(frames, how="vertical_relaxed").lazy(), pull).collect()
+    return _newest(pl.concat(frames).lazy(), pull).collect()
 
 
-def _readable(chunk: Chunk, pull: Pull, source: str) -> pl.LazyFrame:
-    frame = _in_range(chunk, pull, source)
-    return frame.filter(pl.all_horizontal(pl.col(key).is_not_null() for key in pull.keys)) if pull.keys else frame
+def latest_table(frame: pl.DataFrame, pull: Pull, schema: pa.Schema) -> pa.Table:
+    """Return the latest rows of all chunks in the types wanted.
+
+    Raises:
+        InvalidInput: one of them holds a value that does not fit; names view, column, file, row and value.
+    """
+    wrong = frame[_WRONG].drop_nulls()
+    if len(wrong):
+        raise InvalidInput(str(wrong[0]))
+    return _to_arrow(frame.select(pull.columns), schema)
 
 
 def _in_range(chunk: Chunk, pull: Pull, source: str) -> pl.LazyFrame:
+    """Return the rows within the range and their times in microseconds; with their numbers where types must change."""
     where = f"source {source!r}"
-    frame = chunk.scan(pull.columns)
+    frame = chunk.scan(pull.columns, _ROW if chunk.must_convert(pull.columns) else None)
     types = frame.collect_schema()
     frame = frame.with_columns(utc_micros(pull.event, types[pull.event], where).alias(_EVENT))
     keep = pl.col(_EVENT).is_not_null()
@@ -138,7 +174,6 @@ def _newest(frame: pl.LazyFrame, pull: Pull) -> pl.LazyFrame:
     return frame.unique(pull.keys, keep="last", maintain_order=True) if pull.keys else frame.tail(1)
 
 
-def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    """Return a frame in the types of the source."""
+def _to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     names: Sequence[str] = frame.columns
-    return pa.table([stored_type(frame[name], schema.field(name).type) for name in names], names=list(names))
+    return pa.table([as_arrow(frame[name], schema.field(name).type) for name in names], names=list(names))

@@ -14,10 +14,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from stillpoint.stores.history.chunks import Chunk
 from stillpoint.stores.history.join import JoinLimits, OpenSource, join_history
-from stillpoint.stores.history.latest import Pull, candidates, merged, to_arrow
-from stillpoint.stores.history.sources import Chunk, SourceTable
-from stillpoint.stores.history.spine import Spine
+from stillpoint.stores.history.latest import Pull, candidates, latest_table, merged, open_pull
+from stillpoint.stores.history.sources import SourceTable
+from stillpoint.stores.history.spine import Spine, as_frame
 from stillpoint.stores.history.views import ViewRequest
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def fill_on_spark(
     source: SourceTable, pull: Pull, write: Callable[[pa.Table], int], *, chunk_rows: int, parts: int
 ) -> int:
     """Write each entity's latest row from the executors; return how many there were. `write` is sent to them."""
+    source = open_pull(source, pull)
     head = _packed((source.schema, source.name, pull))
     tail = _packed(write)
 
@@ -88,7 +90,7 @@ def fill_on_spark(
             found.setdefault(part, {})[number] = frame
         for part, frames in sorted(found.items()):
             in_order = [frames[number] for number in sorted(frames)]  # of equal rows the one stored later counts
-            rows = to_arrow(merged(in_order, wanted).select(wanted.columns), schema)
+            rows = latest_table(merged(in_order, wanted), wanted, schema)
             yield _row(part, str(writing(rows)).encode())
 
     chunks: list[Chunk] = list(source.chunks(chunk_rows))
@@ -117,8 +119,7 @@ class _JoinPart:
         self._cutoff, self._limits, self._since = cutoff, limits, since
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        frame = pl.from_arrow(table)
-        assert isinstance(frame, pl.DataFrame)
+        frame = as_frame(table)
         spine = Spine(
             table=table,
             frame=frame,

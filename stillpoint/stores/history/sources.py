@@ -1,10 +1,10 @@
-"""The Parquet files of a Feast source, read in bounded pieces.
+"""The Parquet files of a Feast source, read in bounded pieces, each file in its own type.
 
 A source below the store's `lake_root` means the lake's committed files; any other path is a file, a folder, a
-hive-partitioned folder or a glob, local or on S3. Nothing here knows feature views.
+hive-partitioned folder or a glob, local or on S3. Nothing here knows feature views: `SourceTable.towards` is told the
+types that a view declares.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -23,6 +23,17 @@ from stillpoint.lake.arrow_s3 import s3_filesystem
 from stillpoint.lake.datasets import ALL_DATES, TABLES, DateRange, dataset_columns
 from stillpoint.lake.objects import aws_session, open_objects
 from stillpoint.lake.tables import Lake
+from stillpoint.stores.history.chunks import NO_TYPES, Chunk, FileReading, SourceFile, WantedTypes
+from stillpoint.stores.history.column_types import (
+    common_type,
+    has_other_zone,
+    in_utc,
+    is_single,
+    is_untyped,
+    wanted_type,
+)
+from stillpoint.stores.history.files import find_files, partition_type
+from stillpoint.stores.values.exact import is_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,70 +109,74 @@ def _canonical(path: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """Consecutive rows of a source that are read at once. `start` is the number of the first within the source."""
-
-    paths: tuple[str, ...]
-    columns: tuple[str, ...]
-    offset: int
-    rows: int
-    start: int
-    hive: bool
-    options: Mapping[str, str]
-
-    def read(self, columns: Sequence[str], where: pl.Expr | None = None, number: str | None = None) -> pl.DataFrame:
-        """Read columns, rows filtered by `where`. `number` names a column of row numbers within the source."""
-        return self.scan(columns, where, number).collect()
-
-    def scan(self, columns: Sequence[str], where: pl.Expr | None = None, number: str | None = None) -> pl.LazyFrame:
-        """Return what `read` reads, not read yet.
-
-        A column that these files lack is null: files written before a feature existed stay readable.
-        """
-        if not self.paths:
-            return pl.LazyFrame(schema=dict.fromkeys(columns, pl.Null) | ({number: pl.UInt32} if number else {}))
-        frame = pl.scan_parquet(
-            list(self.paths),
-            hive_partitioning=self.hive,
-            storage_options=dict(self.options) or None,
-            row_index_name=number,
-            glob=False,
-        ).slice(self.offset, self.rows)
-        frame = frame.with_columns(pl.lit(None).alias(name) for name in columns if name not in self.columns)
-        if where is not None:
-            frame = frame.filter(where)
-        if number is not None:
-            frame = frame.with_columns((pl.col(number).cast(pl.Int64) - self.offset + self.start).alias(number))
-        return frame.select(*columns, *([number] if number else []))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceTable:
-    """The files of a source at one moment. `schema` holds every column of any file, with its Arrow type."""
+    """The files of a source at one moment. `wanted` holds every column of any file, with the type that it gets."""
 
     name: str
     path: str
-    schema: pa.Schema
+    wanted: WantedTypes
     groups: tuple["FileGroup", ...]
     filesystem: pafs.FileSystem
     marks: tuple[tuple[str, int, datetime | None], ...]
 
     @property
+    def schema(self) -> pa.Schema:
+        """Every column and its type: what the view declares, or what holds the values of all files."""
+        return self.wanted.types
+
+    @property
     def rows(self) -> int:
-        return sum(sum(group.rows) for group in self.groups)
+        return sum(file.rows for group in self.groups for file in group.files)
+
+    def types_of(self, column: str) -> set[pa.DataType]:
+        """Return the types in which files hold a column. A file without rows says nothing if another has some."""
+        found: dict[bool, set[pa.DataType]] = {True: set(), False: set()}
+        for group in self.groups:
+            if column in group.reading.types.names and column not in group.partitions:
+                kind = group.reading.types.field(column).type
+                found[any(file.rows for file in group.files)].add(kind)
+        return found[True] or found[False]
+
+    def towards(self, declared: Mapping[str, pa.DataType], where: str) -> "SourceTable":
+        """Return the source as somebody reads it who declares some columns' types; `where` is what errors begin with."""
+        types = []
+        for found in self.schema:
+            kind = declared.get(found.name)
+            stored = self.types_of(found.name)
+            common = common_type(stored)
+            if common is None:
+                # Different kinds of values: those of another kind than declared are refused when they are read.
+                types.append(found.type if kind is None else kind)
+            else:
+                types.append(wanted_type(kind, found.type if kind is None and not stored else common))
+        nearest = frozenset(name for name, kind in declared.items() if is_single(kind))
+        wanted = WantedTypes(types=pa.schema(zip(self.schema.names, types, strict=True)), where=where, nearest=nearest)
+        return replace(self, wanted=wanted)
+
+    def columns_to_write(self, declared: Mapping[str, pa.DataType]) -> pa.Schema:
+        """Return the columns of a new file beside these: the files' types where they agree, declared ones elsewhere."""
+        types = []
+        for column in self.schema:
+            stored = {kind for kind in self.types_of(column.name) if not is_untyped(kind)}
+            types.append(stored.pop() if len(stored) == 1 else declared.get(column.name, column.type))
+        return pa.schema(zip(self.schema.names, types, strict=True))
 
     def chunks(self, limit: int) -> Iterator[Chunk]:
         """Yield the source's rows in order, at most `limit` at a time (always at least one chunk)."""
         start, found = 0, False
         for group in self.groups:
-            for first, last in _fill(group.rows, limit):
-                total = sum(group.rows[first:last])
+            for first, last in _fill([file.rows for file in group.files], limit):
+                files = group.files[first:last]
+                total = sum(file.rows for file in files)
                 for offset in range(0, total, limit):
                     found = True
-                    yield group.chunk(first, last, offset, min(limit, total - offset), start)
-                    start += min(limit, total - offset)
+                    rows = min(limit, total - offset)
+                    yield Chunk(
+                        files=files, reading=group.reading, wanted=self.wanted, offset=offset, rows=rows, start=start
+                    )
+                    start += rows
         if not found:
-            yield Chunk(paths=(), columns=(), offset=0, rows=0, start=0, hive=False, options={})
+            yield Chunk(files=(), reading=None, wanted=self.wanted, offset=0, rows=0, start=0)
 
     def verify_unchanged(self) -> None:
         """Refuse if a file was replaced since the source was opened: row numbers would point at other rows.
@@ -177,24 +192,14 @@ class SourceTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileGroup:
-    """Files with equal columns."""
+    """Consecutive files of equal types, below folders that name the same columns."""
 
-    paths: tuple[str, ...]
-    rows: tuple[int, ...]
-    columns: tuple[str, ...]
-    hive: bool
-    options: Mapping[str, str]
+    files: tuple[SourceFile, ...]
+    reading: FileReading
 
-    def chunk(self, first: int, last: int, offset: int, rows: int, start: int) -> Chunk:
-        return Chunk(
-            paths=self.paths[first:last],
-            columns=self.columns,
-            offset=offset,
-            rows=rows,
-            start=start,
-            hive=self.hive,
-            options=self.options,
-        )
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        return _keys(self.files[0])
 
 
 def _fill(rows: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
@@ -221,31 +226,33 @@ def open_lake_dataset(
     files = [file for file in lake.files_as_stored(dataset, dates) if file.rows]
     schema = dataset_columns(dataset)
     filesystem, root = lake.objects.arrow()
-    if schema is None:
-        if not files:
-            raise NothingStored(f"source {name!r}: the lake {lake.root} holds no committed file of {dataset!r}")
-        schema = pq.read_schema(f"{root}/{files[0].path}", filesystem=filesystem)
-    is_s3 = lake.root.startswith("s3://")
+    if schema is None and not files:
+        raise NothingStored(f"source {name!r}: the lake {lake.root} holds no committed file of {dataset!r}")
     # A compacted day is written again at its path, by a later compaction or an erasure: its commit's count is not its own.
     rewritten = [file.path for file in files if file.path.startswith(TABLES)]
+    # Files of a dataset that is free in form may differ; the others are written in the declared columns.
+    looked_at = rewritten if schema is not None else [file.path for file in files]
     with ThreadPoolExecutor(16) as pool:
-        found = pool.map(lambda path: pq.read_metadata(f"{root}/{path}", filesystem=filesystem).num_rows, rewritten)
-        counts = dict(zip(rewritten, found, strict=True))
+        found = pool.map(lambda path: pq.read_metadata(f"{root}/{path}", filesystem=filesystem), looked_at)
+        footers = dict(zip(looked_at, found, strict=True))
     marks = filesystem.get_file_info([f"{root}/{path}" for path in rewritten])
-    group = FileGroup(
-        paths=tuple(f"{lake.root}/{file.path}" for file in files),
-        rows=tuple(counts.get(file.path, file.rows) for file in files),
-        columns=tuple(schema.names),
-        hive=False,
-        options=access.polars_options() if is_s3 else {},
-    )
-    return SourceTable(
-        name=name,
-        path=f"{lake.root}/{dataset}",
-        schema=schema,
-        groups=(group,),
-        filesystem=filesystem,
-        marks=tuple((info.path, info.size, info.mtime) for info in marks),
+    is_s3 = lake.root.startswith("s3://")
+    return _source(
+        name,
+        f"{lake.root}/{dataset}",
+        [
+            (
+                SourceFile(
+                    path=f"{root}/{file.path}", rows=footers[file.path].num_rows if file.path in footers else file.rows
+                ),
+                footers[file.path].schema.to_arrow_schema() if schema is None else schema,
+            )
+            for file in files
+        ],
+        NO_TYPES if schema is None else schema,
+        filesystem,
+        marks,
+        access if is_s3 else None,
     )
 
 
@@ -256,8 +263,7 @@ def open_path(path: str, name: str, access: S3Access) -> SourceTable:
         InvalidInput: there is no such file, or a folder holds none, or one is not Parquet.
     """
     filesystem, inner = filesystem_of(path, access)
-    infos = _files(filesystem, inner, name, path)
-    base = _literal_base(inner)
+    found = find_files(filesystem, inner, name, path)
 
     def footer(info: pafs.FileInfo) -> pq.FileMetaData:
         try:
@@ -266,39 +272,62 @@ def open_path(path: str, name: str, access: S3Access) -> SourceTable:
             raise InvalidInput(f"source {name!r}: {info.path} is not a Parquet file: {error}") from None
 
     with ThreadPoolExecutor(8) as pool:
-        footers = list(pool.map(footer, infos))
-    prefix = "s3://" if path.startswith("s3://") else ""
-    hive = any("=" in part for info in infos for part in info.path[len(base) :].split("/")[:-1])
-    merged: dict[str, pa.DataType] = {}
-    groups: list[FileGroup] = []
-    previous: pa.Schema | None = None
-    for info, found in zip(infos, footers, strict=True):
-        schema = found.schema.to_arrow_schema().remove_metadata()
-        partitions = _partitions(info.path[len(base) :]) if hive else ()
-        for column in schema:
-            merged.setdefault(column.name, column.type)
-        for key in partitions:
-            merged.setdefault(key, pa.null())
-        columns = (*schema.names, *(key for key in partitions if key not in schema.names))
-        same = previous is not None and previous.equals(schema) and groups[-1].columns == columns
-        before = groups.pop() if same else None
-        groups.append(
-            FileGroup(
-                paths=(*(before.paths if before else ()), prefix + info.path),
-                rows=(*(before.rows if before else ()), found.num_rows),
-                columns=columns,
-                hive=hive,
-                options=access.polars_options() if prefix else {},
-            )
+        footers = list(pool.map(footer, found.files))
+    files = [
+        (
+            SourceFile(path=info.path, rows=read.num_rows, partitions=found.partitions(info.path)),
+            read.schema.to_arrow_schema(),
         )
-        previous = schema
-    return SourceTable(
-        name=name,
-        path=path,
-        schema=pa.schema([pa.field(key, kind) for key, kind in merged.items()]),
-        groups=tuple(groups),
+        for info, read in zip(found.files, footers, strict=True)
+    ]
+    return _source(name, path, files, NO_TYPES, filesystem, found.files, access if path.startswith("s3://") else None)
+
+
+def _source(
+    name: str,
+    path: str,
+    files: Sequence[tuple[SourceFile, pa.Schema]],
+    known: pa.Schema,
+    filesystem: pafs.FileSystem,
+    marks: Sequence[pafs.FileInfo],
+    access: S3Access | None,
+) -> SourceTable:
+    """Group consecutive files of equal types, and say in which type each column is read if nobody declares one."""
+    runs: list[tuple[pa.Schema, list[SourceFile]]] = []
+    kinds: dict[str, pa.DataType] = {field.name: in_utc(field.type) for field in known}
+    texts: dict[str, list[str | None]] = {}
+    for file, schema in files:
+        for key, text in file.partitions:
+            texts.setdefault(key, []).append(text)
+        same = bool(runs) and runs[-1][0].equals(schema)
+        if same and _keys(runs[-1][1][0]) == _keys(file):
+            runs[-1][1].append(file)
+        else:
+            runs.append((schema, [file]))
+        if not same:
+            kinds = {field.name: in_utc(field.type) for field in schema} | kinds
+    kinds |= {key: partition_type(found) for key, found in texts.items()}
+    unread = WantedTypes(types=pa.schema(list(kinds.items())), where=f"source {name!r}")
+    groups = tuple(FileGroup(files=tuple(run), reading=_reading(schema, filesystem, access)) for schema, run in runs)
+    marked = tuple((info.path, info.size, info.mtime) for info in marks)
+    table = SourceTable(name=name, path=path, wanted=unread, groups=groups, filesystem=filesystem, marks=marked)
+    return table.towards({}, unread.where)
+
+
+def _keys(file: SourceFile) -> tuple[str, ...]:
+    return tuple(key for key, _ in file.partitions)
+
+
+def _reading(schema: pa.Schema, filesystem: pafs.FileSystem, access: S3Access | None) -> FileReading:
+    return FileReading(
+        types=pa.schema([pa.field(field.name, in_utc(field.type)) for field in schema]),
+        encoded=tuple(
+            field.name for field in schema if pa.types.is_dictionary(field.type) and is_text(field.type.value_type)
+        ),
+        zoned=any(has_other_zone(field.type) for field in schema),
+        prefix="s3://" if access else "",
+        options=access.polars_options() if access else {},
         filesystem=filesystem,
-        marks=tuple((info.path, info.size, info.mtime) for info in infos),
     )
 
 
@@ -310,64 +339,6 @@ def filesystem_of(path: str, access: S3Access) -> tuple[pafs.FileSystem, str]:
         filesystem, inner = pafs.FileSystem.from_uri(path)
         return filesystem, inner
     return pafs.LocalFileSystem(), _canonical(path)
-
-
-def _files(filesystem: pafs.FileSystem, inner: str, name: str, path: str) -> list[pafs.FileInfo]:
-    base = _literal_base(inner)
-    info = filesystem.get_file_info(base)
-    if info.type == pafs.FileType.NotFound:
-        raise NothingStored(f"source {name!r}: no file or folder at {path}")
-    if info.type == pafs.FileType.File:
-        return [info]
-    below = filesystem.get_file_info(pafs.FileSelector(base, recursive=True))
-    files = sorted(
-        (
-            found
-            for found in below
-            if found.type == pafs.FileType.File
-            and not any(part.startswith(("_", ".")) for part in found.path[len(base) :].split("/"))
-        ),
-        key=lambda found: (pushed_at(found.base_name), found.path),
-    )
-    if base != inner:
-        pattern = _glob_pattern(inner)
-        files = [found for found in files if pattern.fullmatch(found.path)]
-    elif any(found.path.endswith(".parquet") for found in files):
-        files = [found for found in files if found.path.endswith(".parquet")]
-    if not files:
-        raise NothingStored(f"source {name!r}: {path} holds no Parquet file")
-    return files
-
-
-def pushed_name(at: int, unique: str) -> str:
-    """Return the name of a file that a push adds to a folder, `at` being its time in microseconds."""
-    return f"pushed-{at:020d}-{unique}.parquet"
-
-
-def pushed_at(name: str) -> int:
-    """Return the time of a file's push from its name, -1 for one that no push of ours added: pushes were stored last."""
-    found = _PUSHED.fullmatch(name)
-    return -1 if found is None else int(found[1])
-
-
-_PUSHED = re.compile(r"pushed-([0-9]{20})-[0-9a-f-]+\.parquet")
-
-
-def _literal_base(inner: str) -> str:
-    """Return the part of a path before its first wildcard, up to a slash."""
-    wild = re.search(r"[*?\[]", inner)
-    return inner if wild is None else inner[: wild.start()].rpartition("/")[0] or "/"
-
-
-def _glob_pattern(glob: str) -> re.Pattern[str]:
-    """Return a pattern for whole paths: `*` stays within a folder, `**/` crosses them."""
-    tokens = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", glob)
-    return re.compile("".join(tokens.get(p, p if p.startswith("[") else re.escape(p)) for p in parts))
-
-
-def _partitions(relative: str) -> tuple[str, ...]:
-    return tuple(part.partition("=")[0] for part in relative.split("/")[:-1] if "=" in part)
 
 
 def utc_micros(column: str, found: pl.DataType, where: str) -> pl.Expr:

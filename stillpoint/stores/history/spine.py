@@ -12,8 +12,11 @@ import polars as pl
 import pyarrow as pa
 
 from stillpoint.errors import InvalidSpine
+from stillpoint.stores.history.column_types import has_other_zone, in_utc
 from stillpoint.stores.history.point_in_time import Ints
 from stillpoint.stores.history.zones import SpineKind, with_zone, with_zoned_objects
+from stillpoint.stores.values.exact import convert, one_array
+from stillpoint.stores.values.exact_times import utc_micros
 
 EVENT_TIMESTAMP = "event_timestamp"
 
@@ -47,19 +50,19 @@ def read_spine(given: object, *, naive_is_utc: bool = False, sql: bool = False) 
     if times.null_count:
         row = next(index for index, value in enumerate(times) if not value.is_valid)
         raise InvalidSpine(f"the spine's {time_column!r} is null in row {row} ({times.null_count} such rows)")
-    micros = times.cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64())
-    frame = pl.from_arrow(_in_utc(table))
-    assert isinstance(frame, pl.DataFrame)
-    return Spine(table=table, frame=frame, time_column=time_column, times=np.asarray(micros.to_numpy(), dtype=np.int64))
+    micros = np.asarray(utc_micros(times).to_numpy(zero_copy_only=False), dtype=np.int64)
+    return Spine(table=table, frame=as_frame(table), time_column=time_column, times=micros)
 
 
-def _in_utc(table: pa.Table) -> pa.Table:
-    """Return the table with its zones as UTC: Polars knows named zones only, and Arrow also offsets such as +05:30."""
+def as_frame(table: pa.Table) -> pl.DataFrame:
+    """Return a spine for Polars, its zones as UTC: Polars knows named zones only, and Arrow also offsets such as +05:30."""
     for index, field in enumerate(table.schema):
-        if pa.types.is_timestamp(field.type) and field.type.tz is not None:
-            column = table[field.name].cast(pa.timestamp(field.type.unit, tz="UTC"))
+        if has_other_zone(field.type):
+            column = convert(one_array(table[field.name]), in_utc(field.type)).values
             table = table.set_column(index, field.name, column)
-    return table
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def _to_arrow(given: object, *, naive_is_utc: bool) -> tuple[SpineKind, pa.Table]:

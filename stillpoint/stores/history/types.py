@@ -1,20 +1,72 @@
-"""Which types fit together: a spine's keys with a source's, a source's columns with what a view declares."""
+"""Types that fit together: a spine's keys with a source's, a source's columns with what a view declares."""
+
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 import pyarrow as pa
-from feast.types import Bool, Float32, Float64, Int32, Int64, String
+from feast import FeatureView
+from feast.types import (
+    Array,
+    Bool,
+    Bytes,
+    FeastType,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    PrimitiveFeastType,
+    String,
+    UnixTimestamp,
+)
 
 from stillpoint.errors import InvalidInput, InvalidSpine
-from stillpoint.stores.history.views import JoinKey, RequestedFeature
+from stillpoint.stores.history.names import Names, batch_source_of
+from stillpoint.stores.history.views import JoinKey, RequestedFeature, ViewRequest
+from stillpoint.stores.values.exact import fits
 
-_NUMBERS = (Int32, Int64, Float32, Float64, Bool)
+_ARROW: dict[FeastType, pa.DataType] = {
+    Int32: pa.int32(),
+    Int64: pa.int64(),
+    Float32: pa.float32(),
+    Float64: pa.float64(),
+    Bool: pa.bool_(),
+    String: pa.string(),
+    Bytes: pa.binary(),
+    UnixTimestamp: pa.timestamp("us", tz="UTC"),
+}
+
+
+def arrow_type(dtype: FeastType | None) -> pa.DataType | None:
+    """Return the Arrow type of a declared type's values; None where Feast leaves the form open (maps, JSON, sets…)."""
+    if isinstance(dtype, Array):
+        item = arrow_type(dtype.base_type)
+        return None if item is None else pa.list_(item)
+    return _ARROW.get(dtype) if isinstance(dtype, PrimitiveFeastType) else None
+
+
+def request_types(view: ViewRequest) -> dict[str, pa.DataType]:
+    """Return the types that a request's view declares, by the source's column names."""
+    return _known(
+        [*((key.source, key.dtype) for key in view.keys), *((wanted.source, wanted.dtype) for wanted in view.features)]
+    )
+
+
+def view_types(view: FeatureView) -> dict[str, pa.DataType]:
+    """Return the types that a view declares, by the source's column names."""
+    stored = Names.of(batch_source_of(view)).stored
+    return _known((stored(field.name), field.dtype) for field in (*view.entity_columns, *view.features))
+
+
+def _known(declared: Iterable[tuple[str, FeastType | None]]) -> dict[str, pa.DataType]:
+    found: Mapping[str, pa.DataType | None] = {column: arrow_type(dtype) for column, dtype in declared}
+    return {column: kind for column, kind in found.items() if kind is not None}
 
 
 def key_type(key: JoinKey, values: pl.Series, stored: pl.DataType, view: str) -> pl.DataType | type[pl.DataType]:
     """Return the type in which the spine's values of a join key are compared with the source's.
 
-    Whole numbers of any width fit each other (one beyond the source's range is in no row), and so do floats that hold whole numbers (pandas turns a column of
-    integers with a missing one into floats).
+    Numbers of any kind and width fit each other; one that the source's type cannot hold is in no row. Floats for whole
+    numbers must be whole (pandas turns a column of integers with a missing one into floats). A spine without rows fits.
 
     Raises:
         InvalidSpine: text meets numbers, or a float is not whole.
@@ -22,12 +74,15 @@ def key_type(key: JoinKey, values: pl.Series, stored: pl.DataType, view: str) ->
     found = values.dtype
     if stored == pl.Null or found == stored:
         return found
-    if stored.is_integer() and (found == pl.Null or found.is_integer() or (found.is_float() and _whole(values))):
+    if found == pl.Null or not len(values):
         return stored
-    if isinstance(stored, pl.Categorical | pl.Enum) or stored == pl.String:
-        if found in (pl.String, pl.Null) or isinstance(found, pl.Categorical | pl.Enum):
+    if stored.is_numeric() and found.is_numeric():
+        if not stored.is_integer() or not found.is_float() or bool((values == values.floor()).all()):
+            return stored
+    elif isinstance(stored, pl.Categorical | pl.Enum) or stored == pl.String:
+        if found == pl.String or isinstance(found, pl.Categorical | pl.Enum):
             return pl.String
-    elif (isinstance(stored, pl.Datetime) and isinstance(found, pl.Datetime)) or found == pl.Null:
+    elif isinstance(stored, pl.Datetime) and isinstance(found, pl.Datetime):
         return stored
     raise InvalidSpine(
         f"join key {key.spine!r} of view {view!r}: the spine holds {found}, the source's {key.source!r} holds {stored}; "
@@ -35,43 +90,30 @@ def key_type(key: JoinKey, values: pl.Series, stored: pl.DataType, view: str) ->
     )
 
 
-def _whole(values: pl.Series) -> bool:
-    return bool((values == values.floor()).all())
+def as_key(key: JoinKey, values: pl.Series, stored: pl.DataType, view: str) -> pl.Series:
+    """Return the spine's values of a join key in the source's type, null where it holds no such value.
+
+    Raises:
+        InvalidSpine: text meets numbers, or a float is not whole.
+    """
+    kind = key_type(key, values, stored, view)
+    made = values.cast(kind, strict=False)
+    if made.dtype.is_numeric() and values.dtype.is_numeric() and made.dtype != values.dtype:
+        kept = made.cast(values.dtype, strict=False) == values
+        made = pl.select(pl.when(kept).then(made)).to_series()
+    return made.alias(key.source)
 
 
-def check_feature_type(view: str, wanted: RequestedFeature, stored: pa.DataType, path: str) -> None:
-    """Refuse numbers where text is declared, text where numbers are, and anything else where a flag is.
+def check_feature_type(view: str, wanted: RequestedFeature, stored: Iterable[pa.DataType], path: str) -> None:
+    """Refuse a column that holds another kind of values than declared: numbers for text, text for numbers.
 
     Raises:
         InvalidInput: names the view, the feature, and both types.
     """
-    text = pa.types.is_string(stored) or pa.types.is_large_string(stored) or pa.types.is_binary(stored)
-    number = pa.types.is_integer(stored) or pa.types.is_floating(stored)
-    wrong = (wanted.dtype in _NUMBERS and text) or (wanted.dtype == String and number)
-    if wrong:
-        raise InvalidInput(
-            f"view {view!r}, feature {wanted.feature!r} is declared {wanted.dtype}, and its column "
-            f"{wanted.source!r} in {path} holds {stored}; correct the source or the declaration"
-        )
-
-
-def stored_type(values: pl.Series, stored: pa.DataType) -> pa.Array:
-    """Return values as Arrow, in the type that the source's files have (dictionaries as what they encode)."""
-    if pa.types.is_dictionary(stored):
-        stored = stored.value_type
-    array = values.to_arrow(compat_level=pl.CompatLevel.oldest())
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_null(stored) or array.type == stored:
-        return array
-    if pa.types.is_map(stored):
-        return _as_map(array, stored)
-    return array.cast(stored)
-
-
-def _as_map(array: pa.Array, stored: pa.MapType) -> pa.Array:
-    """Rebuild a map from the list of (key, value) structs as which Polars reads it."""
-    entries = array.flatten()
-    return pa.MapArray.from_arrays(
-        array.offsets.cast(pa.int32()), entries.field(0), entries.field(1), type=stored, mask=array.is_null()
-    )
+    declared = arrow_type(wanted.dtype)
+    for kind in sorted(stored, key=str):
+        if declared is not None and not fits(kind, declared):
+            raise InvalidInput(
+                f"view {view!r}, feature {wanted.feature!r} is declared {wanted.dtype}, and its column "
+                f"{wanted.source!r} in {path} holds {kind}; correct the source or the declaration"
+            )

@@ -18,10 +18,11 @@ TEXT: tuple[FeastType, ...] = (String,)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinKey:
-    """A join key: its column in the spine and in the source."""
+    """A join key: its column in the spine and in the source, and its type as the view declares it."""
 
     spine: str
     source: str
+    dtype: FeastType | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ def view_request(
         view=base,
         source=source,
         keys=tuple(
-            JoinKey(spine=key_map.get(column.name, column.name), source=stored(column.name))
+            JoinKey(spine=key_map.get(column.name, column.name), source=stored(column.name), dtype=column.dtype)
             for column in view.entity_columns
             if column.name != DUMMY_ENTITY_ID
         ),

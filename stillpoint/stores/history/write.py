@@ -1,4 +1,4 @@
-"""Appends rows to a source without rewriting history or losing a neighbour's.
+"""Appends rows to a source without rewriting history, losing a neighbour's or changing a value.
 
 A lake source gets new files and a commit, a folder a new file, and a single file is replaced whole, atomically, under a
 lock: a reader sees the old file or the new one.
@@ -7,9 +7,11 @@ lock: a reader sees the old file or the new one.
 import fcntl
 import io
 import os
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,47 +24,94 @@ from stillpoint.errors import InvalidInput
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, dataset_columns
 from stillpoint.lake.tables import COMPRESSION, Lake
-from stillpoint.stores.history.sources import S3Access, filesystem_of, pushed_at, pushed_name
+from stillpoint.stores.history.column_types import common_type, is_single, is_untyped, wanted_type
+from stillpoint.stores.history.files import pushed_at, pushed_name, split_glob
+from stillpoint.stores.history.sources import S3Access, filesystem_of
 from stillpoint.stores.rehearsal import is_rehearsal
+from stillpoint.stores.values.exact import convert_exactly, one_array
 
 
-def write_to_lake(lake: Lake, dataset: str, table: pa.Table, *, event: str, at: datetime) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushedRows:
+    """Rows that are pushed to a view, and the types that it declares, by the source's column names."""
+
+    view: str
+    table: pa.Table
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
+
+    def fitted(self, columns: pa.Schema, where: str) -> pa.Table:
+        """Return the rows in a source's columns: as the view declares them, then kept exactly.
+
+        Raises:
+            InvalidInput: the columns are not the source's, or one cannot hold a value; names view, column, row and value.
+        """
+        _check_columns(self.table, columns.names, where)
+        return pa.table([self._column(column) for column in columns], schema=columns)
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The rows' own columns, as the view declares them."""
+        index = _index_columns(self.table)
+        return pa.schema([(f.name, self._declared(f.name, f.type)) for f in self.table.schema if f.name not in index])
+
+    def _declared(self, column: str, found: pa.DataType) -> pa.DataType:
+        return wanted_type(self.types.get(column), common_type([found]) or found)
+
+    def _column(self, column: pa.Field) -> pa.Array:
+        where = f"view {self.view!r}, column {column.name!r}"
+        array = one_array(self.table[column.name])
+        declared = self._declared(column.name, array.type)
+        array = convert_exactly(array, declared, where, nearest=is_single(declared))
+        return convert_exactly(array, column.type, where)
+
+
+def write_to_lake(lake: Lake, dataset: str, pushed: PushedRows, *, event: str, at: datetime) -> None:
     """Add rows to a lake's dataset in one commit: all of them count, or none.
 
     Raises:
-        InvalidInput: the columns are not the dataset's.
+        InvalidInput: the columns are not the dataset's, or one cannot hold a value.
     """
-    columns = dataset_columns(dataset)
-    expected = columns.names if columns is not None else table.column_names
-    _check_columns(table, expected, f"{lake.root}/{dataset}")
+    table = pushed.fitted(dataset_columns(dataset) or pushed.columns, f"{lake.root}/{dataset}")
     if not table.num_rows:
         return
     writer = f"push-{uuid.uuid4()}"
-    if columns is not None:
-        table = table.select(columns.names).cast(columns, safe=False)
     if is_rehearsal():
         return
     files = tuple(lake.write(dataset, day, writer, part) for day, part in by_date(table, event))
     lake.commit(Commit(writer=writer, sequence=0, at=at.astimezone(UTC), files=files))
 
 
-def append_to_path(path: str, table: pa.Table, access: S3Access, schema: pa.Schema, *, at: datetime) -> None:
+def append_to_path(path: str, pushed: PushedRows, access: S3Access, schema: pa.Schema, *, at: datetime) -> None:
     """Add rows to a folder as a new file, or to a single file by replacing it atomically.
 
     Raises:
-        InvalidInput: the columns are not the source's.
+        InvalidInput: the path is a glob, the columns are not the source's, or one cannot hold a value.
     """
-    _check_columns(table, schema.names, path)
-    table = table.select(schema.names).cast(schema, safe=False)
-    if is_rehearsal():
-        return
     filesystem, inner = filesystem_of(path, access)
+    if split_glob(filesystem, inner)[1] is not None:
+        raise InvalidInput(
+            f"view {pushed.view!r}: a push cannot choose a file of the glob {path}; "
+            "let the source's path be a folder or one file"
+        )
     if filesystem.get_file_info(inner).type == pafs.FileType.Directory:
-        write_file(filesystem, f"{inner}/{_next_name(filesystem, inner, at)}", table)
+        table = pushed.fitted(schema, path)
+        if not is_rehearsal():
+            write_file(filesystem, f"{inner}/{_next_name(filesystem, inner, at)}", table)
+        return
+    if is_rehearsal():
+        pushed.fitted(_settled(pq.read_schema(inner, filesystem=filesystem), schema), path)
         return
     with locked(filesystem, inner):
         before = pq.read_table(inner, filesystem=filesystem, partitioning=None).replace_schema_metadata(None)
-        write_file(filesystem, inner, pa.concat_tables([before, table.cast(before.schema)]))
+        columns = _settled(before.schema, schema)
+        kept = [convert_exactly(before[column.name], column.type, path) for column in columns]
+        added = pushed.fitted(columns, path)
+        write_file(filesystem, inner, pa.concat_tables([pa.table(kept, schema=columns), added]))
+
+
+def _settled(stored: pa.Schema, wanted: pa.Schema) -> pa.Schema:
+    """Return a file's columns; one of nulls alone takes the type of its first values."""
+    return pa.schema([wanted.field(column.name) if is_untyped(column.type) else column for column in stored])
 
 
 def _next_name(filesystem: pafs.FileSystem, folder: str, at: datetime) -> str:
@@ -103,9 +152,14 @@ def locked(filesystem: pafs.FileSystem, path: str) -> Iterator[None]:
 
 def _check_columns(table: pa.Table, expected: list[str], where: str) -> None:
     missing = sorted(set(expected) - set(table.column_names))
-    extra = sorted(set(table.column_names) - set(expected))
+    extra = sorted(set(table.column_names) - set(expected) - _index_columns(table))
     if missing or extra:
         raise InvalidInput(
             f"{where}: the rows do not have the source's columns; missing: {', '.join(missing) or 'none'}; "
             f"unknown: {', '.join(extra) or 'none'}"
         )
+
+
+def _index_columns(table: pa.Table) -> set[str]:
+    """Return what Arrow made of a nameless index of pandas: no columns of the rows."""
+    return {name for name in table.column_names if re.fullmatch(r"__index_level_\d+__", name)}

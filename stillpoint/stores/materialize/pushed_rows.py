@@ -29,6 +29,7 @@ from stillpoint.stores.redis.layout import (
 from stillpoint.stores.redis.writer import NO_CREATED, EncodedRows
 from stillpoint.stores.values.columns import encode_column
 from stillpoint.stores.values.encode import encode_value, is_missing
+from stillpoint.stores.values.exact_times import utc_micros
 
 
 def pushed_rows(
@@ -84,8 +85,7 @@ def pushed_times(series: "pd.Series[Any]", view: str) -> list[int | None]:
                     f"view {view}: {series.name} of row {row} is {value!r:.60}; expected a time, or its text as ISO 8601"
                 ) from None
         raise
-    micros = pa.array(moments, from_pandas=True).cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64())
-    return list(micros.to_pylist())
+    return list(utc_micros(pa.array(moments, from_pandas=True)).to_pylist())
 
 
 def _moment(value: Any) -> "datetime | None":

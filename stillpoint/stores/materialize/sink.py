@@ -18,6 +18,7 @@ from stillpoint.stores.materialize.computed import beyond_floats
 from stillpoint.stores.redis.connection import Topology, connect
 from stillpoint.stores.redis.layout import Column, ViewLayout
 from stillpoint.stores.redis.writer import CREATED_TIMESTAMP, EVENT_TIMESTAMP, OnlineWriter
+from stillpoint.stores.values.exact_times import utc_micros
 from stillpoint.stores.values.types import ValueType
 
 OUR_STORE = "stillpoint.stores.online"
@@ -72,8 +73,8 @@ def _columns_sink(config: RepoConfig, view: FeatureView) -> Sink:
     return write
 
 
-def _utc(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column.cast(pa.timestamp("us", tz="UTC"), safe=False)
+def _utc(column: pa.ChunkedArray) -> pa.Array:
+    return utc_micros(column).view(pa.timestamp("us", tz="UTC"))
 
 
 def _rows_sink(config: RepoConfig, store: OnlineStore, view: FeatureView) -> Sink:

@@ -22,6 +22,7 @@ from stillpoint.stores.redis.rows import bulk_rows
 from stillpoint.stores.redis.script import SCRIPT, ListedRows, PackedRows, ScriptCall, script_calls
 from stillpoint.stores.redis.wrong_value import wrong_value
 from stillpoint.stores.values.columns import encode_column
+from stillpoint.stores.values.exact_times import utc_micros
 
 EVENT_TIMESTAMP = "event_timestamp"
 CREATED_TIMESTAMP = "created_timestamp"
@@ -120,8 +121,7 @@ def _micros(layout: ViewLayout, table: Any, name: str) -> pa.Int64Array:
         raise InvalidInput(
             f"view {layout.name}: column {name} has type {column.type}; expected timestamp with a time zone"
         )
-    micros = column.cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64())
-    return micros.combine_chunks() if isinstance(micros, pa.ChunkedArray) else micros
+    return utc_micros(column)
 
 
 class OnlineWriter:
