@@ -33,6 +33,10 @@ class Names:
         """Return the views' name of a column in the files."""
         return self.mapping.get(stored, stored)
 
+    def mapped(self, name: str) -> str:
+        """Return the views' name of a column that a definition names either way."""
+        return self.called(self.stored(name))
+
 
 def batch_source_of(view: FeatureView) -> DataSource:
     """Return the source of a view's history.
@@ -68,7 +72,7 @@ def as_computed(computed: pa.Table, view: FeatureView) -> pa.Table:
         InvalidInput: a column is missing.
     """
     names = Names.of(batch_source_of(view))
-    found = {name: _first((name, names.called(names.stored(name))), computed) for name in declared_columns(view)}
+    found = {name: _first((name, names.mapped(name)), computed) for name in declared_columns(view)}
     missing = [name for name, column in found.items() if column is None]
     if missing:
         raise InvalidInput(

@@ -41,10 +41,11 @@ def pushed_rows(
         InvalidInput: a column is missing, or a value does not fit its type; names view, column, row and value.
     """
     names = Names.of(source)
-    frame = frame.rename(columns=names.called)
     layout = view_layout(view)
-    event = names.called(source.timestamp_field)
-    created = names.called(source.created_timestamp_column) if source.created_timestamp_column else None
+    frame = frame.rename(columns=names.called)
+    frame = frame.rename(columns={names.mapped(c.name): c.name for c in (*layout.join_keys, *layout.features)})
+    event = names.mapped(source.timestamp_field)
+    created = names.mapped(source.created_timestamp_column) if source.created_timestamp_column else None
     keys = [column.name for column in layout.join_keys if column.name != ENTITYLESS_KEY]
     wanted = [*keys, *(column.name for column in layout.features), event, *([created] if created else [])]
     missing = [name for name in wanted if name not in frame.columns]

@@ -13,13 +13,14 @@ def open_store(tmp_path):
     """Open a Feast store over the plugin; keyword arguments are settings of the offline store."""
 
     def open_(**settings):
+        online = settings.pop("online", {"type": "sqlite", "path": str(tmp_path / "online.db")})
         top = {"coerce_tz_aware": settings.pop("coerce_tz_aware", False)}
         return FeatureStore(
             config=RepoConfig(
                 project="offline_contract",
                 provider="local",
                 registry=str(tmp_path / "registry.db"),
-                online_store={"type": "sqlite", "path": str(tmp_path / "online.db")},
+                online_store=online,
                 offline_store={"type": "stillpoint.stores.offline.StillpointOfflineStore", **settings},
                 batch_engine={"type": "stillpoint.stores.engine.StillpointEngine"},
                 entity_key_serialization_version=3,

@@ -84,6 +84,21 @@ def test_a_push_into_a_mapped_source_is_stored_under_its_names_and_joined(
     assert read["plays"] == [22]
 
 
+@pytest.mark.parametrize(("event", "created", "key"), WAYS)
+@pytest.mark.parametrize("pushed", ["stored names", "the view's names"])
+def test_a_push_into_our_online_store_takes_either_names(
+    tmp_path, redis_server, open_store, event, created, key, pushed
+):
+    pq.write_table(stored_rows(), tmp_path / "rows.parquet")
+    ours = "stillpoint.stores.online.StillpointOnlineStore"
+    store = open_store(online={"type": ours, "connection_string": redis_server.connection_string})
+    store.apply(definitions(tmp_path / "rows.parquet", event=event, created=created, key=key))
+    new = pd.DataFrame({"uid": ["u2"], "ts": [at(3)], "made": [at(3)], "n": [22]})
+    store.push("push", new if pushed == "stored names" else new.rename(columns=MAPPING), to=PushMode.ONLINE)
+    read = store.get_online_features(features=["plays_view:plays"], entity_rows=[{key: "u2"}]).to_dict()
+    assert read["plays"] == [22]
+
+
 def test_columns_that_exchange_their_names_are_not_confused(tmp_path, open_store):
     pq.write_table(
         pa.table({"user_id": ["u1"], "event_timestamp": pa.array([at(0)], UTC), "a": [1], "b": [2]}),
