@@ -43,7 +43,8 @@ _SHAPES: Mapping[OperationName, type[BaseModel]] = {
     OperationName.FEATURES: shapes.FeatureAnswer,
     OperationName.EVENTS: shapes.EventResults,
     OperationName.RELEASE: shapes.ReleaseDescription,
-    OperationName.ERASE: shapes.ErasureReceipt,
+    OperationName.ERASE: shapes.ErasureState,
+    OperationName.ERASURE: shapes.ErasureState,
     OperationName.ALIVE: shapes.Alive,
     OperationName.READY: shapes.Ready,
 }
@@ -56,7 +57,6 @@ _PROBLEMS = {
     401: "No token that is known.",
     403: "The token lacks the scope.",
     404: "Nothing is known by this id.",
-    409: "Something else must end first. Come back after `Retry-After`.",
     408: "The body came too slowly.",
     413: f"The body is larger than {MAX_BODY} bytes, as it came or unpacked.",
     415: "The body has a `Content-Encoding` other than gzip; `Accept-Encoding` says what is taken.",
@@ -67,7 +67,6 @@ _PROBLEMS = {
 _HEADERS = {
     401: (CHALLENGE, "Challenge"),
     403: (CHALLENGE, "Challenge"),
-    409: ("Retry-After", "RetryAfter"),
     415: ("Accept-Encoding", "Encodings"),
     503: ("Retry-After", "RetryAfter"),
 }
@@ -139,16 +138,14 @@ def _operation(endpoint: Endpoint) -> Schema:
 
 
 def _answers(endpoint: Endpoint) -> dict[int, Schema]:
-    headers = {REQUEST_ID_HEADER: {"$ref": "#/components/headers/RequestId"}}
+    headers: Schema = {REQUEST_ID_HEADER: {"$ref": "#/components/headers/RequestId"}}
     refused = [500]
     if endpoint.scope is not None:
         refused += [401, 403, 422, 503]
     if endpoint.reads_body:
         refused += [400, 408, 413, 415]
-    if endpoint.name is OperationName.EXPLAIN:
+    if endpoint.name in (OperationName.EXPLAIN, OperationName.ERASURE):
         refused.append(404)
-    if endpoint.name is OperationName.ERASE:
-        refused.append(409)
     if endpoint.name is OperationName.READY:
         refused.append(503)
     answers: dict[int, Schema] = {}
@@ -159,14 +156,22 @@ def _answers(endpoint: Endpoint) -> dict[int, Schema]:
             "headers": headers | ({} if also is None else {also[0]: {"$ref": f"#/components/headers/{also[1]}"}}),
             "content": {"application/problem+json": {"schema": _ref("ProblemDocument")}},
         }
-    good = 202 if endpoint.name is OperationName.EVENTS else 200
+    good = 202 if endpoint.name in (OperationName.EVENTS, OperationName.ERASE) else 200
     if endpoint.scope is not None and endpoint.name not in (
         OperationName.EVENTS,
         OperationName.EXPORT,
         OperationName.ERASE,
+        OperationName.ERASURE,
     ):
         headers = headers | {RELEASE_HEADER: {"$ref": "#/components/headers/Release"}}
-    answers[good] = {"description": "Done.", "headers": headers, "content": _content(endpoint.name)}
+    done = "Done."
+    if endpoint.name is OperationName.ERASE:
+        done = "The request is kept. Ask at `Location`, after `Retry-After`, what has become of it."
+        headers = headers | {
+            "Location": {"schema": {"type": "string"}},
+            "Retry-After": {"$ref": "#/components/headers/RetryAfter"},
+        }
+    answers[good] = {"description": done, "headers": headers, "content": _content(endpoint.name)}
     return answers
 
 
@@ -211,7 +216,7 @@ def _parameters(name: OperationName) -> list[Schema]:
                 {"name": "limit", "in": "query", "schema": limit},
                 verbose,
             ]
-        case OperationName.EXPORT | OperationName.ERASE:
+        case OperationName.EXPORT | OperationName.ERASE | OperationName.ERASURE:
             return [user]
         case OperationName.PREDICT:
             return [verbose]

@@ -1,68 +1,93 @@
 """Erasure and export over HTTP, where the room `privacy` is installed.
 
-`GET /v1/users/{user_id}/export` and `POST /v1/users/{user_id}/erasure`, for tokens with the scope `admin`. One at a time in
-a process: each looks through the whole lake.
+`GET /v1/users/{user_id}/export`, and `POST` and `GET /v1/users/{user_id}/erasure`, for tokens with the scope `admin`. An
+export is made while the client waits, few at a time. An erasure takes as long as it takes: asking for it keeps the request in
+the lake and answers 202; a thread works requests off, in whichever process comes to it first, and again after a restart.
 """
 
-import asyncio
 import importlib.util
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from inference.http.pools import Pool
 from inference.http.problems import Problem
 from inference.http.requests import query_in, user_of
 from inference.http.routes import Handler, OperationName
 from stillpoint.clock import Clock
-from stillpoint.errors import LeaseHeld
 from stillpoint.lake.tables import Lake
 from stillpoint.settings import Settings
+from stillpoint.tombstones import erasure_key
 
 WAIT_SECONDS = 60.0
-"""How long an erasure waits for the stream, a fill or a compaction before it asks to come back."""
+"""How long an erasure waits for the stream, a fill or a compaction before it gives up for a while."""
+ASK_AGAIN_SECONDS = 5
+_NOT_KEPT = {"Cache-Control": "no-store"}
+
+
+class Erasures(Protocol):
+    """Requests of erasures, kept until they are done. States are models of what `ErasureState` of the schemas describes."""
+
+    def ask(self, user_id: str) -> BaseModel: ...
+
+    def state(self, user_id: str) -> BaseModel | None: ...
+
+
+class Worker(Protocol):
+    """What works the requests off, in a thread of its own."""
+
+    def start(self) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class PersonalData:
-    """Both take a user id and are called in a thread."""
+    """`export` takes a user id and returns a zip archive; it and `erasures` are called in threads."""
 
     export: Callable[[str], bytes]
-    """Returns a zip archive."""
-    erase: Callable[[str], bytes]
-    """Returns the receipt as JSON. May be called again after any failure."""
+    erasures: Erasures
+    worker: Worker
 
     def handlers(self) -> dict[OperationName, Handler]:
-        """Return the handlers of the two endpoints."""
-        one_at_a_time = asyncio.Lock()
+        """Return the handlers of the endpoints."""
+        exporting = Pool("exports", threads=1, waiting=2)
+        asking = Pool("requests of erasures", threads=2, waiting=16)
 
         async def export(request: Request) -> Response:
-            user_id = _user(request)
-            async with one_at_a_time:
-                archive = await asyncio.to_thread(self.export, user_id)
-            headers = {"Content-Disposition": 'attachment; filename="export.zip"', "Cache-Control": "no-store"}
+            archive = await exporting.run(partial(self.export, _user(request)))
+            headers = {"Content-Disposition": 'attachment; filename="export.zip"', **_NOT_KEPT}
             return Response(archive, headers=headers, media_type="application/zip")
 
         async def erase(request: Request) -> Response:
             user_id = _user(request)
-            try:
-                async with one_at_a_time:
-                    receipt = await asyncio.to_thread(self.erase, user_id)
-            except LeaseHeld:
-                detail = "a release, a fill or a compaction is under way; nothing is lost: ask again when it is done"
-                raise Problem(409, "Conflict", detail, retry_after=30) from None
-            return Response(receipt, media_type="application/json")
+            state = await asking.run(partial(self.erasures.ask, user_id))
+            self.worker.wake()
+            headers = {"Location": f"/v1/users/{user_id}/erasure", "Retry-After": str(ASK_AGAIN_SECONDS), **_NOT_KEPT}
+            return Response(state.model_dump_json(), 202, headers, "application/json")
 
-        return {OperationName.EXPORT: export, OperationName.ERASE: erase}
+        async def erasure(request: Request) -> Response:
+            state = await asking.run(partial(self.erasures.state, _user(request)))
+            if state is None:
+                raise Problem(404, "Not found", "no erasure of this user was asked for", field="user_id")
+            return Response(state.model_dump_json(), headers=_NOT_KEPT, media_type="application/json")
+
+        return {OperationName.EXPORT: export, OperationName.ERASE: erase, OperationName.ERASURE: erasure}
 
 
 def personal_data(settings: Settings, lake: Lake, clock: Clock) -> PersonalData | None:
-    """Return what exports and erases people here, None where the room `validation` is not installed."""
-    if importlib.util.find_spec("validation") is None:
+    """Return what exports and erases users here, None where the room `privacy` is not installed."""
+    if importlib.util.find_spec("privacy") is None:
         return None
 
     def export(user_id: str) -> bytes:
@@ -71,11 +96,10 @@ def personal_data(settings: Settings, lake: Lake, clock: Clock) -> PersonalData 
             import_module("privacy.export").export(settings, lake, user_id, target, now=clock())
             return target.read_bytes()
 
-    def erase(user_id: str) -> bytes:
-        run = import_module("privacy.erasure.run").erase
-        return bytes(run(settings, lake, user_id, clock=clock, wait_seconds=WAIT_SECONDS).model_dump_json().encode())
-
-    return PersonalData(export, erase)
+    run = partial(import_module("privacy.erasure.run").erase, settings, lake, clock=clock, wait_seconds=WAIT_SECONDS)
+    erasures = import_module("privacy.erasure.requests").ErasureRequests(lake.objects, erasure_key(settings), clock)
+    worker = import_module("privacy.erasure.worker").ErasureWorker(erasures, run, objects=lake.objects, clock=clock)
+    return PersonalData(export, erasures, worker)
 
 
 def _user(request: Request) -> str:

@@ -27,6 +27,7 @@ class OperationName(StrEnum):
     EVENTS = "send_events"
     RELEASE = "live_release"
     ERASE = "erase_user"
+    ERASURE = "user_erasure"
     EXPORT = "export_user"
     ALIVE = "alive"
     READY = "ready"
@@ -103,8 +104,16 @@ ENDPOINTS: Sequence[Endpoint] = (
         "POST",
         "/v1/users/{user_id}/erasure",
         Scope.ADMIN,
-        "Erase one person everywhere and return the receipt. May be asked again after any failure; takes seconds.",
-        patience=60.0,
+        "Ask for a user to be erased everywhere. The request is kept until that is done; asking again meanwhile changes nothing.",
+        patience=5.0,
+    ),
+    Endpoint(
+        OperationName.ERASURE,
+        "GET",
+        "/v1/users/{user_id}/erasure",
+        Scope.ADMIN,
+        "Whether the erasure that was asked for is done, and its receipt.",
+        patience=5.0,
     ),
     Endpoint(OperationName.RELEASE, "GET", "/v1/release", Scope.READ, "Which release this process answers with."),
     Endpoint(OperationName.ALIVE, "GET", "/healthz", None, "Whether the process answers."),

@@ -187,6 +187,16 @@ class ErasureReceipt(Shape):
     skipped: list[str]
 
 
+class ErasureState(Shape):
+    """What has become of an erasure. A pending one is tried again until it is done, also after a restart."""
+
+    status: Literal["pending", "done"]
+    asked_at: datetime | None = Field(description="Of a pending erasure.")
+    attempts: Annotated[int, Field(ge=0)] = Field(description="How often a pending erasure had to give up.")
+    problem: str | None = Field(description="Why the last attempt gave up.")
+    receipt: ErasureReceipt | None = Field(description="Of an erasure that is done.")
+
+
 class Alive(Shape):
     status: Literal["alive"]
 

@@ -127,9 +127,13 @@ class Service:
     @asynccontextmanager
     async def _life(self, app: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(self._parts.following.start)
+        if self._parts.personal_data is not None:
+            self._parts.personal_data.worker.start()
         keep_what_is_loaded()
         with drain_on_sigterm(self.gate):
             yield
+        if self._parts.personal_data is not None:
+            self._parts.personal_data.worker.close()
         await asyncio.to_thread(self._parts.following.close)
         await asyncio.to_thread(self._parts.served_log.close)
         for pool in (self._putting, self._scoring, self._explaining):

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from privacy.erasure.requests import REQUESTS
 from privacy.erasure.rows import LONGEST_ID, mentions
 from stillpoint.lake.checkpoint import CHECKPOINTS
 from stillpoint.lake.datasets import TABLES, dataset_columns
@@ -25,7 +26,7 @@ from stillpoint.outages import outage
 
 ARTIFACTS = "sagemaker/"
 _MAPPING = "mapping.json"
-_OURS = ("commits/", CHECKPOINTS, "leases/", "erasures/", "stream/", "models/", "releases/", "reports/")
+_OURS = ("commits/", CHECKPOINTS, "leases/", "erasures/", REQUESTS, "stream/", "models/", "releases/", "reports/")
 _CHUNK = 8 * 1024 * 1024
 _STAGED = ".staged-"
 

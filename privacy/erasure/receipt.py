@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+RECEIPTS = "reports/erasures/"
+
 
 class RemovedRows(BaseModel):
     """One place, and how much of the person was found and removed there."""

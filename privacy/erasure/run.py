@@ -16,14 +16,14 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 from privacy.erasure.lake import LakeErasure
 from privacy.erasure.online import forget_features, forget_serving, forget_state
-from privacy.erasure.receipt import Receipt, RemovedRows
+from privacy.erasure.receipt import RECEIPTS, Receipt, RemovedRows
 from privacy.erasure.remaining import remaining
 from privacy.erasure.rows import checked
 from stillpoint.clock import Clock, to_micros
@@ -36,6 +36,8 @@ from stillpoint.stores.redis.connection import connect, redis_errors
 from stillpoint.tombstones import acknowledged_erasures, bury, erasure_key, mark_erased, read_tombstones
 
 LEASES = ("release", "compact")
+OWN_LEASE = "erase"
+"""Two erasures at once would write the same files anew, and double everybody else's rows."""
 LEASE_TTL = timedelta(seconds=30)
 SETTLE_SECONDS = 5.0
 """How long a log or a worker that did not know of the tombstone may take to finish what it is writing."""
@@ -60,6 +62,20 @@ def erase(
             lost: run it again.
     """
     checked(user_id)
+    with _leases(lake, (OWN_LEASE,), clock, wait_seconds, sleep):
+        return _erase(settings, lake, user_id, clock, wait_seconds, settle_seconds, progress, sleep)
+
+
+def _erase(
+    settings: Settings,
+    lake: Lake,
+    user_id: str,
+    clock: Clock,
+    wait_seconds: float,
+    settle_seconds: float,
+    progress: Callable[[str], None],
+    sleep: Callable[[float], None],
+) -> Receipt:
     key = erasure_key(settings)
     serving = connect(settings.redis_serving.get_secret_value())
     state = connect(settings.redis_state.get_secret_value())
@@ -85,7 +101,7 @@ def erase(
     sleep(max(0.0, settle_seconds - (time.monotonic() - began)))
     _wait_for_runs(lake, clock, wait_seconds, sleep)
     models = _remember_models(lake, person, own)  # a training that began before may have ended since
-    with _leases(lake, clock, wait_seconds, sleep):
+    with _leases(lake, LEASES, clock, wait_seconds, sleep):
         sweep("once more, for what was being written")
         progress("old files, snapshots and reports")
         own.purge()
@@ -110,11 +126,11 @@ def erase(
 
 
 def _receipt_key(person: str, until: datetime) -> str:
-    return f"reports/erasures/{person}/{to_micros(until):020d}.json"
+    return f"{RECEIPTS}{person}/{to_micros(until):020d}.json"
 
 
 def _pending_key(person: str) -> str:
-    return f"reports/erasures/{person}/pending.json"
+    return f"{RECEIPTS}{person}/pending.json"
 
 
 def _remember_models(lake: Lake, person: str, own: LakeErasure) -> list[str]:
@@ -172,12 +188,14 @@ def _wait_for_runs(lake: Lake, clock: Clock, seconds: float, sleep: Callable[[fl
 
 
 @contextmanager
-def _leases(lake: Lake, clock: Clock, seconds: float, sleep: Callable[[float], None]) -> Iterator[None]:
-    """Hold the leases of those who read old files or write in place, when their present holders have finished."""
+def _leases(
+    lake: Lake, names: Sequence[str], clock: Clock, seconds: float, sleep: Callable[[float], None]
+) -> Iterator[None]:
+    """Hold leases, of those who read old files or write in place, when their present holders have finished."""
     holder = f"stillpoint erase, process {os.getpid()} on {socket.gethostname()}"
     end = time.monotonic() + seconds
     with ExitStack() as stack:
-        for name in LEASES:
+        for name in names:
             lease = Lease(lake.objects, name, holder=holder, ttl=LEASE_TTL, clock=clock)
             while True:
                 try:

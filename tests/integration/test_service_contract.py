@@ -84,7 +84,7 @@ def test_the_service_publishes_its_description_and_a_page_that_loads_nothing(ser
 
 def explore(service: ServiceProcess, examples: int) -> None:
     """Send generated requests, good and bad, to every operation and hold each answer to the description."""
-    # Each erasure takes seconds; both have tests of their own.
+    # Each export takes seconds, and each erasure is kept; both have tests of their own.
     document = openapi.document(set(OperationName) - {OperationName.ERASE, OperationName.EXPORT})
     for methods in document["paths"].values():
         for operation in methods.values():

@@ -327,11 +327,21 @@ def test_a_person_is_exported_and_erased_over_http_and_only_by_an_admin(made: Ha
         archive = service.http.get("/v1/users/u7/export", timeout=60)
         with zipfile.ZipFile(io.BytesIO(archive.content)) as parts:
             assert "stillpoint:rec:u7:today:r0001" in parts.read("stored.json").decode()
-        receipt = service.http.post("/v1/users/u7/erasure", timeout=100)
-        assert (receipt.status_code, receipt.json()["found"]) == (200, True)
+        path = "/v1/users/u7/erasure"
+        assert service.http.get(path, headers=app).status_code == 403
+        assert service.http.get(path).status_code == 404
+        asked = service.http.post(path)
+        assert (asked.status_code, asked.headers["Location"], asked.json()["status"]) == (202, path, "pending")
+        service.stop()  # in the midst of it
+        service = ServiceProcess(tmp_path, variables, "--workers", "1", token=tokens["admin"])
+        end = time.monotonic() + 150
+        while (state := service.http.get(path)).json()["status"] == "pending" and time.monotonic() < end:
+            time.sleep(0.2)
+        assert (state.status_code, state.json()["status"]) == (200, "done")
         components = openapi.document()["components"]
-        schema = {**components["schemas"]["ErasureReceipt"], "components": components}
-        Draft202012Validator(schema).validate(receipt.json())
+        schema = {**components["schemas"]["ErasureState"], "components": components}
+        for answer in (asked, state):
+            Draft202012Validator(schema).validate(answer.json())
         assert not made.client.exists("stillpoint:rec:u7:today:r0001")
         assert '"u7"' not in service.log
     finally:
