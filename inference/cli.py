@@ -10,13 +10,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from stillpoint.cli import arguments
 from stillpoint.settings import Settings
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address; the setting by default.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; the setting by default.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; the setting by default.")] = None,
+    host: Annotated[
+        str | None, typer.Option(parser=arguments.host, metavar="HOST", help="Address; the setting by default.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(parser=arguments.port, metavar="PORT", help="Port; the setting by default.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(parser=arguments.processes, metavar="COUNT", help="Processes; the setting by default.")
+    ] = None,
     fixtures: Annotated[
         bool,
         typer.Option("--fixtures", help="Answer everything from made-up examples: no stack, no release, no model."),
@@ -24,13 +31,15 @@ def serve(
 ) -> None:
     """Run the HTTP service until SIGTERM or Ctrl-C; requests under way are answered first."""
     from inference.http.server import run_fixtures, run_service
+    from stillpoint.local.records import recorded
 
     settings = Settings.load()
     address, number = host or settings.http_host, settings.http_port if port is None else port
-    if fixtures:
-        run_fixtures(host=address, port=number)
-    else:
-        run_service(settings, host=address, port=number, workers=workers or settings.http_workers)
+    with recorded(settings.home, "serve", address=f"{address}:{number}"):
+        if fixtures:
+            run_fixtures(host=address, port=number)
+        else:
+            run_service(settings, host=address, port=number, workers=workers or settings.http_workers)
 
 
 def worker() -> None:
@@ -39,28 +48,33 @@ def worker() -> None:
 
     one_thread_per_process()
     from inference.worker.entry import create_worker
+    from stillpoint.local.records import recorded
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     hand_over_quickly()
-    running, close = create_worker(Settings.load())
-    keep_what_is_loaded()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: running.stop())
-    try:
-        running.run()
-    finally:
-        close()
+    settings = Settings.load()
+    with recorded(settings.home, "worker"):
+        running, close = create_worker(settings)
+        keep_what_is_loaded()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: running.stop())
+        try:
+            running.run()
+        finally:
+            close()
 
 
 def model_server() -> None:
     """Serve the bundle in STILLPOINT_MODEL_DIR by SageMaker's container contract."""
     from inference.model_server import main
+    from stillpoint.local.records import recorded
 
-    raise typer.Exit(main())
+    with recorded(Settings.load().home, "model-server"):
+        raise typer.Exit(main())
 
 
 def features(
-    user_id: Annotated[str, typer.Argument(help="Whose features.")],
+    user_id: Annotated[str, typer.Argument(parser=arguments.user_id, metavar="USER", help="Whose features.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a user's online features in the live release: value, status, age, colour."""
@@ -99,7 +113,10 @@ def features(
 
 
 def explain(
-    recommendation_id: Annotated[str, typer.Argument(help="As every answer names it.")],
+    recommendation_id: Annotated[
+        str,
+        typer.Argument(parser=arguments.recommendation_id, metavar="RECOMMENDATION", help="As every answer names it."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a recommendation was made from: features, ages, release, trigger, and what each added to the first items."""

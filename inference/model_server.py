@@ -19,6 +19,7 @@ from inference.http.model_input import JSON, parse
 from inference.http.problems import Problem
 from inference.http.requests import read_body
 from stillpoint.errors import ModelRefused, StillpointError
+from stillpoint.local.process import refuse_address
 from stillpoint.model import ModelBundle
 
 MAX_BODY = 6 * 1024 * 1024
@@ -71,20 +72,21 @@ def first_of(*names: str, default: str) -> str:
 
 
 def main() -> int:
-    """Serve until stopped. Return 1 with one sentence if the model cannot be loaded."""
-    import uvicorn
-
+    """Serve until stopped. Return 2 for a port that is none, 1 if it is taken or the model cannot be loaded, with one sentence."""
     folder = Path(first_of("STILLPOINT_MODEL_DIR", "SM_MODEL_DIR", default="/opt/ml/model"))
+    host = first_of("STILLPOINT_MODEL_HOST", default="127.0.0.1")
+    port = first_of("STILLPOINT_MODEL_PORT", "SAGEMAKER_BIND_TO_PORT", default="8080")
+    if not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        sys.stderr.write(f"error: the port is {port!r}; expected a number from 0 to 65535\n")
+        return 2
     try:
+        refuse_address("the model server", host, int(port), "set STILLPOINT_MODEL_PORT")
         bundle = ModelBundle.load(find_bundle(folder))
     except StillpointError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    host = first_of("STILLPOINT_MODEL_HOST", default="127.0.0.1")
-    port = first_of("STILLPOINT_MODEL_PORT", "SAGEMAKER_BIND_TO_PORT", default="8080")
-    if not port.isdigit():
-        sys.stderr.write(f"error: the port is {port!r}; expected a number\n")
-        return 1
+    import uvicorn
+
     uvicorn.run(create_app(bundle), host=host, port=int(port), log_level="warning")
     return 0
 

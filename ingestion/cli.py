@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from simulation.command import simulate
-from stillpoint.cli import moments
+from stillpoint.cli import arguments, moments
 from stillpoint.clock import system_clock
 from stillpoint.errors import InvalidInput
 from stillpoint.settings import Settings
@@ -21,6 +21,7 @@ from stillpoint.settings import Settings
 events = typer.Typer(help="Make, publish and watch app events.", no_args_is_help=True)
 events.command()(simulate)
 
+_SHOWN = 100
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -42,31 +43,55 @@ def _print(result: dict[str, Any], as_json: bool, sentence: str) -> None:
     if as_json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
-        Console().print(sentence)
+        Console().print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 @events.command()
 def publish(
-    file: Annotated[Path, typer.Argument(help="One JSON event a line.")],
+    file: Annotated[
+        Path, typer.Argument(parser=arguments.source_file, metavar="FILE", help="One JSON event a line; also gzipped.")
+    ],
     rebase: Annotated[bool, typer.Option("--rebase", help="Shift the times so that the newest is now.")] = False,
+    with_refused: Annotated[
+        bool, typer.Option("--with-refused", help="Also send lines that are no events: the stream quarantines them.")
+    ] = False,
     as_json: _Json = False,
 ) -> None:
-    """Put recorded events into Kinesis, in their order."""
-    from ingestion.publish import read_events, user_of
-    from ingestion.publish import rebase as shifted
+    """Put recorded events into Kinesis, in their order. Exit code 1 if a line is no event; the others are published."""
+    from ingestion.publish import judge, read_lines, user_of
+    from stillpoint.errors import DataRefused
     from stillpoint.events.stream import put_events
 
+    judged = judge(read_lines(file), now=system_clock(), rebase=rebase)
+    refused = judged.refused
+    if refused and not judged.events and not with_refused:
+        raise DataRefused(
+            f"none of {len(refused):,} lines of {file} is an event, and nothing was published; {refused[0].sentence()}; "
+            "expected one JSON event a line, as `stillpoint events simulate --output` writes them"
+        )
+    kept = [one.line._replace(user=user_of(one.line.payload)) for one in refused if with_refused and not one.line.cut]
+    lines = sorted([*judged.events, *kept])
     settings = Settings.load()
-    payloads = list(read_events(file))
-    if rebase:
-        payloads = shifted(payloads, newest=system_clock())
-    put_events(_client(settings, "kinesis"), settings.event_stream, [(user_of(data), data) for data in payloads])
-    _print({"published": len(payloads)}, as_json, f"{len(payloads)} events published to {settings.event_stream}")
+    put_events(_client(settings, "kinesis"), settings.event_stream, [(line.user, line.payload) for line in lines])
+    report = {
+        "published": len(lines),
+        "refused": len(refused),
+        "reasons": [{"line": one.line.number, "field": one.field, "reason": one.reason} for one in refused[:_SHOWN]],
+    }
+    said = [f"{len(lines):,} lines published to {settings.event_stream}, {len(refused):,} are no events"]
+    said += [f"  {one.sentence()}" for one in refused[:10]]
+    if len(refused) > 10:
+        said.append(f"  … and {len(refused) - 10:,} more; --json lists {_SHOWN}")
+    _print(report, as_json, "\n".join(said))
+    if len(refused) > len(kept):
+        raise typer.Exit(1)
 
 
 @events.command()
 def tail(
-    seconds: Annotated[float, typer.Option(help="How long to watch.")] = 60.0,
+    seconds: Annotated[
+        float, typer.Option(parser=arguments.seconds, metavar="SECONDS", help="How long to watch.")
+    ] = 60.0,
     start: Annotated[
         str,
         typer.Option(parser=moments.start, metavar="START", help="LATEST, TRIM_HORIZON or a time; UTC without a zone."),
@@ -164,21 +189,35 @@ def stream(
             "to be given where another query has filled the lake.",
         ),
     ] = None,
-    master: Annotated[str, typer.Option(help="Spark's master; empty takes the platform's.")] = "local[2]",
-    metrics_port: Annotated[int, typer.Option(help="Prometheus port on loopback; 0 serves none.")] = 0,
+    master: Annotated[
+        str,
+        typer.Option(
+            parser=arguments.spark_master, metavar="MASTER", help="Spark's master; empty takes the platform's."
+        ),
+    ] = "local[2]",
+    metrics_port: Annotated[
+        int, typer.Option(parser=arguments.port, metavar="PORT", help="Prometheus port on loopback; 0 serves none.")
+    ] = 0,
 ) -> None:
     """Run the receiver until SIGTERM or Ctrl-C. A second one refuses and names the first."""
     from ingestion.spark import SparkEnded
     from ingestion.supervisor import Supervisor
+    from stillpoint.local.process import refuse_address
+    from stillpoint.local.records import recorded
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
-    supervisor = Supervisor(Settings.load(), clock=system_clock, start=start, master=master or None)
+    settings = Settings.load()
+    if metrics_port:
+        refuse_address("the stream's metrics", "127.0.0.1", metrics_port, "give another --metrics-port")
+    supervisor = Supervisor(settings, clock=system_clock, start=start, master=master or None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
     if metrics_port:
         supervisor.metrics.serve(metrics_port)
+    address = f"127.0.0.1:{metrics_port}" if metrics_port else None
     try:
-        supervisor.run()
+        with recorded(settings.home, "stream", address=address):
+            supervisor.run()
     except SparkEnded as ended:
         logging.getLogger(__name__).error("%s; starting anew", ended)
         os.execv(sys.executable, [sys.executable, "-m", "stillpoint", *sys.argv[1:]])

@@ -1,55 +1,132 @@
-"""Reads recorded events from a file, and shifts them in time."""
+"""Reads recorded events from a file, judges each line as the stream will, and shifts their times.
 
+A file holds one JSON event a line, plain or gzipped. A line that the stream would put into quarantine is refused with its
+number and reason, and keeps no other line from being published.
+"""
+
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, NamedTuple
 
+from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import InvalidInput
+from stillpoint.events.parsing import AppEvent, Malformed, parse
+
+_GZIP = b"\x1f\x8b"
+_LONGEST_LINE = 2**20
+"""Kinesis takes no longer record; of a longer line only the beginning is read."""
 
 
-def read_events(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file of recorded events, blank ones left out.
+class Line(NamedTuple):
+    """One line of a file: its number from 1, its bytes, whether more stood there, and the user whose event it is."""
+
+    number: int
+    payload: bytes
+    cut: bool = False
+    user: str = "unknown"
+
+
+class RefusedLine(NamedTuple):
+    """A line that is no event: why, and which field is at fault if it is a single one."""
+
+    line: Line
+    field: str | None
+    reason: str
+
+    def sentence(self) -> str:
+        """Return it in words."""
+        return f"line {self.line.number}: {f'{self.field}: ' if self.field else ''}{self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The lines of a file that are events, and those that are none."""
+
+    events: tuple[Line, ...]
+    refused: tuple[RefusedLine, ...]
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of a file of recorded events, plain or gzipped, blank ones left out.
 
     Raises:
-        InvalidInput: there is no such file.
+        InvalidInput: there is no such file, or its gzip is damaged; the text names the last whole line.
     """
+    number = 0
     try:
         with path.open("rb") as file:
-            yield from (line.rstrip(b"\r\n") for line in file if line.strip())
+            packed = file.read(2) == _GZIP
+            file.seek(0)
+            for line in _lines(gzip.GzipFile(fileobj=file)) if packed else _lines(file):
+                number = line.number
+                if line.payload.strip():
+                    yield line
     except FileNotFoundError:
         raise InvalidInput(f"there is no file {path}; `stillpoint events simulate` makes one") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InvalidInput(f"{path} is damaged after line {number}: {error}; nothing of it was published") from None
 
 
-def rebase(payloads: Iterable[bytes], *, newest: datetime) -> list[bytes]:
-    """Shift all event times by one span so that the newest is `newest`. What is not a dated event stays as it is."""
-    documents = [(payload, _dated(payload)) for payload in payloads]
-    times = [moment for _, dated in documents if dated is not None for moment in (dated[1],)]
-    if not times:
-        return [payload for payload, _ in documents]
-    shift: timedelta = newest - max(times)
-    return [
-        payload
-        if dated is None
-        else json.dumps(dated[0] | {"event_timestamp": (dated[1] + shift).isoformat(timespec="microseconds")}).encode()
-        for payload, dated in documents
-    ]
+def judge(lines: Iterable[Line], *, now: datetime, rebase: bool) -> Judged:
+    """Tell events from other lines by the code of the stream, for records that arrive `now`.
+
+    With `rebase` all times are shifted by one span so that the newest is `now`; an event that lies in the future is refused
+    before that, or it would push all others into the past.
+    """
+    events: list[tuple[Line, AppEvent]] = []
+    refused: list[RefusedLine] = []
+    for line in lines:
+        event = _event(line, now)
+        if isinstance(event, Malformed):
+            refused.append(RefusedLine(line, event.field, event.reason))
+        else:
+            events.append((line._replace(user=event.user_id), event))
+    if not rebase or not events:
+        return Judged(tuple(line for line, _ in events), tuple(refused))
+    shift = now - from_micros(max(event.event_us for _, event in events))
+    shifted: list[Line] = []
+    for line, _ in events:
+        try:
+            later = line._replace(payload=_shifted(line.payload, shift))
+        except OverflowError:
+            refused.append(RefusedLine(line, "event_timestamp", "cannot be shifted: no time of the calendar is left"))
+            continue
+        shifted.append(later)
+    return Judged(tuple(shifted), tuple(sorted(refused, key=lambda one: one.line.number)))
 
 
 def user_of(payload: bytes) -> str:
     """Return the partition key of a payload: its user id, or `unknown` for one that cannot be read."""
     try:
         user = json.loads(payload)["user_id"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "unknown"
-    return user if isinstance(user, str) and 0 < len(user) <= 256 else "unknown"
+    return user if isinstance(user, str) and user.isascii() and 0 < len(user) <= 256 else "unknown"
 
 
-def _dated(payload: bytes) -> tuple[dict[str, Any], datetime] | None:
-    try:
-        document = json.loads(payload)
-        moment = datetime.fromisoformat(document["event_timestamp"])
-    except (ValueError, KeyError, TypeError):
-        return None
-    return (document, moment) if moment.tzinfo is not None else None
+def _lines(file: BinaryIO | gzip.GzipFile) -> Iterator[Line]:
+    number = 0
+    while data := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        cut = len(data) > _LONGEST_LINE and not data.endswith(b"\n")
+        rest = data
+        while cut and rest and not rest.endswith(b"\n"):
+            rest = file.readline(_LONGEST_LINE)
+        yield Line(number, data.rstrip(b"\r\n"), cut)
+
+
+def _event(line: Line, now: datetime) -> AppEvent | Malformed:
+    if line.cut:
+        return Malformed(None, f"over {_LONGEST_LINE} bytes, which Kinesis takes of no record")
+    return parse(line.payload, to_micros(now))
+
+
+def _shifted(payload: bytes, shift: timedelta) -> bytes:
+    document = json.loads(payload)
+    moment = datetime.fromisoformat(document["event_timestamp"].upper()) + shift
+    return json.dumps(document | {"event_timestamp": moment.isoformat(timespec="microseconds")}).encode()

@@ -9,7 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from stillpoint.cli import arguments
 from stillpoint.clock import system_clock
+from stillpoint.errors import NotFound
+from stillpoint.lake.files import write_whole
 from stillpoint.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -23,8 +26,11 @@ def _lake(settings: Settings) -> Any:
 
 
 def erase(
-    user_id: Annotated[str, typer.Argument(help="The person's user id.")],
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a fill or the stream.")] = 900.0,
+    user_id: Annotated[str, typer.Argument(parser=arguments.user_id, metavar="USER", help="The user's id.")],
+    wait: Annotated[
+        float,
+        typer.Option(parser=arguments.seconds, metavar="SECONDS", help="Seconds to wait for a fill or the stream."),
+    ] = 900.0,
     as_json: Json = False,
 ) -> None:
     """Erase one person everywhere and print the receipt. Running it again is harmless."""
@@ -67,16 +73,24 @@ def erase(
 
 
 def export(
-    user_id: Annotated[str, typer.Argument(help="The person's user id.")],
-    to: Annotated[Path | None, typer.Option(help="The archive; default: export-<time>.zip in this folder.")] = None,
+    user_id: Annotated[str, typer.Argument(parser=arguments.user_id, metavar="USER", help="The user's id.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            parser=arguments.new_file, metavar="FILE", help="The archive; default: export-<time>.zip in this folder."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write all that is known of one person into one readable archive."""
-    from privacy.export import export as run
+    from privacy.export import archived
 
     now, settings = system_clock(), Settings.load()
     target = to or Path(f"export-{now:%Y%m%dT%H%M%S}.zip")
-    counts = run(settings, _lake(settings), user_id, target, now=now)
+    data, counts = archived(settings, _lake(settings), user_id, now=now)
+    if not any(counts.values()):
+        raise NotFound(f"nothing is known of the user {user_id}; no archive was written")
+    write_whole(target, data, mode=0o600)
     if as_json:
         sys.stdout.write(json.dumps({"archive": str(target), "records": counts}) + "\n")
     else:

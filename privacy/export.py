@@ -51,9 +51,20 @@ def export(settings: Settings, lake: Lake, user_id: str, target: Path, *, now: d
         InvalidInput: the id is malformed, or `target` exists already.
         StackUnavailable: a store is down.
     """
-    checked(user_id)
     if target.exists():
         raise InvalidInput(f"{target} exists already; name another file")
+    data, counts = archived(settings, lake, user_id, now=now)
+    write_whole(target, data, mode=0o600)
+    return counts
+
+
+def archived(settings: Settings, lake: Lake, user_id: str, *, now: datetime) -> tuple[bytes, dict[str, int]]:
+    """Return the archive and how many records each part of it has; all zero if nothing is known of the user.
+
+    Raises:
+        InvalidInput: the id is malformed. StackUnavailable: a store is down.
+    """
+    checked(user_id)
     counts: dict[str, int] = {}
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -72,8 +83,7 @@ def export(settings: Settings, lake: Lake, user_id: str, target: Path, *, now: d
         if elsewhere:
             counts["foreign files"] = len(elsewhere)
             archive.writestr("elsewhere.txt", "".join(f"{line}\n" for line in elsewhere))
-    write_whole(target, sink.getvalue(), mode=0o600)
-    return counts
+    return sink.getvalue(), counts
 
 
 def _online(settings: Settings, user_id: str, now: datetime) -> dict[str, Any]:

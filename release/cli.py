@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -15,13 +15,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stillpoint.errors import InvalidInput
+from stillpoint.cli import arguments
+from stillpoint.cli.feast import Which
 from stillpoint.messages import Kind
 from stillpoint.settings import Settings
 
 release = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Why = Annotated[str, typer.Option("--why", help="The reason, which the history keeps.")]
+Why = Annotated[
+    str, typer.Option("--why", parser=arguments.reason, metavar="REASON", help="The reason, which the history keeps.")
+]
+ReleaseId = Annotated[str, typer.Argument(parser=arguments.release_id, metavar="RELEASE", help="For example r0001.")]
 
 
 def _operator() -> str:
@@ -71,37 +75,34 @@ def _plain(value: Any) -> Any:
     return value.isoformat()
 
 
-def parse_models(models: list[str]) -> dict[Kind, str]:
-    """Read `SHA256` (for every kind) and `KIND=SHA256` into one digest per kind.
-
-    Raises:
-        InvalidInput: an unknown kind, or something that is no digest.
-    """
-    chosen: dict[Kind, str] = {}
-    for text in models:
-        kind, equals, digest = text.rpartition("=")
-        digest = digest.rpartition("/")[2].removesuffix(".tar.gz")
-        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-            raise InvalidInput(f"--model {text}: expected a sha256 of 64 hexadecimal digits, or KIND=SHA256")
-        if not equals:
-            chosen = {one: chosen.get(one, digest) for one in Kind}
-            continue
-        try:
-            chosen[Kind(kind)] = digest
-        except ValueError:
-            raise InvalidInput(f"--model {text}: there is no kind {kind!r}; there are {', '.join(Kind)}") from None
-    return chosen
+def by_kind(models: Sequence[arguments.RoutedModel]) -> dict[Kind, str]:
+    """Return one digest per kind from those named for one kind, and for every other."""
+    named = {one.kind: one.sha256 for one in models if one.kind is not None}
+    for_all = [one.sha256 for one in models if one.kind is None]
+    return {kind: for_all[0] for kind in Kind if for_all} | named
 
 
 @release.command()
 def prepare(
-    model: Annotated[list[str], typer.Option(help="SHA256 of a model for every kind, or KIND=SHA256; repeatable.")],
+    model: Annotated[
+        list[arguments.RoutedModel],
+        typer.Option(
+            parser=arguments.routed_model,
+            metavar="MODEL",
+            help="SHA256 of a model for every kind, or KIND=SHA256; repeatable.",
+        ),
+    ],
     why: Why = "new features and models",
     model_only: Annotated[
         bool, typer.Option("--model-only", help="Use the live release's features; only the models change.")
     ] = False,
     endpoint: Annotated[
-        str | None, typer.Option(help="SageMaker endpoint that holds the model; default: rank in process.")
+        str | None,
+        typer.Option(
+            parser=arguments.endpoint,
+            metavar="NAME",
+            help="SageMaker endpoint that holds the model; default: rank in process.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -110,7 +111,7 @@ def prepare(
     from release.prepare import NewRelease
     from release.prepare import prepare as run
 
-    routes = routes_of(parse_models(model), endpoint=endpoint)
+    routes = routes_of(by_kind(model), endpoint=endpoint)
     tools = _tools(as_json)
     done = run(tools, NewRelease(routes=routes, why=why, model_only=model_only))
     _tell_mlflow(tools)
@@ -122,7 +123,7 @@ def prepare(
 
 
 @release.command()
-def check(release_id: str, as_json: Json = False) -> None:
+def check(release_id: ReleaseId, as_json: Json = False) -> None:
     """Run the gate. Any red check refuses the switch."""
     from release.check import check as run
 
@@ -145,10 +146,15 @@ def check(release_id: str, as_json: Json = False) -> None:
 
 @release.command()
 def switch(
-    release_id: str,
+    release_id: ReleaseId,
     why: Why = "switch",
     force: Annotated[
-        str | None, typer.Option(help="Switch without a recent green report, for this reason (kept).")
+        str | None,
+        typer.Option(
+            parser=arguments.reason,
+            metavar="REASON",
+            help="Switch without a recent green report, for this reason (kept).",
+        ),
     ] = None,
     without_hanging: Annotated[
         bool, typer.Option("--without-hanging", help="Go on without workers that do not load it.")
@@ -158,8 +164,6 @@ def switch(
     """Make a checked release live."""
     from release.switch import switch as run
 
-    if force is not None and not force.strip():
-        raise InvalidInput("--force needs a reason: --force 'why the gate is passed over'")
     tools = _tools(as_json)
     done = run(tools, release_id, why=why, force=force, without_hanging=without_hanging)
     _tell_mlflow(tools)
@@ -192,7 +196,10 @@ def _switched(done: Any, as_json: bool) -> None:
 
 @release.command()
 def retire(
-    release_id: Annotated[str | None, typer.Argument(help="By default the rollback target.")] = None,
+    release_id: Annotated[
+        str | None,
+        typer.Argument(parser=arguments.release_id, metavar="RELEASE", help="By default the rollback target."),
+    ] = None,
     why: Why = "retired",
     as_json: Json = False,
 ) -> None:
@@ -257,16 +264,33 @@ def history(as_json: Json = False) -> None:
 
 @release.command()
 def rehearse(
-    url: Annotated[str | None, typer.Option(help="The service; by default the one of the settings.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(parser=arguments.url, metavar="URL", help="The service; by default the one of the settings."),
+    ] = None,
     moves: Annotated[int, typer.Option(min=1, max=500, help="Switches and rollbacks; even ends where it began.")] = 10,
-    rate: Annotated[float, typer.Option(min=1, max=5000, help="Requests per second.")] = 50.0,
-    seed: Annotated[int | None, typer.Option(help="Decides pauses and faults; the setting by default.")] = None,
+    rate: Annotated[float, typer.Option(parser=arguments.rate, metavar="RATE", help="Requests per second.")] = 50.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(parser=arguments.seed, metavar="SEED", help="Decides pauses and faults; the setting by default."),
+    ] = None,
     kill: Annotated[
         list[int] | None,
-        typer.Option(help="Process of the service (its workers too) that faults may kill; repeatable."),
+        typer.Option(
+            parser=arguments.process,
+            metavar="PID",
+            help="Process of the service (its workers too) that faults may kill; repeatable.",
+        ),
     ] = None,
-    token: Annotated[str | None, typer.Option(envvar="STILLPOINT_TOKEN", help="Bearer token of the service.")] = None,
-    folder: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+    token: Annotated[
+        str | None,
+        typer.Option(
+            parser=arguments.token, metavar="TOKEN", envvar="STILLPOINT_TOKEN", help="Bearer token of the service."
+        ),
+    ] = None,
+    folder: Annotated[
+        Path, typer.Option(parser=arguments.folder, metavar="FOLDER", help="Where the report goes.")
+    ] = Path("reports"),
     as_json: Json = False,
 ) -> None:
     """Move the live release back and forth under load, with faults, and judge every answer."""
@@ -298,11 +322,12 @@ def rehearse(
 
 
 def retrain(
-    store: Annotated[
-        str, typer.Option(help="Whose definitions the snapshot uses: live, sandbox or a colour.")
-    ] = "live",
+    store: Annotated[Which, typer.Option(help="Whose definitions the snapshot uses.")] = Which.LIVE,
     resume: Annotated[
-        str | None, typer.Option(help="Go on with this model (SHA256) instead of training another.")
+        str | None,
+        typer.Option(
+            parser=arguments.digest, metavar="MODEL", help="Go on with this model (SHA256) instead of training another."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: Json = False,
@@ -317,9 +342,9 @@ def retrain(
 
     tools = _tools(as_json)
     if dry_run:
-        steps = plan_retrain(tools, store=store, resume=resume)
+        steps = plan_retrain(tools, store=store.value, resume=resume)
         _print({"steps": steps}) if as_json else print("\n".join(steps))
         return
-    done = run(tools, store=store, resume=resume)
+    done = run(tools, store=store.value, resume=resume)
     _tell_mlflow(tools)
     _switched(done, as_json)

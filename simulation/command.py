@@ -9,14 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from simulation.delivery import Faults
-from simulation.history import write_history
-from simulation.recording import write_recording
-from simulation.scenario import Scenario
-from stillpoint.cli import moments
+from simulation.faults import Faults
+from stillpoint.cli import arguments, moments
 from stillpoint.clock import system_clock
-from stillpoint.lake.objects import open_objects
-from stillpoint.lake.tables import Lake
 from stillpoint.settings import Settings
 
 _FAULTS = Faults()
@@ -26,7 +21,11 @@ def simulate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Write live events to this file, one JSON object a line, in arrival order."
+            "--output",
+            "-o",
+            parser=arguments.destination,
+            metavar="FILE",
+            help="Write live events to this file, one JSON object a line, in arrival order.",
         ),
     ] = None,
     start: Annotated[
@@ -34,20 +33,36 @@ def simulate(
         typer.Option(parser=moments.day, metavar="DAY", help="First day, UTC; default: so that the last is yesterday."),
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=3_660, help="How many days.")] = 7,
-    users: Annotated[int, typer.Option(min=1, help="How many people.")] = 2_000,
+    users: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many people.")] = 2_000,
     contents: Annotated[int, typer.Option(min=20, max=5_000, help="How many contents.")] = 300,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same bytes; default: the setting.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            parser=arguments.seed, metavar="SEED", help="The same seed gives the same bytes; default: the setting."
+        ),
+    ] = None,
     context_effect: Annotated[
         bool, typer.Option(help="Whether searches, exertion and abandoned plays change what people want.")
     ] = True,
-    offline: Annotated[float, typer.Option(help="Share of sessions delivered later.")] = _FAULTS.offline_sessions,
+    offline: Annotated[
+        float, typer.Option(parser=arguments.share, metavar="SHARE", help="Share of sessions delivered later.")
+    ] = _FAULTS.offline_sessions,
     hourly_watches: Annotated[
-        float, typer.Option(help="Share of people whose watch reports hourly.")
+        float, typer.Option(parser=arguments.share, metavar="SHARE", help="Share of people whose watch reports hourly.")
     ] = _FAULTS.hourly_watches,
-    late: Annotated[float, typer.Option(help="Share of events 11 minutes to 30 hours late.")] = _FAULTS.late,
-    duplicates: Annotated[float, typer.Option(help="Share of events that arrive twice.")] = _FAULTS.duplicates,
-    malformed: Annotated[float, typer.Option(help="Share of events that are broken.")] = _FAULTS.malformed,
-    fast_clocks: Annotated[float, typer.Option(help="Share of people whose clock is ahead.")] = _FAULTS.fast_clocks,
+    late: Annotated[
+        float,
+        typer.Option(parser=arguments.share, metavar="SHARE", help="Share of events 11 minutes to 30 hours late."),
+    ] = _FAULTS.late,
+    duplicates: Annotated[
+        float, typer.Option(parser=arguments.share, metavar="SHARE", help="Share of events that arrive twice.")
+    ] = _FAULTS.duplicates,
+    malformed: Annotated[
+        float, typer.Option(parser=arguments.share, metavar="SHARE", help="Share of events that are broken.")
+    ] = _FAULTS.malformed,
+    fast_clocks: Annotated[
+        float, typer.Option(parser=arguments.share, metavar="SHARE", help="Share of people whose clock is ahead.")
+    ] = _FAULTS.fast_clocks,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
     """Simulate people using the app: history for the lake, or with --output live events for `stillpoint events publish`."""
@@ -59,6 +74,12 @@ def simulate(
             f"{days} days from {first} on are not over yet; history for the lake ends yesterday at the latest, "
             f"{today - timedelta(days=1)} UTC"
         )
+    from simulation.history import write_history
+    from simulation.recording import write_recording
+    from simulation.scenario import Scenario
+    from stillpoint.lake.objects import open_objects
+    from stillpoint.lake.tables import Lake
+
     settings = Settings.load()
     scenario = Scenario(
         start=first,

@@ -1,6 +1,5 @@
 """How simulated events arrive: networks, offline clients, hourly watches, fast clocks, copies, nonsense."""
 
-from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ import orjson
 
 from simulation.behaviour import KINDS, NOTHING, QUERIES, SCREENS, TYPES, Actions, ShownLists
 from simulation.catalogue import CATEGORIES, Catalogue
+from simulation.faults import Faults
 from simulation.population import PLATFORMS, Population
 from stillpoint.clock import HOUR, MINUTE, SECOND
 from stillpoint.events.types import SCHEMA_VERSION, EventType
@@ -20,27 +20,6 @@ class Delivery(NamedTuple):
     arrived_us: int
     partition_key: str
     payload: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
-    """Shares between 0 and 1 of what goes wrong on the way.
-
-    `hourly_watches`: of people, whose watch reports at full hours. `offline_sessions`: whose events arrive together, 5
-    minutes to 3 hours late. `late`: of events, 11 minutes to 30 hours late. `duplicates` arrive again within a minute.
-    `malformed` are broken in one of several ways. `fast_clocks`: of people, 20 to 50 seconds ahead, one in four of them
-    5 minutes ahead (quarantined).
-    """
-
-    hourly_watches: float = 0.3
-    offline_sessions: float = 0.03
-    late: float = 0.004
-    duplicates: float = 0.01
-    malformed: float = 0.003
-    fast_clocks: float = 0.01
-
-
-NO_FAULTS = Faults(hourly_watches=0, offline_sessions=0, late=0, duplicates=0, malformed=0, fast_clocks=0)
 
 
 def deliver(

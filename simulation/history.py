@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from simulation.delivery import Delivery
 from simulation.scenario import Scenario
 from stillpoint.clock import DAY, SECOND, from_micros, to_micros
-from stillpoint.errors import CorruptData, InvalidInput
+from stillpoint.errors import CorruptData, DataRefused
 from stillpoint.events.parsing import AppEvent, Malformed, parse
 from stillpoint.events.recorded import events_table
 from stillpoint.events.types import HISTORY_SHARD, QUARANTINE_COLUMNS, Verdict
@@ -81,12 +81,12 @@ def write_history(
     Holds what arrived before the end of the last day (UTC). Returns how many records got each verdict.
 
     Raises:
-        InvalidInput: the lake holds the history of another scenario.
+        DataRefused: the lake holds the history of another scenario.
     """
     writer = writer_name(scenario)
     others = {name for name in lake.writers() if name.startswith("simulated-")} - {writer}
     if others:
-        raise InvalidInput(
+        raise DataRefused(
             f"{lake.root} holds another simulated history ({', '.join(sorted(others))}); give the same seed, start, "
             "users and faults to extend it, or an empty lake"
         )

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from simulation.behaviour import ShownLists, days_of, simulate_day
 from simulation.catalogue import Catalogue, make_catalogue
-from simulation.delivery import Delivery, Faults, deliver
+from simulation.delivery import Delivery, deliver
+from simulation.faults import Faults
 from simulation.population import Population, make_population
 from stillpoint.clock import HOUR, to_micros
 from stillpoint.errors import InvalidInput

@@ -1,7 +1,9 @@
-"""All errors that are raised on purpose, in words that the reader can act on.
+"""What can go wrong, in words that a person can act on.
 
 Every error that the product raises on purpose derives from `StillpointError`. Its text says where, what was found, what
-was expected and what to do. `exit_code` is what the command line returns for it.
+was expected and what to do. `exit_code` is what the command line returns for it, by one table: 0 done; 1 refused or
+failed, which another moment, other data or a running server may change; 2 usage, when the words of the command or the
+settings themselves are wrong, whatever the data; 130 interrupted; 143 ended by SIGTERM before its work was done.
 """
 
 
@@ -21,6 +23,18 @@ class InvalidInput(StillpointError):
     """A person or a client gave something that cannot be used."""
 
     exit_code = 2
+
+
+class NotFound(InvalidInput):
+    """A well-formed name, for which there is nothing: no such snapshot, recommendation, evaluation or user."""
+
+    exit_code = 1
+
+
+class DataRefused(InvalidInput):
+    """What is stored does not allow what was asked: too few rows, other definitions, too old, another history."""
+
+    exit_code = 1
 
 
 class InvalidSpine(InvalidInput):

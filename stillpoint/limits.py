@@ -11,7 +11,9 @@ from stillpoint.errors import InvalidSettings
 class LimitSettings(BaseSettings):
     """Limits from variables and `.env`, read by entry points; a subclass names its `env_prefix`."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, allow_inf_nan=False
+    )
 
     @classmethod
     def load(cls, **given: Any) -> Self:

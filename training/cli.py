@@ -10,21 +10,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import boto3
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from stillpoint.cli import moments
+from stillpoint.cli import arguments, moments
+from stillpoint.cli.feast import Which
 from stillpoint.clock import system_clock
-from stillpoint.errors import InvalidInput
-from stillpoint.lake.objects import open_objects
-from stillpoint.lake.tables import Lake
+from stillpoint.errors import NotFound
 from stillpoint.settings import Settings
 from training.features_from import FeaturesFrom
 
 if TYPE_CHECKING:
+    from stillpoint.lake.tables import Lake
     from stillpoint.model import ModelBundle
     from training.evaluate import Estimate
     from training.kept_snapshot import Expectation, FeatureDifference, SnapshotManifest
@@ -38,7 +37,10 @@ class TrainingPlace(StrEnum):
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
-SnapshotId = Annotated[str | None, typer.Argument(help="Id of a snapshot; default: the newest.")]
+SnapshotId = Annotated[
+    str | None,
+    typer.Argument(parser=arguments.snapshot_id, metavar="SNAPSHOT", help="Id of a snapshot; default: the newest."),
+]
 
 
 def snapshot(
@@ -53,7 +55,7 @@ def snapshot(
     first: Annotated[
         date | None, typer.Option(parser=moments.day, metavar="DAY", help="First day of labels, UTC.")
     ] = None,
-    store: Annotated[str, typer.Option(help="Feature store: live, idle, blue, green or sandbox.")] = "sandbox",
+    store: Annotated[Which, typer.Option(help="Whose feature store answers.")] = Which.SANDBOX,
     features_from: Annotated[
         FeaturesFrom,
         typer.Option("--from", help="Users' features as a point-in-time join finds them, or as they were served."),
@@ -86,7 +88,7 @@ def snapshot(
         task = bar.add_task("point-in-time join", total=1.0)
         taken = make_snapshot(
             lake,
-            stillpoint.feature_store(store, settings),
+            stillpoint.feature_store(store.value, settings),
             cutoff=until,
             first=begin,
             encoder_sha256=WordLlamaEncoder().sha256,
@@ -134,8 +136,12 @@ def _counted(expectations: "Sequence[Expectation] | None") -> str:
 
 def train(
     snapshot_id: SnapshotId = None,
-    mapping_version: Annotated[int | None, typer.Option(min=1, help="Default: the next free one.")] = None,
-    maximum_age_hours: Annotated[float, typer.Option(min=0, help="Refuse an older snapshot.")] = 24 * 365,
+    mapping_version: Annotated[
+        int | None, typer.Option(parser=arguments.version, metavar="VERSION", help="Default: the next free one.")
+    ] = None,
+    maximum_age_hours: Annotated[
+        float, typer.Option(parser=arguments.hours, metavar="HOURS", help="Refuse an older snapshot.")
+    ] = 24 * 365,
     track: Annotated[bool, typer.Option(help="Log the run to MLflow and register the model.")] = True,
     on: Annotated[
         TrainingPlace, typer.Option(help="Train in this process, or as a SageMaker training job.")
@@ -187,7 +193,7 @@ def train(
 
 
 def _trained_at_sagemaker(
-    settings: Settings, lake: Lake, job: str, snapshot: "SnapshotManifest", mapping_version: int
+    settings: Settings, lake: "Lake", job: str, snapshot: "SnapshotManifest", mapping_version: int
 ) -> "ModelBundle":
     from training.sagemaker_job import collect, fetch_artifact, train_at_sagemaker
 
@@ -200,10 +206,21 @@ def _trained_at_sagemaker(
 
 
 def deploy(
-    model: Annotated[str, typer.Argument(help="Digest of a model in the lake, as `stillpoint train` printed it.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            parser=arguments.digest,
+            metavar="MODEL",
+            help="Digest of a model in the lake, as `stillpoint train` printed it.",
+        ),
+    ],
     endpoint: Annotated[
         str | None,
-        typer.Option(help="Its name; made, or updated with the former model draining. Default: one of its own."),
+        typer.Option(
+            parser=arguments.endpoint,
+            metavar="NAME",
+            help="Its name; made, or updated with the former model draining. Default: one of its own.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -217,7 +234,10 @@ def deploy(
     _report(as_json, {"endpoint": endpoint, "model": model})
 
 
-def undeploy(endpoint: Annotated[str, typer.Argument(help="Its name.")], as_json: AsJson = False) -> None:
+def undeploy(
+    endpoint: Annotated[str, typer.Argument(parser=arguments.endpoint, metavar="NAME", help="Its name.")],
+    as_json: AsJson = False,
+) -> None:
     """Delete a SageMaker endpoint with its configurations; the model stays in the lake."""
     from training.sagemaker_job import undeploy as run
 
@@ -226,18 +246,29 @@ def undeploy(endpoint: Annotated[str, typer.Argument(help="Its name.")], as_json
 
 
 def _sagemaker(settings: Settings) -> Any:
+    import boto3
+
     arguments: dict[str, Any] = dict(settings.aws_client_arguments())
     arguments.pop("endpoint_url", None)
     if settings.sagemaker_endpoint_url:
         arguments["endpoint_url"] = settings.sagemaker_endpoint_url
-    return boto3.client("sagemaker", **arguments)
+    make: Any = boto3.client
+    return make("sagemaker", **arguments)
 
 
 def evaluate(
     model: Annotated[
-        str | None, typer.Argument(help="Digest (or its beginning) of a model; default: the newest.")
+        str | None,
+        typer.Argument(
+            parser=arguments.digest_beginning,
+            metavar="MODEL",
+            help="Digest (or its beginning) of a model; default: the newest.",
+        ),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Also write a page that reads offline.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(parser=arguments.destination, metavar="FILE", help="Also write a page that reads offline."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how a model did against its baselines, overall, by context and by gender and locale."""
@@ -246,7 +277,7 @@ def evaluate(
     lake = _lake(Settings.load())
     keys = [key for key in lake.objects.list("reports/evaluation-") if model is None or f"-{model[:16]}" in key]
     if not keys:
-        raise InvalidInput(f"no evaluation of model {model or 'any'} in {lake.root}; run `stillpoint train` first")
+        raise NotFound(f"no evaluation of model {model or 'any'} in {lake.root}; run `stillpoint train` first")
     found = {key: Evaluation.model_validate_json(lake.objects.get(key)) for key in keys}
     key = keys[-1] if model else max(keys, key=lambda one: _cutoff(lake, found[one].snapshot_id))
     evaluation = found[key]
@@ -271,18 +302,21 @@ def _shown(one: "Estimate") -> str:
     return f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})" if one.lists else "no list"
 
 
-def _lake(settings: Settings) -> Lake:
+def _lake(settings: Settings) -> "Lake":
+    from stillpoint.lake.objects import open_objects
+    from stillpoint.lake.tables import Lake
+
     return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
 
 
-def _newest(lake: Lake) -> str:
+def _newest(lake: "Lake") -> str:
     ids = {key.split("/")[1] for key in lake.objects.list("snapshots/") if key.endswith("/manifest.json")}
     if not ids:
-        raise InvalidInput(f"there is no snapshot in {lake.root}; run `stillpoint snapshot` first")
+        raise NotFound(f"there is no snapshot in {lake.root}; run `stillpoint snapshot` first")
     return max(ids, key=lambda one: (_cutoff(lake, one), one))
 
 
-def _cutoff(lake: Lake, snapshot_id: str) -> datetime:
+def _cutoff(lake: "Lake", snapshot_id: str) -> datetime:
     return datetime.fromisoformat(str(lake.get_json(f"snapshots/{snapshot_id}/manifest.json")["cutoff"]))
 
 

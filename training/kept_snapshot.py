@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from stillpoint.errors import AlreadyExists, CorruptData, InvalidInput, ObjectMissing
+from stillpoint.errors import AlreadyExists, CorruptData, DataRefused, NotFound, ObjectMissing
 from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, Origin
 from stillpoint.features.request_time import REQUEST_FEATURES
 from stillpoint.lake.datasets import DateRange, snapshot_rows
@@ -189,14 +189,14 @@ def load_snapshot(lake: Lake, snapshot_id: str, *, folder: str | None = None) ->
     """Return a stored snapshot; `folder` is where it lies, if not below `snapshots/`.
 
     Raises:
-        InvalidInput: there is none. CorruptData: the rows are not those of the manifest.
+        NotFound: there is none. CorruptData: the rows are not those of the manifest.
     """
     folder = f"snapshots/{snapshot_id}" if folder is None else folder
     try:
         manifest = _read_manifest(lake, folder)
     except ObjectMissing:
         known = sorted({key.split("/")[1] for key in lake.objects.list("snapshots/") if key.endswith("manifest.json")})
-        raise InvalidInput(f"there is no snapshot {snapshot_id!r}; there are: {', '.join(known) or 'none'}") from None
+        raise NotFound(f"there is no snapshot {snapshot_id!r}; there are: {', '.join(known) or 'none'}") from None
     key = snapshot_rows(folder, manifest.revision)
     try:
         data = lake.objects.get(key)
@@ -219,11 +219,11 @@ def refuse_older_than(manifest: SnapshotManifest, limit: timedelta, *, now: date
     """Refuse a snapshot whose cutoff lies too far back.
 
     Raises:
-        InvalidInput: names the age and the limit.
+        DataRefused: names the age and the limit.
     """
     age = now - manifest.cutoff
     if age > limit:
-        raise InvalidInput(
+        raise DataRefused(
             f"snapshot {manifest.id} ends {age / timedelta(hours=1):.0f} h ago; expected under "
             f"{limit / timedelta(hours=1):.0f} h: run `stillpoint snapshot` again"
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from stillpoint.errors import CorruptData, InvalidInput, ModelRefused, StackUnavailable
+from stillpoint.errors import CorruptData, InvalidInput, ModelRefused, NotFound, StackUnavailable
 from stillpoint.lake.tables import Lake
 from stillpoint.model import ModelBundle, model_key
 from stillpoint.settings import Settings
@@ -178,16 +178,24 @@ def deploy(
 
 
 def undeploy(client: "SageMakerClient", *, endpoint: str) -> None:
-    """Delete an endpoint with its configurations and models; what lies in the lake stays. Nothing happens if there is none."""
-    if _exists(client, endpoint):
+    """Delete an endpoint with its configurations and models; what lies in the lake stays. Interrupted, it can be run again.
+
+    Raises:
+        NotFound: there is no such endpoint, nor anything left of one.
+    """
+    there = _exists(client, endpoint)
+    if there:
         client.delete_endpoint(EndpointName=endpoint)
     names = [
         one["EndpointConfigName"] for one in client.list_endpoint_configs(NameContains=endpoint)["EndpointConfigs"]
     ]
     for name in names:
         if _NAME.fullmatch(name.removeprefix(endpoint)):
+            there = True
             client.delete_endpoint_config(EndpointConfigName=name)
             client.delete_model(ModelName=name)
+    if not there:
+        raise NotFound(f"there is no endpoint {endpoint}; nothing was deleted")
 
 
 def _exists(client: "SageMakerClient", endpoint: str) -> bool:

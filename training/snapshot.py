@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from stillpoint.errors import InvalidInput
+from stillpoint.errors import DataRefused
 from stillpoint.features.declarations import (
     RANKER_SERVICE,
     SERVICES,
@@ -62,7 +62,7 @@ def make_snapshot(
     were read then, and the manifest holds how far these are from the join's at that moment.
 
     Raises:
-        InvalidInput: too few labels, or labels of one class only.
+        DataRefused: too few labels, or labels of one class only.
         UnknownFeature: the store's service lacks a declared feature, or the store does not know the service.
     """
     definition = definition or LabelDefinition()
@@ -73,7 +73,7 @@ def make_snapshot(
         spine = served.of(spine)
     positives = int(spine["label"].sum())
     if len(spine) < MINIMUM_ROWS or positives in (0, len(spine)):
-        raise InvalidInput(
+        raise DataRefused(
             f"{len(spine)} labelled rows{' of lists in the served log' if served else ''} with {positives} successes until {cutoff:%Y-%m-%d %H:%M} UTC; expected at least "
             f"{MINIMUM_ROWS} rows of both classes: give a later cutoff, or more history"
         )

@@ -15,7 +15,7 @@ import pyarrow.dataset as pads
 from pydantic import BaseModel, ConfigDict
 
 from stillpoint.catalogue import DATASET, newest_rows
-from stillpoint.errors import InvalidInput
+from stillpoint.errors import DataRefused
 from stillpoint.lake.tables import Lake
 from stillpoint.model import ModelBundle, ModelManifest
 from training import collaborative, ranker
@@ -81,11 +81,11 @@ def train(
     The same snapshot, lake, mapping version and seed give the same bytes.
 
     Raises:
-        InvalidInput: the snapshot was taken under other definitions, or its parts hold one class only.
+        DataRefused: the snapshot was taken under other definitions, or its parts hold one class only.
     """
     manifest, rows = snapshot.manifest, snapshot.rows
     if manifest.definitions_sha256 != definitions_sha256():
-        raise InvalidInput(
+        raise DataRefused(
             f"snapshot {manifest.id} was taken under definitions {manifest.definitions_sha256[:12]}; the present ones "
             f"are {definitions_sha256()[:12]}: take a new snapshot"
         )
@@ -93,7 +93,7 @@ def train(
     split = ranker.split_by_time(rows["event_timestamp"].cast(pa.int64()).to_numpy())
     for name, part in (("training", split.train), ("early stopping", split.stop), ("test", split.test)):
         if not 0 < labels[part].sum() < part.sum():
-            raise InvalidInput(
+            raise DataRefused(
                 f"the {name} part of snapshot {manifest.id} holds {int(part.sum())} rows with "
                 f"{int(labels[part].sum())} successes; expected both classes: take more history"
             )

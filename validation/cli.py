@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from stillpoint.cli import moments
+from stillpoint.cli import arguments, moments
 from stillpoint.clock import system_clock
 from stillpoint.lake.files import write_whole
 from stillpoint.releases.colour import Colour
@@ -19,7 +19,10 @@ from stillpoint.settings import Settings
 validate = typer.Typer(help="Check events, the lake's features and snapshots.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Page = Annotated[Path | None, typer.Option("--html", help="Also write a page that reads offline.")]
+Page = Annotated[
+    Path | None,
+    typer.Option("--html", parser=arguments.destination, metavar="FILE", help="Also write a page that reads offline."),
+]
 
 
 def _lake() -> Any:
@@ -83,7 +86,10 @@ def lake(html: Page = None, as_json: Json = False) -> None:
 
 @validate.command()
 def snapshot(
-    snapshot_id: Annotated[str, typer.Argument(help="As `stillpoint snapshot` printed it.")],
+    snapshot_id: Annotated[
+        str,
+        typer.Argument(parser=arguments.snapshot_id, metavar="SNAPSHOT", help="As `stillpoint snapshot` printed it."),
+    ],
     html: Page = None,
     as_json: Json = False,
 ) -> None:
@@ -100,7 +106,9 @@ def snapshot(
 @validate.command()
 def online(
     colour: Annotated[Colour, typer.Option(help="Which colour's store is looked at.")],
-    sample: Annotated[int, typer.Option(min=1, help="How many people, and how many contents.")] = 1_000,
+    sample: Annotated[
+        int, typer.Option(parser=arguments.sample, metavar="COUNT", help="How many people, and how many contents.")
+    ] = 1_000,
     html: Page = None,
     as_json: Json = False,
 ) -> None:
@@ -127,10 +135,25 @@ def parity(
         date | None,
         typer.Option(parser=moments.day, metavar="DAY", help="First day of predictions, UTC; default: yesterday."),
     ] = None,
-    sample: Annotated[int, typer.Option(min=1, help="How many of the newest predictions are looked at.")] = 1_000,
-    lag_limit: Annotated[float, typer.Option(min=0, help="Seconds until an arrived event must be served.")] = 5.0,
+    sample: Annotated[
+        int,
+        typer.Option(
+            parser=arguments.sample, metavar="COUNT", help="How many of the newest predictions are looked at."
+        ),
+    ] = 1_000,
+    lag_limit: Annotated[
+        float,
+        typer.Option(
+            parser=arguments.seconds, metavar="SECONDS", help="Seconds until an arrived event must be served."
+        ),
+    ] = 5.0,
     metrics_file: Annotated[
-        Path | None, typer.Option(help="Also write the counts for Prometheus (node exporter's text files).")
+        Path | None,
+        typer.Option(
+            parser=arguments.destination,
+            metavar="FILE",
+            help="Also write the counts for Prometheus (node exporter's text files).",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -169,18 +192,48 @@ def parity(
 
 @validate.command()
 def drift(
-    snapshot_id: Annotated[str, typer.Argument(help="The snapshot that the live model was trained on.")],
+    snapshot_id: Annotated[
+        str,
+        typer.Argument(
+            parser=arguments.snapshot_id, metavar="SNAPSHOT", help="The snapshot that the live model was trained on."
+        ),
+    ],
     since: Annotated[
         date | None,
         typer.Option(parser=moments.day, metavar="DAY", help="First day that is compared, UTC; default: yesterday."),
     ] = None,
-    psi: Annotated[float | None, typer.Option(help="Limit of the population stability index.")] = None,
-    ks: Annotated[float | None, typer.Option(help="Limit of the Kolmogorov–Smirnov distance of numbers.")] = None,
-    js: Annotated[float | None, typer.Option(help="Limit of the Jensen–Shannon distance of texts.")] = None,
-    centroid: Annotated[float | None, typer.Option(help="Limit of the cosine distance of embeddings' means.")] = None,
-    nulls: Annotated[float | None, typer.Option(help="Limit of the difference of the shares of nulls.")] = None,
-    least: Annotated[int | None, typer.Option(help="Values that both sides must have to be compared.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Also write the report as a page with plots.")] = None,
+    psi: Annotated[
+        float | None,
+        typer.Option(parser=arguments.drift, metavar="LIMIT", help="Limit of the population stability index."),
+    ] = None,
+    ks: Annotated[
+        float | None,
+        typer.Option(
+            parser=arguments.drift, metavar="LIMIT", help="Limit of the Kolmogorov–Smirnov distance of numbers."
+        ),
+    ] = None,
+    js: Annotated[
+        float | None,
+        typer.Option(parser=arguments.drift, metavar="LIMIT", help="Limit of the Jensen–Shannon distance of texts."),
+    ] = None,
+    centroid: Annotated[
+        float | None,
+        typer.Option(
+            parser=arguments.drift, metavar="LIMIT", help="Limit of the cosine distance of embeddings' means."
+        ),
+    ] = None,
+    nulls: Annotated[
+        float | None,
+        typer.Option(parser=arguments.drift, metavar="LIMIT", help="Limit of the difference of the shares of nulls."),
+    ] = None,
+    least: Annotated[
+        int | None,
+        typer.Option(parser=arguments.sample, metavar="COUNT", help="Values that both sides must have to be compared."),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(parser=arguments.destination, metavar="FILE", help="Also write the report as a page with plots."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare a snapshot's features with the lake's newest and with what was served; exit code 1 if any has moved.

@@ -7,6 +7,7 @@ import tempfile
 
 from inference.http.tuning import one_thread_per_process
 from stillpoint.errors import InvalidSettings
+from stillpoint.local.process import refuse_address
 from stillpoint.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -57,6 +58,7 @@ def run_fixtures(*, host: str, port: int) -> None:
 
 
 def _run(application: str, host: str, port: int, workers: int) -> None:
+    refuse_address("the HTTP service", host, port, "give --port")
     import uvicorn
 
     from inference.http.logs import configuration

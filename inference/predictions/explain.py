@@ -18,7 +18,7 @@ from inference.ranking.catalogue import ContentTable
 from inference.ranking.matrix import model_columns
 from inference.ranking.user_features import USER_VIEWS, UserFeatures
 from stillpoint.clock import to_micros
-from stillpoint.errors import InvalidInput
+from stillpoint.errors import NotFound
 from stillpoint.features.declarations import EMBEDDING_LENGTH, USER_SEQUENCE, DType
 from stillpoint.features.request_time import REQUEST_TIMESTAMP
 from stillpoint.lake.tables import Lake
@@ -73,11 +73,11 @@ def served_record(lake: Lake, recommendation_id: str) -> dict[str, Any]:
     """Return what the served log holds of a recommendation.
 
     Raises:
-        InvalidInput: it is not there; the log reaches the lake a few seconds after the answer.
+        NotFound: it is not there; the log reaches the lake a few seconds after the answer.
     """
     found = ServedLookup(lake).find(recommendation_id)
     if found is None:
-        raise InvalidInput(
+        raise NotFound(
             f"no recommendation {recommendation_id!r} in the served log; it reaches the lake some seconds after the answer"
         )
     return found

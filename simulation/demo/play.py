@@ -1,8 +1,6 @@
 """The demo's acts, in order, and what is shown of each."""
 
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +13,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from simulation.demo.stage import DemoFailed, Stage, document_in
+from simulation.demo.stage import DemoFailed, Stage
 from simulation.demo.stories import STORIES, Story, is_sleep_story
 from simulation.demo.watch import DemoLoad, LoadTally, ServiceClient, StoryResult
 from stillpoint.features.declarations import STREAMED_VIEWS, USER_TASTE
@@ -196,12 +194,7 @@ class Play:
     def _guard(self) -> None:
         self._console.print()
         self._console.rule("What the guard prevents (an experiment beside the live service)")
-        done = subprocess.run(
-            [sys.executable, "-m", "inference.mixup", "r0001", "r0002"], capture_output=True, text=True, check=False
-        )
-        found = document_in(done.stdout)
-        if done.returncode != 0 or found is None:
-            raise DemoFailed(f"the guard's experiment failed: {done.stderr.strip().splitlines()[-1:]}")
+        found = self._stage.program("mixup", "inference.mixup", "r0001", "r0002")
         example = found["example"] or {}
         self._console.print(
             f"  The model of r0001 over the features of r0002, as if only one of the two had been switched, for {found['people']} people:\n"

@@ -1,22 +1,31 @@
-"""Runs verbs and keeps servers for the demo, and cleans up whatever happens."""
+"""The demo's processes: it runs verbs, keeps servers, and stops all of them whatever ends it.
+
+Every process is recorded in the home as soon as it runs. Ctrl-C, SIGTERM and a closed terminal stop what was started; after
+a `kill -9` the kernel ends the children (Linux), and the next `up`, `down` or demo whatever is left.
+"""
 
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, BinaryIO
 
 from stillpoint.errors import StackUnavailable, StillpointError
+from stillpoint.local.process import Child, identify, launched
+from stillpoint.local.records import DEMO, MARK, Record, Records, new_mark, recorded
 from stillpoint.local.stack import Stack
 from stillpoint.settings import Settings
 
-MARK = "demo.json"
+MARK_FILE = "demo.json"
 _OURS = ("aws", "redis", "mlflow", "sagemaker", "stream", "registry", "frozen", "run", "logs")
-_STOP_SECONDS = 15.0
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PATIENT = {"STILLPOINT_GATE_LATENCY_P99_MS": "100"}
 """Stream, service, worker and training share this machine's processors: its latency says little of a release."""
 
@@ -31,43 +40,74 @@ class Stage:
     def __init__(self, settings: Settings, *, keep: bool) -> None:
         self.settings = settings
         self.keep = keep
-        self._stack = Stack(settings, detached=keep)
-        self._servers: dict[str, subprocess.Popen[bytes]] = {}
+        self._stack = Stack(settings, detached=keep, on_trial=True)
+        self._records = Records(settings.home)
+        self._servers: dict[str, Child] = {}
+        self._verbs: set[subprocess.Popen[bytes]] = set()
         self._logs = settings.home / "logs"
+        self._known = ExitStack()
 
     def __enter__(self) -> "Stage":
         if not Path("feature_repo/definitions.py").exists():
             raise StackUnavailable(
                 f"{Path.cwd()} is not the repository's root, where the demo and Feast run; `cd` there first"
             )
+        self._refuse_second()
         self._clear()
         self._logs.mkdir(parents=True, exist_ok=True)
-        (self.settings.home / MARK).write_text(json.dumps({"seed": self.settings.seed}))
+        (self.settings.home / MARK_FILE).write_text(json.dumps({"seed": self.settings.seed}))
+        self._known.enter_context(recorded(self.settings.home, DEMO))
+        for number in _ENDING:
+            signal.signal(number, self._end)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if self.keep and kind is None:
-            return
-        for process in self._servers.values():
+        with self._known:
+            if self.keep and kind is None:
+                self._stack.keep()
+                return
+            for number in _ENDING:  # what is being stopped is stopped to the end, and each wait has its own
+                signal.signal(number, signal.SIG_IGN)
+            if kind is not None:
+                with suppress(OSError):  # a terminal that was closed reads nothing
+                    print("stopping what the demo has started", file=sys.stderr, flush=True)
+            self._end_verbs()
+            self._stack.stop()
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        """Leave the story: the verbs under way first, for threads wait for them; `__exit__` does the rest."""
+        self._end_verbs()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
+
+    def _end_verbs(self) -> None:
+        for process in list(self._verbs):
             process.terminate()
-        for process in self._servers.values():
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._stack.stop()
 
     def up(self, *, without: frozenset[str] = frozenset()) -> None:
         """Start the embedded stack, or all of it but some servers."""
         self._stack.start(without=without)
 
+    def _refuse_second(self) -> None:
+        """Refuse to begin beside a demo of the same home.
+
+        Raises:
+            StackUnavailable: names it.
+        """
+        for record in self._records.all().values():
+            if record.role == DEMO and record.process.alive():
+                raise StackUnavailable(
+                    f"a demo runs in {self.settings.home} already (process {record.process.pid}); wait for its end, stop it "
+                    "by `stillpoint down`, or set STILLPOINT_HOME to another folder"
+                )
+
     def _clear(self) -> None:
         """Remove what an earlier demo left in this home; refuse to touch anybody else's data."""
         home = self.settings.home
-        if (home / MARK).exists():
+        if (home / MARK_FILE).exists():
             self._stack.stop()
-            for name in (*_OURS, MARK):
+            for name in (*_OURS, MARK_FILE):
                 path = home / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         elif any((home / name).exists() for name in ("aws", "redis", "stream")):
@@ -79,41 +119,73 @@ class Stage:
     def verb(self, *arguments: str) -> Any:
         """Run `stillpoint …` to its end and return its JSON, if it prints any."""
         name = "-".join(word for word in arguments[:2] if not word.startswith("-"))
+        return self.program(name, "stillpoint", *arguments)
+
+    def program(self, name: str, module: str, *arguments: str) -> Any:
+        """Run `python -m MODULE …` to its end and return its JSON, if it prints any."""
         log = self._logs / f"demo-{name}.log"
-        with log.open("ab") as errors:
-            done = subprocess.run(
-                [sys.executable, "-m", "stillpoint", *arguments],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                check=False,
-                env={**_PATIENT, **os.environ},
-            )
-        document = document_in(done.stdout.decode())
-        if done.returncode != 0:
+        with log.open("ab") as errors, self._running(name, ["-m", module, *arguments], errors) as process:
+            answer, _ = process.communicate()
+        document = document_in(answer.decode())
+        if process.returncode != 0:
             why = _red(document) or _last(log)
             raise DemoFailed(
-                f"`stillpoint {' '.join(arguments)}` ended with {done.returncode}: {why}; its log is {log}"
+                f"`{module} {' '.join(arguments)}` ended with {process.returncode}: {why}; its log is {log}"
             )
         return document
 
     def begin(self, name: str, *arguments: str) -> None:
         """Start a long-running verb."""
-        with (self._logs / f"demo-{name}.log").open("ab") as log:
-            self._servers[name] = subprocess.Popen(
-                [sys.executable, "-m", "stillpoint", *arguments],
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                preexec_fn=None if self.keep else _end_with_parent,
-            )
+        log, mark = self._logs / f"demo-{name}.log", new_mark()
+        child = Child(
+            f"`stillpoint {name}`",
+            [sys.executable, "-m", "stillpoint", *arguments],
+            log=log,
+            environment={**os.environ, "PYTHONUNBUFFERED": "1"},
+            detached=self.keep,
+            marks={MARK: mark},
+        )
+        self._servers[name] = child
+        self._record(name, child.pid, mark, log)
+
+    @contextmanager
+    def _running(self, name: str, arguments: list[str], errors: BinaryIO) -> Iterator["subprocess.Popen[bytes]"]:
+        """Run this Python for as long as the block needs it, known in the home, and ended with the demo."""
+        mark = new_mark()
+        process = subprocess.Popen(
+            launched([sys.executable, *arguments], detached=False),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            env={**_PATIENT, **os.environ, MARK: mark},
+        )
+        self._verbs.add(process)
+        known = self._record(name, process.pid, mark, None)
+        try:
+            with process:
+                try:
+                    yield process
+                except BaseException:
+                    process.terminate()
+                    raise
+        finally:
+            self._verbs.discard(process)
+            self._records.remove(known)
+
+    def _record(self, name: str, pid: int, mark: str, log: Path | None) -> str:
+        """Write down a process that was just started, and return the name of its record."""
+        identity, known = identify(pid), f"{name}-{pid}"
+        if identity is not None:
+            owner = identify(os.getpid())
+            self._records.write(known, Record(name, identity, mark, None, None if log is None else str(log), owner))
+        return known
 
     def wait(self, name: str, condition: Callable[[], bool], seconds: float) -> None:
         """Wait until a server is ready; say which one was not, and where its log is."""
         end = time.monotonic() + seconds
         log = self._logs / f"demo-{name}.log"
         while time.monotonic() < end:
-            if self._servers[name].poll() is not None:
+            if self._servers[name].exit_code() is not None:
                 raise DemoFailed(f"`stillpoint {name}` ended by itself: {_last(log)}; its log is {log}")
             if condition():
                 return
@@ -124,15 +196,6 @@ class Stage:
     def pids(self) -> dict[str, int]:
         """The processes that the demo started."""
         return {name: process.pid for name, process in self._servers.items()}
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel to end this child when the demo dies, even by kill -9. Linux only; elsewhere `down` finds it."""
-    import ctypes
-    import signal
-
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def document_in(text: str) -> Any:

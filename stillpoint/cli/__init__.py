@@ -1,13 +1,15 @@
-"""The command line `stillpoint`, and how a failure looks.
+"""The command line: one verb per call, and one line for a failure.
 
 A verb's code is imported only when that verb is called, so `stillpoint --help` is quick and a room that cannot be
-imported breaks its own verbs alone. Exit codes: 0 done, 1 refused or failed, 2 usage, 130 interrupted.
+imported breaks its own verbs alone. Exit codes: 0 done, 1 refused or failed, 2 usage, 130 interrupted, 143 ended by SIGTERM (`stillpoint.errors`).
 """
 
 import sys
 from collections.abc import Sequence
 
 INTERRUPTED = 130
+_SIGNALS = 128
+"""An end by signal n is this and n."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,6 +26,9 @@ def run(arguments: Sequence[str]) -> int:
         outcome = command(arguments).main(args=list(arguments), prog_name="stillpoint", standalone_mode=False)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except SystemExit as ended:  # a library's own, as uvicorn's 3, or the end after a signal
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        return code if code in (0, 2) or code > _SIGNALS else 1
     except Exception as error:  # noqa: BLE001 - the last resort: every failure becomes one line and an exit code
         line, code = explain(error)
         if line:

@@ -25,7 +25,7 @@ def explain(error: Exception) -> tuple[str, int]:
         if type(error).__name__ == "NoArgsIsHelpError":
             return usage(), 2
         hint = f"; see `{context.command_path} --help`" if context is not None else ""
-        return f"error: {usage().strip().rstrip('.')}{hint}", getattr(error, "exit_code", 2)
+        return f"error: {_said(usage())}{hint}", getattr(error, "exit_code", 2)
     if type(error).__name__ == "Abort":
         return "error: stopped: there was no answer to a question", 1
     if isinstance(error, BrokenPipeError):
@@ -39,18 +39,25 @@ def explain(error: Exception) -> tuple[str, int]:
     if found is not None:
         why = "does not answer" if found.unreachable else found.why
         return (
-            f"error: {found.server} {why} ({_first_line(error)}); start the embedded stack with `stillpoint up`, or check "
+            f"error: {found.server} {why} ({first_line(error)}); start the embedded stack with `stillpoint up`, or check "
             "the address and the keys in the settings (`stillpoint status`)"
         ), 1
-    log = _log(error, system_clock())
-    return f"error: unexpected {type(error).__name__}: {_first_line(error)}; the traceback is in {log}", 1
+    log = logged(error, system_clock())
+    return f"error: unexpected {type(error).__name__}: {first_line(error)}; the traceback is in {log}", 1
 
 
-def _first_line(error: BaseException) -> str:
+def _said(usage: str) -> str:
+    """Return a usage error in our words: pydantic, which reads the values for typer, puts its own before them."""
+    return " ".join(usage.replace("Value error, ", "").split()).rstrip(".")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text that is not blank."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no text")
 
 
-def _log(error: BaseException, at: datetime) -> str:
+def logged(error: BaseException, at: datetime) -> str:
+    """Append the traceback to the home's log of errors, and return where that is."""
     text = f"{at.isoformat()}\n{''.join(traceback.format_exception(error))}\n"
     home = Path(os.environ.get("STILLPOINT_HOME") or ".stillpoint").expanduser().absolute()
     for folder in (home / "logs", Path(tempfile.gettempdir())):

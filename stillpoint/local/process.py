@@ -1,12 +1,11 @@
-"""Server processes of ours: whether one runs, whether it is the one that we started, and how it stops.
+"""A process that cannot be mistaken for another: how it starts, is recognised, and stops.
 
-A process is known by its id together with its start time: ids are reused, and a stranger is never signalled. Each
-detached server leaves a pid file that names both; whoever comes next can tell a live server from a leftover.
+A process is known by its id together with its start time: ids are reused, and a stranger is never signalled.
+`records.py` keeps who runs for a home.
 """
 
 import contextlib
 import errno
-import json
 import os
 import signal
 import socket
@@ -14,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from stillpoint.errors import StackUnavailable
@@ -59,14 +58,23 @@ def identify(pid: int) -> ProcessIdentity | None:
 
 
 def stop(process: ProcessIdentity, *, seconds: float = STOP_SECONDS) -> bool:
-    """End exactly this process: ask, wait up to `seconds`, then force. Return False if it was gone already."""
+    """End exactly this process: ask it alone, wait up to `seconds`, then force, with its group. False if it was gone.
+
+    What it started is left to it: a stream finishes its micro-batch with its Java process still alive.
+    """
     if not process.alive():
         return False
-    _signal(process.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGTERM)
     if not _gone(process, seconds):
         _signal(process.pid, signal.SIGKILL)
         _gone(process, 5.0)
     return True
+
+
+def launched(command: Sequence[str], *, detached: bool) -> list[str]:
+    """Return the command line that starts `command`; unless `detached`, the kernel ends it with the calling thread."""
+    return [sys.executable, "-I", "-S", str(_LAUNCHER), "0" if detached else str(os.getpid()), *command]
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
@@ -89,35 +97,6 @@ def _gone(process: ProcessIdentity, seconds: float) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class PidFile:
-    """Where a server writes who it is. Written whole; a damaged one counts as none."""
-
-    path: Path
-
-    def write(self, process: ProcessIdentity) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        staged = self.path.with_suffix(f".{os.getpid()}.tmp")
-        staged.write_text(json.dumps(asdict(process)) + "\n")
-        os.replace(staged, self.path)
-
-    def read(self) -> ProcessIdentity | None:
-        """Return the process that the file names, running or not."""
-        try:
-            value = json.loads(self.path.read_text())
-            return ProcessIdentity(int(value["pid"]), str(value["started"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def running(self) -> ProcessIdentity | None:
-        """Return the process that the file names if exactly that one runs."""
-        process = self.read()
-        return process if process is not None and process.alive() else None
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-
-
 class Child:
     """A server process of ours, with its log. It runs in a session of its own, so Ctrl-C reaches only us."""
 
@@ -130,8 +109,9 @@ class Child:
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
         detached: bool = False,
+        marks: Mapping[str, str] | None = None,
     ) -> None:
-        """Start `command`. Unless `detached`, the kernel ends it when the calling *thread* ends (Linux).
+        """Start `command`; `marks` are variables beside `environment`. Unless `detached`, the kernel ends it when the calling *thread* ends (Linux).
 
         Raises:
             StackUnavailable: the log cannot be written, for example because the disk is full.
@@ -142,11 +122,11 @@ class Child:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as output:
                 self._popen = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(_LAUNCHER), "0" if detached else str(os.getpid()), *command],
+                    launched(command, detached=detached),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env=None if environment is None else dict(environment),
+                    env={**(os.environ if environment is None else environment), **(marks or {})},
                     cwd=folder,
                     start_new_session=True,
                 )
@@ -226,6 +206,25 @@ def refuse_taken_port(name: str, port: int, setting: str) -> None:
         raise StackUnavailable(
             f"cannot start {name}: port {port} on 127.0.0.1 is in use by another program; stop that, or set {setting}"
         )
+
+
+def refuse_address(what: str, host: str, port: int, remedy: str) -> None:
+    """Make sure that this process can listen there; port 0 is any free one.
+
+    Raises:
+        StackUnavailable: somebody listens there, or the address is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StackUnavailable(
+                f"cannot start {what}: port {port} on {host} is in use by another program; stop that, or {remedy}"
+            ) from None
+        raise StackUnavailable(f"cannot start {what} on {host}, port {port}: {error.strerror or error}") from None
 
 
 def describe(error: OSError) -> str:

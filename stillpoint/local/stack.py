@@ -1,13 +1,14 @@
-"""Starts and stops the embedded stack, and says how it is.
+"""The embedded stack of one home: its start, its stop, and how each server is.
 
-Servers start side by side. A server that already answers and is ours is left alone; what a killed run left behind is
-cleaned up first; a port that belongs to another program is refused, and what this call started is stopped again.
-Start and stop hold a file lock, so two at once wait for each other.
+Servers start side by side. A server that already answers and is ours is left alone; what a killed run left behind, servers
+and whatever else the home started, is stopped first; a port that belongs to another program is refused, and what this call
+started is stopped again. Start and stop hold a file lock, so two at once wait for each other.
 """
 
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,9 @@ from pydantic import SecretStr
 
 from stillpoint.errors import StackUnavailable
 from stillpoint.feast_config import write_yamls
-from stillpoint.local.process import Child, PidFile, describe, refuse_taken_port, stop
+from stillpoint.local.process import Child, describe, identify, refuse_taken_port
 from stillpoint.local.provision import provision
+from stillpoint.local.records import DEMO, MARK, Record, Records, new_mark
 from stillpoint.local.servers import Server, servers
 from stillpoint.settings import Settings
 
@@ -41,13 +43,31 @@ class ServerStatus:
     log: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """A process of the home that is no server of the stack: `running`, or `left behind` by a starter that was killed."""
+
+    role: str
+    address: str | None
+    health: str
+    pid: int
+    log: str | None
+
+
 class Stack:
     """The servers of one `STILLPOINT_HOME`. As a context manager it stops what it started, and nothing else."""
 
-    def __init__(self, settings: Settings, *, detached: bool = False) -> None:
-        """`detached` servers outlive this process; the others end with the thread that starts them, even by a crash."""
+    def __init__(self, settings: Settings, *, detached: bool = False, on_trial: bool = False) -> None:
+        """`detached` servers outlive this process; the others end with the thread that starts them, even by a crash.
+
+        Detached ones `on_trial` are wanted only once `keep` is called: killed before that, the next `start` stops them.
+        """
         self.settings = settings
         self.detached = detached
+        self._wanted_for_good = detached and not on_trial
+        self.cleared: list[str] = []
+        """The roles of what `start` found left behind, and stopped."""
+        self._records = Records(settings.home)
         self.servers = servers(settings)
         self._started: dict[str, Child] = {}
 
@@ -71,6 +91,7 @@ class Stack:
         """
         with self._lock():
             self._refuse_full_disk()
+            self.cleared += self._stop_left_behind()
             begun: list[tuple[Server, Child]] = []
             try:
                 for server in self.servers:
@@ -93,33 +114,62 @@ class Stack:
         with ThreadPoolExecutor(len(self._started) or 1) as pool:
             list(pool.map(Child.stop, self._started.values()))
         for name in self._started:
-            self._pid_file(name).remove()
+            self._records.remove(name)
         self._started.clear()
 
     def stop(self) -> list[str]:
-        """Stop every server of this home, whoever started it. Returns the titles of those that ran."""
+        """Stop every server of this home and all that was started for it. Returns the titles of those that ran.
+
+        A demo is asked first: it takes the lock to clean up after itself. This process itself is left alone.
+        """
+        records = self._records.all()
+        demos = self._records.stop({name: one for name, one in records.items() if one.role == DEMO})
         with self._lock():
+            own = {server.name for server in self.servers}
+            others = self._records.stop({name: one for name, one in self._records.all().items() if name not in own})
             with ThreadPoolExecutor(len(self.servers) or 1) as pool:
                 ran = list(pool.map(self._stop, self.servers))
             self._started.clear()
-            strangers = self._stop_strangers()
-        return [server.title for server, did in zip(self.servers, ran, strict=True) if did] + strangers
+        return [*demos, *others, *(server.title for server, did in zip(self.servers, ran, strict=True) if did)]
 
     def _stop(self, server: Server) -> bool:
-        file, child = self._pid_file(server.name), self._started.get(server.name)
-        process = file.read()
+        record, child = self._records.read(server.name), self._started.get(server.name)
         if child is not None:
             child.stop()
-        ran = child is not None or (process is not None and stop(process))
-        file.remove()
-        return ran
+        left = record is not None and record.stop()
+        self._records.remove(server.name)
+        return left or child is not None
+
+    def _stop_left_behind(self) -> list[str]:
+        """Stop what runs for nobody any more: its owner was killed, or it was, and something that it started lives on."""
+        return self._records.stop({name: one for name, one in self._records.all().items() if one.left_behind()})
+
+    def keep(self) -> None:
+        """Let detached servers, and all else that this process started for the home, be wanted after its end."""
+        self._records.disown(identify(os.getpid()))
+
+    def processes(self) -> list[ProcessStatus]:
+        """Return what runs for this home beside the servers of the stack."""
+        own = {server.name for server in self.servers}
+        return [
+            ProcessStatus(
+                role=one.role,
+                address=one.address,
+                health="left behind" if one.left_behind() else "running",
+                pid=one.process.pid,
+                log=one.log,
+            )
+            for name, one in self._records.all().items()
+            if name not in own and one.running()
+        ]
 
     def status(self) -> list[ServerStatus]:
         """Ask every server how it is."""
         return [self._status(server) for server in self.servers]
 
     def _status(self, server: Server) -> ServerStatus:
-        process = self._pid_file(server.name).running() if server.ours else None
+        record = self._records.read(server.name) if server.ours else None
+        process = record.process if record is not None and record.process.alive() else None
         version = server.version()
         health = "up" if version is not None else "starting" if process is not None else "down"
         return ServerStatus(
@@ -140,41 +190,33 @@ class Stack:
                     f"or change {server.setting}"
                 )
             return None
-        file = self._pid_file(server.name)
-        process = file.running()
-        if process is not None:
+        record = self._records.read(server.name)
+        if record is not None and record.process.alive():
             if server.version() is not None or not server.awaited:
                 return None
-            stop(process)
-        file.remove()
+            record.stop()
+        self._records.remove(server.name)
         refuse_taken_port(server.title, server.port, server.setting)
+        mark, log = new_mark(), self._log(server.name)
         try:
             server.folder.mkdir(parents=True, exist_ok=True)
             child = Child(
                 server.title,
                 server.command(),
-                log=self._log(server.name),
+                log=log,
                 environment=server.environment,
                 folder=server.folder,
                 detached=self.detached,
+                marks={MARK: mark},
             )
             self._started[server.name] = child
             identity = child.identity()
             if identity is not None:
-                file.write(identity)
+                owner = None if self._wanted_for_good else identify(os.getpid())
+                self._records.write(server.name, Record(server.name, identity, mark, server.address, str(log), owner))
         except OSError as error:
             raise StackUnavailable(f"cannot start {server.title}: {describe(error)}") from None
         return child
-
-    def _stop_strangers(self) -> list[str]:
-        """Stop servers of this home that the present settings no longer name, for example after a port was changed."""
-        stopped = []
-        for path in sorted((self.settings.home / "run").glob("*.pid")):
-            process = PidFile(path).read()
-            if process is not None and stop(process):
-                stopped.append(path.stem)
-            path.unlink(missing_ok=True)
-        return stopped
 
     @property
     def _written_for(self) -> Path:
@@ -216,9 +258,6 @@ class Stack:
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-    def _pid_file(self, name: str) -> PidFile:
-        return PidFile(self.settings.home / "run" / f"{name}.pid")
 
     def _log(self, name: str) -> Path:
         return self.settings.home / "logs" / f"{name}.log"

@@ -1,10 +1,15 @@
 """Does the demo keep its promises, from an empty folder to the last line, and leave nothing running?"""
 
+import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -52,26 +57,117 @@ def of_this_home(home: Path) -> list[str]:
     return found
 
 
-@pytest.mark.stack
-@pytest.mark.spark
-@pytest.mark.timeout(900)
-def test_the_demo_tells_three_stories_switches_without_a_failed_or_mixed_answer_and_cleans_up(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    done = subprocess.run(
-        [sys.executable, "-m", "stillpoint", "demo"],
+def stillpoint(*arguments: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stillpoint", *arguments],
         cwd=ROOT,
-        env=environment(home),
+        env=variables,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def roles(variables: dict[str, str]) -> dict[str, str]:
+    """Return what runs for a home beside the stack, by role, with its health."""
+    shown = json.loads(stillpoint("status", "--json", variables=variables).stdout)
+    return {one["role"]: one["health"] for one in shown["processes"]}
+
+
+def until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.1)
+
+
+@contextmanager
+def demo(home: Path, variables: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """A demo that would keep everything running, and its end whatever happens."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stillpoint", "demo", "--keep"],
+        cwd=ROOT,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        stillpoint("down", variables=variables)
+
+
+@pytest.mark.stack
+@pytest.mark.spark
+@pytest.mark.timeout(900)
+def test_the_demo_tells_three_stories_switches_without_a_failed_or_mixed_answer_and_what_it_keeps_goes_down(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "home"
+    variables = environment(home)
+    done = stillpoint("demo", "--keep", variables=variables)
     told = done.stdout
-    assert done.returncode == 0, told + done.stderr
-    assert len(re.findall(r"recommendation\s+stored", told)) == 3
-    assert re.search(r"requests \d{2,}, failed 0, mixed 0", told)
-    assert re.search(r"guard on: 0 are", told)
-    assert "What to try next" in told
+    try:
+        assert done.returncode == 0, told + done.stderr
+        assert len(re.findall(r"recommendation\s+stored", told)) == 3
+        assert re.search(r"requests \d{2,}, failed 0, mixed 0", told)
+        assert re.search(r"guard on: 0 are", told)
+        assert "What to try next" in told
+        assert roles(variables) == {"stream": "running", "worker": "running", "serve": "running"}
+        up = stillpoint("up", variables=variables)
+        assert up.stdout.startswith("already up"), "what was kept on purpose is no orphan"
+    finally:
+        down = stillpoint("down", variables=variables)
+    assert {"stream", "worker", "serve", "Redis"} <= set(down.stdout.removeprefix("stopped ").strip().split(", "))
     assert of_this_home(home) == []
+
+
+@pytest.mark.stack
+@pytest.mark.spark
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_middle_ends_the_demo_with_its_stream_and_all_that_started(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    home = tmp_path / "home"
+    variables = environment(home)
+    with demo(home, variables) as process:
+        until(lambda: any("Gateway" in command or "spark" in command.lower() for command in of_this_home(home)), 120)
+        process.send_signal(number)
+        process.wait(90)
+        assert process.returncode == (143 if number == signal.SIGTERM else 130)
+        assert of_this_home(home) == []
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(300)
+def test_what_a_killed_demo_leaves_is_shown_and_stopped_by_the_next_up(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    variables = environment(home)
+    with demo(home, variables) as process:
+        until(lambda: "daily" in "".join(of_this_home(home)), 120)
+        second = stillpoint("demo", variables=variables)
+        assert (second.returncode, "a demo runs in" in second.stderr) == (1, True), second.stderr
+        process.kill()
+        process.wait()
+        before = {one.pid for one in psutil.process_iter() if _home(one) == str(home)}
+        up = stillpoint("up", variables=variables)
+        assert "stopped what a killed run had left behind: " in up.stdout, up.stdout + up.stderr
+        after = {one.pid for one in psutil.process_iter() if _home(one) == str(home)}
+        assert not before & after
+        assert roles(variables) == {}
+    assert of_this_home(home) == []
+
+
+def _home(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get("STILLPOINT_HOME")
+    except psutil.Error:
+        return None
 
 
 def test_a_home_that_holds_other_data_is_left_alone(tmp_path: Path) -> None:

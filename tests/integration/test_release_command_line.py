@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer import BadParameter
 
-from release.cli import parse_models
+from release.cli import by_kind
 from release.context import ReleaseContext
 from release.retrain import StepFailed, plan_retrain, retrain, run_verb
 from stillpoint.cli import run
-from stillpoint.errors import CorruptData, InvalidInput, LeaseHeld, ReleaseRefused
+from stillpoint.cli.arguments import routed_model
+from stillpoint.errors import CorruptData, LeaseHeld, ReleaseRefused
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.process import free_port
@@ -78,12 +80,13 @@ def test_a_release_goes_live_from_the_command_line(
 
 def test_models_are_named_for_all_kinds_or_for_one() -> None:
     one, other = "a" * 64, "b" * 64
-    assert parse_models([one]) == dict.fromkeys(Kind, one)
-    assert parse_models([f"sleep={other}", one])[Kind.SLEEP] == other
-    with pytest.raises(InvalidInput, match="expected a sha256 of 64 hexadecimal digits"):
-        parse_models(["latest"])
-    with pytest.raises(InvalidInput, match="there is no kind 'tomorrow'; there are today, sleep, next"):
-        parse_models([f"tomorrow={one}"])
+    assert by_kind([routed_model(one)]) == dict.fromkeys(Kind, one)
+    assert by_kind([routed_model(f"sleep={other}"), routed_model(one)])[Kind.SLEEP] == other
+    assert by_kind([routed_model(f"models/{one}.tar.gz")])[Kind.TODAY] == one
+    with pytest.raises(BadParameter, match="expected a sha256 of 64 hexadecimal digits"):
+        routed_model("latest")
+    with pytest.raises(BadParameter, match="there is no kind 'tomorrow'; there are today, sleep, next"):
+        routed_model(f"tomorrow={one}")
 
 
 def test_a_retraining_goes_live_and_can_go_on_where_it_was_interrupted(tools: ReleaseContext, world: World) -> None:

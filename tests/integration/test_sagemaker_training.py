@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from mlflow.tracking import MlflowClient
 
 from stillpoint.cli import run
-from stillpoint.errors import CorruptData, InvalidInput, ModelRefused, ObjectMissing, StackUnavailable
+from stillpoint.errors import CorruptData, InvalidInput, ModelRefused, NotFound, ObjectMissing, StackUnavailable
 from stillpoint.lake.objects import S3Objects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.aws import AwsServer
@@ -248,7 +248,8 @@ def test_endpoint_scores_as_the_bundle_does_and_an_update_drops_no_request(site:
     with pytest.raises(ClientError, match="feature_nobody_knows"):
         site.invoke("ranker", request | {"columns": columns | {"feature_nobody_knows": [1] * 4}})
     undeploy(site.client, endpoint="ranker")
-    undeploy(site.client, endpoint="ranker")
+    with pytest.raises(NotFound, match="there is no endpoint ranker; nothing was deleted"):
+        undeploy(site.client, endpoint="ranker")
     with pytest.raises(ClientError, match="not found"):
         site.invoke("ranker", request)
     assert site.client.list_models()["Models"] == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stillpoint.errors import StackUnavailable
-from stillpoint.local.process import Child, PidFile, ProcessIdentity, free_port, identify, port_answers, stop
+from stillpoint.local.process import Child, ProcessIdentity, free_port, identify, port_answers, stop
 
 SLEEP = [sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(60)"]
 
@@ -51,20 +51,6 @@ def test_a_process_that_ignores_the_request_is_forced(tmp_path: Path) -> None:
     child.wait_until(lambda: "deaf" in (tmp_path / "log").read_text(), seconds=10)
     child.stop(seconds=0.2)
     assert child.exit_code() == -signal.SIGKILL
-
-
-def test_pid_file_of_a_dead_process_names_nobody_running(tmp_path: Path, sleeper: Child) -> None:
-    file = PidFile(tmp_path / "sleeper.pid")
-    file.write(identify(sleeper.pid))
-    assert file.running().pid == sleeper.pid
-    sleeper.stop()
-    assert file.running() is None
-
-
-@pytest.mark.parametrize("damage", ["", "42", "{}", '{"pid": "x", "started": "y"}', "[1]"])
-def test_damaged_pid_file_counts_as_none(tmp_path: Path, damage: str) -> None:
-    (tmp_path / "a.pid").write_text(damage)
-    assert PidFile(tmp_path / "a.pid").running() is None
 
 
 def test_child_that_ends_at_start_is_reported_with_its_last_words(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from simulation.behaviour import simulate_day
 from simulation.catalogue import CATEGORIES
-from simulation.delivery import NO_FAULTS, Delivery, Faults
+from simulation.delivery import Delivery
+from simulation.faults import NO_FAULTS, Faults
 from simulation.history import TRUTH_DATASET, write_history
 from simulation.preference import NO_TOPIC, Context, utility
 from simulation.recording import write_recording

@@ -61,7 +61,7 @@ def drifted(capsys):
 
 
 def test_what_counts_as_drift_follows_the_options_and_the_variables(moved, monkeypatch, capsys):
-    command = ["validate", "drift", "s1", SINCE, "--json"]
+    command = ["validate", "drift", "s0123456789abcdef", SINCE, "--json"]
     assert run([*command, "--psi", "0.1", "--ks", "0.1"]) == 1
     both = {("tenure_days", "population stability index"), ("tenure_days", "KS distance")}
     assert drifted(capsys) == both
@@ -75,8 +75,8 @@ def test_what_counts_as_drift_follows_the_options_and_the_variables(moved, monke
 
 
 def test_a_limit_that_makes_no_sense_is_refused_in_a_sentence(moved, capsys):
-    assert run(["validate", "drift", "s1", SINCE, "--psi", "-1"]) == 2
-    assert "limits refused; stability_index is -1.0: Input should be greater than 0" in capsys.readouterr().err
+    assert run(["validate", "drift", "s0123456789abcdef", SINCE, "--psi", "-1"]) == 2
+    assert "'--psi': '-1'; expected a number from 0 to 1000" in capsys.readouterr().err
 
 
 def test_a_page_that_cannot_be_finished_leaves_the_old_one_and_nothing_beside_it(moved, monkeypatch):
@@ -88,16 +88,16 @@ def test_a_page_that_cannot_be_finished_leaves_the_old_one_and_nothing_beside_it
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        assert run(["validate", "drift", "s1", SINCE, "--html", str(page)]) == 1
+        assert run(["validate", "drift", "s0123456789abcdef", SINCE, "--html", str(page)]) == 1
     assert page.read_text() == "the old page"
     assert [one.name for one in moved.iterdir() if one.is_file()] == ["drift.html"]
-    assert run(["validate", "drift", "s1", SINCE, "--html", str(page)]) == 1
+    assert run(["validate", "drift", "s0123456789abcdef", SINCE, "--html", str(page)]) == 1
     assert "tenure_days (lake): population stability index" in page.read_text()
 
 
 def test_the_page_of_drift_names_its_verdict_begins_with_what_moved_furthest_and_fetches_nothing(moved):
     page = moved / "drift.html"
-    run(["validate", "drift", "s1", SINCE, "--psi", "0.1", "--ks", "0.1", "--html", str(page)])
+    run(["validate", "drift", "s0123456789abcdef", SINCE, "--psi", "0.1", "--ks", "0.1", "--html", str(page)])
     shown = page.read_text()
     assert "<title>Drift: 2 measures beyond their limits</title>" in shown
     assert shown.index("<tr class='red'>") < shown.index("<tr><td>")
