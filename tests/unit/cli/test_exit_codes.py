@@ -13,7 +13,7 @@ from stillpoint import cli
 from stillpoint.errors import StillpointError
 
 ROOT = Path(__file__).parents[3]
-ROOMS = ("stillpoint", "ingestion", "training", "release", "inference", "validation")
+ROOMS = ("stillpoint", "ingestion", "training", "release", "inference", "validation", "privacy", "simulation")
 USAGE = {"InvalidSettings", "InvalidInput", "InvalidSpine", "UnknownFeature", "SourceUnusable"}
 """All that says 2: the words of the command or the settings are wrong, whatever the data."""
 
