@@ -41,7 +41,7 @@ class InvalidSpine(InvalidInput):
     """An entity dataframe lacks a join key, a timestamp or a time zone."""
 
 
-class NothingStored(InvalidInput):
+class NothingStored(NotFound):
     """A source holds no file yet."""
 
 

@@ -14,7 +14,7 @@ from stillpoint.errors import StillpointError
 
 ROOT = Path(__file__).parents[3]
 ROOMS = ("stillpoint", "ingestion", "training", "release", "inference", "validation", "privacy", "simulation")
-USAGE = {"InvalidSettings", "InvalidInput", "InvalidSpine", "UnknownFeature", "SourceUnusable"}
+USAGE = {"InvalidSettings", "InvalidInput", "InvalidSpine", "UnknownFeature", "SourceUnusable", "InvalidApp"}
 """All that says 2: the words of the command or the settings are wrong, whatever the data."""
 
 
@@ -53,7 +53,7 @@ def daily(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_an_error_is_a_usage_error_only_if_the_words_are_wrong(daily, name: str, capsys) -> None:
     def fails() -> None:
-        raise KINDS[name]("why")
+        raise KINDS[name].__new__(KINDS[name], "why")  # some are made of more than their text
 
     daily(fails)
     assert cli.run(["daily"]) == (2 if name in USAGE else 1)
