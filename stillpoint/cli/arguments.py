@@ -19,6 +19,7 @@ import typer
 from stillpoint.messages import USER_ID_PATTERN, Kind
 
 LONGEST_TEXT = 500
+MAX_NAME_LENGTH = 128
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
@@ -109,6 +110,13 @@ def recommendation_id(text: str) -> str:
 def user_id(text: str) -> str:
     """Return the id of a user as an event may carry it."""
     return _like(text, USER_ID_PATTERN, "a user id", "1 to 64 letters, digits, `_` or `-`, as events carry it")
+
+
+def content_id(text: str) -> str:
+    """Return the id of a content as an event may carry it."""
+    if not 1 <= len(text) <= MAX_NAME_LENGTH or not text.isprintable() or text != text.strip() or text.isspace():
+        raise typer.BadParameter(f"{_shown(text)} is no content; expected 1 to {MAX_NAME_LENGTH} printable characters")
+    return text
 
 
 def endpoint(text: str) -> str:
@@ -251,6 +259,7 @@ PARSERS: tuple[Callable[[str], object], ...] = (
     release_id,
     recommendation_id,
     user_id,
+    content_id,
     endpoint,
     digest,
     digest_beginning,

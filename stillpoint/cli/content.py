@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stillpoint.cli import arguments
 from stillpoint.clock import system_clock
 from stillpoint.settings import Settings
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 content = typer.Typer(help="Withdraw a content, restore it, or look it up.", no_args_is_help=True)
 
-ContentId = Annotated[str, typer.Argument(metavar="CONTENT_ID", help="Its id in the catalogue.")]
+ContentId = Annotated[
+    str, typer.Argument(parser=arguments.content_id, metavar="CONTENT_ID", help="Its id in the catalogue.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
