@@ -15,7 +15,7 @@ from stillpoint.errors import InvalidSpine
 from stillpoint.stores.history.column_types import has_other_zone, in_utc
 from stillpoint.stores.history.point_in_time import Ints
 from stillpoint.stores.history.zones import SpineKind, with_zone, with_zoned_objects
-from stillpoint.stores.values.exact import convert, one_array
+from stillpoint.stores.values.exact import convert, is_text, one_array
 from stillpoint.stores.values.exact_times import utc_micros
 
 EVENT_TIMESTAMP = "event_timestamp"
@@ -45,6 +45,7 @@ def read_spine(given: object, *, naive_is_utc: bool = False, sql: bool = False) 
     if duplicated:
         raise InvalidSpine(f"the spine has several columns named {', '.join(sorted(duplicated))}; names must differ")
     time_column = _time_column(table)
+    table = _typed_if_empty(table, time_column)
     table = with_zone(table, time_column, SpineKind.SQL if sql else kind, naive_is_utc=naive_is_utc)
     times = table[time_column]
     if times.null_count:
@@ -84,6 +85,14 @@ def _to_arrow(given: object, *, naive_is_utc: bool) -> tuple[SpineKind, pa.Table
         raise InvalidSpine(
             f"a column of the spine mixes types: {'; '.join(str(part) for part in error.args)}"
         ) from None
+
+
+def _typed_if_empty(table: pa.Table, column: str) -> pa.Table:
+    """Give the times of a spine without rows a type: pandas has none for a column that never held a value."""
+    kind = table.schema.field(column).type
+    if table.num_rows or pa.types.is_timestamp(kind) or is_text(kind):
+        return table
+    return table.set_column(table.column_names.index(column), column, pa.array([], pa.timestamp("us", tz="UTC")))
 
 
 def _time_column(table: pa.Table) -> str:
