@@ -46,7 +46,7 @@ from stillpoint.stores.history.sources import (
     open_path,
 )
 from stillpoint.stores.history.spine import EVENT_TIMESTAMP, Spine, read_spine
-from stillpoint.stores.history.types import view_types
+from stillpoint.stores.history.types import spelled_for_feast, view_types
 from stillpoint.stores.history.views import ViewRequest, view_request
 from stillpoint.stores.history.write import PushedRows, append_to_path, write_file, write_to_lake
 from stillpoint.stores.history.zones import refuse_dropped_offsets, typed_into_feast
@@ -357,9 +357,12 @@ class StillpointOfflineStore(OfflineStore):
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: DataSource
     ) -> Iterable[tuple[str, str]]:
-        """Return a source's columns and Arrow types; for the lake as declared, written to or not."""
+        """Return a source's columns and Arrow types, as Feast infers a view's schema from them.
+
+        For the lake they are as declared, written to or not.
+        """
         schema = open_source(config, data_source, None, None).schema
-        return [(field.name, str(field.type)) for field in schema]
+        return [(field.name, spelled_for_feast(field.type)) for field in schema]
 
 
 def open_source(config: RepoConfig, source: DataSource, first: int | None, last: int | None) -> SourceTable:

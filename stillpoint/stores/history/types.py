@@ -22,7 +22,7 @@ from feast.types import (
 from stillpoint.errors import InvalidInput, InvalidSpine
 from stillpoint.stores.history.names import Names, batch_source_of
 from stillpoint.stores.history.views import JoinKey, RequestedFeature, ViewRequest
-from stillpoint.stores.values.exact import fits
+from stillpoint.stores.values.exact import fits, is_binary, is_list, plain_type
 
 _ARROW: dict[FeastType, pa.DataType] = {
     Int32: pa.int32(),
@@ -117,3 +117,17 @@ def check_feature_type(view: str, wanted: RequestedFeature, stored: Iterable[pa.
                 f"view {view!r}, feature {wanted.feature!r} is declared {wanted.dtype}, and its column "
                 f"{wanted.source!r} in {path} holds {kind}; correct the source or the declaration"
             )
+
+
+def spelled_for_feast(stored: pa.DataType) -> str:
+    """Return a stored type's name as Feast's schema inference knows it: it ends on dates, dictionaries and most lists."""
+    kind = plain_type(stored)
+    if is_list(kind) and not pa.types.is_fixed_size_list(kind):
+        return f"list<item: {spelled_for_feast(kind.value_type)}>"
+    if pa.types.is_date(kind):
+        return str(pa.timestamp("s"))
+    if pa.types.is_float16(kind):
+        return str(pa.float32())
+    if pa.types.is_string_view(kind):
+        return str(pa.string())
+    return str(pa.binary()) if is_binary(kind) else str(kind)
