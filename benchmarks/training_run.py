@@ -30,9 +30,9 @@ from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import snapshot_rows
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
+from stillpoint.snapshot_definition import LabelDefinition
+from stillpoint.snapshots import SnapshotManifest, load_snapshot, stored_rows
 from training import ranker
-from training.kept_snapshot import SnapshotManifest, load_snapshot, stored_rows
-from training.labels import LabelDefinition
 from training.snapshot import definitions_sha256
 from training.train import train
 

@@ -20,13 +20,13 @@ from stillpoint.cli.feast import Which
 from stillpoint.clock import system_clock
 from stillpoint.errors import NotFound
 from stillpoint.settings import Settings
-from training.features_from import FeaturesFrom
+from stillpoint.snapshot_definition import FeaturesFrom
 
 if TYPE_CHECKING:
     from stillpoint.lake.tables import Lake
     from stillpoint.model import ModelBundle
+    from stillpoint.snapshots import Expectation, FeatureDifference, SnapshotManifest
     from training.evaluate import Estimate
-    from training.kept_snapshot import Expectation, FeatureDifference, SnapshotManifest
 
 
 class TrainingPlace(StrEnum):
@@ -150,8 +150,8 @@ def train(
 ) -> None:
     """Train the collaborative filter and the ranker on a snapshot, judge them, and keep the model in the lake."""
     from stillpoint.leases.active_jobs import announced
+    from stillpoint.snapshots import load_snapshot, refuse_older_than
     from training.collaborative import next_mapping_version
-    from training.kept_snapshot import load_snapshot, refuse_older_than
     from training.train import keep, load_evaluation
     from training.train import train as train_on
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from stillpoint.clock import system_clock
 from stillpoint.features.declarations import RANKER_SERVICE
-from training.kept_snapshot import Expectation
+from stillpoint.snapshots import Expectation
 
 BATCH_ROWS = 250_000
 

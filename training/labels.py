@@ -1,33 +1,15 @@
 """Labels from impressions: which shown contents were a success."""
 
 from datetime import datetime, timedelta
-from typing import Literal
 
 import polars as pl
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
 
 from stillpoint.clock import SECOND, to_micros
 from stillpoint.events.types import EventType, Verdict
-from stillpoint.features.declarations import BOUNCE_POSITION_SECONDS
+from stillpoint.snapshot_definition import LabelDefinition
 
 SPINE_KEYS = ("recommendation_id", "user_id", "content_id", "event_timestamp")
-
-
-class LabelDefinition(BaseModel):
-    """A shown item is a success if it is started within `window` and not left before `bounce_position_seconds`.
-
-    The latest impression before a start gets it. Impressions in the last `settle` before the cutoff are left out: their
-    outcome may still be on its way.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: Literal[1] = 1
-    window: timedelta = timedelta(minutes=30)
-    bounce_position_seconds: float = Field(default=BOUNCE_POSITION_SECONDS, gt=0)
-    bounce_window: timedelta = timedelta(minutes=30)
-    settle: timedelta = timedelta(minutes=60)
 
 
 LABEL_EVENT_TYPES = (EventType.IMPRESSION, EventType.CONTENT_START, EventType.CONTENT_EXIT)

@@ -18,7 +18,7 @@ from stillpoint.errors import InvalidInput, StillpointError
 from stillpoint.lake.objects import LocalObjects, open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.settings import Settings
-from training.kept_snapshot import Snapshot, load_snapshot
+from stillpoint.snapshots import Snapshot, load_snapshot
 from training.train import TrainedModel, train
 
 MAPPING = "mapping.json"

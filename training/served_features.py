@@ -18,8 +18,8 @@ from stillpoint.clock import SECOND, to_micros
 from stillpoint.features.declarations import EMBEDDING_LENGTH, RANKER_SERVICE, SERVICES, DType, Entity, Feature
 from stillpoint.lake.datasets import DateRange
 from stillpoint.lake.tables import Lake
+from stillpoint.snapshots import FeatureDifference
 from training.joined_features import AS_OF, Columns
-from training.kept_snapshot import FeatureDifference
 
 _USER_VIEWS = tuple(view for view in SERVICES[RANKER_SERVICE] if view.entity is Entity.USER)
 _EXPIRED = "OUTSIDE_MAX_AGE"

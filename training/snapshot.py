@@ -1,7 +1,7 @@
 """Takes immutable training sets: what was known at each moment at which something was shown.
 
 Labels from impressions, joined through Feast with what had happened and arrived by then. Nothing that happened or arrived
-after the cutoff can change a snapshot (`training/kept_snapshot.py` says how it is kept).
+after the cutoff can change a snapshot (`stillpoint/snapshots.py` says how it is kept).
 """
 
 from collections.abc import Callable, Sequence
@@ -23,10 +23,10 @@ from stillpoint.features.declarations import (
 from stillpoint.features.request_time import REQUEST_FEATURES
 from stillpoint.lake.datasets import DateRange
 from stillpoint.lake.tables import Lake
-from training.features_from import FeaturesFrom
+from stillpoint.snapshot_definition import FeaturesFrom, LabelDefinition
+from stillpoint.snapshots import Expectation, Snapshot, definitions_sha256, keep_snapshot, stored_rows
 from training.joined_features import AS_OF, PointInTime, feature_rows
-from training.kept_snapshot import Expectation, Snapshot, definitions_sha256, keep_snapshot, stored_rows
-from training.labels import LABEL_EVENT_TYPES, LabelDefinition, label_rows
+from training.labels import LABEL_EVENT_TYPES, label_rows
 from training.offered import offered_then
 from training.served_features import Differences, ServedLists
 

@@ -22,8 +22,8 @@ from stillpoint.errors import StackUnavailable
 from stillpoint.model import COLLABORATIVE_SCORE, ModelBundle
 from stillpoint.registered_models import CANDIDATE, DIGEST_TAG, MODEL_NAME
 from stillpoint.settings import Settings
+from stillpoint.snapshots import Snapshot
 from training.evaluation_page import page
-from training.kept_snapshot import Snapshot
 from training.train import Evaluation
 
 SECONDS = 5.0

@@ -18,9 +18,9 @@ from stillpoint.catalogue import DATASET, newest_rows
 from stillpoint.errors import DataRefused
 from stillpoint.lake.tables import Lake
 from stillpoint.model import ModelBundle, ModelManifest
+from stillpoint.snapshots import Snapshot, definitions_sha256
 from training import collaborative, ranker
 from training.evaluate import Estimate, JudgedRows, calibration_error, codes, compare, coverage
-from training.kept_snapshot import Snapshot, definitions_sha256
 
 TRUTH_DATASET = "simulation/truth"
 AT = 3

@@ -95,7 +95,7 @@ def snapshot(
 ) -> None:
     """Check a training snapshot: labels of both classes, ranges and closed sets of every feature."""
     from stillpoint.features.declarations import RANKER_SERVICE
-    from training.kept_snapshot import load_snapshot
+    from stillpoint.snapshots import load_snapshot
     from validation.expectations import validate as run
     from validation.suites import snapshot_suite
 
@@ -241,7 +241,7 @@ def drift(
     Limits that are not given are those of the settings, `STILLPOINT_DRIFT_STABILITY_INDEX`, `…_KS_DISTANCE`,
     `…_JS_DISTANCE`, `…_CENTROID_SHIFT`, `…_NULL_SHARE` and `…_MINIMUM_VALUES`.
     """
-    from training.kept_snapshot import load_snapshot
+    from stillpoint.snapshots import load_snapshot
     from validation.drift import DriftLimits
     from validation.drift_page import page
     from validation.drift_run import check_drift

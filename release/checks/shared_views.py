@@ -9,7 +9,8 @@ from release.colour import entity_ids
 from release.gate import CheckResult, Side, Subject
 from stillpoint.features.declarations import Origin, view
 from stillpoint.stores.redis.keys import encode_key_values
-from stillpoint.stores.redis.layout import ViewLayout, decode_time, key_prefix
+from stillpoint.stores.redis.layout import ViewLayout, key_prefix
+from stillpoint.stores.values.times import decode_time
 
 Pair = tuple[str, str]
 """An entity's id and a view's name."""

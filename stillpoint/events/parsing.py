@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from stillpoint.clock import SECOND, from_micros
+from stillpoint.events.foreign import foreign_format
 from stillpoint.events.types import SCHEMA_VERSION, Category, EventType, Platform
+from stillpoint.events.visible import is_blank
 from stillpoint.features.declarations import FUTURE_TOLERANCE
-from stillpoint.features.foreign import foreign_format
-from stillpoint.features.visible import is_blank
 from stillpoint.messages import USER_ID_PATTERN, Kind
 
 MAX_PAYLOAD_BYTES = 65_536

@@ -32,20 +32,16 @@ from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput, InvalidSettings, PlanRefused
 from stillpoint.stores.history.names import batch_source_of
 from stillpoint.stores.materialize.pushed_rows import pushed_rows
-from stillpoint.stores.online_request import EntityRows, OnlineRequest, online_request
 from stillpoint.stores.push import take_over_pushes
 from stillpoint.stores.reading.feast_read import AnsweredView, ReadRow, Replies, RequestedFields, Shapes, fill
+from stillpoint.stores.reading.feast_request import EntityRows, OnlineRequest, online_request
 from stillpoint.stores.redis.connection import Topology, connect, connect_async
 from stillpoint.stores.redis.deletion import delete_project, delete_view
-from stillpoint.stores.redis.layout import (
-    Column,
-    ViewLayout,
-    encode_created,
-    encode_time,
-)
+from stillpoint.stores.redis.layout import Column, ViewLayout, encode_created
 from stillpoint.stores.redis.pipeline import send, send_async
 from stillpoint.stores.redis.writer import NO_CREATED, EncodedRows, OnlineWriter
 from stillpoint.stores.rehearsal import is_rehearsal
+from stillpoint.stores.values.times import encode_time
 from stillpoint.stores.values.types import ValueType
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from inference.ranking.user_features import READ_FEATURES, person
+from release.checks.validated_data import ServedParity
 from release.gate import Subject, Thresholds
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.encoder import WordLlamaEncoder
@@ -21,7 +22,6 @@ from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.redis.connection import connect
 from tests.support.batch_world import NOW, Parts, World, searches
-from validation.gate import ServedParity
 from validation.parity_run import check_parity
 
 PROJECT = "stillpoint_green"

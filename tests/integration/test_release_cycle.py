@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from release.check import all_checks, check, side
+from release.checks.validated_data import LakeExpectations, ServedParity
 from release.context import ReleaseContext
 from release.gate import Thresholds, read_report
 from release.prepare import prepare
@@ -32,7 +33,6 @@ from stillpoint.settings import Settings
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 from tests.support.release_world import CONTENTS, USERS, World, favourite, tools_for
-from validation.gate import LakeExpectations, ServedParity
 
 RELAXED = Thresholds(latency_p99_ms=1000, digest_pause_seconds=0.05, daily_age_hours=72)
 

@@ -26,7 +26,8 @@ from stillpoint.releases.write_targets import Target, read_acknowledged, write_c
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.keys import encode_keys
-from stillpoint.stores.redis.layout import ViewLayout, decode_time
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.values.times import decode_time
 from tests.support.fuzzed_payloads import Fuzz
 from tests.support.stream_world import streaming, wait_for
 

@@ -19,14 +19,14 @@ from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset, newest_rows
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.served_rows import SERVED_COLUMNS
+from stillpoint.snapshot_definition import FeaturesFrom
+from stillpoint.snapshots import FeatureDifference, Snapshot
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 from tests.support.training_world import ENCODER, few_people
-from training.features_from import FeaturesFrom
-from training.kept_snapshot import FeatureDifference, Snapshot
 from training.snapshot import make_snapshot
 
 SERVED_AT = datetime(2026, 10, 7, 20, 30, tzinfo=UTC)

@@ -29,9 +29,9 @@ from stillpoint.local.servers import servers
 from stillpoint.model import ModelBundle
 from stillpoint.registered_models import MODEL_NAME
 from stillpoint.settings import Settings
+from stillpoint.snapshots import load_snapshot
 from tests.support.training_world import CUTOFF, ENCODER, START, World, make_world
 from training.collaborative import next_mapping_version, write_mapping
-from training.kept_snapshot import load_snapshot
 from training.registered_model import score_frame
 from training.snapshot import make_snapshot
 from training.tracking import input_example, track

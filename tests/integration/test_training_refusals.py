@@ -19,9 +19,9 @@ from stillpoint.errors import InvalidInput, UnknownFeature
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.process import free_port
+from stillpoint.snapshot_definition import LabelDefinition
+from stillpoint.snapshots import Snapshot
 from tests.support.training_world import ENCODER, few_people, open_store
-from training.kept_snapshot import Snapshot
-from training.labels import LabelDefinition
 from training.snapshot import make_snapshot
 
 CUTOFF = datetime(2026, 10, 8, tzinfo=UTC)
@@ -93,7 +93,7 @@ def of_other_definitions(lake: Lake, folder: str) -> None:
 
 def without_late_successes(lake: Lake, folder: str) -> None:
     """Leave the last fifth of the rows, by which a model is judged, without a success."""
-    from training.kept_snapshot import stored_rows
+    from stillpoint.snapshots import stored_rows
 
     rows = pq.read_table(io.BytesIO(lake.objects.get(f"{folder}/rows.parquet")))
     labels = rows["label"].to_numpy().copy()

@@ -14,8 +14,8 @@ from stillpoint.features.declarations import VIEWS, Origin
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset
 from stillpoint.lake.tables import Lake
+from stillpoint.snapshots import Snapshot
 from tests.support.training_world import ENCODER, few_people
-from training.kept_snapshot import Snapshot
 from training.snapshot import make_snapshot
 
 CUTOFF = datetime(2026, 10, 8, tzinfo=UTC)

@@ -25,8 +25,9 @@ from stillpoint.lake.tables import Lake
 from stillpoint.messages import PredictionRequest
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.keys import encode_keys
-from stillpoint.stores.redis.layout import ViewLayout, decode_time
+from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import encode_rows
+from stillpoint.stores.values.times import decode_time
 from tests import oracle
 
 VIEW_OF = {"search": "search_embeddings", "biometric": "biometrics"}

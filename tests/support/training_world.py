@@ -21,8 +21,8 @@ from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
+from stillpoint.snapshots import Snapshot
 from training.expected_rows import expectations
-from training.kept_snapshot import Snapshot
 from training.snapshot import make_snapshot
 from training.train import TrainedModel, train
 

@@ -1,4 +1,4 @@
-"""What do a feature's stored values look like: nulls, moments, quantiles, histogram? Feast's monitoring asks.
+"""The metrics of Feast's monitoring of one feature's stored values: nulls, moments, quantiles, histogram.
 
 The numbers are stock Feast's, by the same Arrow functions. Where stock fails, these answer: statistics are over finite
 numbers, a range too narrow or too wide for its bins has a histogram of one bin, and bytes are counted as text.

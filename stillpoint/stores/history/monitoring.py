@@ -1,4 +1,4 @@
-"""Where are the metrics of Feast's monitoring kept? In Parquet files beside `feature_store.yaml`, as stock Feast's stores do.
+"""Keeps the metrics of Feast's monitoring in Parquet files beside `feature_store.yaml`, as stock Feast's stores do.
 
 The files have stock's names, columns and keys, so that either reads what the other wrote. They are replaced whole and
 under a lock: a reader sees the old file or the new one, and two runs at once lose nothing.

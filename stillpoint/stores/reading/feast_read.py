@@ -17,13 +17,14 @@ from google.protobuf.message import DecodeError
 
 from stillpoint.clock import from_micros
 from stillpoint.errors import CorruptData
-from stillpoint.stores.online_request import ViewRows
+from stillpoint.stores.reading.feast_request import ViewRows
 from stillpoint.stores.reading.query import WORTH_WHOLE
 from stillpoint.stores.redis.connection import explain
 from stillpoint.stores.redis.corrupt import corrupt_time, corrupt_value
-from stillpoint.stores.redis.layout import decode_time, event_field, feature_field
+from stillpoint.stores.redis.layout import event_field, feature_field
 from stillpoint.stores.redis.pipeline import Command, pack
 from stillpoint.stores.redis.whole_hash import WholeHash
+from stillpoint.stores.values.times import decode_time
 
 ReadRow = tuple[datetime | None, dict[str, Value] | None]
 Fields = tuple[bytes, ...]

@@ -14,10 +14,11 @@ from stillpoint.errors import CorruptData
 from stillpoint.stores.reading.query import Group
 from stillpoint.stores.reading.types import ABSENT_US, FieldStatus, Mode
 from stillpoint.stores.redis.corrupt import corrupt_time, corrupt_value
-from stillpoint.stores.redis.layout import decode_created, decode_time
+from stillpoint.stores.redis.layout import decode_created
 from stillpoint.stores.values.columns import VECTORISED, decode_numbers, decode_times, decode_vectors
 from stillpoint.stores.values.few import FEW, QUICK, decode_few
 from stillpoint.stores.values.python import decode_declared, decode_value
+from stillpoint.stores.values.times import decode_time
 from stillpoint.stores.values.types import ValueType
 
 Number = TypeVar("Number", bound=np.generic)

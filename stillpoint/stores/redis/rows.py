@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.redis.keys import encode_keys
-from stillpoint.stores.redis.layout import ENTITYLESS_KEY, Column, ViewLayout, encode_created, encode_time, key_prefix
+from stillpoint.stores.redis.layout import ENTITYLESS_KEY, Column, ViewLayout, encode_created, key_prefix
 from stillpoint.stores.redis.wrong_value import wrong_value
 from stillpoint.stores.values.columns import encode_column
 from stillpoint.stores.values.encode import varint
+from stillpoint.stores.values.times import encode_time
 from stillpoint.stores.values.types import FIELD_NUMBERS, KEY_TYPES, ValueType
 
 Block = npt.NDArray[np.uint8]

@@ -16,13 +16,14 @@ from stillpoint.errors import InvalidInput
 from stillpoint.stores.redis.connection import explain, is_cluster
 from stillpoint.stores.redis.corrupt import corrupt_time
 from stillpoint.stores.redis.keys import encode_keys
-from stillpoint.stores.redis.layout import ViewLayout, encode_created, encode_time
+from stillpoint.stores.redis.layout import ViewLayout, encode_created
 from stillpoint.stores.redis.pipeline import send, send_async
 from stillpoint.stores.redis.rows import bulk_rows
 from stillpoint.stores.redis.script import SCRIPT, ListedRows, PackedRows, ScriptCall, script_calls
 from stillpoint.stores.redis.wrong_value import wrong_value
 from stillpoint.stores.values.columns import encode_column
 from stillpoint.stores.values.exact_times import utc_micros
+from stillpoint.stores.values.times import encode_time
 
 EVENT_TIMESTAMP = "event_timestamp"
 CREATED_TIMESTAMP = "created_timestamp"

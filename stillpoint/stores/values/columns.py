@@ -1,7 +1,7 @@
 """Encodes and decodes many values of one type at once.
 
 Arrow columns become lists of stored bytes; lists of stored bytes become numpy blocks. The rare types (maps, sets, JSON…)
-take the path of one value at a time in `values_encode.py` and `values_python.py`, with the same result.
+take the path of one value at a time in `values/encode.py` and `values/python.py`, with the same result.
 """
 
 import struct
@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stillpoint.errors import CorruptData, InvalidInput
-from stillpoint.stores.redis.layout import decode_time
 from stillpoint.stores.values.encode import encode_value, varint
+from stillpoint.stores.values.times import decode_time
 from stillpoint.stores.values.types import FIELD_NUMBERS, ValueType
 
 Bools = npt.NDArray[np.bool_]

@@ -1,7 +1,7 @@
 """Decodes a stored value without Feast and without protobuf.
 
 A stored value is a serialized `feast.types.Value`, a protobuf message with one field set; empty bytes are null. This
-module parses one value of any type into raw content; `values_python.py` makes Python values of it.
+module parses one value of any type into raw content; `values/python.py` makes Python values of it.
 """
 
 import struct

@@ -1,6 +1,6 @@
 """Encodes one Python value as Feast's bytes, without Feast and without protobuf.
 
-`values_columns.py` does whole columns of the common types at once, with the same result.
+`values/columns.py` does whole columns of the common types at once, with the same result.
 """
 
 import json

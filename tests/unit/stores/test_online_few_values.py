@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 
 from stillpoint.errors import CorruptData
-from stillpoint.stores.redis.layout import _any_time, decode_time, encode_time
 from stillpoint.stores.redis.pipeline import Command, pack, unpack
 from stillpoint.stores.redis.whole_hash import WholeHash
 from stillpoint.stores.values.encode import encode_value
 from stillpoint.stores.values.few import KEPT, KNOWN, QUICK, decode_few
 from stillpoint.stores.values.python import decode_value
+from stillpoint.stores.values.times import _any_time, decode_time, encode_time
 from stillpoint.stores.values.types import ValueType
 
 VALUES: dict[ValueType, st.SearchStrategy[Any]] = {

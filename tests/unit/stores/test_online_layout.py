@@ -20,10 +20,8 @@ from stillpoint.stores.redis.layout import (
     Column,
     ViewLayout,
     decode_created,
-    decode_time,
     describe_key,
     encode_created,
-    encode_time,
     feature_field,
     parse_key,
 )
@@ -32,6 +30,7 @@ from stillpoint.stores.values.columns import decode_numbers, decode_times, decod
 from stillpoint.stores.values.decode import read_value
 from stillpoint.stores.values.encode import encode_value
 from stillpoint.stores.values.python import decode_value
+from stillpoint.stores.values.times import decode_time, encode_time
 from stillpoint.stores.values.types import ValueType
 
 micros = st.integers(-(10**15), 9 * 10**15)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-import training.kept_snapshot
+import stillpoint.snapshots
 from stillpoint.cli import run
 from stillpoint.features.declarations import USER_PROFILES
 from stillpoint.lake.commits import Commit
@@ -50,7 +50,7 @@ def moved(tmp_path, monkeypatch):
         for feature in view:
             if feature.name not in rows.schema.names:
                 rows = rows.append_column(feature.name, pa.nulls(200))
-    monkeypatch.setattr(training.kept_snapshot, "load_snapshot", lambda lake, name: SimpleNamespace(rows=rows))
+    monkeypatch.setattr(stillpoint.snapshots, "load_snapshot", lambda lake, name: SimpleNamespace(rows=rows))
     monkeypatch.setenv("STILLPOINT_LAKE", str(tmp_path / "lake"))
     return tmp_path
 

@@ -1,7 +1,4 @@
-"""Validation's checks for the release gate.
-
-`CHECKS` is what the release gate takes from here.
-"""
+"""Gate checks: the lake's rows, the colour's rows and what was served meet their expectations."""
 
 import time
 from datetime import timedelta

@@ -23,8 +23,7 @@ from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, Origin
 from stillpoint.features.request_time import REQUEST_FEATURES
 from stillpoint.lake.datasets import DateRange, snapshot_rows
 from stillpoint.lake.tables import Lake
-from training.features_from import FeaturesFrom
-from training.labels import LabelDefinition
+from stillpoint.snapshot_definition import FeaturesFrom, LabelDefinition
 
 NOT_IN_THE_ID = {"sources", "differences", "expectations"}
 """Fields of a manifest that tell of its taking, or that follow from the rest."""
