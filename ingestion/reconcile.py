@@ -22,9 +22,10 @@ from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.tables import Lake
 from stillpoint.outages import outage
 from stillpoint.stores.redis.deletion import project_keys
-from stillpoint.stores.redis.layout import ViewLayout, decode_time
+from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.pipeline import Command, pack, send
 from stillpoint.stores.redis.writer import encode_rows
+from stillpoint.stores.values.times import decode_time
 
 _STORED = (Verdict.ON_TIME, Verdict.LATE, Verdict.DUPLICATE)
 _RECORDS = ("events", "quarantine")

@@ -23,13 +23,13 @@ from stillpoint.stores.redis.layout import (
     ViewLayout,
     describe_key,
     encode_created,
-    encode_time,
     key_prefix,
 )
 from stillpoint.stores.redis.writer import NO_CREATED, EncodedRows
 from stillpoint.stores.values.columns import encode_column
 from stillpoint.stores.values.encode import encode_value, is_missing
 from stillpoint.stores.values.exact_times import utc_micros
+from stillpoint.stores.values.times import encode_time
 
 
 def pushed_rows(
