@@ -4,11 +4,12 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from stillpoint.cli import arguments
 from stillpoint.settings import Settings
@@ -50,7 +51,9 @@ def worker() -> None:
     from inference.worker.entry import create_worker
     from stillpoint.local.records import recorded
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s", force=True
+    )  # its own log, instead of the file for libraries
     hand_over_quickly()
     settings = Settings.load()
     with recorded(settings.home, "worker"):
@@ -105,11 +108,19 @@ def features(
             + "\n"
         )
         return
-    table = Table("feature", "value", "status", "age", title=f"{user_id} in {loaded.release.colour} ({loaded.id})")
-    for name, cell in cells.items():
-        age = "" if cell.age_seconds is None else f"{cell.age_seconds:,.1f} s"
-        table.add_row(name.replace("__", ":"), _short(cell.value), cell.status.name, age)
-    Console().print(table)
+    rows = [(name.replace("__", ":"), cell.value, cell.status.name, cell.age_seconds) for name, cell in cells.items()]
+    Console().print(features_table(f"{user_id} in {loaded.release.colour} ({loaded.id})", rows))
+
+
+def features_table(title: str, rows: Iterable[tuple[str, Any, str, float | None]]) -> Table:
+    """Return features with value, status and age in seconds. What is too long goes on in the next line of its cell.
+
+    Cut short, two names that begin alike would look the same.
+    """
+    table = Table(*(Column(name, overflow="fold") for name in ("feature", "value", "status", "age")), title=title)
+    for name, value, status, age in rows:
+        table.add_row(name, _short(value), status, "" if age is None else f"{age:,.1f} s")
+    return table
 
 
 def explain(
@@ -145,7 +156,7 @@ def explain(
     console.print(
         f"{document['kind']} for {document['user_id']}, by {document['release']} ({document['source']}), after {trigger}"
     )
-    features_table = Table("view", "status", "age", "values")
+    features_table = Table(*(Column(name, overflow="fold") for name in ("view", "status", "age", "values")))
     for view in document["views"]:
         age = "" if view["age_seconds"] is None else f"{view['age_seconds']:,.1f} s"
         values = ", ".join(f"{name} {_short(value)}" for name, value in view["values"].items() if value is not None)

@@ -205,7 +205,9 @@ def stream(
     from stillpoint.local.process import refuse_address
     from stillpoint.local.records import recorded
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s", force=True
+    )  # its own log, instead of the file for libraries
     settings = Settings.load()
     if metrics_port:
         refuse_address("the stream's metrics", "127.0.0.1", metrics_port, "give another --metrics-port")

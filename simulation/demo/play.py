@@ -1,5 +1,6 @@
 """The demo's acts, in order, and what is shown of each."""
 
+import json
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from stillpoint.features.declarations import STREAMED_VIEWS, USER_TASTE
 from stillpoint.lake.datasets import DateRange, feature_dataset
 from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
-from stillpoint.messages import Kind
+from stillpoint.messages import PULL_KINDS, Kind
 from stillpoint.settings import Settings
 
 PEOPLE = 800
@@ -215,7 +216,7 @@ class Play:
             f"The first recommendation changed after {self._first_change or 0:.0f} s, all of it took {total:.0f} s.",
             "",
             "stillpoint demo --keep              leave it running, and then:",
-            f"  curl '{address}/v1/users/{people[0]}/recommendations?kinds=today,sleep'",
+            f"  {self._curl(address, people)}",
             f"  stillpoint features {people[0]}          what is known of a person now, and how old it is",
             "  stillpoint release status          both colours side by side",
             "  stillpoint feast --colour live feature-views list",
@@ -227,6 +228,20 @@ class Play:
             ]
         self._console.print()
         self._console.print(Panel("\n".join(lines), title="What to try next", expand=False))
+
+    def _curl(self, address: str, people: Sequence[str]) -> str:
+        """Return a call that answers a recommendation of the model: one that a story has stored, else one made anew.
+
+        Raises:
+            DemoFailed: both answers are fallbacks.
+        """
+        for story, person in zip(STORIES, people, strict=True):
+            if story.kind in PULL_KINDS and self._client.stored(person, story.kind)["source"] != "fallback":
+                return f"curl '{address}/v1/users/{person}/recommendations?kinds={story.kind}'"
+        if self._client.predict(people[0], Kind.TODAY)["source"] == "fallback":
+            raise DemoFailed(f"{people[0]} is answered by the fallback only, although a release is live")
+        body = json.dumps({"user_id": people[0], "kind": Kind.TODAY})
+        return f"curl '{address}/v1/recommendations' -H 'Content-Type: application/json' -d '{body}'"
 
     # --- pieces ---
 

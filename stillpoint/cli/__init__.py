@@ -20,10 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     from stillpoint.cli.failures import explain
+    from stillpoint.cli.library_log import libraries_logged
     from stillpoint.cli.root import command
 
     try:
-        outcome = command(arguments).main(args=list(arguments), prog_name="stillpoint", standalone_mode=False)
+        with libraries_logged():
+            outcome = command(arguments).main(args=list(arguments), prog_name="stillpoint", standalone_mode=False)
     except KeyboardInterrupt:
         return INTERRUPTED
     except SystemExit as ended:  # a library's own, as uvicorn's 3, or the end after a signal

@@ -1,0 +1,62 @@
+"""What libraries log and warn of goes to a file of the home; what a user sees is ours.
+
+Feast's, MLflow's and boto's words reach standard error by default, between the lines of a verb. While a verb runs, they are
+written to `logs/libraries.log` below STILLPOINT_HOME instead, from warnings on. Long-running verbs set a log of their own.
+"""
+
+import logging
+import logging.handlers
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_BYTES = 5_000_000
+_LOUD = ("feast", "mlflow", "great_expectations", "sagemaker", "botocore", "boto3", "urllib3", "py4j", "alembic", "git")
+"""Libraries that bring handlers of their own, or turn the root logger's up."""
+_FORMAT = "%(asctime)s %(process)d %(name)s %(levelname)s: %(message)s"
+
+
+class _Quiet(logging.handlers.RotatingFileHandler):
+    """A file that nobody needs: where it cannot be written, nothing is said."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=_BYTES, backupCount=1, delay=True, encoding="utf-8")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's own name
+        """Say nothing."""
+
+
+@contextmanager
+def libraries_logged() -> Iterator[None]:
+    """Keep the libraries' words off the terminal for as long as the block runs. The file appears with its first line."""
+    home = Path(os.environ.get("STILLPOINT_HOME") or ".stillpoint").expanduser().absolute()
+    os.environ.setdefault(
+        "MLFLOW_CONFIGURE_LOGGING", "false"
+    )  # MLflow would add a handler of its own to standard error
+    handler, root = _Quiet(home / "logs" / "libraries.log"), logging.getLogger()
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setLevel(logging.WARNING)
+    loud = [logging.getLogger(name) for name in _LOUD]
+    before = [logger.propagate for logger in loud]
+    for logger in (root, *loud):
+        logger.addHandler(handler)
+    for logger in loud:
+        logger.propagate = False
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for logger in (root, *loud):
+            logger.removeHandler(handler)
+        for logger, propagated in zip(loud, before, strict=True):
+            logger.propagate = propagated
+        handler.close()

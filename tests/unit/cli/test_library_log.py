@@ -1,0 +1,59 @@
+"""What libraries say while a verb runs goes to a file of the home, and standard output and error hold our words alone."""
+
+import logging
+import sys
+import types
+import warnings
+from pathlib import Path
+
+import pytest
+
+from stillpoint import cli
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home, with a verb `daily` in which libraries chatter."""
+
+    def daily() -> None:
+        for name in ("feast.infra.registry.registry", "mlflow.tracking", "some_library"):
+            logging.getLogger(name).warning("Registry cache expired")
+        logging.getLogger("feast").info("so refreshing")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        sys.stdout.write('{"rows": 1}\n')
+
+    module = types.ModuleType("ingestion.cli")
+    module.daily = daily  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ingestion.cli", module)
+    monkeypatch.setenv("STILLPOINT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_CONFIGURE_LOGGING", "false")
+    return tmp_path / "home"
+
+
+def test_libraries_write_to_their_log_and_the_terminal_holds_our_words(home: Path, capfd) -> None:
+    logging.getLogger("feast").setLevel(logging.NOTSET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert cli.run(["daily"]) == 0
+    shown = capfd.readouterr()
+    assert shown.out == '{"rows": 1}\n'
+    assert shown.err == ""
+    written = (home / "logs" / "libraries.log").read_text()
+    assert written.count("Registry cache expired") == 3
+    assert "DeprecationWarning: old" in written
+    assert "so refreshing" not in written
+
+
+def test_a_run_leaves_the_loggers_as_they_were(home: Path) -> None:
+    def state() -> list[tuple[int, bool]]:
+        return [(len(one.handlers), one.propagate) for one in map(logging.getLogger, (None, "feast", "mlflow"))]
+
+    before = state()
+    cli.run(["daily"])
+    assert state() == before
+
+
+def test_a_home_that_cannot_be_written_costs_nobody_an_answer(home: Path, capfd) -> None:
+    home.write_text("a file")
+    assert cli.run(["daily"]) == 0
+    assert capfd.readouterr().err == ""
