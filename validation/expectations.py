@@ -14,7 +14,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from validation.future import LATEST_AHEAD
 from validation.outcome import Finding, ValidationResult, outcome
 from validation.suites import Suite
 
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
+TIMES = ("event_timestamp", "created_timestamp", "arrived_at")
 _EXAMPLES = 5
 _KEY_PARTS = 16
 
 
 def validate(suite: Suite, tables: Iterable[pa.Table], *, at: datetime) -> ValidationResult:
-    """Run a suite over tables of one schema, one at a time, and return what was found."""
-    tally = _Tally(suite)
+    """Run a suite over tables of one schema, one at a time, and return what was found. No time may lie after `at`."""
+    tally = _Tally(suite, at + LATEST_AHEAD)
     for table in tables:
         if table.num_rows:
             tally.add(table)
@@ -39,8 +42,10 @@ def validate(suite: Suite, tables: Iterable[pa.Table], *, at: datetime) -> Valid
 class _Tally:
     """The sums of a suite's results over the batches seen so far."""
 
-    def __init__(self, suite: Suite) -> None:
+    def __init__(self, suite: Suite, latest: datetime) -> None:
         self._suite = suite
+        self._latest = latest
+        self._ahead: dict[str, Finding] = {}
         self._checks = _checks(suite)
         self._found: dict[int, dict[str, Any]] = {}
         self._keys: list[pl.DataFrame] = []
@@ -48,6 +53,9 @@ class _Tally:
 
     def add(self, table: pa.Table) -> None:
         self.rows += table.num_rows
+        for name in TIMES:
+            if name in table.column_names and pa.types.is_timestamp(table[name].type):
+                self._ahead[name] = _of_the_future(table[name], self._latest, name, self._ahead.get(name))
         with contextlib.redirect_stderr(io.StringIO()):
             batch = _frame().get_batch({"dataframe": self._suite.frame(table)})
             result = batch.validate(self._checks, result_format="BASIC")
@@ -81,6 +89,7 @@ class _Tally:
                 examples=tuple(sums["examples"]),
                 note=sums.get("note"),
             )
+        yield from self._ahead.values()
         if self._keys:
             yield self._unambiguous()
 
@@ -102,6 +111,23 @@ class _Tally:
             checked=rows.height,
             unexpected=conflicts,
         )
+
+
+def _of_the_future(column: pa.ChunkedArray, latest: datetime, name: str, before: Finding | None) -> Finding:
+    """Count the times after `latest`, on top of what was found before."""
+    ahead = column.filter(pc.greater(column, pa.scalar(latest, column.type)))
+    former = before.examples if before is not None else ()
+    examples = tuple(repr(str(one)) for one in ahead.slice(0, _EXAMPLES - len(former)).to_pylist())
+    unexpected = len(ahead) + (before.unexpected if before is not None else 0)
+    return Finding(
+        check="no_time_of_the_future",
+        column=name,
+        expected=f"at most {latest:%Y-%m-%dT%H:%M:%SZ}, as later times lie in the future (`stillpoint repair future`)",
+        passed=unexpected == 0,
+        checked=len(column) - column.null_count + (before.checked if before is not None else 0),
+        unexpected=unexpected,
+        examples=former + examples,
+    )
 
 
 def _hashes(table: pa.Table, key: tuple[str, ...]) -> "pl.DataFrame":

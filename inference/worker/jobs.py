@@ -20,6 +20,7 @@ from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import StillpointError
 from stillpoint.events.types import EventType
 from stillpoint.experiments import Experiment
+from stillpoint.features.declarations import FUTURE_TOLERANCE
 from stillpoint.messages import Channel, Kind, PredictionRequest, Push, StoredRecommendation
 from stillpoint.outages import outage
 
@@ -140,9 +141,15 @@ class Jobs:
         jobs: list[_Job] = []
         for message in messages:
             try:
-                jobs.append(_Job(message, PredictionRequest.model_validate_json(message.body)))
+                job = _Job(message, PredictionRequest.model_validate_json(message.body))
             except ValueError as error:
                 report.failed[message.receipt] = f"not a prediction request of version 1: {_first(error)}"
+                continue
+            ahead = _of_the_future(job.request, self._clock())
+            if ahead is None:
+                jobs.append(job)
+            else:
+                report.failed[message.receipt] = ahead
         newest = [job for job in jobs if _is_newest(job.request, (other.request for other in jobs))]
         report.coalesced = len(jobs) - len(newest)
         if newest:
@@ -282,6 +289,15 @@ def stored(made: Prediction) -> StoredRecommendation:
         trigger=made.ask.trigger,
         items=made.items,
     )
+
+
+def _of_the_future(request: PredictionRequest, now: datetime) -> str | None:
+    """Return why a request is not believed, or None. What is stored for a time of the future would outlive all true lists."""
+    for name in ("event_timestamp", "arrived_at", "enqueued_at"):
+        moment: datetime = getattr(request, name)
+        if moment > now + FUTURE_TOLERANCE:
+            return f"{name} is {moment.isoformat()}, which lies in the future; it is {now:%Y-%m-%dT%H:%M:%SZ}"
+    return None
 
 
 def _is_newest(request: PredictionRequest, others: Iterable[PredictionRequest]) -> bool:

@@ -59,6 +59,7 @@ VERBS = (
     Verb("model-server", "inference.cli:model_server", "Run SageMaker's model container.", _SERVE),
     Verb("features", "inference.cli:features", "A user's online features: value, status, age, colour.", _SERVE),
     Verb("explain", "inference.cli:explain", "What a recommendation was made from, and why.", _SERVE),
+    Verb("repair", "validation.repair_cli:repair", "Take out of the stores what should not lie there.", _CARE),
     Verb("content", "stillpoint.cli.content:content", "Withdraw a content, restore it, or look it up.", _CARE),
     Verb("erase", "privacy.cli:erase", "Forget one person everywhere, with a receipt.", _CARE),
     Verb("export", "privacy.cli:export", "All that is known of one person, as one archive.", _CARE),

@@ -7,6 +7,7 @@ be killed and run again, and may run beside a live stream: the ordered writer ne
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from pydantic import Field
 
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
+from stillpoint.stores.future import TOLERANCE_SECONDS, until_now
 from stillpoint.stores.history.latest import Pull
 from stillpoint.stores.history.names import as_declared
 from stillpoint.stores.history.types import view_types
@@ -118,8 +120,10 @@ class StillpointEngine(ComputeEngine):
         return StillpointMaterializationJob(task)
 
     def _fill(self, registry: BaseRegistry, task: MaterializationTask) -> None:
-        """Write each entity's latest row. An error stops the fill; what is written stays, and a new run completes it."""
+        """Write each entity's latest row that is not of the future. An error stops the fill; what is written stays, and a new run completes it."""
         view = task.feature_view
+        tolerance = getattr(self.repo_config.online_store, "future_tolerance_seconds", TOLERANCE_SECONDS)
+        task = replace(task, end_time=until_now(view.name, task.end_time, tolerance=tolerance))
         entities = [registry.get_entity(name, task.project) for name in view.entities if name != "__dummy"]
         meter = _Meter(view.name, task.tqdm_builder, self.on_progress)
         if needs_computing(view):

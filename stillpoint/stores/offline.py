@@ -30,6 +30,7 @@ from pydantic import Field, SecretStr, model_validator
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import InvalidInput, InvalidSpine, NothingStored
 from stillpoint.lake.datasets import DateRange
+from stillpoint.stores.future import TOLERANCE_SECONDS, refuse_future
 from stillpoint.stores.history.job import StillpointRetrievalJob
 from stillpoint.stores.history.join import JoinLimits, join_history
 from stillpoint.stores.history.latest import Pull, all_rows, every_column, latest_rows, newest_event
@@ -77,6 +78,10 @@ class StillpointOfflineStoreConfig(FeastConfigBaseModel):
     created_cutoff: bool = Field(default=False, description="Join only what was known at each spine row's time.")
     add_event_timestamps: bool = Field(default=False, description="Add `<view>__event_timestamp` for each view.")
     s3: S3Config = S3Config()
+    future_tolerance_seconds: float | None = Field(
+        default=TOLERANCE_SECONDS,
+        description="Rows that happen later than now and this are refused; null takes any time.",
+    )
     chunk_rows: int = Field(default=2_000_000, ge=1, description="Rows of a source that are read at once.")
     rows_in_memory: int = Field(default=20_000_000, ge=1, description="Rows whose keys and times are held at once.")
     spark_parts: int | None = Field(
@@ -231,13 +236,17 @@ class StillpointOfflineStore(OfflineStore):
         Rows come by the view's names, as Feast hands them over, and are stored by the source's.
 
         Raises:
-            InvalidInput: the columns are not the source's, or one of them cannot hold a value exactly.
+            InvalidInput: the columns are not the source's, one of them cannot hold a value exactly, or a row is of the future.
         """
         source = batch_source_of(feature_view)
         names = Names.of(source)
         table = table.rename_columns([names.stored(name) for name in table.column_names])
         for name in (source.timestamp_field, source.created_timestamp_column):
             table = _with_times(table, names.stored(name), feature_view.name) if name else table
+        moments = table[names.stored(source.timestamp_field)]
+        if pa.types.is_timestamp(moments.type):
+            times = moments.cast(pa.timestamp("us", moments.type.tz), safe=False).cast(pa.int64()).to_pylist()
+            refuse_future(feature_view.name, times, (), tolerance=_settings(config).future_tolerance_seconds)
         pushed = PushedRows(view=feature_view.name, table=table, types=view_types(feature_view))
         path = _path(config, source)
         root = _lake_root(config)

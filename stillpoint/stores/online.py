@@ -30,6 +30,7 @@ from pydantic import model_validator
 
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput, InvalidSettings, PlanRefused
+from stillpoint.stores.future import TOLERANCE_SECONDS, refuse_future_rows
 from stillpoint.stores.history.names import batch_source_of
 from stillpoint.stores.materialize.pushed_rows import pushed_rows
 from stillpoint.stores.push import take_over_pushes
@@ -56,6 +57,8 @@ class StillpointOnlineStoreConfig(FeastConfigBaseModel):
     sentinel_master: str = "mymaster"
     key_ttl_seconds: int | None = None
     """Seconds until an entity's key vanishes, counted from the last row that was written for it, in whatever view."""
+    future_tolerance_seconds: float | None = TOLERANCE_SECONDS
+    """Rows that happen later than now and this are refused by a push and left out of a fill; null takes any time."""
     full_scan_for_deletion: bool | None = True
     """Delete the fields of a removed view; only this project's keys are touched, exactly."""
     skip_dedup: bool = False
@@ -123,6 +126,8 @@ class StillpointOnlineStore(OnlineStore):
     ) -> None:
         """Write rows in their order; each replaces what is stored unless its (event, created) time is smaller."""
         encoded = _encoded(config, table, data)
+        for _, rows in encoded:
+            refuse_future_rows(table.name, rows, tolerance=config.online_store.future_tolerance_seconds)
         if is_rehearsal():
             return
         writer = self._writer(config, self._connection(config))
@@ -136,6 +141,8 @@ class StillpointOnlineStore(OnlineStore):
     ) -> None:
         """Do what `online_write_batch` does, on the running event loop."""
         encoded = _encoded(config, table, data)
+        for _, rows in encoded:
+            refuse_future_rows(table.name, rows, tolerance=config.online_store.future_tolerance_seconds)
         if is_rehearsal():
             return
         writer = self._writer(config, self._async_connection(config))
@@ -151,15 +158,17 @@ class StillpointOnlineStore(OnlineStore):
         """Write a pushed frame as a fill writes it; nothing of it within a rehearsal.
 
         Raises:
-            InvalidInput: a column is missing, or a value does not fit its type; nothing was written.
+            InvalidInput: a column is missing, a value does not fit its type, or a row is of the future; nothing was written.
         """
         layout, rows = pushed_rows(view, batch_source_of(view), frame, config.project)
+        refuse_future_rows(view.name, rows, tolerance=config.online_store.future_tolerance_seconds)
         if not is_rehearsal():
             self._writer(config, self._connection(config)).write_encoded(layout, rows)
 
     async def write_frame_async(self, config: RepoConfig, view: FeatureView, frame: pd.DataFrame) -> None:
         """Do what `write_frame` does, on the running event loop."""
         layout, rows = pushed_rows(view, batch_source_of(view), frame, config.project)
+        refuse_future_rows(view.name, rows, tolerance=config.online_store.future_tolerance_seconds)
         if not is_rehearsal():
             await self._writer(config, self._async_connection(config)).write_encoded_async(layout, rows)
 

@@ -424,3 +424,19 @@ def test_whom_the_model_refuses_is_the_only_one_of_a_batch_to_get_popular_conten
     assert report.done == 3
     assert [one.source for one in report.predictions] == [Source.MODEL, Source.FALLBACK, Source.MODEL]
     assert "comes from another mapping" in str(report.predictions[1].refusal)
+
+
+@pytest.mark.parametrize("field", ["event_timestamp", "arrived_at", "enqueued_at"])
+def test_a_request_of_the_future_has_failed_and_blocks_nothing_for_its_user(host: Host, field: str) -> None:
+    far = datetime(9999, 1, 1, tzinfo=UTC)
+    wrong = request("u1", event="far").model_copy(update={field: far})
+    report = host.ask(wrong, request("u2"))
+    assert report.done == 1
+    assert report.failed == {
+        wrong.request_id: f"{field} is 9999-01-01T00:00:00+00:00, which lies in the future; it is 2026-11-21T12:00:00Z"
+    }
+    assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == [None]
+    assert host.ask(request("u1")).done == 1
+    assert host.recommendations.get("u1", [Kind.TODAY], "r0001") != [None]
+    ahead = request("u3").model_copy(update={field: NOW + timedelta(seconds=60)})
+    assert host.ask(ahead).done == 1  # as far as clocks differ

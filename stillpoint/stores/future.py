@@ -1,0 +1,85 @@
+"""A row whose event time lies in the future is refused by a push and left out of a fill.
+
+Newer than every true row, it would be served, joined and kept in their place until its time has come. Clocks differ a little,
+so `future_tolerance_seconds` of either store allows for it; null takes any time, for features that are known ahead.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from stillpoint.clock import from_micros, to_micros
+from stillpoint.errors import InvalidInput
+from stillpoint.stores.redis.layout import describe_key
+from stillpoint.stores.redis.writer import EncodedRows
+from stillpoint.stores.values.times import decode_time
+
+log = logging.getLogger(__name__)
+
+TOLERANCE_SECONDS = 60.0
+_SLACK_US = 5_000_000
+"""A fill that ends so little later had taken its own end from the clock."""
+
+
+def latest_us(tolerance: float | None) -> int | None:
+    """Return the latest event time that is taken now, or None for any."""
+    return None if tolerance is None else to_micros(datetime.now(UTC)) + round(tolerance * 1_000_000)
+
+
+def refuse_future(view: str, times: Iterable[int | None], names: Sequence[str], *, tolerance: float | None) -> None:
+    """Refuse rows of the future. `names` says of each row whose it is; an empty sequence says nothing.
+
+    Raises:
+        InvalidInput: names view, row, time, and how far that is ahead.
+    """
+    latest = latest_us(tolerance)
+    if latest is None:
+        return
+    for row, micros in enumerate(times):
+        if micros is not None and micros > latest:
+            ahead = (micros - latest) / 1_000_000 + (tolerance or 0)
+            whose = f" ({names[row]})" if row < len(names) else ""
+            raise InvalidInput(
+                f"view {view}: the event timestamp of row {row}{whose} is {_text(micros)}, which lies {ahead:,.0f} s in the "
+                f"future; expected at most {tolerance:g} s. A time without a zone counts as UTC: attach the zone, as in "
+                "datetime.now(UTC). For features that are known ahead set future_tolerance_seconds of the store, or null"
+            )
+
+
+def refuse_future_rows(view: str, rows: EncodedRows, *, tolerance: float | None) -> None:
+    """Do what `refuse_future` does, for rows that are encoded.
+
+    Raises:
+        InvalidInput: as `refuse_future`.
+    """
+    latest = latest_us(tolerance)
+    if latest is None:
+        return
+    known: dict[bytes, int] = {event: decode_time(event) for event in set(rows.events)}
+    if known and max(known.values()) > latest:
+        names = [describe_key(key) for key in rows.keys]
+        refuse_future(view, (known[event] for event in rows.events), names, tolerance=tolerance)
+
+
+def until_now(view: str, end: datetime, *, tolerance: float | None) -> datetime:
+    """Return the end of a fill, but no later than now and the tolerance; what happens later is left out, and that is said."""
+    latest = latest_us(tolerance)
+    if latest is None or to_micros(end) <= latest:
+        return end
+    if to_micros(end) <= latest + _SLACK_US:
+        return from_micros(latest)
+    log.warning(
+        "view %s: the fill ends at %s instead of %s: rows that claim to happen later are left out, as they would outlive "
+        "true ones; a later fill takes them when their time has come",
+        view,
+        _text(latest),
+        end.isoformat(),
+    )
+    return from_micros(latest)
+
+
+def _text(micros: int) -> str:
+    try:
+        return from_micros(micros).isoformat()
+    except OverflowError:
+        return f"{micros} microseconds after 1970"
