@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import pandas as pd
@@ -51,6 +52,7 @@ from stillpoint.stores.history.types import spelled_for_feast, view_types
 from stillpoint.stores.history.views import ViewRequest, view_request
 from stillpoint.stores.history.write import PushedRows, append_to_path, write_file, write_to_lake
 from stillpoint.stores.history.zones import refuse_dropped_offsets, typed_into_feast
+from stillpoint.stores.materialize.computed_history import computed_source, computes_history
 from stillpoint.stores.materialize.pushed_rows import pushed_times
 from stillpoint.stores.push import take_over_pushes
 
@@ -148,12 +150,29 @@ class StillpointOfflineStore(OfflineStore):
         def opened(view: ViewRequest, first: int | None, last: int) -> SourceTable:
             return open_source(config, view.source, first, last)
 
+        computed = {
+            request.view: view for request, view in zip(views, feature_views, strict=True) if computes_history(view)
+        }
+        if computed and settings.spark_parts is not None:
+            raise InvalidInput(
+                f"view {next(iter(computed))!r} computes its history by a function in this process; leave out spark_parts"
+            )
+
+        def opened_or_computed(scratch: Path, view: ViewRequest, first: int | None, last: int) -> SourceTable:
+            source = opened(view, first, last)
+            if view.view not in computed:
+                return source
+            rows = settings.chunk_rows
+            return computed_source(computed[view.view], source, first, last, chunk_rows=rows, scratch=scratch)
+
         cutoff = settings.created_cutoff or filter_by_created_timestamp
         limits = JoinLimits(chunk_rows=settings.chunk_rows, key_rows=settings.rows_in_memory)
 
         def joined() -> pa.Table:
             if settings.spark_parts is None:
-                return join_history(spine, views, opened, cutoff=cutoff, limits=limits, since=since)
+                with TemporaryDirectory(prefix="stillpoint-") as scratch:
+                    either = partial(opened_or_computed, Path(scratch))
+                    return join_history(spine, views, either, cutoff=cutoff, limits=limits, since=since)
             from stillpoint.stores.history.on_spark import join_on_spark
 
             return join_on_spark(

@@ -10,7 +10,7 @@ from feast.aggregation import Aggregation
 from feast.types import Float64, Int64, String
 
 from stillpoint.errors import InvalidInput
-from tests.support.plays import USER, at
+from tests.support.plays import USER, at, spine
 
 UTC = pa.timestamp("us", tz="UTC")
 BIG = 2**53 + 1
@@ -86,8 +86,49 @@ def read(store, *features):
 )
 def test_a_function_sees_every_column_and_what_it_returns_is_filled(store, mode, event, mapping):
     store.apply([USER, view(mode=mode, given=source(event=event, mapping=mapping))])
+    joined = store.get_historical_features(
+        entity_df=spine([("u1", at(3)), ("u2", at(3)), ("u3", at(3)), ("u1", at(1))]),
+        features=["v:double", "v:initial"],
+    )
+    assert joined.to_arrow()["double"].to_pylist() == [2 * (BIG + 2), 4, None, 2]
+    assert joined.to_arrow()["initial"].to_pylist() == ["Z", "Y", None, "X"]
     store.materialize(at(-1), at(9))
     assert read(store, "v:double", "v:initial") == [[2 * (BIG + 2), 4, None], ["Z", "Y", None]]
+
+
+def test_a_feature_that_the_source_holds_under_the_same_name_is_the_computed_one_in_join_and_fill(store):
+    twice = BatchFeatureView(
+        name="twice",
+        mode="pandas",
+        entities=[USER],
+        source=source(),
+        online=True,
+        schema=[Field(name="user_id", dtype=String), Field(name="n", dtype=Int64)],
+        udf=lambda frame: frame[frame["n"] != 2].assign(n=frame["n"] * 2),
+        udf_string="",
+    )
+    store.apply([USER, twice])
+    users = spine([(user, at(3)) for user in ("u1", "u2", "u3")])
+    joined = store.get_historical_features(entity_df=users, features=["twice:n"]).to_arrow()["n"].to_pylist()
+    store.materialize(at(-1), at(9))
+    assert [joined] == read(store, "twice:n") == [[2 * (BIG + 2), None, None]]
+
+
+def test_a_function_that_sums_rows_up_is_refused_in_a_join(store):
+    def summed(frame):
+        return frame.groupby("user_id", as_index=False).agg(
+            double=("n", "count"),
+            initial=("unused", "first"),
+            ts=("ts", lambda times: times.max() + (at(1) - at(0))),
+            made=("made", "max"),
+        )
+
+    store.apply([USER, view(function=summed)])
+    job = store.get_historical_features(entity_df=spine([("u1", at(9))]), features=["v:double"])
+    with pytest.raises(
+        InvalidInput, match="view 'v' cannot be joined to history: its function returns rows whose keys"
+    ):
+        job.to_arrow()
 
 
 def test_a_view_over_a_source_is_not_written_back_into_it(store, tmp_path):
