@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,6 +30,8 @@ from stillpoint.model import ModelBundle
 from stillpoint.outages import outage
 
 _THREADS = 8
+_AT_ONCE = 16
+_SMALL_ROWS = 20_000
 SNAPSHOTS = "snapshots/"
 
 
@@ -46,6 +48,8 @@ class LakeErasure:
     documents: Counter[str] = field(default_factory=Counter)
     skipped: set[str] = field(default_factory=set)
     unfinished: int = 0
+    _clear: set[str] = field(default_factory=set)
+    """Files that were looked into in this run and hold nothing of the user; nobody writes at their path again."""
     _commits: int = 0
 
     def supersede(self, *, at: datetime) -> None:
@@ -78,13 +82,13 @@ class LakeErasure:
     def purge(self) -> None:
         """Delete every file of ours that still holds the person. Callers make sure that nobody is reading them."""
         committed = our_datasets(self.lake)
-        for key in list(self.lake.objects.list("")):
-            if not key.endswith(".parquet") or key.startswith(SNAPSHOTS) or not is_ours(key, committed):
-                continue
+        keys = [
+            key
+            for key in self.lake.objects.list("")
+            if key.endswith(".parquet") and not key.startswith(SNAPSHOTS) and is_ours(key, committed)
+        ]
+        for key, table in self._read_all(keys):
             dataset = key.removeprefix(TABLES).partition("/date=")[0]
-            table = self._read(key)
-            if table is None:
-                continue
             mask = about(table, self.user_id)
             if not mask.any():
                 continue
@@ -186,22 +190,45 @@ class LakeErasure:
             self.documents[key.partition("/")[0]] += 1
 
     def _holding(self, files: list[CommittedFile]) -> Iterator[tuple[CommittedFile, pa.Table, int]]:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for file, table in zip(files, pool.map(lambda one: self._read(one.path), files), strict=True):
-                if table is not None and (mask := about(table, self.user_id)).any():
-                    yield file, table.filter(pa.array(~mask)), int(mask.sum())
+        by_path = {file.path: file for file in files}
+        small = {file.path for file in files if file.rows <= _SMALL_ROWS}
+        for path, table in self._read_all(list(by_path), small):
+            if (mask := about(table, self.user_id)).any():
+                yield by_path[path], table.filter(pa.array(~mask)), int(mask.sum())
 
-    def _read(self, key: str) -> pa.Table | None:
-        """Return a file's rows if it may hold the person; None if it cannot. A damaged one is skipped and named."""
+    def _read_all(self, keys: list[str], small: Collection[str] = ()) -> Iterator[tuple[str, pa.Table]]:
+        """Yield the rows of each file that may hold the user, in order; none is held longer than the next few take."""
+        keys = [key for key in keys if key not in self._clear]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for start in range(0, len(keys), _AT_ONCE):
+                part = keys[start : start + _AT_ONCE]
+                for key, table in zip(
+                    part, pool.map(lambda one: self._read(one, small=one in small), part), strict=True
+                ):
+                    if table is not None:
+                        yield key, table
+
+    def _read(self, key: str, *, small: bool = False) -> pa.Table | None:
+        """Return a file's rows if it may hold the person; None if it cannot. A damaged one is skipped and named.
+
+        A small file is fetched whole, which takes one request instead of several.
+        """
+        if key in self._clear:
+            return None
         filesystem, root = self.lake.objects.arrow()
         try:
-            with filesystem.open_input_file(f"{root}/{key}") as source:
+            source = (
+                pa.BufferReader(self.lake.objects.get(key)) if small else filesystem.open_input_file(f"{root}/{key}")
+            )
+            with source:
                 file = pq.ParquetFile(source)
                 columns = holds_people(file.schema_arrow)
                 if not columns or not about(file.read(columns=columns), self.user_id).any():
+                    if not key.startswith((TABLES, SNAPSHOTS)):
+                        self._clear.add(key)
                     return None
                 return file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, ObjectMissing):
             return None
         except (pa.ArrowInvalid, OSError) as error:
             if outage(error) is not None:
