@@ -29,7 +29,7 @@ from stillpoint.app.conditions import one_of, present
 from stillpoint.app.durations import days, hours, minutes, seconds
 from stillpoint.app.entities import Entity, user
 from stillpoint.app.events import TAPS, Arrival, Event, Family
-from stillpoint.app.views import StreamView
+from stillpoint.app.views import CustomView, StreamView
 from stillpoint.app.windows import exact, session, sliding
 from stillpoint.dtypes import DType
 
@@ -37,6 +37,7 @@ __all__ = [
     "TAPS",
     "Annotated",
     "Arrival",
+    "CustomView",
     "DType",
     "Entity",
     "Event",

@@ -1,7 +1,7 @@
 """The record of a declared view: types, ranges, null rules and descriptions follow from its aggregations."""
 
 from stillpoint.app.records import Feature, Origin, View
-from stillpoint.app.views import StreamedFeature, StreamView
+from stillpoint.app.views import CustomView, StreamedFeature, StreamView
 
 _UNITS = {"count": "events", "exists": "flag", "count_distinct": "values", "share": "share"}
 _SECONDS = frozenset({"time_since_last", "time_since_first"})
@@ -9,12 +9,13 @@ _SECONDS = frozenset({"time_since_last", "time_since_first"})
 
 def record(view: type[StreamView]) -> View:
     """Return the record of a streamed view."""
+    made = tuple(feature_record(feature, view.owner) for feature in view.features())
     return View(
         name=view.name,
         entity=view.entity,
         origin=Origin.STREAMED,
         ttl=view.ttl,
-        features=tuple(map(feature_record, view.features(), [view.owner] * len(view.features()))),
+        features=view.described if issubclass(view, CustomView) else made,
         description=" ".join((view.__doc__ or "").split()),
         event_types=frozenset(event.type_name for event in view.event_types()),
     )

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Union
 
 import msgspec
+from msgspec.structs import astuple
 
 from stillpoint.app.events import EVENT_ID_PATTERN, TIMESTAMP_PATTERN, USER_ID_PATTERN, Arrival, Event
 from stillpoint.app.fields import FieldInfo, fields_of
@@ -23,7 +24,8 @@ MAX_PAYLOAD_BYTES = 65_536
 FUTURE_US = 60_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_INT64 = range(-(1 << 63), 1 << 63)
+_SPACED = re.compile(rb"[ \t\n\r]:").search
+_LEAST, _GREATEST = -(1 << 63), (1 << 63) - 1
 
 
 class Malformed(NamedTuple):
@@ -40,6 +42,19 @@ class Parsed(NamedTuple):
     dropped_fields: int
 
 
+class _Rule(NamedTuple):
+    """What the class of an event cannot say in its annotations."""
+
+    integers: tuple[str, ...]
+    any_of: tuple[str, ...]
+
+
+def _rule(event: type[Event]) -> _Rule:
+    fields = fields_of(event).values()
+    integers = tuple(one.name for one in fields if one.kind is Kind.INTEGER and one.name != "schema_version")
+    return _Rule(integers, event.any_of)
+
+
 class PayloadParser:
     """Reads the payloads of an app's event types."""
 
@@ -48,6 +63,7 @@ class PayloadParser:
         union: Any = Union[tuple(self._types.values())]  # noqa: UP007  made at run time
         self._union = union
         self._decode = msgspec.json.Decoder(union).decode
+        self._rules = {event: _rule(event) for event in self._types.values()}
 
     def parse(self, payload: bytes, arrived_us: int) -> Parsed | Malformed:
         """Return the event in `payload`, or why there is none. Never raises, whatever the bytes.
@@ -59,31 +75,26 @@ class PayloadParser:
                 event = self._decode(payload)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 return self._slowly(payload, arrived_us)
-            if self._is_plain(payload, event):
-                return _placed(event, arrived_us, 0)
+            rule = self._rules[type(event)]
+            if self._is_plain(payload, event, rule):
+                return _placed(event, arrived_us, 0, rule)
         return self._slowly(payload, arrived_us)
 
-    def _is_plain(self, payload: bytes, event: Event) -> bool:
+    def _is_plain(self, payload: bytes, event: Event, rule: _Rule) -> bool:
         """Say whether no field can stand twice and no integer is too large.
 
-        Without escapes, each colon is a pair's or stands in a text, so counting them proves that nothing was dropped.
+        Without escapes a quote before a colon ends a field's name, so counting them proves that nothing was dropped.
+        Otherwise, or with space before a colon, the payload is looked through.
         """
-        if b"\\" in payload:
-            return False
-        colons = 1
-        for value in msgspec.structs.astuple(event):
-            if value is None:
-                continue
-            colons += 1
-            if type(value) is str:
-                if ":" in value:
-                    colons += value.count(":")
-            elif type(value) is int:
-                if not -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
-                    return False
-            elif type(value) is tuple:
-                colons += sum(text.count(":") for text in value)
-        return payload.count(b":") == colons
+        for name in rule.integers:
+            value = getattr(event, name)
+            if value is not None and not _LEAST <= value <= _GREATEST:
+                return False
+        values = astuple(event)
+        present = 1 + len(values) - values.count(None)
+        if b"\\" in payload or _SPACED(payload) is not None:
+            return _pairs(payload) == present
+        return payload.count(b'":') == present
 
     def _slowly(self, payload: bytes, arrived_us: int) -> Parsed | Malformed:
         """Return the same, having looked at each field by itself."""
@@ -111,7 +122,7 @@ class PayloadParser:
             if reason := _fault(event, field, own.get(name)):
                 return Malformed(name, reason)
         made = msgspec.convert({name: value for name, value in own.items() if value is not None}, self._union)
-        return _placed(made, arrived_us, len(document) - len(own))
+        return _placed(made, arrived_us, len(document) - len(own), self._rules[event])
 
 
 def to_payload(arrival: Arrival) -> bytes:
@@ -131,9 +142,9 @@ def to_payload(arrival: Arrival) -> bytes:
     return msgspec.json.encode(document)
 
 
-def _placed(event: Event, arrived_us: int, dropped: int) -> Parsed | Malformed:
+def _placed(event: Event, arrived_us: int, dropped: int, rule: _Rule) -> Parsed | Malformed:
     """Return the event with its time as a number, unless there is no such time or it lies too far ahead."""
-    if (names := type(event).any_of) and all(getattr(event, name) is None for name in names):
+    if (names := rule.any_of) and all(getattr(event, name) is None for name in names):
         return Malformed(names[0], f"neither of {', '.join(names)}; expected at least one")
     text = event.event_timestamp
     try:
@@ -161,7 +172,7 @@ def _fault(event: type[Event], field: FieldInfo, value: Any) -> str | None:
     """Return why a value is none of the field's, or None if it is one."""
     if value is None:
         return None if field.optional else _refused(None, _expected(field))
-    if field.kind is Kind.INTEGER and type(value) is int and value not in _INT64:
+    if field.kind is Kind.INTEGER and type(value) is int and not _LEAST <= value <= _GREATEST:
         return _refused(value, "a 64-bit integer")
     try:
         msgspec.convert(value, field.annotation)
@@ -212,6 +223,11 @@ _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 
 def _repeats_a_field(payload: bytes, document: dict[str, Any]) -> bool:
     """Say whether a top-level field stands twice, where JSON parsers silently disagree about which one counts."""
+    return _pairs(payload) != len(document)
+
+
+def _pairs(payload: bytes) -> int:
+    """Return the number of pairs of the outermost object."""
     depth = pairs = 0
     for token in _TOKENS.findall(payload):
         if token in b"{[":
@@ -220,7 +236,7 @@ def _repeats_a_field(payload: bytes, document: dict[str, Any]) -> bool:
             depth -= 1
         elif token == b":" and depth == 1:
             pairs += 1
-    return pairs != len(document)
+    return pairs
 
 
 def _json_type(value: object) -> str:

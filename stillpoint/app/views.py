@@ -12,9 +12,10 @@
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from stillpoint.app.aggregations import Aggregated
 from stillpoint.app.conditions import Field
@@ -24,8 +25,13 @@ from stillpoint.app.entities import Entity
 from stillpoint.app.events import Event, snake
 from stillpoint.app.fields import FieldInfo, fields_of
 from stillpoint.app.place import Place, here
+from stillpoint.app.records import Feature
 from stillpoint.app.windows import Sliding, Window
 from stillpoint.features.streamed.aggregations.contract import Aggregation
+
+if TYPE_CHECKING:
+    from stillpoint.encoder import Encoder
+    from stillpoint.features.streamed.definition import Definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,32 @@ class StreamView:
     def step_us(cls) -> int | None:
         """Return the step of row times, None for a view whose keys belong to one user: a row per event."""
         return None if cls.entity.of_user else micros(cls.row_step)
+
+
+class CustomView(StreamView):
+    """A view whose definition is written by hand: what it computes is beyond any aggregation.
+
+    `on` are its event types, `makes` is called with the encoder and gives the `Definition`, `described` are the records
+    of its features. Its digest follows from the source of `makes`; helpers elsewhere count by `version`, which whoever
+    changes their meaning raises.
+    """
+
+    on: ClassVar[tuple[type[Event], ...]]
+    makes: ClassVar[Callable[["Encoder | None"], "Definition[Any]"]]
+    described: ClassVar[tuple[Feature, ...]]
+    version: ClassVar[int] = 1
+
+    @classmethod
+    def event_types(cls) -> tuple[type[Event], ...]:
+        found = {leaf for event in cls.on for leaf in event.leaves}
+        return tuple(sorted(found, key=lambda event: event.type_name))
+
+    @classmethod
+    def digest(cls) -> str:
+        kinds = [[feature.name, feature.dtype] for feature in cls.described]
+        events = [event.type_name for event in cls.event_types()]
+        made = source_of(cls.__dict__["makes"])
+        return digest({"keys": cls.entity.keys, "on": events, "features": kinds, "by": made, "version": cls.version})
 
 
 def _feature(name: str, declared: Aggregated, window: Window) -> StreamedFeature:

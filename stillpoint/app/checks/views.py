@@ -13,7 +13,7 @@ from stillpoint.app.durations import label, micros
 from stillpoint.app.entities import Entity
 from stillpoint.app.events import Event
 from stillpoint.app.fields import fields_of
-from stillpoint.app.views import StreamedFeature, StreamView
+from stillpoint.app.views import CustomView, StreamedFeature, StreamView
 from stillpoint.app.windows import Session, Sliding
 from stillpoint.features.streamed.aggregations.embeddings import BlendedEmbedding
 from stillpoint.features.streamed.aggregations.order import LastN
@@ -54,8 +54,28 @@ def _shape_faults(view: type[StreamView]) -> Iterator[Fault]:
         yield Fault(
             view.place, f"view {view.name} has the ttl {view.ttl!r}; expected a positive length such as hours(2)"
         )
-    if not view.declared():
+    if issubclass(view, CustomView):
+        yield from _custom_faults(view)
+    elif not view.declared():
         yield Fault(view.place, f"view {view.name} has no feature; expected a line such as `plays = count(...)`")
+
+
+def _custom_faults(view: type[CustomView]) -> Iterator[Fault]:
+    missing = [name for name in ("on", "makes", "described") if not hasattr(view, name)]
+    if missing:
+        yield Fault(
+            view.place, f"view {view.name} has no {', '.join(missing)}; expected its events, definition, features"
+        )
+        return
+    for method in ("unpack", "rows", "keep", "pack", "reach_us"):
+        if not hasattr(view.makes, method):
+            yield Fault(view.place, f"view {view.name}: its definition has no method {method}")
+    for event in view.event_types():
+        if event.lake_only:
+            yield Fault(view.place, f"view {view.name}: event type {event.type_name} is only stored")
+        absent = [key for key in view.entity.keys if key not in fields_of(event)]
+        if absent:
+            yield Fault(view.place, f"view {view.name}: event type {event.type_name} has no {', '.join(absent)}")
 
 
 def _broken(view: type[StreamView]) -> Iterator[tuple[Aggregated, str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stillpoint.app.durations import hours, micros
 from stillpoint.app.events import Arrival, Event
-from stillpoint.app.views import StreamView
+from stillpoint.app.views import CustomView, StreamView
 from stillpoint.events.types import Verdict
 from stillpoint.features.streamed.definition import Definition, Key, Row
 from stillpoint.features.streamed.generic import GenericView
@@ -198,11 +198,16 @@ def runner(view: type[StreamView], encoder: "Encoder | None" = None) -> Runner:
     """Return a view ready to run."""
     events = view.event_types()
     step_us = view.step_us()
-    plan = compiled(view)
-    definition: Definition[Any] = GenericView(plan, encoder) if step_us is None else SteppedView(plan, step_us, encoder)
+    definition: Definition[Any]
+    if issubclass(view, CustomView):
+        definition = view.makes(encoder)
+    elif step_us is None:
+        definition = GenericView(compiled(view), encoder)
+    else:
+        definition = SteppedView(compiled(view), step_us, encoder)
     return Runner(
         name=view.name,
-        section=f"{view.name}@{view.digest()[:12]}",
+        section=section_name(view),
         keys=view.entity.keys,
         definition=definition,
         events=frozenset(events),
@@ -210,6 +215,11 @@ def runner(view: type[StreamView], encoder: "Encoder | None" = None) -> Runner:
         family_of={event: event.family.name for event in events},
         of_user=view.entity.of_user,
     )
+
+
+def section_name(view: type[StreamView]) -> str:
+    """Return under which name a user's state keeps a view: a changed definition does not meet the old one's memory."""
+    return f"{view.name}@{view.digest()[:12]}"
 
 
 def by_key(key: Callable[[Event], Key | None], arrivals: Iterable[Arrival]) -> dict[Key, list[Arrival]]:

@@ -1,0 +1,96 @@
+"""What happens in the app."""
+
+from enum import StrEnum
+
+from stillpoint.app import Annotated, Event, Family, Meta
+from stillpoint.app.events import TAPS
+
+BIOMETRICS = Family(name="biometrics")
+"""Watches deliver hourly, and are late only with regard to themselves."""
+
+SHOWN = Family(name="impressions", allowed_lateness=None)
+
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"\S")]
+
+
+class Category(StrEnum):
+    """What a content is for."""
+
+    SLEEP = "sleep"
+    FOCUS = "focus"
+    MOVE = "move"
+    MEDITATE = "meditate"
+    STRESS = "stress"
+    MUSIC = "music"
+
+
+class Tap(Event, family=TAPS):
+    """Something that the user does in the app."""
+
+
+class Login(Tap):
+    """The app is opened."""
+
+
+class SubscriptionRenewed(Tap):
+    """The subscription goes on."""
+
+
+class Navigation(Tap):
+    """A screen is opened."""
+
+    screen: Name
+
+
+class Search(Tap):
+    """The catalogue is searched."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\A(?=[\s\S]*\S)[^\x00]*\Z")]
+
+
+class ContentEvent(Tap):
+    """Something that happens to a play."""
+
+    play_id: Name
+    content_id: Name
+    category: Category
+
+
+class ContentStart(ContentEvent):
+    """A play begins."""
+
+    recommendation_id: Name | None = None
+
+
+class Positioned(ContentEvent):
+    """Something that happens at a position of a play."""
+
+    position_seconds: Annotated[float, Meta(ge=0)]
+
+
+class ContentPause(Positioned):
+    """A play is paused."""
+
+
+class ContentExit(Positioned):
+    """A play is left."""
+
+
+class ContentComplete(Positioned):
+    """A play is heard to its end."""
+
+
+class Biometric(Event, family=BIOMETRICS, any_of=("heart_rate_bpm", "steps")):
+    """A watch's reading: the pulse, and the steps since the last one."""
+
+    heart_rate_bpm: Annotated[float, Meta(ge=25, le=250)] | None = None
+    steps: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+
+
+class Impression(Event, family=SHOWN, lake_only=True):
+    """Recommended contents are shown."""
+
+    recommendation_id: Name
+    kind: Annotated[str, Meta(pattern=r"^(today|sleep|next)\Z")]
+    items: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=200)]
+    surface: Name
