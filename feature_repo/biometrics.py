@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgpack
+import msgspec
 
 from feature_repo.events import Biometric
 from stillpoint.app import CustomView, minutes, user
@@ -37,13 +37,12 @@ class Samples:
 
     def pack(self, part: list[biometrics.Sample]) -> bytes:
         base = part[0].event_us if part else 0
-        packed: bytes = msgpack.packb((base, [(s[0] - base, s[1] - base, s[2], s[3]) for s in part]))
-        return packed
+        return msgspec.msgpack.encode((base, [(s[0] - base, s[1] - base, s[2], s[3]) for s in part]))
 
     def unpack(self, data: bytes) -> list[biometrics.Sample]:
         if not data:
             return []
-        base, short = msgpack.unpackb(data)
+        base, short = msgspec.msgpack.decode(data)
         return [biometrics.Sample(base + us, base + arrived, rate, steps) for us, arrived, rate, steps in short]
 
 

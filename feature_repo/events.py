@@ -1,6 +1,6 @@
 """What happens in the app."""
 
-from enum import StrEnum
+from typing import Literal
 
 from stillpoint.app import Annotated, Event, Family, Meta
 from stillpoint.app.events import TAPS
@@ -13,15 +13,8 @@ SHOWN = Family(name="impressions", allowed_lateness=None)
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"\S")]
 
 
-class Category(StrEnum):
-    """What a content is for."""
-
-    SLEEP = "sleep"
-    FOCUS = "focus"
-    MOVE = "move"
-    MEDITATE = "meditate"
-    STRESS = "stress"
-    MUSIC = "music"
+Category = Literal["sleep", "focus", "move", "meditate", "stress", "music"]
+"""What a content is for."""
 
 
 class Tap(Event, family=TAPS):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgpack
+import msgspec
 
 from feature_repo.events import Search
 from stillpoint.app import CustomView, hours, user
@@ -46,7 +46,7 @@ class Searches:
     def pack(self, part: list[searches.Search]) -> bytes:
         newest = part[-1].event_us if part else 0
         head = b"\xd3" + newest.to_bytes(8, "big", signed=True)
-        body: bytes = msgpack.packb([(newest - s.event_us, s.arrived_us - newest, s.key, s.embedding) for s in part])
+        body = msgspec.msgpack.encode([(newest - s.event_us, s.arrived_us - newest, s.key, s.embedding) for s in part])
         return head + body
 
     def unpack(self, data: bytes) -> list[searches.Search]:
@@ -55,7 +55,7 @@ class Searches:
         newest = int.from_bytes(data[1:9], "big", signed=True)
         return [
             searches.Search(newest - age, key, newest + arrived, embedding)
-            for age, arrived, key, embedding in msgpack.unpackb(data[9:])
+            for age, arrived, key, embedding in msgspec.msgpack.decode(data[9:])
         ]
 
 

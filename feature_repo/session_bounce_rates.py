@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgpack
+import msgspec
 
 from feature_repo.events import ContentExit, ContentStart, Tap
 from stillpoint.app import CustomView, minutes, user
@@ -60,20 +60,21 @@ class Sessions:
             )
             for one in part.taps
         ]
-        packed: bytes = msgpack.packb((base, head, short))
-        return packed
+        return msgspec.msgpack.encode((base, head, short))
 
     def unpack(self, data: bytes) -> SessionPart:
         if not data:
             return SessionPart(None, [])
-        base, head, short = msgpack.unpackb(data)
+        base, head, short = msgspec.msgpack.decode(data)
         session = None
         if head is not None:
             first, last, newest, plays, marks = head
             counts = [marks.count(mark) for mark in range(4)]
             session = sessions.Session(first, last, newest, dict(zip(plays, marks, strict=True)), counts)
         taps = [
-            sessions.Tap(base + us, action, *((rest[0], base + arrived, *rest[1:]) if rest else (b"", base + arrived, "", False)))
+            sessions.Tap(
+                base + us, action, *((rest[0], base + arrived, *rest[1:]) if rest else (b"", base + arrived, "", False))
+            )
             for us, action, arrived, *rest in short
         ]
         return SessionPart(session, taps)

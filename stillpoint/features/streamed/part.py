@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-import msgpack
 import msgspec
 
 from stillpoint.features.streamed.aggregations.entries import Entries
@@ -53,15 +52,14 @@ def pack(plan: Plan, part: Part) -> bytes:
     gaps = [None if one is None else (one[0], one[1] - one[0]) for one in part.sessions]
     late = [(time - part.floor_us, arrival - time) for time, arrival in part.latest]
     behind = [arrival - time for time, arrival in zip(part.times, part.arrivals, strict=True)]
-    packed: bytes = msgpack.packb((part.floor_us, _steps(part.times, part.floor_us), behind, late, gaps, columns))
-    return packed
+    return msgspec.msgpack.encode((part.floor_us, _steps(part.times, part.floor_us), behind, late, gaps, columns))
 
 
 def unpack(plan: Plan, data: bytes) -> Part:
     """Return the part that `pack` packed."""
     if not data:
         return empty(plan)
-    floor, steps, behind, late, gaps, packed = msgpack.unpackb(data, strict_map_key=False)
+    floor, steps, behind, late, gaps, packed = msgspec.msgpack.decode(data)
     times = _times(steps, floor)
     return Part(
         floor,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgpack
+import msgspec
 
 from stillpoint.app.events import Arrival, Event
 from stillpoint.features.streamed.definition import Key
@@ -48,13 +48,12 @@ class Kept:
     def pack(self) -> bytes:
         newest = sorted(self.newest_us.items())
         parts = [(key, *part) for key, part in sorted(self.parts.items())]
-        packed: bytes = msgpack.packb((self.floor_us, self.last_arrived_us, newest, parts))
-        return packed
+        return msgspec.msgpack.encode((self.floor_us, self.last_arrived_us, newest, parts))
 
     @classmethod
     def unpack(cls, data: bytes) -> "Kept":
         """Return what `pack` packed; empty bytes give that of an unknown user."""
         if not data:
             return cls()
-        floor, last, newest, parts = msgpack.unpackb(data)
+        floor, last, newest, parts = msgspec.msgpack.decode(data)
         return cls(floor, last, dict(newest), {tuple(key): (until, part) for key, until, part in parts})

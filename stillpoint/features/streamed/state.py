@@ -7,7 +7,7 @@ removed by another run of the stream is not harmed. Version 1, of the first app'
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import msgpack
+import msgspec
 
 from stillpoint.errors import CorruptData
 from stillpoint.features.streamed.judging import Memory, Remembered
@@ -53,8 +53,7 @@ class UserState:
         ]
         newest = sorted(memory.newest_us.items())
         sections = [(name, *section) for name, section in sorted(self.sections.items())]
-        packed: bytes = msgpack.packb((STATE_VERSION, memory.last_arrived_us, newest, families, known, sections))
-        return packed
+        return msgspec.msgpack.encode((STATE_VERSION, memory.last_arrived_us, newest, families, known, sections))
 
     @classmethod
     def from_bytes(cls, data: bytes, one: VersionOne | None = None) -> "UserState":
@@ -66,7 +65,7 @@ class UserState:
         if not data:
             return cls()
         try:
-            version, *rest = msgpack.unpackb(data)
+            version, *rest = msgspec.msgpack.decode(data)
             if version == 1 and one is not None:
                 return _from_version_one(rest, one)
             if version == STATE_VERSION:
@@ -76,7 +75,7 @@ class UserState:
                 }
                 kept = {name: Section(until, part) for name, until, part in sections}
                 return cls(Memory(last, dict(newest), remembered), kept)
-        except (ValueError, TypeError, IndexError, msgpack.exceptions.UnpackException) as error:
+        except (ValueError, TypeError, IndexError, msgspec.MsgspecError) as error:
             raise CorruptData(
                 f"{len(data)} bytes are no user state: {error}; erase them and replay the stream"
             ) from None

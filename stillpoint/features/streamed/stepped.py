@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgpack
+import msgspec
 
 from stillpoint.app.events import Arrival
 from stillpoint.app.windows import Sliding
@@ -70,7 +70,7 @@ class SteppedView:
     def unpack(self, data: bytes) -> Steps:
         if not data:
             return Steps([], [], [], [Series() for _ in self._kinds])
-        ends, arrivals, counts, series = msgpack.unpackb(data, strict_map_key=False)
+        ends, arrivals, counts, series = msgspec.msgpack.decode(data)
         unpacked = [
             Series([end * self._step for end in own], [aggregation.unpack(one) for one in summaries])
             for (_, aggregation), (own, summaries) in zip(self._kinds, series, strict=True)
@@ -82,8 +82,7 @@ class SteppedView:
             ([end // self._step for end in one.ends], [aggregation.pack(summary) for summary in one.summaries])
             for (_, aggregation), one in zip(self._kinds, part.series, strict=True)
         ]
-        packed: bytes = msgpack.packb(([end // self._step for end in part.ends], part.arrivals, part.counts, series))
-        return packed
+        return msgspec.msgpack.encode(([end // self._step for end in part.ends], part.arrivals, part.counts, series))
 
     def reach_us(self, part: Steps) -> int:
         newest = part.ends[-1] if part.ends else 0
