@@ -7,6 +7,7 @@ of a lake. What Feast asks is translated here; the work is in `offline_join`, `o
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,7 @@ from stillpoint.stores.history.sources import (
     open_path,
 )
 from stillpoint.stores.history.spine import EVENT_TIMESTAMP, Spine, read_spine
-from stillpoint.stores.history.types import spelled_for_feast, view_types
+from stillpoint.stores.history.types import request_types, spelled_for_feast, view_types
 from stillpoint.stores.history.views import ViewRequest, view_request
 from stillpoint.stores.history.write import PushedRows, append_to_path, write_file, write_to_lake
 from stillpoint.stores.history.zones import refuse_dropped_offsets, typed_into_feast
@@ -529,8 +530,16 @@ def _query(
     tables = {}
     for name, source in sources.items():
         if isinstance(source, FileSource) and re.search(rf"\b{re.escape(name)}\b", sql):
-            table = open_source(config, source, None, None)
-            names = table.schema.names
+            declared = {
+                column: kind
+                for view in views
+                if view.source.name == source.name
+                for column, kind in request_types(view).items()
+            }
+            table = open_source(config, source, None, None).towards(declared, f"source {name!r}")
+            # Only what the query may mean: what another column holds is none of its business.
+            named = [column for column in table.schema.names if column.lower() in sql.lower()]
+            names = table.schema.names if "*" in sql or not named else named
             tables[name] = pl.concat(
                 chunk.in_wanted_types(chunk.read(names), names) for chunk in table.chunks(_settings(config).chunk_rows)
             )
@@ -551,6 +560,7 @@ def _everybody(config: RepoConfig, views: Sequence[ViewRequest], start: datetime
     frames = []
     for view in views:
         pull = _pull([key.source for key in view.keys], (), view.event, view.created, start, end)
+        pull = replace(pull, view=view.view, types=request_types(view))
         frames += [
             pl.from_arrow(table.select([key.source for key in view.keys]).rename_columns([k.spine for k in view.keys]))
             for table in latest_tables(config, view.source, pull)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,13 @@ from feast.utils import _convert_arrow_to_proto
 
 from ingestion.spark import spark_session
 from stillpoint.settings import Settings
+from stillpoint.stores.history.join import JoinLimits, join_history
+from stillpoint.stores.history.latest import Pull
+from stillpoint.stores.history.on_spark import fill_on_spark, join_on_spark
+from stillpoint.stores.history.sources import S3Access, open_path
+from stillpoint.stores.history.spine import read_spine
+from stillpoint.stores.history.types import request_types
+from stillpoint.stores.history.views import JoinKey, RequestedFeature, ViewRequest
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
 US = pa.timestamp("us", tz="UTC")
@@ -210,3 +218,63 @@ def test_a_source_that_lacks_a_column_is_refused_alike(stores: list[FeatureStore
             store.get_historical_features(entity_df=spine, features=["taste:plays"]).to_arrow()
         said.append(str(refusal.value))
     assert all("user_id" in text for text in said)
+
+
+def test_executors_read_files_of_several_types_and_zones_as_one_machine_does(spark: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    kinds = [(pa.int64(), US, [2**53 + 1, 2]), (pa.float64(), pa.timestamp("ms", "+05:30"), [7.0, 8.0])]
+    kinds += [(pa.int16(), pa.timestamp("us"), [5, None]), (pa.null(), US, [None, None])]
+    for number, (kind, event, found) in enumerate(kinds):
+        table = pa.table(
+            {
+                "user_id": pa.array([number, 9]).cast(pa.int32() if number % 2 else pa.float64()),
+                "event": pa.array([NOW - timedelta(hours=number)] * 2, US).cast(event),
+                "value": pa.array(found, kind),
+            }
+        )
+        pq.write_table(table, folder / f"{number}.parquet")
+    view = ViewRequest(
+        view="mixed",
+        source=FileSource(path=str(folder), timestamp_field="event"),
+        keys=(JoinKey(spine="user_id", source="user_id", dtype=Int64),),
+        event="event",
+        created=None,
+        features=(RequestedFeature(feature="value", source="value", output="value", dtype=Int64),),
+        ttl=None,
+    )
+    spine = read_spine(
+        pa.table({"user_id": [0, 1, 2, 3, 9], "event_timestamp": pa.array([NOW] * 5, pa.timestamp("us", "+05:30"))})
+    )
+
+    def opened(asked: ViewRequest, first: int | None, last: int) -> Any:
+        return open_path(str(folder), asked.view, S3Access())
+
+    limits = JoinLimits(chunk_rows=2)
+    here = join_history(spine, [view], opened, cutoff=False, limits=limits)
+    there = join_on_spark(spine, [view], opened, cutoff=False, limits=limits, since=None, parts=2)
+    assert there.equals(here)
+    assert here["value"].to_pylist() == [2**53 + 1, 7, 5, None, 2]
+
+    pull = Pull(
+        keys=("user_id",),
+        features=("value",),
+        event="event",
+        created=None,
+        first=None,
+        last=None,
+        view="mixed",
+        types=request_types(view),
+    )
+    written = tmp_path / "written"
+    written.mkdir()
+
+    def write(table: pa.Table) -> int:
+        pq.write_table(table, written / f"{uuid.uuid4()}.parquet")
+        return int(table.num_rows)
+
+    assert fill_on_spark(opened(view, None, 0), pull, write, chunk_rows=2, parts=2) == 5
+    filled = pq.read_table(written)
+    assert dict(zip(filled["user_id"].to_pylist(), filled["value"].to_pylist(), strict=True)) == dict(
+        zip([0, 1, 2, 3, 9], here["value"].to_pylist(), strict=True)
+    )

@@ -13,6 +13,9 @@ from feast.repo_config import RepoConfig
 from feast.types import Array, Bool, Float32, Float64, Int32, Int64, String, UnixTimestamp
 
 from stillpoint.errors import InvalidInput
+from stillpoint.lake.objects import open_objects
+from stillpoint.lake.tables import Lake
+from stillpoint.stores.history.write import PushedRows, write_to_lake
 from tests.support.plays import USER, at, spine, values
 
 US = pa.timestamp("us", tz="UTC")
@@ -236,3 +239,33 @@ def test_files_of_one_folder_may_have_different_zones(tmp_path, stored_stats, pa
         pq.write_table(table, folder / f"{number}.parquet")
     store = stored_stats(folder, Int64, chunk_rows=1)
     assert joined(store, ["u0", "u1"]) == filled(store, ["u0", "u1"]) == [0, 1]
+
+
+def test_a_lake_dataset_that_is_free_in_form_may_change_its_types(tmp_path, open_store):
+    lake = Lake(open_objects(str(tmp_path / "lake")))
+    for number, (kind, value) in enumerate([(pa.float64(), 3.0), (pa.int64(), 2**53 + 1)]):
+        table = rows(kind, [value], users=[f"u{number}"], event=pa.timestamp("us", tz="+05:30"))
+        pushed = PushedRows(view="stats", table=table)
+        write_to_lake(lake, "free", pushed, event="event_timestamp", at=at(0))
+    store = open_store(lake_root=str(tmp_path / "lake"), chunk_rows=1)
+    store.apply([USER, stats(tmp_path / "lake" / "free", Int64)])
+    assert joined(store, ["u0", "u1"]) == [3, 2**53 + 1]
+    query = "SELECT user_id, event_timestamp, value AS label FROM stats_source ORDER BY user_id"
+    table = store.get_historical_features(entity_df=query, features=["stats:value"]).to_arrow()
+    assert table["label"].to_pylist() == table["value"].to_pylist() == [3, 2**53 + 1]
+
+
+def test_a_query_reads_only_the_columns_that_it_names(tmp_path, open_store):
+    for number, kind in enumerate((pa.int64(), pa.string())):
+        more = {"mixed": pa.array([1]).cast(kind)}
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        table = rows(pa.int64(), [number], users=[f"u{number}"], more=more)
+        pq.write_table(table, tmp_path / "folder" / f"{number}.parquet")
+    store = open_store()
+    store.apply([USER, stats(tmp_path / "folder", Int64)])
+    query = "SELECT user_id, event_timestamp FROM stats_source ORDER BY user_id"
+    assert values(store.get_historical_features(entity_df=query, features=["stats:value"]), "value") == [0, 1]
+    with pytest.raises(
+        InvalidInput, match=r"column 'mixed', file .*1\.parquet: string is another kind of value than int64"
+    ):
+        store.get_historical_features(entity_df=query.replace("user_id,", "user_id, mixed,"), features=["stats:value"])
