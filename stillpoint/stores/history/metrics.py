@@ -1,7 +1,7 @@
 """The metrics of Feast's monitoring of one feature's stored values: nulls, moments, quantiles, histogram.
 
 The numbers are stock Feast's, by the same Arrow functions. Where stock fails, these answer: statistics are over finite
-numbers, a range too narrow or too wide for its bins has a histogram of one bin, and bytes are counted as text.
+numbers, a range too narrow for its bins has a histogram of one bin and one beyond a float has none, bytes count as text.
 """
 
 from collections.abc import Mapping
@@ -106,7 +106,7 @@ def _describe(found: Metric, numbers: pa.ChunkedArray, bins: int) -> None:
     ends = pc.min_max(numbers).as_py()
     found["mean"], found["stddev"] = _float(pc.mean(numbers)), _float(pc.stddev(numbers, ddof=1))
     found["min_val"], found["max_val"] = ends["min"], ends["max"]
-    quantiles: list[float] = pc.quantile(numbers, q=list(QUANTILES)).to_pylist()
+    quantiles = [_float(value) for value in pc.quantile(numbers, q=list(QUANTILES))]
     found["p50"], found["p75"], found["p90"], found["p95"], found["p99"] = quantiles
     found["histogram"] = _histogram(numbers.to_numpy(), bins, ends)
 
@@ -121,7 +121,10 @@ def _finite(valid: pa.ChunkedArray) -> pa.ChunkedArray:
     return numbers.filter(pc.is_finite(numbers))
 
 
-def _histogram(numbers: np.ndarray, bins: int, ends: Mapping[str, float]) -> NumericHistogram:
+def _histogram(numbers: np.ndarray, bins: int, ends: Mapping[str, float]) -> NumericHistogram | None:
+    """Count between equal edges; None if the range itself is more than a float holds."""
+    if not np.isfinite(ends["max"] - ends["min"]):
+        return None
     try:
         counts, edges = np.histogram(numbers, bins=bins)
     except ValueError:
