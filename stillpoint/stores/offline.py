@@ -49,13 +49,14 @@ from stillpoint.stores.history.sources import (
     open_path,
 )
 from stillpoint.stores.history.spine import EVENT_TIMESTAMP, Spine, read_spine
-from stillpoint.stores.history.types import request_types, spelled_for_feast, view_types
+from stillpoint.stores.history.types import refuse_null_items, request_types, spelled_for_feast, view_types
 from stillpoint.stores.history.views import ViewRequest, view_request
 from stillpoint.stores.history.write import PushedRows, append_to_path, write_file, write_to_lake
 from stillpoint.stores.history.zones import refuse_dropped_offsets, typed_into_feast
 from stillpoint.stores.materialize.computed_history import computed_source, computes_history
 from stillpoint.stores.materialize.pushed_rows import pushed_times
 from stillpoint.stores.push import take_over_pushes
+from stillpoint.stores.values.exact import one_array
 
 log = logging.getLogger(__name__)
 
@@ -267,6 +268,11 @@ class StillpointOfflineStore(OfflineStore):
         if pa.types.is_timestamp(moments.type):
             times = moments.cast(pa.timestamp("us", moments.type.tz), safe=False).cast(pa.int64()).to_pylist()
             refuse_future(feature_view.name, times, (), tolerance=_settings(config).future_tolerance_seconds)
+        for feature in feature_view.features:
+            stored = names.stored(feature.name)
+            if stored in table.column_names:
+                where = f"view {feature_view.name!r}, feature {feature.name!r}"
+                refuse_null_items(one_array(table[stored]), feature.dtype, where)
         pushed = PushedRows(view=feature_view.name, table=table, types=view_types(feature_view))
         path = _path(config, source)
         root = _lake_root(config)

@@ -19,7 +19,7 @@ from stillpoint.stores.history.chunks import Chunk, as_arrow
 from stillpoint.stores.history.point_in_time import NONE, UNKNOWN, Ints, Rows, as_of
 from stillpoint.stores.history.sources import SourceTable, utc_micros
 from stillpoint.stores.history.spine import Spine
-from stillpoint.stores.history.types import as_key, check_feature_type, request_types
+from stillpoint.stores.history.types import as_key, check_feature_type, refuse_null_items, request_types
 from stillpoint.stores.history.views import JoinKey, ViewRequest
 
 _CODE, _EVENT, _CREATED, _ROW = "__code", "__event", "__created", "__row"
@@ -159,6 +159,8 @@ def _join_view(
         wanted.output: as_arrow(gathered[wanted.source], source.schema.field(wanted.source).type)
         for wanted in view.features
     }
+    for wanted in view.features:
+        refuse_null_items(columns[wanted.output], wanted.dtype, f"view {view.view!r}, feature {wanted.feature!r}")
     if view.event_output:
         columns[view.event_output] = pa.array(events, mask=answer == NONE).cast(pa.timestamp("us", tz="UTC"))
     return pa.table(columns)

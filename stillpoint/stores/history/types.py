@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from feast import FeatureView
 from feast.types import (
     Array,
@@ -15,6 +16,7 @@ from feast.types import (
     Int32,
     Int64,
     PrimitiveFeastType,
+    Set,
     String,
     UnixTimestamp,
 )
@@ -22,6 +24,7 @@ from feast.types import (
 from stillpoint.errors import InvalidInput, InvalidSpine
 from stillpoint.stores.history.names import Names, batch_source_of
 from stillpoint.stores.history.views import JoinKey, RequestedFeature, ViewRequest
+from stillpoint.stores.values.encode import NO_NULLS
 from stillpoint.stores.values.exact import fits, is_binary, is_list, plain_type
 
 _ARROW: dict[FeastType, pa.DataType] = {
@@ -131,3 +134,19 @@ def spelled_for_feast(stored: pa.DataType) -> str:
     if pa.types.is_string_view(kind):
         return str(pa.string())
     return str(pa.binary()) if is_binary(kind) else str(kind)
+
+
+def refuse_null_items(array: pa.Array, dtype: FeastType, where: str) -> None:
+    """Refuse a null inside a list or set of which Feast's form holds none; floats have NaN for it, times a missing one.
+
+    Raises:
+        InvalidInput: names the row and the list after `where`.
+    """
+    if not isinstance(dtype, Array | Set) or not is_list(array.type):
+        return
+    items = pc.list_flatten(array)
+    if isinstance(dtype.base_type, Array | Set):
+        refuse_null_items(items, dtype.base_type, where)
+    elif items.null_count and dtype.base_type not in (Float32, Float64, UnixTimestamp):
+        row = pc.list_parent_indices(array).filter(items.is_null())[0].as_py()
+        raise InvalidInput(f"{where}, row {row}: {array[row]!s:.60} holds a null; {NO_NULLS}")

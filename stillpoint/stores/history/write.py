@@ -28,7 +28,7 @@ from stillpoint.stores.history.column_types import common_type, is_single, is_un
 from stillpoint.stores.history.files import pushed_at, pushed_name, split_glob
 from stillpoint.stores.history.sources import S3Access, filesystem_of
 from stillpoint.stores.rehearsal import is_rehearsal
-from stillpoint.stores.values.exact import convert_exactly, one_array
+from stillpoint.stores.values.exact import convert_exactly, fits, one_array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +59,11 @@ class PushedRows:
 
     def _column(self, column: pa.Field) -> pa.Array:
         where = f"view {self.view!r}, column {column.name!r}"
-        array = one_array(self.table[column.name])
-        declared = self._declared(column.name, array.type)
-        array = convert_exactly(array, declared, where, nearest=is_single(declared))
-        return convert_exactly(array, column.type, where)
+        given = one_array(self.table[column.name])
+        declared = self._declared(column.name, given.type)
+        array = convert_exactly(given, declared, where, nearest=is_single(declared))
+        # A file may hold another kind of values than declared, as dates for text: it gets them as they came.
+        return convert_exactly(array if fits(array.type, column.type) else given, column.type, where)
 
 
 def write_to_lake(lake: Lake, dataset: str, pushed: PushedRows, *, event: str, at: datetime) -> None:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from stillpoint.errors import CorruptData, InvalidInput
 from stillpoint.stores.values.encode import encode_value, varint
+from stillpoint.stores.values.exact import convert, does_not_fit, is_list
 from stillpoint.stores.values.times import decode_time
 from stillpoint.stores.values.types import FIELD_NUMBERS, ValueType
 
@@ -49,31 +50,24 @@ def encode_column(type: ValueType, column: Any) -> list[bytes]:
         return [b""] * len(array)
     try:
         if type in _ARROW:
-            return _encode_scalars(type, _cast(array, _ARROW[type]))
-        if type is ValueType.UNIX_TIMESTAMP and pa.types.is_timestamp(array.type):
-            return _encode_scalars(type, _whole_seconds(array))
-        if type in _LIST_ITEMS and (pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type)):
-            return _encode_float_lists(type, array.cast(pa.list_(_LIST_ITEMS[type])))
+            return _encode_scalars(type, _kept(array, _ARROW[type], nearest=type is ValueType.FLOAT))
+        if type is ValueType.UNIX_TIMESTAMP:
+            moments = array if pa.types.is_timestamp(array.type) else _kept(array, pa.timestamp("s", tz="UTC"))
+            return _encode_scalars(type, _whole_seconds(moments))
+        if type in _LIST_ITEMS and is_list(array.type):
+            wanted = pa.list_(_LIST_ITEMS[type])
+            return _encode_float_lists(type, _kept(array, wanted, nearest=type is ValueType.FLOAT_LIST))
         return [encode_value(type, value) for value in _python_values(array)]
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError, struct.error) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError, OverflowError, struct.error) as error:
         raise InvalidInput(f"expected {type}, found {array.type}: {error}") from None
 
 
-def _cast(array: Any, target: Any) -> Any:
-    if array.type == target:
-        return array
-    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-    number = any(kind(array.type) for kind in kinds) and any(kind(target) for kind in kinds)
-    text = pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type)
-    binary = pa.types.is_large_binary(array.type) or pa.types.is_fixed_size_binary(array.type)
-    if number:
-        if pa.types.is_floating(array.type) and pa.types.is_integer(target):
-            array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)  # pandas's way to write null
-        # a double may lose digits as a Float32 feature, as it does in Feast
-        return array.cast(target, safe=not pa.types.is_floating(target))
-    if (text and target == pa.string()) or (binary and target == pa.binary()):
-        return array.cast(target)
-    raise TypeError("this is another kind of value, and is not converted silently")
+def _kept(array: pa.Array, wanted: pa.DataType, *, nearest: bool = False) -> pa.Array:
+    """Return values in another type, exactly; a Float32 is the nearest one, as its declaration says."""
+    found = convert(array, wanted, nearest=nearest)
+    if found.wrong.any():
+        raise ValueError(does_not_fit(array, int(np.argmax(found.wrong)), wanted))
+    return found.values
 
 
 def _whole_seconds(array: Any) -> Any:

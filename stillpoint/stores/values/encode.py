@@ -266,10 +266,10 @@ def _bytes(value: Any) -> bytes:
 
 def _string(type: ValueType, value: Any) -> bytes:
     allowed = {
-        ValueType.STRING: (str,),
+        ValueType.STRING: (str, uuid.UUID, date),
         ValueType.DECIMAL: (str, Decimal),
     }.get(type, (str, uuid.UUID))
-    if not isinstance(value, allowed):
+    if not isinstance(value, allowed) or isinstance(value, datetime):
         raise TypeError(f"expected {type}, found {value!r}")
     return str(value).encode()
 

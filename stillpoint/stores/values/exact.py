@@ -38,6 +38,8 @@ def fits(found: pa.DataType, wanted: pa.DataType) -> bool:
         return all(fits(one.type, wanted.field(one.name).type) for one in found if one.name in wanted.names)
     if pt.is_map(found) and pt.is_map(wanted):
         return fits(found.key_type, wanted.key_type) and fits(found.item_type, wanted.item_type)
+    if pt.is_date32(found) and is_text(wanted):
+        return True
     if is_moment(wanted):
         return is_moment(found) or (pt.is_timestamp(wanted) and (pt.is_integer(found) or pt.is_floating(found)))
     return any(kind(found) and kind(wanted) for kind in (is_number, is_text, is_binary, pt.is_time, pt.is_duration))
