@@ -141,14 +141,19 @@ class BatchProcessor:
             )
         return instance
 
-    def acknowledge_if_idle(self) -> None:
-        """Acknowledge a new control generation, and new erasures, while no micro-batch runs: the next one will obey."""
-        if self._running.acquire(blocking=False):
-            try:
-                self._acknowledge(read_control(self._lake.objects).generation, None)
-                self._acknowledge_erasures(self._tombstones())
-            finally:
-                self._running.release()
+    def acknowledge_if_idle(self) -> bool:
+        """Acknowledge a new control generation, and new erasures, while no micro-batch runs: the next one will obey.
+
+        Return False if one runs: what it did not know of is acknowledged later.
+        """
+        if not self._running.acquire(blocking=False):
+            return False
+        try:
+            self._acknowledge(read_control(self._lake.objects).generation, None)
+            self._acknowledge_erasures(self._tombstones())
+        finally:
+            self._running.release()
+        return True
 
     def _run_parts(self, frame: "DataFrame", batch: Batch) -> list[PartReport]:
         spread = frame.repartition(self._settings.shuffle_partitions, "partition_key")

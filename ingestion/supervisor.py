@@ -11,6 +11,7 @@ import shlex
 import socket
 import subprocess
 import threading
+import time
 import urllib.request
 import uuid
 from collections.abc import Callable
@@ -36,6 +37,8 @@ from stillpoint.lake.checkpoint import FoldedCommit
 from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.leases.lease import Lease, kept
+from stillpoint.outages import OutageLog
+from stillpoint.releases.presence import Notifications
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
 from stillpoint.tombstones import erasure_key, read_tombstones
@@ -50,6 +53,9 @@ LEASE_NAME = "stream"
 TRIM_HORIZON = "TRIM_HORIZON"
 LEASE_TTL = timedelta(seconds=15)
 IDLE_SECONDS = 0.5
+"""How often the query and what the source says of its lag are looked at."""
+ORDERS_SECONDS = 10.0
+"""How old the control and the erasures may be while no micro-batch runs and nobody says that they have changed."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 STOP_SECONDS = 8.0
@@ -144,6 +150,7 @@ class Supervisor:
         self._folder = settings.home / "stream"
         self._gone = read_lost(lost_file(self._folder / "lag.json"))
         self.metrics = StreamMetrics()
+        self._mute = OutageLog(log, "the stream's targets and the erasures cannot be read")
         self._lease = Lease(
             self._lake.objects,
             LEASE_NAME,
@@ -212,10 +219,19 @@ class Supervisor:
         try:
             processor = self._processor(query_id, epoch)
             query = self._query(session, processor, query_id)
-            while not self._stop.wait(IDLE_SECONDS):
-                if not query.isActive:
-                    return query.exception() or RuntimeError("the query ended by itself")
-                self._beat(processor, query)
+            look_at = float("-inf")
+            with Notifications(connect(self._settings.redis_serving.get_secret_value())) as news:
+                while not self._stop.is_set():
+                    heard = news.wait(IDLE_SECONDS)
+                    if not query.isActive:
+                        return query.exception() or RuntimeError("the query ended by itself")
+                    self._tell_lag(query)
+                    if news.renewed:
+                        look_at = min(look_at, time.monotonic() + IDLE_SECONDS)
+                    if heard is not None or time.monotonic() >= look_at:
+                        news.drain()
+                        obeyed = self._obey(processor)
+                        look_at = time.monotonic() + (ORDERS_SECONDS if obeyed else IDLE_SECONDS)
         except Fenced as fenced:
             self._lost(fenced)
         except (SourceUnusable, InvalidInput):
@@ -227,18 +243,24 @@ class Supervisor:
                 _end(query)
         return None
 
-    def _beat(self, processor: BatchProcessor, query: "StreamingQuery") -> None:
+    def _tell_lag(self, query: "StreamingQuery") -> None:
         if self._settings.stream_source == "stillpoint":
             self.metrics.lag(self._folder / "lag.json")
             self._count_lost()
         else:
             self.metrics.lag_of(native_lag(query.lastProgress))
+
+    def _obey(self, processor: BatchProcessor) -> bool:
+        """Acknowledge new targets and erasures. Return whether that could be done; if not, it is tried again soon."""
         try:
-            processor.acknowledge_if_idle()
+            done = processor.acknowledge_if_idle()
         except Fenced:
             raise
         except Exception as error:  # noqa: BLE001  a lake that does not answer is asked again at the next beat
-            log.warning("the control cannot be read or acknowledged now: %s", error)
+            self._mute.met(error, now=time.monotonic())
+            return False
+        self._mute.over(now=time.monotonic())
+        return done
 
     def _count_lost(self) -> None:
         """Count and tell of shards that have gone before they were read to their end."""

@@ -6,6 +6,7 @@ from release.context import ReleaseContext
 from stillpoint.errors import ReleaseRefused
 from stillpoint.leases.lease import Epoch, Lease
 from stillpoint.releases.colour import Colour
+from stillpoint.releases.presence import ORDERED, nudge
 from stillpoint.releases.write_targets import Control, Target, read_acknowledged, read_control, write_control
 
 STREAM_LEASE = "stream"
@@ -47,6 +48,7 @@ def wait_obeyed(tools: ReleaseContext, generation: int) -> None:
     """
 
     def obeyed() -> bool:
+        nudge(tools.serving, ORDERED)  # the stream looks by itself every ten seconds only
         acknowledged = read_acknowledged(tools.lake.objects)
         if acknowledged is not None and acknowledged.generation >= generation:
             return True

@@ -136,10 +136,11 @@ def _move(
     generation = 1 if live is None else live.generation + 1
     tools.progress(f"announce {release.id}")
     tools.book.announce(Announcement(generation=generation, release=release.id, at=tools.now()))
-    notify(tools.serving, Notification(what="announced", generation=generation, release=release.id))
+    announced = Notification(what="announced", generation=generation, release=release.id)
+    notify(tools.serving, announced)
     tools.progress(f"wait until workers have loaded {release.id}")
     began = time.monotonic()
-    loaded = wait_for_workers(tools, lambda worker: release.id in (worker.loaded, worker.release))
+    loaded = wait_for_workers(tools, lambda worker: release.id in (worker.loaded, worker.release), announced)
     load_seconds = time.monotonic() - began
     if loaded.hanging and not without_hanging:
         tools.book.withdraw()
@@ -155,9 +156,10 @@ def _finish(
     tools: ReleaseContext, pointer: Pointer, release: Release, *, load_seconds: float, before: WaitResult | None = None
 ) -> SwitchReport:
     began = time.monotonic()
-    notify(tools.serving, Notification(what="switched", generation=pointer.generation, release=release.id))
+    switched = Notification(what="switched", generation=pointer.generation, release=release.id)
+    notify(tools.serving, switched)
     tools.progress(f"wait until workers answer with {release.id}")
-    swapped = wait_for_workers(tools, lambda worker: (worker.generation or 0) >= pointer.generation)
+    swapped = wait_for_workers(tools, lambda worker: (worker.generation or 0) >= pointer.generation, switched)
     switch_seconds = time.monotonic() - began
     tools.progress("write the states")
     settle(tools)

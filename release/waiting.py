@@ -1,11 +1,14 @@
 """Waits for workers to do something first, and names those that died or hang."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from release.context import ReleaseContext
 from stillpoint.errors import ReleaseRefused
-from stillpoint.releases.presence import Presence, WorkerKind
+from stillpoint.releases.presence import Notification, Presence, WorkerKind, nudge
+
+AGAIN_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +25,23 @@ def name(worker: Presence) -> str:
     return f"{worker.kind} {worker.worker} (process {worker.pid} at {worker.address})"
 
 
-def wait_for_workers(tools: ReleaseContext, done: Callable[[Presence], bool]) -> WaitResult:
+def wait_for_workers(
+    tools: ReleaseContext, done: Callable[[Presence], bool], news: Notification | None = None
+) -> WaitResult:
     """Wait until every present worker has done it. Lambdas freeze between invocations and are not waited for.
 
-    A worker that appears meanwhile is waited for too; one whose beat expires is not any more.
+    A worker that appears meanwhile is waited for too; one whose beat expires is not any more. `news` were sent and may have
+    been lost: they are sent again while somebody has not done it.
     """
+    told_at = time.monotonic()
     seen: dict[str, Presence] = {}
     alive: list[Presence] = []
 
     def all_done() -> bool:
-        nonlocal alive
+        nonlocal alive, told_at
+        if news is not None and time.monotonic() - told_at >= AGAIN_SECONDS:
+            nudge(tools.serving, news)
+            told_at = time.monotonic()
         alive = [worker for worker in tools.workers() if worker.kind is not WorkerKind.LAMBDA]
         seen.update({worker.worker: worker for worker in alive})
         return all(done(worker) or worker.refused is not None for worker in alive)

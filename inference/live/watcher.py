@@ -1,6 +1,7 @@
 """Keeps a serving process on the live release.
 
-A thread polls the release book, woken early by notifications. An announced release is loaded beside the one that answers
+A thread is woken by notifications in Redis, and reads the release book. The book alone decides: it is read as well every ten
+seconds, and twice a second while something is under way or went wrong, so a lost notification costs time only. An announced release is loaded beside the one that answers
 and acknowledged; when its generation appears, one reference is swapped. A request takes the reference once. A second thread
 beats, so that a process which takes long to load is not taken for dead.
 """
@@ -20,12 +21,18 @@ from inference.live.renewal import REFRESH_SECONDS, Renewal
 from stillpoint.catalogue import news
 from stillpoint.clock import Clock
 from stillpoint.errors import StillpointError
+from stillpoint.outages import OutageLog, outage
 from stillpoint.releases.book import ReleaseBook
 from stillpoint.releases.presence import BEAT_SECONDS, Notifications, Presence, WorkerKind, beat, leave
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5
+WAIT_SECONDS = 0.5
+"""How often the thread looks whether it must read the book; how often it does while a release is on its way."""
+POLL_SECONDS = 10.0
+"""How old the book may be while nobody notifies."""
+EMPTY_POLL_SECONDS = 2.0
+"""The same before the first release."""
 
 Load = Callable[[str, int], LoadedRelease]
 """Loads a release for a generation, verified and tried."""
@@ -63,6 +70,11 @@ class Following:
         self.current: LoadedRelease | None = None
         self._ready: LoadedRelease | None = None
         self._refused: str | None = None
+        self._troubled = False
+        self._missed = False
+        self._looked_at = 0.0
+        self._outage = OutageLog(log, "the release book cannot be followed; what is loaded goes on answering")
+        self._mute = OutageLog(log, "this process cannot say that it lives")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="following", daemon=True)
         self._beating = threading.Thread(target=self._keep_beating, name="beating", daemon=True)
@@ -86,13 +98,19 @@ class Following:
 
     def step(self) -> None:
         """Look at the book once: swap to what is live, load what is announced, refresh the contents, and beat."""
+        self._looked_at = time.monotonic()
+        self._troubled = True
         try:
             self._follow()
             self._renew()
-        except StillpointError as error:
-            log.error("cannot follow the release book: %s", error)
-        except Exception:
-            log.exception("cannot follow the release book; trying again")
+        except Exception as error:
+            if outage(error) is not None or isinstance(error, StillpointError):
+                self._outage.met(error, now=time.monotonic())
+            else:
+                log.exception("the release book cannot be followed; trying again")
+        else:
+            self._troubled = False
+            self._outage.over(now=time.monotonic())
         self._beat()
 
     def _follow(self) -> None:
@@ -114,6 +132,8 @@ class Following:
             try:
                 self._ready = self._load(announced.release, announced.generation)
             except StillpointError as error:
+                if outage(error) is not None:  # nothing is known against the release: it is loaded when the outage ends
+                    raise
                 self._refused = str(error)
 
     def _renew(self) -> None:
@@ -149,10 +169,25 @@ class Following:
                 ),
             )
         except Exception as error:  # noqa: BLE001  Redis may be away; answering goes on and the next beat tells
-            log.warning("could not beat: %s", error)
+            self._mute.met(error, now=time.monotonic())
+        else:
+            self._mute.over(now=time.monotonic())
 
     def _run(self) -> None:
         with Notifications(self._redis) as notifications:
             while not self._stop.is_set():
-                notifications.wait(min(POLL_SECONDS, BEAT_SECONDS))
-                self.step()
+                heard = notifications.wait(WAIT_SECONDS)
+                self._missed |= notifications.renewed
+                if heard is not None or self._due():
+                    notifications.drain()
+                    self._missed = False
+                    self.step()
+
+    def _due(self) -> bool:
+        """Say whether the book must be read although nobody has notified."""
+        age = time.monotonic() - self._looked_at
+        if self._missed or self._troubled or self._ready is not None or self._refused is not None:
+            return age >= WAIT_SECONDS
+        if self.current is None:
+            return age >= EMPTY_POLL_SECONDS
+        return age >= POLL_SECONDS or (self._refresh is not None and self._renewal.due())

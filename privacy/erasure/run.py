@@ -31,6 +31,7 @@ from stillpoint.errors import LeaseHeld, ObjectMissing, StackUnavailable
 from stillpoint.lake.tables import Lake
 from stillpoint.leases.active_jobs import under_way
 from stillpoint.leases.lease import Lease, kept
+from stillpoint.releases.presence import ORDERED, nudge
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect, redis_errors
 from stillpoint.tombstones import acknowledged_erasures, bury, erasure_key, mark_erased, read_tombstones
@@ -85,7 +86,7 @@ def _erase(
     with redis_errors(serving):
         mark_erased(serving, key, user_id, to_micros(until))
     began = time.monotonic()
-    _wait_for_stream(lake, key, clock, wait_seconds, sleep)
+    _wait_for_stream(lake, key, clock, wait_seconds, sleep, wake=lambda: nudge(serving, ORDERED))
     own = LakeErasure(lake, user_id, f"{until:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}")
     models = _remember_models(lake, person, own)
     online: Counter[str] = Counter()
@@ -158,8 +159,18 @@ def _removed(online: Counter[str], own: LakeErasure) -> Iterator[RemovedRows]:
         yield RemovedRows(place="lake", what="writes that were killed, whoever they were about", count=own.unfinished)
 
 
-def _wait_for_stream(lake: Lake, key: bytes, clock: Clock, seconds: float, sleep: Callable[[float], None]) -> None:
-    """Wait until no running stream can write anything of the person. With no stream it is so at once."""
+def _wait_for_stream(
+    lake: Lake,
+    key: bytes,
+    clock: Clock,
+    seconds: float,
+    sleep: Callable[[float], None],
+    wake: Callable[[], None],
+) -> None:
+    """Wait until no running stream can write anything of the person. With no stream it is so at once.
+
+    `wake` asks the stream to look now, which it does by itself every ten seconds only.
+    """
     count = read_tombstones(lake.objects, key).count
     stream = Lease(lake.objects, "stream", holder="stillpoint erase", ttl=LEASE_TTL, clock=clock)
     end = time.monotonic() + seconds
@@ -172,6 +183,7 @@ def _wait_for_stream(lake: Lake, key: bytes, clock: Clock, seconds: float, sleep
                 f"{holder.holder} has not obeyed the tombstone within {seconds:.0f} s; look at its log, or stop it, and run "
                 "`stillpoint erase` again"
             )
+        wake()
         sleep(0.1)
 
 

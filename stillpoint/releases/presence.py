@@ -59,9 +59,11 @@ class Notification(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    what: Literal["announced", "switched", "withdrawn"]
-    generation: int
-    release: str
+    what: Literal["announced", "switched", "withdrawn", "ordered"] = Field(
+        description="`ordered` means that the stream's targets or the erasures have changed."
+    )
+    generation: int = 0
+    release: str = ""
 
 
 def beat(client: Any, presence: Presence, *, ttl_seconds: float = TTL_SECONDS) -> None:
@@ -109,13 +111,25 @@ def notify(client: Any, notification: Notification) -> int:
     return int(client.publish(CHANNEL, notification.model_dump_json()))
 
 
+ORDERED = Notification(what="ordered")
+
+
+def nudge(client: Any, notification: Notification) -> None:
+    """Send news, and go on without a word if Redis is away: whoever waits for an effect sends them again until it is seen."""
+    with contextlib.suppress(RedisError, RedisClusterException, OSError):
+        notify(client, notification)
+
+
 class Notifications:
-    """Listens to the channel. Survives a Redis that restarts or refuses the channel; news sent meanwhile are lost."""
+    """Listens to the channel. Survives a Redis that restarts or refuses the channel; news sent meanwhile are lost, and
+    `renewed` says so."""
 
     def __init__(self, client: Any) -> None:
         """`client` is shared; the subscription takes one connection of its own from it."""
         self._client = client
         self._subscription: Any = None
+        self.renewed = False
+        """Whether the last wait began to listen anew, so that news before it may have been lost."""
 
     def __enter__(self) -> "Notifications":
         return self
@@ -129,12 +143,18 @@ class Notifications:
         None says nothing about the book: poll it.
         """
         deadline = time.monotonic() + seconds
+        self.renewed = False
         try:
             if self._subscription is None:
-                self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
+                self._subscription = self._client.pubsub()
                 self._subscription.subscribe(CHANNEL)
             while (left := deadline - time.monotonic()) > 0:
                 message = self._subscription.get_message(timeout=left)
+                if (
+                    message is not None and message["type"] == "subscribe"
+                ):  # also after redis-py has connected anew by itself
+                    self.renewed = True
+                    return None
                 if message is not None:
                     with contextlib.suppress(ValidationError):
                         return Notification.model_validate_json(message["data"])
@@ -142,6 +162,14 @@ class Notifications:
             self.close()
             time.sleep(max(0.0, min(0.2, deadline - time.monotonic())))
         return None
+
+    def drain(self) -> None:
+        """Drop what else was sent by now: whoever looks next sees what all of it told of."""
+        try:
+            while self._subscription is not None and (message := self._subscription.get_message(timeout=0)) is not None:
+                self.renewed |= message["type"] == "subscribe"
+        except (RedisError, RedisClusterException, OSError):
+            self.close()
 
     def close(self) -> None:
         """Give the connection back."""

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from inference.live.renewal import RETRY_SECONDS
 from inference.live.watcher import Following
 from stillpoint.catalogue import tell, withdraw
 from stillpoint.clock import system_clock, to_micros
-from stillpoint.errors import ReleaseRefused
+from stillpoint.errors import ReleaseRefused, StackUnavailable
 from stillpoint.features.declarations import CONTENT_PROFILES
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.releases.presence import WorkerKind, present
+from stillpoint.releases.presence import Notification, Notifications, WorkerKind, notify, present
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
 from tests.support.hand_made import HandMade, axis, hand_made
@@ -52,8 +52,9 @@ class World:
         self.seconds = 0.0
         self.refuse = False
         self.client = connect(made.settings.redis_serving.get_secret_value())
+        self.looks = 0
         self.following = Following(
-            made.book,
+            self,  # type: ignore[arg-type]
             self._load,
             redis=self.client,
             kind=WorkerKind.WORKER,
@@ -63,6 +64,23 @@ class World:
             refresh_seconds=60,
             monotonic=lambda: self.seconds,
         )
+
+    def live(self) -> Any:
+        self.looks += 1
+        return self.made.book.live()
+
+    def announced(self) -> Any:
+        return self.made.book.announced()
+
+    def until(self, true: Callable[[], Any]) -> None:
+        end = time.monotonic() + 20
+        while not true():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    def listening(self) -> None:
+        """Wait until the follower listens and has looked for what it may have missed before."""
+        self.until(lambda: self.looks >= 2)
 
     def _load(self, release: str, generation: int) -> LoadedRelease:
         self.may_load.wait(20)
@@ -161,3 +179,64 @@ def test_a_catalogue_that_cannot_be_read_after_a_change_is_tried_again_after_a_p
     world.seconds = RETRY_SECONDS
     world.following.step()
     assert world.following.current is not held
+
+
+def generation(world: World) -> int:
+    assert world.following.current is not None
+    return world.following.current.generation
+
+
+def test_with_nothing_to_do_the_book_is_left_alone_and_a_notification_is_followed_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL_SECONDS", 3_600.0)
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.02)
+    turns: list[float] = []
+    wait = Notifications.wait
+    monkeypatch.setattr(Notifications, "wait", lambda news, seconds: turns.append(seconds) or wait(news, seconds))  # type: ignore[func-returns-value]
+    world.following.start()
+    world.listening()
+    looks, before = world.looks, len(turns)
+    world.until(lambda: len(turns) > before + 30)
+    assert world.looks == looks
+    pointer = world.made.point()
+    notify(world.client, Notification(what="switched", generation=pointer.generation, release=pointer.release))
+    world.until(lambda: generation(world) == 2)
+    assert world.looks == looks + 1
+
+
+def test_a_notification_that_was_lost_costs_time_and_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.02)
+    world.following.start()
+    world.listening()
+    world.made.point()
+    world.until(lambda: generation(world) == 2)
+
+
+def test_after_a_lost_connection_the_book_is_read_for_what_was_missed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL_SECONDS", 3_600.0)
+    world.following.start()
+    world.listening()
+    world.made.point()
+    world.client.client_kill_filter(_type="pubsub")
+    world.until(lambda: generation(world) == 2)
+
+
+def test_trouble_with_the_book_is_told_once_and_does_not_refuse_a_release(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.following.step()
+    world.made.announce()
+    monkeypatch.setattr(world.following, "_load", lambda *_: (_ for _ in ()).throw(StackUnavailable("S3 is away")))
+    for _ in range(3):
+        world.following.step()
+    assert (world.following._refused, world.following._ready, generation(world)) == (None, None, 1)
+    assert len([text for text in caplog.messages if "S3 is away" in text]) == 1
+    monkeypatch.undo()
+    world.following.step()
+    assert world.following._ready is not None

@@ -1,6 +1,7 @@
 """Are a stream's records read once and in each key's order, through splits, merges, throttling and lost iterators?"""
 
 import random
+import threading
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
@@ -278,3 +279,43 @@ def test_the_source_leaves_lag_and_lost_shards_for_the_process_that_serves_metri
     del kinesis.shards["shardId-000000000000"]
     reader.read(positions)
     assert list(read_lost(tmp_path / "lost_shards.json")) == ["shardId-000000000000"]
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self):
+        self.now = 1_000.0
+        self.lock = threading.Lock()
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        with self.lock:
+            self.now += seconds
+
+
+def test_a_quiet_stream_is_asked_less_often_and_a_record_brings_the_old_pace_back(monkeypatch):
+    clock = Time()
+    monkeypatch.setattr(kinesis_shards, "time", clock)
+    kinesis = Kinesis(shards=1)
+    reader = ShardReader(kinesis, "events")
+    positions = reader.initial("TRIM_HORIZON")
+
+    def seconds(reads):
+        nonlocal positions
+        before = clock.now
+        for _ in range(reads):
+            _, positions = reader.read(positions, 1_000)
+        return clock.now - before
+
+    assert seconds(40) == pytest.approx(40 * 0.2, abs=0.2), "a pause of eight seconds is no quiet"
+    seconds(30)
+    assert seconds(10) == pytest.approx(10 * 0.5)
+    kinesis.put("u1", b"event")
+    before = clock.now
+    records, positions = reader.read(positions, 1_000)
+    assert ([record.data for record in records], clock.now - before) == ([b"event"], pytest.approx(0.5))
+    seconds(1)
+    assert seconds(40) == pytest.approx(40 * 0.2, abs=0.2)
