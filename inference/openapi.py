@@ -43,8 +43,8 @@ _SHAPES: Mapping[OperationName, type[BaseModel]] = {
     OperationName.FEATURES: shapes.FeatureAnswer,
     OperationName.EVENTS: shapes.EventResults,
     OperationName.RELEASE: shapes.ReleaseDescription,
-    OperationName.ERASE: shapes.ErasureState,
-    OperationName.ERASURE: shapes.ErasureState,
+    OperationName.ERASE: shapes.ErasureStatus,
+    OperationName.ERASURE: shapes.ErasureStatus,
     OperationName.ALIVE: shapes.Alive,
     OperationName.READY: shapes.Ready,
 }

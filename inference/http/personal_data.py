@@ -34,14 +34,14 @@ _NOT_KEPT = {"Cache-Control": "no-store"}
 
 
 class Erasures(Protocol):
-    """Requests of erasures, kept until they are done. States are models of what `ErasureState` of the schemas describes."""
+    """Requests of erasures, kept until they are done. States are models of what `ErasureStatus` of the schemas describes."""
 
     def ask(self, user_id: str) -> BaseModel: ...
 
     def state(self, user_id: str) -> BaseModel | None: ...
 
 
-class Worker(Protocol):
+class ErasureThread(Protocol):
     """What works the requests off, in a thread of its own."""
 
     def start(self) -> None: ...
@@ -57,7 +57,7 @@ class PersonalData:
 
     export: Callable[[str], bytes]
     erasures: Erasures
-    worker: Worker
+    worker: ErasureThread
 
     def handlers(self) -> dict[OperationName, Handler]:
         """Return the handlers of the endpoints."""

@@ -187,7 +187,7 @@ class ErasureReceipt(Shape):
     skipped: list[str]
 
 
-class ErasureState(Shape):
+class ErasureStatus(Shape):
     """What has become of an erasure. A pending one is tried again until it is done, also after a restart."""
 
     status: Literal["pending", "done"]

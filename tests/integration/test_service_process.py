@@ -339,7 +339,7 @@ def test_a_person_is_exported_and_erased_over_http_and_only_by_an_admin(made: Ha
             time.sleep(0.2)
         assert (state.status_code, state.json()["status"]) == (200, "done")
         components = openapi.document()["components"]
-        schema = {**components["schemas"]["ErasureState"], "components": components}
+        schema = {**components["schemas"]["ErasureStatus"], "components": components}
         for answer in (asked, state):
             Draft202012Validator(schema).validate(answer.json())
         assert not made.client.exists("stillpoint:rec:u7:today:r0001")
