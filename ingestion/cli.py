@@ -154,7 +154,7 @@ def compact(
     from ingestion.compact import compact as run
     from ingestion.compact import merge
     from ingestion.log_checkpoint import FOLD_AFTER, fold
-    from stillpoint.leases.lease import Lease
+    from stillpoint.leases.names import compact_lease
 
     settings = Settings.load()
     lake = _lake(settings)
@@ -163,7 +163,7 @@ def compact(
     if before > now.date():
         raise InvalidInput(f"--to {to} is not over yet; the newest closed day is yesterday")
     holder = f"stillpoint events compact, process {os.getpid()}"
-    lease = Lease(lake.objects, "compact", holder=holder, ttl=timedelta(hours=1), clock=system_clock)
+    lease = compact_lease(lake.objects, holder=holder, clock=system_clock)
     lease.acquire()
     try:
         counts = run(lake, before=before, at=now)

@@ -9,7 +9,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,8 +23,9 @@ from ingestion.kinesis_shards import Record, shard_of
 from ingestion.state_store import Change, StateStore
 from stillpoint.clock import SECOND
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
+from stillpoint.events.quarantine import QuarantineRow, quarantine_table
 from stillpoint.events.recorded import events_table
-from stillpoint.events.types import QUARANTINE_COLUMNS, EventType, Verdict
+from stillpoint.events.types import EventType, Verdict
 from stillpoint.features.columns import rows_table
 from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.triggers import SearchedCategory
@@ -228,22 +229,20 @@ def _write_lake(lake: Lake, batch: Batch, result: BatchResult, tables: dict[str,
         if view.name in tables:
             written += [lake.write(feature_dataset(view), day, name, part) for day, part in by_date(tables[view.name])]
     if result.quarantined:
-        table = quarantine_table(result.quarantined)
+        table = quarantine_table([quarantine_row(item) for item in result.quarantined])
         written += [lake.write("quarantine", day, name, part) for day, part in by_date(table, "arrived_at")]
     return written
 
 
-def quarantine_table(quarantined: Sequence[QuarantinedRecord]) -> pa.Table:
-    """Return records that are kept aside as rows of the lake's `quarantine/`."""
-    records = [item.record for item in quarantined]
-    return pa.table(
-        {
-            "arrived_at": pa.array([r.arrived_us for r in records], QUARANTINE_COLUMNS.field("arrived_at").type),
-            "shard": [r.shard for r in records],
-            "sequence": [r.sequence for r in records],
-            "partition_key": [r.partition_key for r in records],
-            "field": pa.array([item.field for item in quarantined], pa.string()),
-            "reason": [item.reason for item in quarantined],
-            "payload": pa.array([r.data for r in records], pa.binary()),
-        }
-    ).cast(QUARANTINE_COLUMNS)
+def quarantine_row(item: QuarantinedRecord) -> QuarantineRow:
+    """Return a record that is kept aside as a row of the lake's `quarantine/`."""
+    record = item.record
+    return QuarantineRow(
+        record.arrived_us,
+        record.shard,
+        record.sequence,
+        record.partition_key,
+        item.field,
+        item.reason,
+        record.data,
+    )

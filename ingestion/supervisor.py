@@ -36,7 +36,8 @@ from stillpoint.errors import CorruptData, Fenced, InvalidInput
 from stillpoint.lake.checkpoint import FoldedCommit
 from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
-from stillpoint.leases.lease import Lease, kept
+from stillpoint.leases.lease import kept
+from stillpoint.leases.names import STREAM_TTL, stream_lease
 from stillpoint.outages import OutageLog
 from stillpoint.releases.presence import Notifications
 from stillpoint.settings import Settings
@@ -49,9 +50,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LEASE_NAME = "stream"
 TRIM_HORIZON = "TRIM_HORIZON"
-LEASE_TTL = timedelta(seconds=15)
 IDLE_SECONDS = 0.5
 """How often the query and what the source says of its lag are looked at."""
 ORDERS_SECONDS = 10.0
@@ -132,7 +131,7 @@ class Supervisor:
         start: str | None = TRIM_HORIZON,
         master: str | None = "local[2]",
         on_batch: Callable[[BatchReport], None] = lambda report: None,
-        lease_ttl: timedelta = LEASE_TTL,
+        lease_ttl: timedelta = STREAM_TTL,
         source_client: dict[str, str] | None = None,
     ) -> None:
         """`start` None is `TRIM_HORIZON`, and refused where that would read again what another query has read.
@@ -151,9 +150,8 @@ class Supervisor:
         self._gone = read_lost(lost_file(self._folder / "lag.json"))
         self.metrics = StreamMetrics()
         self._mute = OutageLog(log, "the stream's targets and the erasures cannot be read")
-        self._lease = Lease(
+        self._lease = stream_lease(
             self._lake.objects,
-            LEASE_NAME,
             holder=f"stillpoint stream, process {os.getpid()} on {socket.gethostname()}",
             ttl=lease_ttl,
             clock=clock,

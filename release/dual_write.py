@@ -1,16 +1,12 @@
 """Turns the stream's writes into a colour on and off, and waits until the stream obeys."""
 
-from datetime import timedelta
-
 from release.context import ReleaseContext
 from stillpoint.errors import ReleaseRefused
-from stillpoint.leases.lease import Epoch, Lease
+from stillpoint.leases.lease import Epoch
+from stillpoint.leases.names import watched_stream_lease
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.presence import ORDERED, nudge
 from stillpoint.releases.write_targets import Control, Target, read_acknowledged, read_control, write_control
-
-STREAM_LEASE = "stream"
-STREAM_TTL = timedelta(seconds=30)
 
 
 def targets_without(control: Control, colour: Colour) -> tuple[Target, ...]:
@@ -36,7 +32,7 @@ def aim(tools: ReleaseContext, targets: tuple[Target, ...]) -> int:
 
 def stream_holder(tools: ReleaseContext) -> Epoch | None:
     """Return who runs the stream, or None if nobody does."""
-    lease = Lease(tools.lake.objects, STREAM_LEASE, holder=tools.operator, ttl=STREAM_TTL, clock=tools.clock)
+    lease = watched_stream_lease(tools.lake.objects, watcher=tools.operator, clock=tools.clock)
     return lease.holder()
 
 

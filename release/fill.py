@@ -22,7 +22,7 @@ from stillpoint.features.declarations import FUTURE_TOLERANCE, VIEWS, Origin, Vi
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
-from stillpoint.releases.colour import Colour
+from stillpoint.releases.colour import Colour, project_name
 from stillpoint.stores.engine import engine_of
 from stillpoint.stores.materialize.pace import Pace, Progress
 from stillpoint.stores.reading.compile import compile_plan, definitions_sha256
@@ -150,7 +150,7 @@ def freeze(tools: ReleaseContext, colour: Colour, mapping_version: int) -> Froze
     """Return the registry's bytes, the plan compiled from exactly these, and the digest of its definitions."""
     folder, _, name = tools.settings.registry_path(colour).rpartition("/")
     data = open_objects(folder, tools.settings.aws_client_arguments()).get(name)
-    project = f"stillpoint_{colour}"
+    project = project_name(colour)
     return FrozenRegistry(
         registry=data, plan=compile_plan(data, project), definitions_sha256=definitions_sha256(data, project)
     )

@@ -1,17 +1,10 @@
 """The gate's report as one HTML file that fetches nothing."""
 
 import html as escape
-import io
 from collections.abc import Sequence
 
 from release.gate import CheckResult, Report
-
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1c2430 }
-table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: .45rem .6rem;
-border-bottom: 1px solid #dde2ea } .green { color: #17703a } .red { color: #b3261e; font-weight: 600 }
-figure { margin: 1.5rem 0 } svg { max-width: 100%; height: auto } code { background: #f2f4f7; padding: 0 .25rem }
-"""
+from stillpoint.html_page import document, svg
 
 
 def html(report: Report) -> str:
@@ -32,12 +25,12 @@ def html(report: Report) -> str:
         if result.examples
     )
     against = f" against {say(report.against)}" if report.against else ""
-    return (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>Gate of {say(report.release)}</title>"
-        f"<style>{_STYLE}</style><h1>Release {say(report.release)}{against}: <span class='{verdict}'>{verdict}</span></h1>"
+    return document(
+        f"Gate of {report.release}",
+        f"<h1>Release {say(report.release)}{against}: <span class='{verdict}'>{verdict}</span></h1>"
         f"<p>{report.at:%Y-%m-%d %H:%M:%S} UTC by {say(report.by)}</p>"
         "<table><tr><th>check</th><th>result</th><th>found</th><th>expected</th></tr>"
-        f"{rows}</table>{examples}{''.join(_figures(results))}</html>\n"
+        f"{rows}</table>{examples}{''.join(_figures(results))}",
     )
 
 
@@ -51,11 +44,9 @@ def _figures(results: Sequence[CheckResult]) -> list[str]:
 
 
 def _plot(result: CheckResult, numbers: dict[str, float]) -> str:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 2.6), layout="constrained")
-    FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     if any(result.series.values()):
         for name, values in result.series.items():
@@ -64,6 +55,4 @@ def _plot(result: CheckResult, numbers: dict[str, float]) -> str:
     else:
         axes.barh(list(numbers), list(numbers.values()), color="#3b6ea5")
     axes.set_title(result.name)
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue().partition("<svg")[1] + out.getvalue().partition("<svg")[2]
+    return svg(figure)

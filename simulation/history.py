@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 
 from simulation.delivery import Delivery
 from simulation.scenario import Scenario
-from stillpoint.clock import DAY, SECOND, from_micros, to_micros
+from stillpoint.clock import DAY, SECOND, to_micros
 from stillpoint.errors import CorruptData, DataRefused
 from stillpoint.events.parsing import AppEvent, Malformed, parse
+from stillpoint.events.quarantine import QuarantineRow, quarantine_table
 from stillpoint.events.recorded import events_table
-from stillpoint.events.types import HISTORY_SHARD, QUARANTINE_COLUMNS, Verdict
+from stillpoint.events.types import HISTORY_SHARD, Verdict
 from stillpoint.features.verdicts import Memory, forget, judge
 from stillpoint.lake.commits import Commit, CommittedFile
 from stillpoint.lake.datasets import by_date
@@ -134,18 +135,18 @@ def _write_received(lake: Lake, received: DayOfArrivals, writer: str, number: in
     files = [lake.write("events", day, name, part) for day, part in by_date(table)]
     if received.quarantined:
         rows = [
-            {
-                "arrived_at": from_micros(delivery.arrived_us),
-                "shard": HISTORY_SHARD,
-                "sequence": sequence,
-                "partition_key": delivery.partition_key,
-                "field": malformed.field,
-                "reason": malformed.reason,
-                "payload": delivery.payload,
-            }
+            QuarantineRow(
+                delivery.arrived_us,
+                HISTORY_SHARD,
+                sequence,
+                delivery.partition_key,
+                malformed.field,
+                malformed.reason,
+                delivery.payload,
+            )
             for delivery, malformed, sequence in received.quarantined
         ]
-        quarantine = pa.Table.from_pylist(rows, schema=QUARANTINE_COLUMNS)
+        quarantine = quarantine_table(rows)
         files += [lake.write("quarantine", day, name, part) for day, part in by_date(quarantine, "arrived_at")]
     return files
 

@@ -54,6 +54,11 @@ def pytest_configure(config: pytest.Config) -> None:
         use_java()
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a function by its name: pytest would take its address, and the workers of pytest-xdist would differ."""
+    return getattr(val, "__name__", None) if callable(val) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that read golden files; leave out those marked `tls` where Redis has no TLS, and say so."""
     for item in items:

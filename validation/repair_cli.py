@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -32,7 +31,7 @@ def future(
     """
     from stillpoint.lake.objects import open_objects
     from stillpoint.lake.tables import Lake
-    from stillpoint.leases.lease import Lease
+    from stillpoint.leases.names import compact_lease
     from stillpoint.releases.colour import SANDBOX, Colour, project_name
     from stillpoint.stores.redis.connection import connect
     from validation.future import FutureRows, repair_lake, repair_online, repair_recommendations
@@ -40,7 +39,7 @@ def future(
     settings, now, found = Settings.load(), system_clock(), FutureRows()
     lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
     holder = f"stillpoint repair future, process {os.getpid()}"
-    lease = Lease(lake.objects, "compact", holder=holder, ttl=timedelta(hours=1), clock=system_clock)
+    lease = compact_lease(lake.objects, holder=holder, clock=system_clock)
     lease.acquire()
     try:
         repair_lake(lake, found, now=now, dry_run=dry_run)

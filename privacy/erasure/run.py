@@ -31,6 +31,7 @@ from stillpoint.errors import LeaseHeld, ObjectMissing, StackUnavailable
 from stillpoint.lake.tables import Lake
 from stillpoint.leases.active_jobs import under_way
 from stillpoint.leases.lease import Lease, kept
+from stillpoint.leases.names import watched_stream_lease
 from stillpoint.releases.presence import ORDERED, nudge
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect, redis_errors
@@ -172,7 +173,7 @@ def _wait_for_stream(
     `wake` asks the stream to look now, which it does by itself every ten seconds only.
     """
     count = read_tombstones(lake.objects, key).count
-    stream = Lease(lake.objects, "stream", holder="stillpoint erase", ttl=LEASE_TTL, clock=clock)
+    stream = watched_stream_lease(lake.objects, watcher="stillpoint erase", clock=clock)
     end = time.monotonic() + seconds
     while acknowledged_erasures(lake.objects) < count:
         holder = stream.holder()
