@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench notebooks golden soak fix lock audit clean
+.PHONY: help setup hooks demo test check bench notebooks golden soak fix lock audit clean
 
 BIN := .venv/bin
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -13,6 +13,9 @@ help: ## list the targets
 
 setup: ## install everything into .venv (and the AWS stand-in into .venv-aws); quick when nothing changed
 	@PYTHON="$(PYTHON)" .ci/setup
+
+hooks: setup ## git hooks: ruff and layers at each commit, types and the house rules at each push
+	@$(BIN)/pre-commit install -t pre-commit -t pre-push
 
 demo: setup ## the whole path on this machine, told as a story
 	@$(BIN)/stillpoint demo
