@@ -1,7 +1,7 @@
 """Builds the archive that is uploaded to Lambda.
 
 `python -m inference.lambda_package FILE.zip` writes our code alone: `inference/` and what it takes of `stillpoint/`. The
-libraries (`pip install 'stillpoint[serve]'`'s numpy, pyarrow, pydantic, redis, xgboost, orjson) are a layer or the image's; with
+libraries (those of the extra `serve`: numpy, pyarrow, pydantic, redis, xgboost, orjson) are a layer or the image's; with
 the stand-in, PYTHONPATH names an environment that has them. The same sources give the same bytes.
 """
 

@@ -1,4 +1,4 @@
-"""Canary users: their right answer is known, so a mix-up of mappings shows."""
+"""Canary users of a release, whose sequence ids are known beforehand, so that the gate and the rehearsal notice another mapping."""
 
 import json
 import random
@@ -23,11 +23,12 @@ class Canary:
 
 
 def canaries_key(release_id: str) -> str:
+    """Return the key of the object that holds a release's canaries."""
     return f"releases/{release_id}/canaries.json"
 
 
 def choose(lake: Lake, mapping_version: int, *, seed: int, count: int = COUNT) -> list[Canary]:
-    """Return users of a mapping, chosen by seed.
+    """Return up to `count` users of a mapping in order of their ids, the same ones for the same seed. Reads the lake.
 
     Raises:
         ReleaseRefused: the lake holds no such mapping, or it gives two users one sequence id.
@@ -42,14 +43,14 @@ def choose(lake: Lake, mapping_version: int, *, seed: int, count: int = COUNT) -
     if len({sequence for _, sequence in pairs}) != len(pairs) or len({user for user, _ in pairs}) != len(pairs):
         raise ReleaseRefused(
             f"mapping {mapping_version} is not one to one ({len(pairs)} pairs, {len({user for user, _ in pairs})} users, "
-            f"{len({sequence for _, sequence in pairs})} sequence ids): people would be mixed up; train again"
+            f"{len({sequence for _, sequence in pairs})} sequence ids): users would be mixed up; train again"
         )
     chosen = random.Random(f"{seed}:{mapping_version}").sample(pairs, min(count, len(pairs)))
     return [Canary(user, sequence) for user, sequence in sorted(chosen)]
 
 
 def write(objects: Objects, release_id: str, mapping_version: int, canaries: Sequence[Canary]) -> None:
-    """Keep the canaries beside the release, where serving workers find them."""
+    """Write the canaries beside the release, where the gate's checks and the rehearsal read them. Serving reads none."""
     document = {
         "mapping_version": mapping_version,
         "canaries": [{"user_id": canary.user_id, "sequence_id": canary.sequence_id} for canary in canaries],
@@ -58,7 +59,7 @@ def write(objects: Objects, release_id: str, mapping_version: int, canaries: Seq
 
 
 def read(objects: Objects, release_id: str) -> list[Canary]:
-    """Return a release's canaries.
+    """Return a release's canaries in the order in which they were written.
 
     Raises:
         CorruptData: the file is damaged.

@@ -136,7 +136,7 @@ class Settings(BaseSettings):
         default=0.0,
         ge=0,
         le=1,
-        description="Share of the events that are traced with OpenTelemetry; `stillpoint[tracing]` and OTEL_EXPORTER_OTLP_ENDPOINT.",
+        description="Share of the events that are traced with OpenTelemetry; needs the extra `tracing`, and OTEL_EXPORTER_OTLP_ENDPOINT.",
     )
     seed: int = 7
     erasure_key: SecretStr = Field(

@@ -105,6 +105,6 @@ def tracing(settings: Settings, service: str) -> Tracing | None:
     except ImportError:
         raise InvalidSettings(
             f"STILLPOINT_TRACE_SHARE is {settings.trace_share}, but OpenTelemetry is not installed; "
-            "install `stillpoint[tracing]`, or set it to 0"
+            "install the extra `tracing` (in a clone: `pip install '.[tracing]'`), or set it to 0"
         ) from None
     return Tracing(BatchSpanProcessor(OTLPSpanExporter()), share=settings.trace_share, service=service)

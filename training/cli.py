@@ -128,7 +128,7 @@ def _differences(features: "Sequence[FeatureDifference]") -> Table:
 
 def _counted(expectations: "Sequence[Expectation] | None") -> str:
     if expectations is None:
-        return "not checked (left out, or stillpoint[validate] is not installed)"
+        return "not checked (left out, or the extra `validate` is not installed)"
     red = [f"{one.column}: expected {one.expected}" for one in expectations if not one.passed]
     held = f"{len(expectations) - len(red)} of {len(expectations)} hold"
     return f"{held}; RED: {'; '.join(red)}" if red else held

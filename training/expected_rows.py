@@ -14,7 +14,7 @@ BATCH_ROWS = 250_000
 
 
 def expectations() -> Callable[[pa.Table], list[Expectation]] | None:
-    """Return what checks the rows; None where Great Expectations is not installed (`stillpoint[validate]`).
+    """Return what checks the rows; None where Great Expectations is not installed (the extra `validate`).
 
     The checks are those of `stillpoint validate snapshot`.
     """

@@ -1,6 +1,10 @@
-"""Paths that the documents name exist, so that a move never leaves a reader before an empty shelf."""
+"""Documents are true: the paths that they name exist, what they install is ours, and every decision is dated and listed.
+
+A move never leaves a reader before an empty shelf. The name `stillpoint` on PyPI is another project's.
+"""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,3 +35,68 @@ def test_every_path_in_a_document_exists(document: str) -> None:
         if not any(ROOT.glob(path)) and path not in NO_PATHS:
             missing.append(path)
     assert missing == []
+
+
+OUR_NAME_ALONE = re.compile(
+    r"(?:\b(?:pipx?|uv|uvx|poetry|pdm)\b[^\n`]*?\b(?:install|add|run)\b[^\n`]*?|\buvx\s+)(?<![\w./-])stillpoint(?![\w./-])"  # a command
+    r"|(?<![\w./-])stillpoint(?:\[[\w,.-]+\]|==)",  # a requirement
+    re.IGNORECASE,
+)
+"""What would fetch `stillpoint` from an index; `./stillpoint[stores]` and a wheel's file name are paths, and ours."""
+
+
+@pytest.mark.parametrize(
+    ("line", "from_an_index"),
+    [
+        ("pip install 'stillpoint[stores]'", True),
+        ("pip install stillpoint", True),
+        ("pip install --upgrade stillpoint", True),
+        ("python -m pip install -U stillpoint==0.1.0", True),
+        ("uv add stillpoint", True),
+        ("uvx stillpoint up", True),
+        ("Install `stillpoint[tracing]` and set the share", True),
+        ("pip install './stillpoint[stores]'", False),
+        ("pip install './stillpoint-0.1.0-py3-none-any.whl[stores]'", False),
+        ("pip install -e '.[notebooks]'", False),
+        ("pip install -r requirements.lock", False),
+        ("stillpoint up", False),
+    ],
+)
+def test_what_would_install_another_project_is_recognised(line: str, from_an_index: bool) -> None:
+    assert bool(OUR_NAME_ALONE.search(line)) == from_an_index
+
+
+def test_nothing_installs_stillpoint_from_an_index_since_the_name_is_taken_there() -> None:
+    own = {"pyproject.toml", Path(__file__).relative_to(ROOT).as_posix()}  # extras that name each other, and this test
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    wrong = []
+    for name in names:
+        path = ROOT / name
+        if name in own or path.suffix in {".lock", ".parquet", ".bin", ".png"} or not path.is_file():
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            if OUR_NAME_ALONE.search(line):
+                wrong.append(f"{name}:{number}: {line.strip()[:120]}")
+    assert wrong == []
+
+
+def test_every_decision_has_a_number_a_date_and_a_status_and_stands_in_the_index() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = re.findall(
+        r"^\| \[(\d{4})\]\((\S+)\) \| (.+) \| (\d{4}-\d\d-\d\d) \| (.+) \|$",
+        (folder / "README.md").read_text("utf-8"),
+        re.M,
+    )
+    decisions = []
+    for path in sorted(folder.glob("[0-9]*.md")):
+        head = re.match(
+            r"# (\d{4})\. (.+)\n\n\*\*Date:\*\* (\S+) · \*\*Status:\*\* (.+)\n", path.read_text(encoding="utf-8")
+        )
+        assert head, (
+            f"{path.name} does not begin with '# <number>. <title>' and '**Date:** <day> · **Status:** <status>'"
+        )
+        decisions.append((head[1], path.name, head[2], head[3], head[4]))
+    assert listed == decisions
+    assert all(name.startswith(f"{number}-") for number, name, *_ in decisions)
