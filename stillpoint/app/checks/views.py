@@ -172,3 +172,5 @@ def _window_faults(view: type[StreamView], feature: StreamedFeature) -> Iterator
         odd = [one for one in (window.length_us, window.step_us or step_us) if one % step_us]
         if odd:
             yield f"{label(odd[0])} is no whole number of the view's row step of {label(step_us)}"
+        elif feature.aggregation.halves and window.step_us is None and window.length_us // 2 % step_us:
+            yield f"half of {window.label} is no whole number of the view's row step of {label(step_us)}"

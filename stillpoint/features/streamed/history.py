@@ -11,21 +11,21 @@ from stillpoint.app.events import Arrival
 from stillpoint.features.streamed.definition import Key, Row
 from stillpoint.features.streamed.engine import Runner, by_key
 
-_STRETCH = 256
+STRETCH = 256
 
 
-def history_rows(view: Runner, events: Iterable[Arrival]) -> list[Row]:
+def history_rows(view: Runner, events: Iterable[Arrival], *, stretch: int = STRETCH) -> list[Row]:
     """Return the newest rows of a view, ordered by key and time.
 
     `events` are on-time events of any users in any order, with the arrivals of the lake, each once. Those of other types
-    than the view's, or without its key, are ignored.
+    than the view's, or without its key, are ignored. The rows are the same for every length of a `stretch`.
     """
     chosen = (one for one in events if type(one.event) in view.events)
-    found = ((key, rows_of_key(view, key, own)) for key, own in by_key(view.key, chosen).items())
+    found = ((key, rows_of_key(view, key, own, stretch=stretch)) for key, own in by_key(view.key, chosen).items())
     return list(chain.from_iterable(rows for _, rows in sorted(found)))
 
 
-def rows_of_key(view: Runner, key: Key, events: Sequence[Arrival]) -> list[Row]:
+def rows_of_key(view: Runner, key: Key, events: Sequence[Arrival], *, stretch: int = STRETCH) -> list[Row]:
     """Return the newest row of each time of one key, in their order."""
     definition = view.definition
     ordered = sorted(events, key=lambda one: one.event_us)
@@ -34,7 +34,7 @@ def rows_of_key(view: Runner, key: Key, events: Sequence[Arrival]) -> list[Row]:
     place = len(key)
     first = 0
     while first < len(ordered):
-        end = min(first + _STRETCH, len(ordered))
+        end = min(first + stretch, len(ordered))
         while end < len(ordered) and ordered[end].event_us == ordered[end - 1].event_us:
             end += 1
         rows, part = definition.rows(key, part, ordered[first:end])

@@ -5,6 +5,7 @@ import textwrap
 
 import pytest
 
+from stillpoint.app.checks import owned
 from stillpoint.app.load import InvalidApp, load_app
 
 NUMBERS = itertools.count()
@@ -103,11 +104,12 @@ def test_a_fault_of_a_feature_is_told_with_its_line(tmp_path, line):
     assert faults(app(tmp_path, views=VIEW.format(line=line))) == [("views.py", 6, LINES[line])]
 
 
-def test_a_slow_function_is_told(tmp_path):
-    line = "own_ = own(lambda e, at_us: __import__('time').sleep(1.1), Start, gives=DType.INT64, over=hours(1))"
+def test_a_slow_function_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(owned, "_SECONDS", 0.01)
+    line = "own_ = own(lambda e, at_us: __import__('time').sleep(0.02), Start, gives=DType.INT64, over=hours(1))"
     found = faults(app(tmp_path, views=VIEW.format(line=line)))
     assert [text for _, _, text in found] == [
-        "feature listening.own_: its function takes over 1 s for 0 events; expected far less than a millisecond"
+        "feature listening.own_: its function takes over 0.01 s for 0 events; expected far less than a millisecond"
     ]
 
 
@@ -118,6 +120,7 @@ def test_an_entity_that_an_event_of_the_view_lacks_is_told(tmp_path):
         entity, ttl = Entity("content"), hours(2)
         searches = count(Search, over=hours(1))
         starts = count(Start, over=seconds(90))
+        rise = newer_minus_older(Start.seconds, over=minutes(5))
     """
     assert faults(app(tmp_path, views=text)) == [
         (
@@ -126,6 +129,7 @@ def test_an_entity_that_an_event_of_the_view_lacks_is_told(tmp_path):
             "feature trending.searches: event type search has no content_id, by which entity content is known",
         ),
         ("views.py", 7, "feature trending.starts: 90s is no whole number of the view's row step of 1m"),
+        ("views.py", 8, "feature trending.rise: half of 5m is no whole number of the view's row step of 1m"),
     ]
 
 
