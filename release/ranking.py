@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from release.gate import Side
-from stillpoint.features.declarations import EMBEDDING_LENGTH, VIEWS, DType
+from stillpoint.features.declarations import VIEWS
+from stillpoint.features.model_columns import feature_column
 from stillpoint.features.request_time import REQUEST_TIMESTAMP, request_time_features
 from stillpoint.messages import Kind
 from stillpoint.stores.reading.columns import OnlineColumns
@@ -51,17 +52,6 @@ def rank(
                 continue
             columns[f"{view.name}_age_seconds"] = read.age_seconds(view.name)
             for feature in view:
-                columns[feature.name] = _column(read.values(feature.name), feature.dtype)
+                columns[feature.name] = feature_column(feature.name, feature.dtype, read.column(feature.name))
     columns |= request_time_features(columns)
     return bundle.score(bundle.select(columns), content_ids=contents, sequence_id=resolve(side, user))
-
-
-def _column(values: Sequence[Any], dtype: DType) -> np.ndarray:
-    if dtype is DType.STRING:
-        column = np.empty(len(values), dtype=object)
-        column[:] = values
-        return column
-    if dtype is DType.EMBEDDING:
-        missing = np.full(EMBEDDING_LENGTH, np.nan, dtype=np.float32)
-        return np.stack([missing if value is None else np.asarray(value, np.float32) for value in values])
-    return np.array([np.nan if value is None else float(value) for value in values])

@@ -10,7 +10,6 @@ from feast.repo_config import RepoConfig
 from stillpoint.clock import SECOND
 from stillpoint.errors import CorruptData, UnknownFeature
 from stillpoint.features.declarations import (
-    EMBEDDING_LENGTH,
     RANKER_SERVICE,
     SERVICES,
     STREAMED_VIEWS,
@@ -18,6 +17,7 @@ from stillpoint.features.declarations import (
     Entity,
     View,
 )
+from stillpoint.features.model_columns import feature_column
 from stillpoint.features.request_time import REQUEST_TIMESTAMP, request_time_features
 from training.labels import SPINE_KEYS
 
@@ -105,29 +105,16 @@ def _references(store: feast.FeatureStore) -> dict[Entity, list[str]]:
 
 def _columns(view: View, joined: pa.Table, keys: pl.DataFrame) -> dict[str, np.ndarray]:
     """Return a view's features and its age as request-time features take them."""
-    found = {}
-    for feature in view:
-        column = joined[feature.name].combine_chunks()
-        if feature.dtype is DType.EMBEDDING:
-            found[feature.name] = _embeddings(column)
-        elif feature.dtype is DType.STRING:
-            found[feature.name] = np.array(column.to_pylist(), dtype=object)
-        else:
-            found[feature.name] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    found = {
+        feature.name: feature_column(feature.name, feature.dtype, joined[feature.name].combine_chunks())
+        for feature in view
+    }
     if view in STREAMED_VIEWS:
         happened = joined[f"{view.name}__event_timestamp"].combine_chunks().cast(pa.timestamp("us", tz="UTC"))
         asked = pa.array(keys["event_timestamp"].cast(pl.Int64).to_numpy())
         age = pc.cast(pc.subtract(asked, happened.cast(pa.int64())), pa.float64(), safe=False)
         found[f"{view.name}_age_seconds"] = age.to_numpy(zero_copy_only=False) / SECOND
     return found
-
-
-def _embeddings(column: pa.Array) -> np.ndarray:
-    vectors = np.full((len(column), EMBEDDING_LENGTH), np.nan, dtype=np.float32)
-    present = pc.is_valid(column).to_numpy(zero_copy_only=False)
-    if present.any():
-        vectors[present] = np.asarray(column.flatten(), dtype=np.float32).reshape(-1, EMBEDDING_LENGTH)
-    return vectors
 
 
 def _nullable(values: np.ndarray) -> pa.Array:

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from stillpoint.clock import SECOND, to_micros
-from stillpoint.features.declarations import EMBEDDING_LENGTH, RANKER_SERVICE, SERVICES, DType, Entity, Feature
+from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, DType, Entity
+from stillpoint.features.model_columns import feature_column
 from stillpoint.lake.datasets import DateRange
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshots import FeatureDifference
@@ -60,7 +61,8 @@ class ServedLists:
 
 def _columns(rows: pa.Table) -> Columns:
     count = rows.num_rows
-    found = {feature.name: _empty(feature, count) for view in _USER_VIEWS for feature in view}
+    features = [feature for view in _USER_VIEWS for feature in view]
+    found: dict[str, list[Any]] = {feature.name: [None] * count for feature in features}
     ages = {view.name: np.full(count, np.nan) for view in _USER_VIEWS}
     names = {view.name: view for view in _USER_VIEWS}
     moments = rows["served_at"].cast(pa.int64()).to_numpy()
@@ -71,19 +73,14 @@ def _columns(rows: pa.Table) -> Columns:
                 continue
             values = json.loads(one["values"])
             for feature in view:
-                if values.get(feature.name) is not None:
-                    found[feature.name][place] = values[feature.name]
+                value = values.get(feature.name)
+                if value is not None and feature.dtype is DType.EMBEDDING:  # an array takes an eighth of a list's room
+                    (value,) = feature_column(feature.name, feature.dtype, [value])
+                found[feature.name][place] = value
             if one["event_timestamp"] is not None and one["status"] != _EXPIRED:
                 ages[view.name][place] = (moments[place] - to_micros(one["event_timestamp"])) / SECOND
-    return found | {f"{name}_age_seconds": values for name, values in ages.items()}
-
-
-def _empty(feature: Feature, count: int) -> np.ndarray:
-    if feature.dtype is DType.EMBEDDING:
-        return np.full((count, EMBEDDING_LENGTH), np.nan, dtype=np.float32)
-    if feature.dtype is DType.STRING:
-        return np.full(count, None, dtype=object)
-    return np.full(count, np.nan)
+    columns = {feature.name: feature_column(feature.name, feature.dtype, found[feature.name]) for feature in features}
+    return columns | {f"{name}_age_seconds": values for name, values in ages.items()}
 
 
 class Differences:

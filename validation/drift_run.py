@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from stillpoint.features.declarations import EMBEDDING_LENGTH, RANKER_SERVICE, SERVICES, DType, Entity
+from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, DType, Entity
+from stillpoint.features.model_columns import feature_column
 from stillpoint.lake.datasets import DateRange, feature_dataset
 from stillpoint.lake.tables import Lake
 from validation.drift import DriftLimits, DriftMeasure, Values, compare
@@ -67,7 +68,7 @@ def check_drift(
         rows[f"served {view.name}"] = len(served.get(view.name, ()))
         for feature in view:
             if feature.dtype is DType.EMBEDDING:
-                vectors = _vectors(recent[feature.name])
+                vectors = feature_column(feature.name, feature.dtype, recent[feature.name].combine_chunks())
                 if len(vectors):
                     middle = len(vectors) // 2
                     moved["lake halves"] += compare(feature, vectors[:middle], vectors[middle:], limits)
@@ -95,10 +96,3 @@ def _served(lake: Lake, since: date) -> Mapping[str, list[dict[str, Any]]]:
 
 def _objects(column: pa.ChunkedArray) -> Values:
     return np.array(column.to_pylist(), dtype=object)
-
-
-def _vectors(column: pa.ChunkedArray) -> Values:
-    empty = [float("nan")] * EMBEDDING_LENGTH
-    return np.array([empty if one is None else one for one in column.to_pylist()], dtype=np.float32).reshape(
-        -1, EMBEDDING_LENGTH
-    )

@@ -19,7 +19,8 @@ from inference.ranking.matrix import model_columns
 from inference.ranking.user_features import USER_VIEWS, UserFeatures
 from stillpoint.clock import to_micros
 from stillpoint.errors import NotFound
-from stillpoint.features.declarations import EMBEDDING_LENGTH, USER_SEQUENCE, DType
+from stillpoint.features.declarations import USER_SEQUENCE
+from stillpoint.features.model_columns import feature_column
 from stillpoint.features.request_time import REQUEST_TIMESTAMP
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
@@ -119,7 +120,7 @@ def logged_person(served: Mapping[str, Any]) -> UserFeatures:
     for declared in USER_VIEWS:
         view, values = held[declared.name]
         for feature in declared:
-            columns[feature.name] = _column(values[feature.name], feature.dtype)
+            columns[feature.name] = feature_column(feature.name, feature.dtype, [values[feature.name]])
         age = _age(served, view) if view["status"] in ("PRESENT", "NULL_VALUE") else None
         columns[f"{declared.name}_age_seconds"] = np.array([np.nan if age is None else age])
     mapping = held[USER_SEQUENCE.name][1]
@@ -151,16 +152,6 @@ def _largest(added: Mapping[str, npt.NDArray[Any]], row: int) -> dict[str, float
     parts = {name: float(values[row]) for name, values in added.items() if name != "bias"}
     chosen: Sequence[str] = sorted(parts, key=lambda name: -abs(parts[name]))[:TOP_FEATURES]
     return {name: parts[name] for name in chosen}
-
-
-def _column(value: Any, dtype: DType) -> npt.NDArray[Any]:
-    if dtype is DType.EMBEDDING:
-        if value is None:
-            return np.full((1, EMBEDDING_LENGTH), np.nan, np.float32)
-        return np.array([value], np.float32)
-    if dtype is DType.STRING:
-        return np.array([value], object)
-    return np.array([np.nan if value is None else float(value)])
 
 
 def _age(served: Mapping[str, Any], view: Mapping[str, Any]) -> float | None:

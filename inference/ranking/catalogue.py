@@ -10,9 +10,9 @@ import numpy.typing as npt
 from stillpoint.catalogue import read_catalogue
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import ReleaseRefused
-from stillpoint.features.declarations import CONTENT_PROFILES, EMBEDDING_LENGTH, DType
+from stillpoint.features.declarations import CONTENT_PROFILES
+from stillpoint.features.model_columns import feature_column
 from stillpoint.lake.tables import Lake
-from stillpoint.stores.reading.columns import OnlineColumns
 from stillpoint.stores.reading.reader import OnlineReader
 
 _READ_AT_ONCE = 2_000
@@ -117,6 +117,7 @@ def load_contents(lake: Lake, reader: OnlineReader, *, now_us: int) -> ContentTa
 
     Raises:
         ReleaseRefused: the catalogue is empty, or a content has no features in this colour.
+        CorruptData: a stored value is not of its feature's type.
     """
     newest = read_catalogue(lake, now=from_micros(now_us))
     if not newest:
@@ -127,7 +128,9 @@ def load_contents(lake: Lake, reader: OnlineReader, *, now_us: int) -> ContentTa
         for start in range(0, len(ids), _READ_AT_ONCE)
     ]
     columns = {
-        feature.name: np.concatenate([feature_column(part, feature.name, feature.dtype) for part in parts])
+        feature.name: np.concatenate(
+            [feature_column(feature.name, feature.dtype, part.column(feature.name)) for part in parts]
+        )
         for feature in CONTENT_PROFILES
     }
     known = np.array([category is not None for category in columns["category"]])
@@ -147,15 +150,3 @@ def load_contents(lake: Lake, reader: OnlineReader, *, now_us: int) -> ContentTa
         offered_until=np.array([_NEVER if row.until is None else to_micros(row.until) for row in newest], np.int64),
     )
     return everything.take(rows)
-
-
-def feature_column(columns: OnlineColumns, name: str, dtype: DType) -> npt.NDArray[Any]:
-    """Return a feature as models and request-time features take it: floats with NaN, texts as objects, (n, 256) vectors."""
-    values = columns.column(name)
-    if dtype is DType.EMBEDDING:
-        if values.ndim == 2:
-            return values.astype(np.float32)
-        return np.full((columns.rows, EMBEDDING_LENGTH), np.nan, np.float32)
-    if dtype is DType.STRING:
-        return values.astype(object)
-    return values.astype(np.float64)

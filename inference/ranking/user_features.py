@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from inference.ranking.catalogue import feature_column
 from stillpoint.clock import from_micros
 from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, USER_SEQUENCE, DType, Entity, View
+from stillpoint.features.model_columns import feature_column, number_block
 from stillpoint.features.request_time import REQUEST_TIMESTAMP
 from stillpoint.stores.reading.columns import OnlineColumns
 from stillpoint.stores.reading.types import ABSENT_US, FieldStatus, FillMarker
@@ -25,7 +25,6 @@ READ_FEATURES: tuple[str, ...] = tuple(view.name for view in _VIEWS)
 _TYPES = {feature.name: feature.dtype for view in USER_VIEWS for feature in view}
 _OTHERS = {name: dtype for name, dtype in _TYPES.items() if dtype in (DType.EMBEDDING, DType.STRING)}
 _NUMBERS = tuple(name for name in _TYPES if name not in _OTHERS)
-_NAN = float("nan")
 
 
 class Refusal(StrEnum):
@@ -70,8 +69,8 @@ def people(columns: OnlineColumns) -> list[UserFeatures]:
         CorruptData: the stored bytes of one of them cannot be read.
     """
     read = {name: columns.values(name) for name in (*_NUMBERS, *USER_SEQUENCE.feature_names)}
-    numbers = np.array([[_NAN if one is None else one for one in read[name]] for name in _NUMBERS], np.float64)
-    others = {name: feature_column(columns, name, dtype) for name, dtype in _OTHERS.items()}
+    numbers = number_block(read[name] for name in _NUMBERS)
+    others = {name: feature_column(name, dtype, columns.column(name)) for name, dtype in _OTHERS.items()}
     ages = {view.name: columns.age_seconds(view.name) for view in _VIEWS}
     others |= {f"{view.name}_age_seconds": ages[view.name] for view in USER_VIEWS}
     sequence_ids, versions = (read[name] for name in USER_SEQUENCE.feature_names)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stillpoint.features.declarations import EMBEDDING_LENGTH, VIEWS, DType, Feature, View
+from stillpoint.features.model_columns import feature_column
 from stillpoint.features.request_time import REQUEST_FEATURES, REQUEST_TIMESTAMP, Columns, Values, compute
 
 ON_DEMAND_VIEW = "request_time"
@@ -48,15 +49,8 @@ def _column(series: Any, name: str) -> npt.NDArray[Any]:
     if name == REQUEST_TIMESTAMP:
         return np.asarray(series.to_numpy(), dtype=np.int64)
     kind = _STORED[name][1].dtype
-    values = [None if _missing(value) else value for value in series]
-    if kind is DType.STRING:
-        return np.array(values, dtype=object)
-    if kind is DType.EMBEDDING:
+    values = [None if missing else value for value, missing in zip(series, series.isna(), strict=True)]
+    length = EMBEDDING_LENGTH
+    if kind is DType.EMBEDDING:  # Feast applies a view to vectors of one number, to see that it runs
         length = next((len(value) for value in values if value is not None), EMBEDDING_LENGTH)
-        empty = np.full(length, np.nan, dtype=np.float32)
-        return np.array([empty if value is None else value for value in values], dtype=np.float32).reshape(-1, length)
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and value != value)
+    return feature_column(name, kind, values, length=length)

@@ -7,11 +7,11 @@ import pkgutil
 import pytest
 
 import stillpoint.app
-import stillpoint.features.streamed
+import stillpoint.features
 
 MODULES = sorted(
     found.name
-    for package in (stillpoint.app, stillpoint.features.streamed)
+    for package in (stillpoint.app, stillpoint.features)
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
 )
 
