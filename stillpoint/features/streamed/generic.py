@@ -86,6 +86,7 @@ def _merge_moments(part: Part, new: list[tuple[int, int]]) -> None:
 
 def _merge(entries: Entries, new: list[tuple[int, bytes, Any]], ordered: bool) -> None:
     """Enter events into a column, sorted by time, and by id where the order counts."""
+    entries.changed()
     last = (entries.times[-1], entries.keys[-1] if ordered else b"") if entries.times else (-1, b"")
     for time, key, value in new:
         entries.times.append(time)

@@ -23,6 +23,10 @@ class Entries:
             self._exact = exact_integers(self.values)
         return self._exact
 
+    def changed(self) -> None:
+        """Forget what was derived from the events, before others are entered."""
+        self._exact = None
+
     def key(self, index: int) -> bytes:
         return self.keys[index] if self.keys else b""
 
