@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 from inference.clients import open_lake
 from inference.live.loaded_release import LoadedRelease, load
 from inference.predictions.predict import Guard, PredictionTask, predict
-from inference.ranking.user_features import READ_FEATURES, person
+from inference.ranking.user_features import READ_FEATURES, decode_user
 from stillpoint.clock import from_micros, system_clock, to_micros
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
 from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.settings import Settings
 
-_PEOPLE = 200
+_USERS = 200
 
 
 def mixed(old: LoadedRelease, new: LoadedRelease) -> LoadedRelease:
@@ -49,11 +49,11 @@ def experiment(lake: Lake, old: LoadedRelease, new: LoadedRelease, users: Sequen
     at_us = to_micros(system_clock())
     somebody_else, refused, example = 0, 0, None
     for user in users:
-        found = person(pair.reader.read(list(READ_FEATURES), {"user_id": [user]}, now_us=at_us))
+        found = decode_user(pair.reader.read(list(READ_FEATURES), {"user_id": [user]}, now_us=at_us))
         owner = whose.get(found.sequence_id) if found.sequence_id is not None else None
-        ask = PredictionTask("experiment", user, Kind.TODAY, from_micros(at_us), None, limit=5)
-        unguarded = predict(pair, ask, found, (), at=ask.happened, guard=Guard(on=False))
-        guarded = predict(pair, ask, found, (), at=ask.happened, guard=Guard())
+        task = PredictionTask("experiment", user, Kind.TODAY, from_micros(at_us), None, limit=5)
+        unguarded = predict(pair, task, found, (), at=task.happened, guard=Guard(on=False))
+        guarded = predict(pair, task, found, (), at=task.happened, guard=Guard())
         refused += guarded.refusal is not None
         if owner is not None and owner != user:
             somebody_else += 1
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     lake = open_lake(settings)
     book = ObjectReleaseBook(lake.objects)
     old, new = (load(book, lake, settings, release_id, 0, now=system_clock()) for release_id in arguments)
-    users = [user for _, user in sorted(owners(lake, new.release.mapping_version).items())][:_PEOPLE]
+    users = [user for _, user in sorted(owners(lake, new.release.mapping_version).items())][:_USERS]
     sys.stdout.write(json.dumps(experiment(lake, old, new, users)) + "\n")
     return 0
 

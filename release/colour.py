@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from stillpoint.errors import ReleaseRefused
-from stillpoint.stores.reading.plan import ReadPlan, sentinel_key
+from stillpoint.stores.reading.plan import ReadPlan, fill_marker_key
 from stillpoint.stores.reading.types import FillMarker
 from stillpoint.stores.redis.connection import is_cluster, redis_errors, where
 from stillpoint.stores.redis.deletion import delete_project, project_keys
@@ -19,7 +19,7 @@ SAMPLE = 200
 def empty(client: Any, project: str) -> int:
     """Remove the sentinel first, then every entity of exactly this project; return how many there were."""
     with redis_errors(client):
-        client.unlink(sentinel_key(project))
+        client.unlink(fill_marker_key(project))
     return delete_project(client, project)
 
 
@@ -27,7 +27,7 @@ def mark(client: Any, project: str, *, mapping_version: int, fill_complete: bool
     """Write the sentinel that every read of the project brings along."""
     with redis_errors(client):
         client.hset(
-            sentinel_key(project),
+            fill_marker_key(project),
             mapping={"mapping_version": str(mapping_version), "fill_complete": "1" if fill_complete else "0"},
         )
 
@@ -35,7 +35,7 @@ def mark(client: Any, project: str, *, mapping_version: int, fill_complete: bool
 def sentinel(client: Any, project: str) -> FillMarker:
     """Return the project's sentinel; without one, no mapping and not complete."""
     with redis_errors(client):
-        version, complete = client.hmget(sentinel_key(project), "mapping_version", "fill_complete")
+        version, complete = client.hmget(fill_marker_key(project), "mapping_version", "fill_complete")
     return FillMarker.parse(version, complete)
 
 

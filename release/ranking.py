@@ -19,7 +19,7 @@ Resolve = Callable[[Side, OnlineColumns], int | None]
 def guarded(side: Side, user: OnlineColumns) -> int | None:
     """Resolve as serving does: the sentinel and the user's own mapping version must be the model's."""
     expected = side.release.mapping_version
-    found = user.sentinel
+    found = user.fill_marker
     if found is None or not found.fill_complete or found.mapping_version != expected:
         return None
     return unguarded(side, user) if user.values("mapping_version")[0] == expected else None

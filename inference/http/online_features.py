@@ -1,7 +1,7 @@
 """Answers Feast's own `/get-online-features`.
 
 For each release the requests that were parsed and the commands to Redis are kept, as clients ask for the same features over
-and over. Created times and the project's sentinel are not part of Feast's answer and are not fetched.
+and over. Created times and the project's fill marker are not part of Feast's answer and are not fetched.
 """
 
 from collections.abc import Callable

@@ -51,7 +51,7 @@ from inference.predictions.predict import ALIKE, Guard, Prediction, PredictionTa
 from inference.predictions.served_log import ServedLog
 from inference.predictions.user_store import UserStore
 from inference.ranking.rank import popular
-from inference.ranking.user_features import Refusal, person
+from inference.ranking.user_features import Refusal, decode_user
 from inference.tokens import Bearers
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import CorruptData, StackUnavailable, StillpointError
@@ -211,7 +211,7 @@ class Service:
         verbose = verbose_in(asked.get("verbose"))
         body = parse_object(request.state.body)
         refuse_unknown(body, ("user_id", "kind", "limit"))
-        ask = PredictionTask(
+        task = PredictionTask(
             request_id=request.state.request_id,
             user_id=user_of(body.get("user_id")),
             kind=kind_of(body.get("kind", Kind.TODAY), "kind", tuple(Kind)),
@@ -221,26 +221,26 @@ class Service:
         )
         started = self._metrics.stage(OperationName.PREDICT, "unpack", started)
         try:
-            columns, known = await self._store.features(loaded, ask.user_id, ask.happened)
+            columns, known = await self._store.features(loaded, task.user_id, task.happened)
             started = self._metrics.stage(OperationName.PREDICT, "read", started)
-            found = person(columns)
+            found = decode_user(columns)
         except (StackUnavailable, CorruptData) as error:
             why = "features corrupt" if isinstance(error, CorruptData) else "store away"
             reason: str | None = why
-            answer = self._popular(loaded, uuid.uuid4().hex, ask.kind, ask.limit, (), why)
+            answer = self._popular(loaded, uuid.uuid4().hex, task.kind, task.limit, (), why)
             digest: list[dict[str, Any]] = []
         else:
             work = partial(
                 predict,
                 loaded,
-                ask,
+                task,
                 found,
                 known,
-                at=ask.happened,
+                at=task.happened,
                 guard=self._parts.guard,
                 experiment=self._parts.experiment,
             )
-            made = await self._scoring.run(work) if loaded.scorers[ask.kind].waits else work()
+            made = await self._scoring.run(work) if loaded.scorers[task.kind].waits else work()
             started = self._metrics.stage(OperationName.PREDICT, "rank", started)
             self._parts.served_log.add(made)
             self._count(made)
@@ -253,8 +253,8 @@ class Service:
         return response
 
     def _count(self, made: Prediction) -> None:
-        self._metrics.section(made.source, made.ask.kind, made.release)
-        self._metrics.views(made.person.seen)
+        self._metrics.section(made.source, made.task.kind, made.release)
+        self._metrics.views(made.user.seen)
         if made.refusal in tuple(Refusal):
             self._metrics.refusal(Refusal(made.refusal).name.lower())
         if (reason := _reason(made)) is not None:

@@ -112,7 +112,7 @@ class Explainer:
         return loaded
 
 
-def logged_person(served: Mapping[str, Any]) -> UserFeatures:
+def logged_user(served: Mapping[str, Any]) -> UserFeatures:
     """Return the person as the prediction saw them."""
     at_us = to_micros(served["served_at"])
     held = {view["view"]: (view, json.loads(view["values"])) for view in served["views"]}
@@ -129,7 +129,7 @@ def logged_person(served: Mapping[str, Any]) -> UserFeatures:
         columns=columns,
         sequence_id=mapping["sequence_id"],
         mapping_version=mapping["mapping_version"],
-        sentinel=None,
+        fill_marker=None,
         views=tuple(served["views"]),
     )
 
@@ -142,7 +142,7 @@ def explain(served: Mapping[str, Any], bundle: ModelBundle, contents: ContentTab
     rows = np.array([places[item] for item in served["items"] if item in places], dtype=np.intp)
     if not len(rows):
         return Explanation(served, {})
-    shown, found = contents.take(rows), logged_person(served)
+    shown, found = contents.take(rows), logged_user(served)
     columns = bundle.select(model_columns(found, shown))
     added = bundle.contributions(columns, content_ids=shown.ids, sequence_id=found.sequence_id)
     return Explanation(served, {item: _largest(added, row) for row, item in enumerate(shown.ids)})

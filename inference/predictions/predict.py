@@ -49,8 +49,8 @@ class PredictionTask:
 class PredictionInput:
     """A prediction to make, and what was fetched for it."""
 
-    ask: PredictionTask
-    found: UserFeatures
+    task: PredictionTask
+    user: UserFeatures
     finished: Collection[str]
 
 
@@ -58,7 +58,7 @@ class PredictionInput:
 class Prediction:
     """What was answered, from what, and why if it is a fallback."""
 
-    ask: PredictionTask
+    task: PredictionTask
     recommendation_id: str
     release: str
     generation: int
@@ -67,7 +67,7 @@ class Prediction:
     refusal: str | None
     items: tuple[Item, ...]
     ranking: Ranking
-    person: UserFeatures
+    user: UserFeatures
     at: datetime
     arm: str
 
@@ -78,9 +78,9 @@ class Guard:
     def __init__(self, *, on: bool = True) -> None:
         self._on = on
 
-    def refusal(self, found: UserFeatures, mapping_version: int) -> Refusal | None:
+    def refusal(self, user: UserFeatures, mapping_version: int) -> Refusal | None:
         """Return why the model must not be used for this person."""
-        return guard(found, mapping_version) if self._on else None
+        return guard(user, mapping_version) if self._on else None
 
 
 ALIKE = Experiment()
@@ -88,8 +88,8 @@ ALIKE = Experiment()
 
 def predict(
     loaded: LoadedRelease,
-    ask: PredictionTask,
-    found: UserFeatures,
+    task: PredictionTask,
+    user: UserFeatures,
     finished: Collection[str],
     *,
     at: datetime,
@@ -98,7 +98,7 @@ def predict(
 ) -> Prediction:
     """Make one recommendation, of contents that may be shown at `at`. A refusal by the guard or a model that fails gives popular contents, marked as fallback;
     so does an arm of the experiment that orders by popularity, marked as its baseline."""
-    (made,) = predict_all(loaded, [PredictionInput(ask, found, finished)], at=at, guard=guard, experiment=experiment)
+    (made,) = predict_all(loaded, [PredictionInput(task, user, finished)], at=at, guard=guard, experiment=experiment)
     return made
 
 
@@ -114,11 +114,11 @@ def predict_all(
     refusals: dict[int, str] = {}
     by_kind: dict[Kind, list[int]] = {}
     for place, case in enumerate(cases):
-        refusal = guard.refusal(case.found, loaded.scorers[case.ask.kind].mapping_version)
+        refusal = guard.refusal(case.user, loaded.scorers[case.task.kind].mapping_version)
         if refusal is not None:
             refusals[place] = refusal
-        elif experiment.arm_of(case.ask.user_id).ordering is not Ordering.POPULAR:
-            by_kind.setdefault(case.ask.kind, []).append(place)
+        elif experiment.arm_of(case.task.user_id).ordering is not Ordering.POPULAR:
+            by_kind.setdefault(case.task.kind, []).append(place)
     rankings: dict[int, Ranking] = {}
     contents = loaded.contents.offered_at(to_micros(at))
     for kind, places in by_kind.items():
@@ -138,9 +138,9 @@ def _ranked(
     loaded: LoadedRelease, contents: ContentTable, kind: Kind, cases: Sequence[PredictionInput]
 ) -> list[Ranking | str]:
     """Return each case's ranking, or why the model gave none. Whom the model refuses does not spoil it for the others."""
-    wishes = [RankRequest(case.found, case.finished, case.ask.limit) for case in cases]
+    requests = [RankRequest(case.user, case.finished, case.task.limit) for case in cases]
     try:
-        return list(rank(loaded.scorers[kind], wishes, contents, kind))
+        return list(rank(loaded.scorers[kind], requests, contents, kind))
     except StackUnavailable as error:
         return [str(error)] * len(cases)
     except ModelRefused as error:
@@ -160,21 +160,21 @@ def _prediction(
     at: datetime,
     experiment: Experiment,
 ) -> Prediction:
-    ask, found = case.ask, case.found
-    arm = experiment.arm_of(ask.user_id)
+    task, user = case.task, case.user
+    arm = experiment.arm_of(task.user_id)
     source = Source.BASELINE if arm.ordering is Ordering.POPULAR else Source.MODEL
     if ranking is None:
         ranking = popular(
             contents,
-            loaded.scorers[ask.kind].popular,
-            ask.kind,
-            subscribed=found.subscribed,
+            loaded.scorers[task.kind].popular,
+            task.kind,
+            subscribed=user.subscribed,
             finished=case.finished,
-            limit=ask.limit,
+            limit=task.limit,
         )
     return Prediction(
-        ask=ask,
-        recommendation_id=recommendation_id(ask.request_id, loaded.id, loaded.generation),
+        task=task,
+        recommendation_id=recommendation_id(task.request_id, loaded.id, loaded.generation),
         release=loaded.id,
         generation=loaded.generation,
         mapping_version=loaded.release.mapping_version,
@@ -182,7 +182,7 @@ def _prediction(
         refusal=refusal,
         items=ranking.items,
         ranking=ranking,
-        person=found,
+        user=user,
         at=at,
         arm=arm.name,
     )

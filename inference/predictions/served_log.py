@@ -43,20 +43,20 @@ def served_row(prediction: Prediction) -> dict[str, Any]:
         CorruptData: what was read cannot be decoded.
     """
     return {
-        "request_id": prediction.ask.request_id,
+        "request_id": prediction.task.request_id,
         "recommendation_id": prediction.recommendation_id,
         "served_at": prediction.at,
         "release": prediction.release,
         "generation": prediction.generation,
         "arm": prediction.arm,
-        "user_id": prediction.ask.user_id,
-        "kind": str(prediction.ask.kind),
+        "user_id": prediction.task.user_id,
+        "kind": str(prediction.task.kind),
         "source": str(prediction.source),
-        "trigger": None if prediction.ask.trigger is None else str(prediction.ask.trigger),
+        "trigger": None if prediction.task.trigger is None else str(prediction.task.trigger),
         "items": [item.content_id for item in prediction.items],
         "candidates": prediction.ranking.candidates,
         "scores": prediction.ranking.scores,
-        "views": list(prediction.person.views),
+        "views": list(prediction.user.views),
     }
 
 
@@ -120,7 +120,7 @@ class ServedLog:
     def _written_before(self) -> bool:
         """Write what could not be written before, the oldest first. Return whether the lake took all of it."""
         for sequence, table in list(self._held):
-            if not self._written(self._writer, sequence, table, again=True):
+            if not self._written(self._writer, sequence, table, is_replay=True):
                 return False
             self._held.pop(0)
         if self._spool is None:
@@ -130,7 +130,7 @@ class ServedLog:
             table = self._spooled(batch)
             if table is None:
                 continue
-            if not self._written(batch.writer, batch.sequence, table, again=True):
+            if not self._written(batch.writer, batch.sequence, table, is_replay=True):
                 return False
             self._spool.done(batch)
         return True
@@ -167,11 +167,11 @@ class ServedLog:
             self._stop.wait(BREATH_SECONDS)
         return pa.concat_tables(parts).combine_chunks()
 
-    def _written(self, writer: str, sequence: int, table: pa.Table, *, again: bool = False) -> bool:
+    def _written(self, writer: str, sequence: int, table: pa.Table, *, is_replay: bool = False) -> bool:
         """Write a batch once, without the rows of the erased."""
         name = f"{writer}-{sequence:08d}"
         try:
-            if again and self._lake.committed(writer, sequence):
+            if is_replay and self._lake.committed(writer, sequence):
                 return True  # it was written, and only the answer was lost
             tombstones = read_tombstones(self._lake.objects, self._erasure_key)
             pairs = zip(table["user_id"].to_pylist(), table["served_at"].to_pylist(), strict=True)

@@ -24,19 +24,19 @@ _BY_CONTENT = tuple(one for one in REQUEST_FEATURES if _OF_ONE_CONTENT & set(one
 _BY_CATEGORY = tuple(one for one in REQUEST_FEATURES if one not in _BY_CONTENT)
 
 
-def model_columns(person: UserFeatures, contents: ContentTable) -> dict[str, npt.NDArray[Any]]:
-    """Return every column that models may take: the person's (length 1), the contents' and the request-time ones.
+def model_columns(user: UserFeatures, contents: ContentTable) -> dict[str, npt.NDArray[Any]]:
+    """Return every column that models may take: the user's (length 1), the contents' and the request-time ones.
 
     What depends on a content by its category alone is computed once per category.
     """
-    rows: dict[str, npt.NDArray[Any]] = {**person.columns, **contents.columns}
+    rows: dict[str, npt.NDArray[Any]] = {**user.columns, **contents.columns}
     first, own = contents.by_category()
-    of_categories = compute({**person.columns, "category": contents.columns["category"][first]}, _BY_CATEGORY)
+    of_categories = compute({**user.columns, "category": contents.columns["category"][first]}, _BY_CATEGORY)
     return rows | compute(rows, _BY_CONTENT) | {name: values[own] for name, values in of_categories.items()}
 
 
 class RankingInput:
-    """Lays out one model's matrix over some contents: one row per content, for one person after another."""
+    """Lays out one model's matrix over some contents: one row per content, for one user after another."""
 
     def __init__(self, bundle: ModelBundle, contents: ContentTable) -> None:
         """Lay out what is the same for everybody.
@@ -46,16 +46,16 @@ class RankingInput:
         """
         places = {name: place for place, name in enumerate(bundle.manifest.feature_order)}
         computed = {one.feature.name for one in REQUEST_FEATURES}
-        persons = [name for name in bundle.input_columns if name not in contents.columns and name not in computed]
+        user_columns = [name for name in bundle.input_columns if name not in contents.columns and name not in computed]
         self._bundle = bundle
         self._contents = contents
-        self._needed = frozenset(persons)
+        self._needed = frozenset(user_columns)
         self._texts = [
             (name, places[name], {value: code for code, value in enumerate(bundle.manifest.categories[name])})
-            for name in persons
+            for name in user_columns
             if name in bundle.manifest.categories
         ]
-        self._numbers = [name for name in persons if name not in bundle.manifest.categories]
+        self._numbers = [name for name in user_columns if name not in bundle.manifest.categories]
         self._number_places = [places[name] for name in self._numbers]
         self._by_category = tuple(one for one in _BY_CATEGORY if one.feature.name in places)
         self._category_places = [places[one.feature.name] for one in self._by_category]
@@ -83,15 +83,15 @@ class RankingInput:
         part._factor_rows, part._own, part._fixed = self._factor_rows[rows], self._own[rows], self._fixed[rows]
         return part
 
-    def fill(self, matrix: Matrix, person: UserFeatures, sequence_id: int | None) -> None:
+    def fill(self, matrix: Matrix, user: UserFeatures, sequence_id: int | None) -> None:
         """Fill `matrix`, of one row per content, with what `ModelBundle.matrix` makes of `model_columns`.
 
         Raises:
-            ModelRefused: the sequence id is of another mapping, or the person lacks a column.
+            ModelRefused: the sequence id is of another mapping, or the user lacks a column.
         """
-        given = person.columns
+        given = user.columns
         if not self._needed <= given.keys():
-            self._bundle.select(model_columns(person, self._contents))  # which names what is missing
+            self._bundle.select(model_columns(user, self._contents))  # which names what is missing
         shared = np.zeros((len(self._categories), matrix.shape[1]), np.float32)
         if self._numbers:
             shared[:, self._number_places] = np.concatenate([given[name] for name in self._numbers])

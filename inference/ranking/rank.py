@@ -1,6 +1,6 @@
 """Ranks contents for a user and post-processes the list: entitlement, nothing just finished, diversity. (pure)
 
-Candidates of the kind are scored by the model, in one call for all people of a batch, then post-processed: what the person may not play or has just
+Candidates of the kind are scored by the model, in one call for all people of a batch, then post-processed: what the user may not play or has just
 finished leaves, and no category fills the list.
 """
 
@@ -39,8 +39,8 @@ class Scorer(Protocol):
 
     def collaborative_scores(self, content_ids: Sequence[str], sequence_id: int | None) -> npt.NDArray[np.float64]: ...
 
-    def score(self, asked: "Sequence[ScoreRequest]") -> list[npt.NDArray[np.float64]]:
-        """Return each person's scores, one per content, from one call of the model.
+    def score(self, requests: "Sequence[ScoreRequest]") -> list[npt.NDArray[np.float64]]:
+        """Return each user's scores, one per content, from one call of the model.
 
         Raises:
             ModelRefused: a column that the model takes is missing, or a sequence id is of another mapping.
@@ -51,9 +51,9 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """A person and the contents to score for them. `sequence_id` None leaves out the collaborative filter."""
+    """A user and the contents to score for them. `sequence_id` None leaves out the collaborative filter."""
 
-    person: UserFeatures
+    user: UserFeatures
     contents: ContentTable
     sequence_id: int | None
 
@@ -62,7 +62,7 @@ class ScoreRequest:
 class RankRequest:
     """For whom a list is made, without what they finished lately, and how long it may be."""
 
-    person: UserFeatures
+    user: UserFeatures
     finished: Collection[str]
     limit: int
 
@@ -119,34 +119,37 @@ def _least(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
     return known[np.argsort(values[known], kind="stable")][:count]
 
 
-def rank(scorer: Scorer, wishes: Sequence[RankRequest], contents: ContentTable, kind: Kind) -> list[Ranking]:
+def rank(scorer: Scorer, requests: Sequence[RankRequest], contents: ContentTable, kind: Kind) -> list[Ranking]:
     """Score the kind's candidates of everybody in one model call, and return for each the best that may be shown. Ties go
     by content id."""
     pool = candidates(contents, kind)
     if not len(pool):
-        return [Ranking((), np.zeros(0), ()) for _ in wishes]
-    asked = [ScoreRequest(wish.person, _pool_of(scorer, wish.person, pool), wish.person.sequence_id) for wish in wishes]
+        return [Ranking((), np.zeros(0), ()) for _ in requests]
+    score_requests = [
+        ScoreRequest(request.user, _pool_of(scorer, request.user, pool), request.user.sequence_id)
+        for request in requests
+    ]
     return [
-        Ranking(one.contents.ids, scores, _shown(one.contents, scores, kind, wish))
-        for wish, one, scores in zip(wishes, asked, scorer.score(asked), strict=True)
+        Ranking(one.contents.ids, scores, _shown(one.contents, scores, kind, request))
+        for request, one, scores in zip(requests, score_requests, scorer.score(score_requests), strict=True)
     ]
 
 
-def _pool_of(scorer: Scorer, person: UserFeatures, pool: ContentTable) -> ContentTable:
+def _pool_of(scorer: Scorer, user: UserFeatures, pool: ContentTable) -> ContentTable:
     if len(pool) <= CANDIDATES:
         return pool
     return retrieve(
         pool,
-        search=person.columns["search_embedding"][0],
-        collaborative=scorer.collaborative_scores(pool.ids, person.sequence_id),
+        search=user.columns["search_embedding"][0],
+        collaborative=scorer.collaborative_scores(pool.ids, user.sequence_id),
         by_popularity=scorer.popular,
     )
 
 
-def _shown(pool: ContentTable, scores: npt.NDArray[np.float64], kind: Kind, wish: RankRequest) -> tuple[Item, ...]:
+def _shown(pool: ContentTable, scores: npt.NDArray[np.float64], kind: Kind, request: RankRequest) -> tuple[Item, ...]:
     order = np.argsort(-scores, kind="stable")
     return choose(
-        pool, order, scores, kind, subscribed=wish.person.subscribed, finished=wish.finished, limit=wish.limit
+        pool, order, scores, kind, subscribed=request.user.subscribed, finished=request.finished, limit=request.limit
     )
 
 

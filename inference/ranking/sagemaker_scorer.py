@@ -112,14 +112,14 @@ class EndpointScorer:
     def collaborative_scores(self, content_ids: Sequence[str], sequence_id: int | None) -> Scores:
         return self.bundle.collaborative_scores(content_ids, sequence_id)
 
-    def score(self, asked: Sequence[ScoreRequest]) -> list[Scores]:
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
         """Do what every `Scorer` does, with one invocation for up to `ROWS_AT_ONCE` contents."""
-        for one in asked:
+        for one in requests:
             self.bundle.collaborative_scores(
                 (), one.sequence_id
             )  # refuses whom the endpoint would refuse with all others
         found: list[Scores] = []
-        for group in _groups(asked):
+        for group in _groups(requests):
             ids = [content_id for one in group for content_id in one.contents.ids]
             scores = self.invoke(_together(self.bundle, group), content_ids=ids, sequence_id=_sequence_ids(group))
             ends = list(accumulate(len(one.contents) for one in group))
@@ -163,11 +163,11 @@ class EndpointScorer:
         raise StackUnavailable(f"endpoint {self._endpoint} gave no scores: {why}")
 
 
-def _groups(asked: Sequence[ScoreRequest]) -> list[list[ScoreRequest]]:
+def _groups(requests: Sequence[ScoreRequest]) -> list[list[ScoreRequest]]:
     """Return the people in their order, as many together as `ROWS_AT_ONCE` allows."""
     groups: list[list[ScoreRequest]] = []
     rows = 0
-    for one in asked:
+    for one in requests:
         rows += len(one.contents)
         if not groups or rows > ROWS_AT_ONCE:
             groups.append([])
@@ -178,7 +178,7 @@ def _groups(asked: Sequence[ScoreRequest]) -> list[list[ScoreRequest]]:
 
 def _together(bundle: ModelBundle, group: Sequence[ScoreRequest]) -> dict[str, npt.NDArray[Any]]:
     """Return the columns that the model takes of all people of a group, one below the other."""
-    parts = [bundle.select(model_columns(one.person, one.contents)) for one in group]
+    parts = [bundle.select(model_columns(one.user, one.contents)) for one in group]
     if len(group) == 1:
         return parts[0]
     counts = [len(one.contents) for one in group]

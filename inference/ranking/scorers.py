@@ -32,11 +32,11 @@ class InProcessScorer:
     def collaborative_scores(self, content_ids: Sequence[str], sequence_id: int | None) -> npt.NDArray[np.float64]:
         return self.bundle.collaborative_scores(content_ids, sequence_id)
 
-    def score(self, asked: Sequence[ScoreRequest]) -> list[npt.NDArray[np.float64]]:
-        ends = list(accumulate(len(one.contents) for one in asked))
-        places = [slice(end - len(one.contents), end) for one, end in zip(asked, ends, strict=True)]
+    def score(self, requests: Sequence[ScoreRequest]) -> list[npt.NDArray[np.float64]]:
+        ends = list(accumulate(len(one.contents) for one in requests))
+        places = [slice(end - len(one.contents), end) for one, end in zip(requests, ends, strict=True)]
         matrix = np.empty((ends[-1], len(self.bundle.manifest.feature_order)), np.float32)
-        for one, place in zip(asked, places, strict=True):
-            RankingInput.of(self.bundle, one.contents).fill(matrix[place], one.person, one.sequence_id)
+        for one, place in zip(requests, places, strict=True):
+            RankingInput.of(self.bundle, one.contents).fill(matrix[place], one.user, one.sequence_id)
         scores = self.bundle.score_matrix(matrix)
         return [scores[place] for place in places]

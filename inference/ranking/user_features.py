@@ -47,7 +47,7 @@ class UserFeatures:
     columns: Mapping[str, npt.NDArray[Any]]
     sequence_id: int | None
     mapping_version: int | None
-    sentinel: FillMarker | None
+    fill_marker: FillMarker | None
     views: Sequence[Mapping[str, Any]]
     seen: Sequence[Mapping[str, Any]] = ()
 
@@ -56,14 +56,14 @@ class UserFeatures:
         return bool(self.columns["subscribed"][0] == 1.0)
 
 
-def person(columns: OnlineColumns) -> UserFeatures:
+def decode_user(columns: OnlineColumns) -> UserFeatures:
     """Return the only row of an enforcing read of `READ_FEATURES` as a person."""
-    (found,) = people(columns)
+    (found,) = decode_users(columns)
     return found
 
 
-def people(columns: OnlineColumns) -> list[UserFeatures]:
-    """Return the rows of an enforcing read of `READ_FEATURES` as persons; each column is decoded once for all.
+def decode_users(columns: OnlineColumns) -> list[UserFeatures]:
+    """Return the rows of an enforcing read of `READ_FEATURES` as user_columns; each column is decoded once for all.
 
     Raises:
         CorruptData: the stored bytes of one of them cannot be read.
@@ -87,7 +87,7 @@ def people(columns: OnlineColumns) -> list[UserFeatures]:
             },
             sequence_id=sequence_ids[row],
             mapping_version=versions[row],
-            sentinel=columns.sentinel,
+            fill_marker=columns.fill_marker,
             views=_LoggedRow(logged, row),
             seen=tuple(view[row] for view in seen),
         )
@@ -98,11 +98,11 @@ def people(columns: OnlineColumns) -> list[UserFeatures]:
 def guard(found: UserFeatures, mapping_version: int) -> Refusal | None:
     """Say why a model of `mapping_version` must not predict from what was read, or None if it may.
 
-    A user without a row under a matching sentinel is new: ranked, without the collaborative score.
+    A user without a row under a matching fill marker is new: ranked, without the collaborative score.
     """
-    if found.sentinel is None or not found.sentinel.fill_complete:
+    if found.fill_marker is None or not found.fill_marker.fill_complete:
         return Refusal.NOT_FILLED
-    if found.sentinel.mapping_version != mapping_version:
+    if found.fill_marker.mapping_version != mapping_version:
         return Refusal.OTHER_MAPPING
     if found.sequence_id is not None and found.mapping_version != mapping_version:
         return Refusal.OTHER_ROW

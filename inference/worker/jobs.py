@@ -14,7 +14,7 @@ from typing import Any
 from inference.live.loaded_release import LoadedRelease
 from inference.predictions.predict import ALIKE, Guard, Prediction, PredictionInput, PredictionTask, Source, predict_all
 from inference.predictions.stored_recommendations import Recommendations, StoreResult
-from inference.ranking.user_features import READ_FEATURES, people
+from inference.ranking.user_features import READ_FEATURES, decode_users
 from inference.worker.push_consent import REFRESH as OPT_IN_REFRESH
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import StillpointError
@@ -187,7 +187,7 @@ class Jobs:
             return []
         users = list(dict.fromkeys(job.request.user_id for job in wanted))
         columns = loaded.reader.read(list(READ_FEATURES), {"user_id": users}, now_us=to_micros(began))
-        known = dict(zip(users, people(columns), strict=True))
+        known = dict(zip(users, decode_users(columns), strict=True))
         finished = dict(zip(users, self._recommendations.finished(users), strict=True))
         read = self._clock()
         cases = [
@@ -278,15 +278,15 @@ def stored(made: Prediction) -> StoredRecommendation:
     """Return a prediction as it is kept for being pulled."""
     return StoredRecommendation(
         recommendation_id=made.recommendation_id,
-        request_id=made.ask.request_id,
-        user_id=made.ask.user_id,
-        kind=made.ask.kind,
+        request_id=made.task.request_id,
+        user_id=made.task.user_id,
+        kind=made.task.kind,
         release=made.release,
         generation=made.generation,
         mapping_version=made.mapping_version,
-        event_timestamp=made.ask.happened,
+        event_timestamp=made.task.happened,
         created_at=made.at,
-        trigger=made.ask.trigger,
+        trigger=made.task.trigger,
         items=made.items,
     )
 

@@ -148,7 +148,7 @@ def test_a_user_who_may_not_ask_how_a_hash_is_kept_reads_its_fields(redis_factor
     fill(made.connection_string, "p")
     made.client().execute_command("ACL", "SETUSER", "narrow", "on", ">word", "~*", "-@all", "+hmget")
     reader = OnlineReader(
-        connect(f"{made.connection_string},username=narrow,password=word"), ReadPlan("p", LAYOUTS), sentinel=False
+        connect(f"{made.connection_string},username=narrow,password=word"), ReadPlan("p", LAYOUTS), fill_marker=False
     )
     store = feast_store(tmp_path, f"{made.connection_string},username=narrow,password=word")
     refs = [f"{layout.name}:{column.name}" for layout in LAYOUTS for column in layout.features]

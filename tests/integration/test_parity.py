@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from inference.ranking.user_features import READ_FEATURES, person
+from inference.ranking.user_features import READ_FEATURES, decode_user
 from release.checks.validated_data import ServedParity
 from release.gate import Subject, Thresholds
 from stillpoint.clock import from_micros, to_micros
@@ -52,7 +52,7 @@ class Serving:
     def serve(self, user, seconds):
         at = NOW + timedelta(seconds=seconds)
         columns = self.reader.read(list(READ_FEATURES), {"user_id": [user]}, now_us=to_micros(at))
-        views = [dict(view) for view in person(columns).views]
+        views = [dict(view) for view in decode_user(columns).views]
         self.records.append({"user_id": user, "served_at": at, "views": views})
         return self.records[-1]
 

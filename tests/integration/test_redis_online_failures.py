@@ -13,7 +13,7 @@ import pytest
 
 from stillpoint.errors import CorruptData, InvalidSettings, StackUnavailable
 from stillpoint.local.redis_server import RedisServer
-from stillpoint.stores.reading.plan import ReadPlan, sentinel_key
+from stillpoint.stores.reading.plan import ReadPlan, fill_marker_key
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.reading.types import Mode
 from stillpoint.stores.redis.connection import connect, parse_connection_string
@@ -125,12 +125,12 @@ def test_values_past_their_time_to_live_are_withheld_and_feast_compatible_reads_
     assert late.age_seconds("clicks").tolist() != late.age_seconds("clicks").tolist()  # NaN: not fresh
 
 
-def test_the_sentinel_comes_in_the_same_answer(redis_server: RedisServer, project: str) -> None:
+def test_the_fill_marker_comes_in_the_same_answer(redis_server: RedisServer, project: str) -> None:
     client = connect(redis_server.connection_string)
-    client.hset(sentinel_key(project), mapping={"mapping_version": 3, "fill_complete": 1})
-    sentinel = reader(client, project).read(["clicks"], {"user_id": ["u"]}, now_us=T0).sentinel
-    assert sentinel is not None
-    assert (sentinel.mapping_version, sentinel.fill_complete) == (3, True)
+    client.hset(fill_marker_key(project), mapping={"mapping_version": 3, "fill_complete": 1})
+    marker = reader(client, project).read(["clicks"], {"user_id": ["u"]}, now_us=T0).fill_marker
+    assert marker is not None
+    assert (marker.mapping_version, marker.fill_complete) == (3, True)
 
 
 def test_a_corrupt_value_names_view_feature_and_entity(redis_server: RedisServer, project: str) -> None:

@@ -50,7 +50,7 @@ def prediction(number: int, *, corrupt: bool = False) -> Prediction:
     user = f"u{number}"
     item = Item(content_id="c1", title="t", category="sleep", score=1.0)
     return Prediction(
-        ask=PredictionTask(f"request{number}", user, Kind.TODAY, AT, None),
+        task=PredictionTask(f"request{number}", user, Kind.TODAY, AT, None),
         recommendation_id=f"recommendation{number}",
         release="r0001",
         generation=1,
@@ -59,7 +59,7 @@ def prediction(number: int, *, corrupt: bool = False) -> Prediction:
         refusal=None,
         items=(item,),
         ranking=Ranking(("c1", "c2"), np.array([1.0, 0.5]), (item,)),
-        person=UserFeatures(user, {}, None, None, None, Views(corrupt)),
+        user=UserFeatures(user, {}, None, None, None, Views(corrupt)),
         at=AT,
         arm="a",
     )
@@ -133,8 +133,8 @@ def test_rows_are_built_in_the_log_s_thread_and_written_in_batches(store: Failin
     for one in several:
         made.add(one)
     made.close()
-    assert sorted(served(store)) == sorted(one.ask.request_id for one in several)
-    assert {name for one in several for name in one.person.views.threads} == {"served-log"}  # type: ignore[attr-defined]
+    assert sorted(served(store)) == sorted(one.task.request_id for one in several)
+    assert {name for one in several for name in one.user.views.threads} == {"served-log"}  # type: ignore[attr-defined]
     assert len(Lake(store).commits()) <= 2
     assert made.lost == 0
 

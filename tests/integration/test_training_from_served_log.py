@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from inference.ranking.user_features import READ_FEATURES, people
+from inference.ranking.user_features import READ_FEATURES, decode_users
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.events.types import EVENT_COLUMNS
@@ -49,7 +49,7 @@ class Served:
         self.users = sorted(set(self.lake.read("users")["user_id"].to_pylist()))
         reader = OnlineReader(client, ReadPlan.of_declarations(project))
         columns = reader.read(list(READ_FEATURES), {"user_id": self.users}, now_us=to_micros(SERVED_AT))
-        self.views = {one.user_id: [dict(view) for view in one.views] for one in people(columns)}
+        self.views = {one.user_id: [dict(view) for view in one.views] for one in decode_users(columns)}
         self.show()
 
     def show(self) -> None:

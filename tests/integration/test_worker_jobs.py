@@ -125,7 +125,7 @@ def test_a_search_past_its_time_to_live_is_not_used(host: Host) -> None:
     stale = host.ask(request()).predictions[0]
     fresh = host.ask(request("u1")).predictions[0]
     assert stale.items == fresh.items
-    assert {view["view"]: view["status"] for view in stale.person.views}["search_embeddings"] == "OUTSIDE_MAX_AGE"
+    assert {view["view"]: view["status"] for view in stale.user.views}["search_embeddings"] == "OUTSIDE_MAX_AGE"
 
 
 def test_rising_exertion_raises_move_content(host: Host) -> None:
@@ -290,7 +290,7 @@ def test_a_user_who_is_new_to_the_mapping_is_ranked_without_the_collaborative_sc
     host.made.user("new")
     made = host.ask(request("new")).predictions[0]
     assert made.source is Source.MODEL
-    assert made.person.sequence_id is None
+    assert made.user.sequence_id is None
 
 
 def test_what_was_ranked_under_a_generation_that_ended_is_not_stored(host: Host) -> None:

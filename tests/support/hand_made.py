@@ -37,7 +37,7 @@ from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.records import Announcement, Pointer, Release, Route
 from stillpoint.settings import Settings
-from stillpoint.stores.reading.plan import ReadPlan, sentinel_key
+from stillpoint.stores.reading.plan import ReadPlan, fill_marker_key
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
@@ -132,7 +132,7 @@ class HandMade:
         self.write(view, [(user_id, us, us, *(values.get(name) for name in view.feature_names))])
 
     def sentinel(self, mapping_version: int, *, complete: bool = True) -> None:
-        key = sentinel_key(self.release.project)
+        key = fill_marker_key(self.release.project)
         self.client.hset(key, mapping={"mapping_version": mapping_version, "fill_complete": int(complete)})
 
     def point(self) -> Pointer:

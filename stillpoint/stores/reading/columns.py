@@ -20,7 +20,7 @@ from stillpoint.stores.values.types import ValueType
 class OnlineColumns:
     """The answer of one read; columns are in the order of the service, rows in the order of the request."""
 
-    __slots__ = ("_fetched", "_query", "entities", "mode", "now_us", "rows", "sentinel")
+    __slots__ = ("_fetched", "_query", "entities", "fill_marker", "mode", "now_us", "rows")
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class OnlineColumns:
         rows: int,
         fetched: Sequence[GroupReplies],
         *,
-        sentinel: FillMarker | None,
+        fill_marker: FillMarker | None,
         now_us: int,
         mode: Mode,
     ) -> None:
@@ -37,7 +37,7 @@ class OnlineColumns:
         self._fetched = fetched
         self.entities = entities
         self.rows = rows
-        self.sentinel = sentinel
+        self.fill_marker = fill_marker
         self.now_us = now_us
         self.mode = mode
 

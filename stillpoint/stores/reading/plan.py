@@ -19,7 +19,7 @@ from stillpoint.stores.values.types import ValueType
 FORMAT = 1
 
 
-def sentinel_key(project: str) -> str:
+def fill_marker_key(project: str) -> str:
     """Return the Redis hash that says which id mapping a project holds, and whether it is filled."""
     return f"stillpoint:sentinel:{project}"
 
@@ -146,7 +146,7 @@ class ReadPlan:
         document: dict[str, Any] = {
             "format": FORMAT,
             "project": self.project,
-            "sentinel": sentinel_key(self.project),
+            "sentinel": fill_marker_key(self.project),
             "views": [
                 {
                     "name": view.name,

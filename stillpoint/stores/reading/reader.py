@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.reading.columns import OnlineColumns
-from stillpoint.stores.reading.plan import ReadPlan, Selection, sentinel_key
+from stillpoint.stores.reading.plan import ReadPlan, Selection, fill_marker_key
 from stillpoint.stores.reading.query import WORTH_WHOLE, Group, Query, compile_query
 from stillpoint.stores.reading.replies import GroupReplies
 from stillpoint.stores.reading.types import FillMarker, Mode
@@ -41,23 +41,25 @@ class _Prepared(NamedTuple):
 
 
 class _Reader:
-    def __init__(self, client: Any, plan: ReadPlan, *, created: bool = True, sentinel: bool = True) -> None:
-        """`created` also fetches when values were learned; `sentinel` also fetches the project's sentinel."""
+    def __init__(self, client: Any, plan: ReadPlan, *, created: bool = True, fill_marker: bool = True) -> None:
+        """`created` also fetches when values were learned; `fill_marker` also fetches the project's fill marker."""
         self._client = client
         self._plan = plan
         self._project = plan.project.encode()
         self._created = created
         self._queries: dict[Any, Query] = {}
-        key = sentinel_key(plan.project).encode()
-        self._sentinel = Command(key, pack(b"HMGET", key, b"mapping_version", b"fill_complete")) if sentinel else None
+        key = fill_marker_key(plan.project).encode()
+        self._fill_marker = (
+            Command(key, pack(b"HMGET", key, b"mapping_version", b"fill_complete")) if fill_marker else None
+        )
 
     @property
     def plan(self) -> ReadPlan:
         return self._plan
 
     def values_only(self) -> Self:
-        """Return a reader of the same features that fetches neither created times nor the sentinel."""
-        return type(self)(self._client, self._plan, created=False, sentinel=False)
+        """Return a reader of the same features that fetches neither created times nor the fill marker."""
+        return type(self)(self._client, self._plan, created=False, fill_marker=False)
 
     def _query(self, features: Asked) -> Query:
         asked = features if isinstance(features, str) else tuple(features)
@@ -92,8 +94,8 @@ class _Reader:
                 commands += [Command(key, b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail)) for key in fetch.keys]
                 if group.compact is None and fetch.keys and len(group.fields) >= WORTH_WHOLE:
                     encodings.append((group, fetch.keys[0]))
-        if self._sentinel is not None:
-            commands.append(self._sentinel)
+        if self._fill_marker is not None:
+            commands.append(self._fill_marker)
         for _, key in encodings:
             commands.append(Command(key, pack(b"OBJECT", b"ENCODING", key), ("OBJECT", "ENCODING", key)))
         named = {name: values for name, values in entities.items() if name in query.join_keys}
@@ -106,10 +108,10 @@ class _Reader:
             if isinstance(reply, Exception):
                 found = explain(reply, self._client)
                 raise type(found)(f"{found}; asked was for {describe_key(command.key)}")
-        sentinel = None
-        if self._sentinel is not None:
+        fill_marker = None
+        if self._fill_marker is not None:
             version, complete = replies.pop()
-            sentinel = FillMarker.parse(version, complete)
+            fill_marker = FillMarker.parse(version, complete)
         fetched = []
         position = 0
         for group, fetch in zip(prepared.query.groups, prepared.fetches, strict=True):
@@ -118,7 +120,7 @@ class _Reader:
             flat = part[0] if len(part) == 1 else list(chain.from_iterable(part))
             fetched.append(GroupReplies(group, fetch.keys, fetch.rows, flat, now_us, mode))
         return OnlineColumns(
-            prepared.query, prepared.entities, prepared.rows, fetched, sentinel=sentinel, now_us=now_us, mode=mode
+            prepared.query, prepared.entities, prepared.rows, fetched, fill_marker=fill_marker, now_us=now_us, mode=mode
         )
 
 

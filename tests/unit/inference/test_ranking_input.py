@@ -109,7 +109,7 @@ def test_people_scored_together_get_the_scores_of_each_alone(
         ScoreRequest(person(random, known=True), what.of_categories(("sleep",)), 0),
     ]
     for one, scores in zip(asked, scorer.score(asked), strict=True):
-        columns = bundle.select(model_columns(one.person, one.contents))
+        columns = bundle.select(model_columns(one.user, one.contents))
         alone = bundle.score(columns, content_ids=one.contents.ids, sequence_id=one.sequence_id)
         assert scores.tobytes() == alone.tobytes()
     assert calls() in (None, 1)

@@ -58,7 +58,7 @@ def test_a_feature_that_is_called_as_another_ones_full_name_is_shown_too() -> No
     query = compile_query(plan, request.asked.selections, created=False)
     stored = [b"\x20\x05", b"\x20\x07", b"", b""]  # two INT64, no times
     fetched = GroupReplies(query.groups[0], [b"key"], None, stored, 0, Mode.COMPAT)
-    columns = OnlineColumns(query, {"user_id": [1]}, 1, [fetched], sentinel=None, now_us=0, mode=Mode.COMPAT)
+    columns = OnlineColumns(query, {"user_id": [1]}, 1, [fetched], fill_marker=None, now_us=0, mode=Mode.COMPAT)
     answer = to_response(request, columns)
     assert answer["metadata"]["feature_names"] == ["user_id", "a__b", "c__a__b"]
     assert [result["values"] for result in answer["results"]] == [[1], [5], [7]]
