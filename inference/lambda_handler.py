@@ -77,7 +77,7 @@ class WarmFunction:
         self._forward(report)
         for message, reason in report.not_done.items():
             log.warning("message %s goes back to the queue: %s", message, reason)
-        moved = [*self._bury(messages, report.failed), *self._renew(messages, report.put_off)]
+        moved = [*self._bury(messages, report.failed), *self._renew(messages, report.waiting)]
         gone = {message.receipt for message in moved}
         return {"batchItemFailures": [{"itemIdentifier": one} for one in report.not_done if one not in gone]}
 

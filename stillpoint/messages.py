@@ -1,17 +1,20 @@
 """The messages and records that travel between the rooms, in their exact forms.
 
 The prediction request (stream → worker), the push (worker → push consumer), the stored recommendation (worker → service)
-and the served record (service → lake). Each is versioned JSON; a wrong version or field is refused at the door.
+and the served record (service → lake). Each is versioned JSON; a wrong version or field is refused at the door. A later version
+is no fault of a message: while a new release of the program is rolled out, it waits for a process that knows it.
 """
 
 import hashlib
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StrictInt, StringConstraints
 
 from stillpoint.events.types import EventType
 
+NEWEST_VERSION: Final = 1
 USER_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 UserId = Annotated[str, StringConstraints(pattern=USER_ID_PATTERN)]
 
@@ -91,6 +94,27 @@ class StoredRecommendation(_Message):
     created_at: AwareDatetime
     trigger: EventType | None
     items: tuple[Item, ...]
+
+
+def later_version(data: str | bytes) -> tuple[int, datetime] | None:
+    """Return version and `enqueued_at` of a request that was written by a later program than this one; otherwise None.
+
+    Every later version keeps these two fields, so that an older program can tell what it must leave to others, and since when.
+    """
+    try:
+        envelope = _Envelope.model_validate_json(data)
+    except ValueError:
+        return None
+    return (envelope.schema_version, envelope.enqueued_at) if envelope.schema_version > NEWEST_VERSION else None
+
+
+class _Envelope(BaseModel):
+    """What every version of a request holds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: StrictInt
+    enqueued_at: AwareDatetime
 
 
 def request_id(event_id: str, kind: Kind) -> str:

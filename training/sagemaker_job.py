@@ -8,7 +8,7 @@ import json
 import re
 import tarfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,9 @@ PROGRAM = ("python", "-m", "training.sagemaker_program")
 ARTIFACTS = "sagemaker"
 INSTANCE = "ml.m5.xlarge"
 ENDPOINT_INSTANCE = "ml.m5.large"
-POLL_SECONDS = 0.2
+FIRST_POLL_SECONDS = 0.2
+LONGEST_POLL_SECONDS = 30.0
+POLL_GROWTH = 1.1
 _NAME = re.compile(r"-[0-9a-f]{12}-[0-9]+")
 
 
@@ -83,13 +85,14 @@ def train_at_sagemaker(
             "STILLPOINT_AWS_ENDPOINT_URL": settings.aws_endpoint_url or "aws",
         },
     )
-    while True:
+    for pause in _pauses():
         found = client.describe_training_job(TrainingJobName=job)
         if found["TrainingJobStatus"] == "Completed":
             return found["ModelArtifacts"]["S3ModelArtifacts"]
         if found["TrainingJobStatus"] in ("Failed", "Stopped"):
             raise StackUnavailable(f"training job {job} failed: {found.get('FailureReason', 'it gave no reason')}")
-        sleep(POLL_SECONDS)
+        sleep(pause)
+    raise AssertionError("pauses never end")
 
 
 def collect(lake: Lake, artifact: bytes) -> ModelBundle:
@@ -206,7 +209,7 @@ def _wait_in_service(
     client: "SageMakerClient", endpoint: str, config: str, seconds: float, sleep: Callable[[float], None]
 ) -> None:
     end = time.monotonic() + seconds
-    while True:
+    for pause in _pauses():
         found = client.describe_endpoint(EndpointName=endpoint)
         status, reason = found["EndpointStatus"], found.get("FailureReason")
         if status == "InService" and found["EndpointConfigName"] == config:
@@ -215,7 +218,18 @@ def _wait_in_service(
             raise StackUnavailable(f"endpoint {endpoint} did not take the model: {reason or 'it gave no reason'}")
         if time.monotonic() > end:
             raise StackUnavailable(f"endpoint {endpoint} is still {status} after {seconds:.0f} s")
-        sleep(POLL_SECONDS)
+        sleep(pause)
+
+
+def _pauses() -> Iterator[float]:
+    """Yield how long to wait between two looks, for ever: short at first, each a tenth longer, at most half a minute.
+
+    A job of an hour is asked about some 160 times; one that ends within seconds is seen at once.
+    """
+    pause = FIRST_POLL_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * POLL_GROWTH, LONGEST_POLL_SECONDS)
 
 
 def _packed(name: str, data: bytes) -> bytes:

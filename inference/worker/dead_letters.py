@@ -2,7 +2,8 @@
 
 In the queue's own dead-letter queue, moved there by us at the last receive with the reason as a message attribute. SQS
 would move it just so one receive later, but silently; that remains for requests that end the process itself. A request
-that was put off by an outage has not failed: at its last receive it is sent again as a new message, with all its receives.
+that was put off by an outage, or that a later program must do, has not failed: at its last receive it is sent again as a new
+message, with all its receives.
 """
 
 import json
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from inference.worker.jobs import QueuedMessage
-from stillpoint.messages import PredictionRequest
+from stillpoint.messages import PredictionRequest, later_version
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -100,7 +101,8 @@ def _enqueued(message: QueuedMessage, now: datetime) -> datetime:
     try:
         return PredictionRequest.model_validate_json(message.body).enqueued_at
     except ValueError:
-        return now
+        later = later_version(message.body)
+        return now if later is None else later[1]
 
 
 def _text(value: str) -> dict[str, str]:

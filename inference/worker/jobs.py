@@ -2,7 +2,8 @@
 
 Requests of one user and kind are made one: the newest. Each is read, ranked, stored, and pushed where its trigger asks for
 it. A request that fails is given back alone; one that fails each time goes to the dead letters. A request that met an
-outage, or the end of its release, is put off: nothing is known against it.
+outage, or the end of its release, is put off: nothing is known against it. One of a later version is left to a process that
+knows it.
 """
 
 import logging
@@ -21,7 +22,15 @@ from stillpoint.errors import StillpointError
 from stillpoint.events.types import EventType
 from stillpoint.experiments import Experiment
 from stillpoint.features.declarations import FUTURE_TOLERANCE
-from stillpoint.messages import Channel, Kind, PredictionRequest, Push, StoredRecommendation
+from stillpoint.messages import (
+    NEWEST_VERSION,
+    Channel,
+    Kind,
+    PredictionRequest,
+    Push,
+    StoredRecommendation,
+    later_version,
+)
 from stillpoint.outages import outage
 
 log = logging.getLogger(__name__)
@@ -67,7 +76,8 @@ class JobOutcome:
 
 @dataclass(slots=True)
 class JobReport:
-    """What became of a batch, by receipt: `failed` with the reason, `put_off` with what must end first, the others done."""
+    """What became of a batch, by receipt: `failed` with the reason, `put_off` with what must end first, `left` to a later
+    program, the others done."""
 
     done: int = 0
     erased: int = 0
@@ -76,12 +86,18 @@ class JobReport:
     fallbacks: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     put_off: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
     made: list[JobOutcome] = field(default_factory=list)
 
     @property
     def not_done(self) -> dict[str, str]:
         """What must come back, and why."""
-        return self.failed | self.put_off
+        return self.failed | self.put_off | self.left
+
+    @property
+    def waiting(self) -> dict[str, str]:
+        """What must come back with nothing known against it, and why."""
+        return self.put_off | self.left
 
     @property
     def predictions(self) -> list[Prediction]:
@@ -143,7 +159,15 @@ class Jobs:
             try:
                 job = _Job(message, PredictionRequest.model_validate_json(message.body))
             except ValueError as error:
-                report.failed[message.receipt] = f"not a prediction request of version 1: {_first(error)}"
+                later = later_version(message.body)
+                if later is None:
+                    report.failed[message.receipt] = (
+                        f"not a prediction request of version {NEWEST_VERSION}: {_first(error)}"
+                    )
+                else:
+                    report.left[message.receipt] = (
+                        f"a prediction request of version {later[0]}; this process knows {NEWEST_VERSION} and leaves it to a later one"
+                    )
                 continue
             ahead = _of_the_future(job.request, self._clock())
             if ahead is None:

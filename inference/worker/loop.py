@@ -104,11 +104,11 @@ class Worker:
             self._ahead = self._pool.submit(self._receive)
         with self._invisible(messages):
             report = self._worked_off(messages)
-        for reason in report.failed.values():
+        for reason in (report.failed | report.left).values():
             log.warning("a prediction request goes back to the queue: %s", reason)
         moved = [
             *self._dead_letters.bury(messages, report.failed),
-            *self._dead_letters.renew(messages, report.put_off, now=self._clock()),
+            *self._dead_letters.renew(messages, report.waiting, now=self._clock()),
         ]
         done = [message for message in messages if message.receipt not in report.not_done]
         before, self._deleting = self._deleting, self._pool.submit(self._delete, [*done, *moved])
@@ -127,7 +127,7 @@ class Worker:
                 self._went_on()
                 return report
             self._outage.met(next(iter(report.put_off.values())), now=time.monotonic())
-            if report.done or report.erased or self._stop.is_set():
+            if report.done or report.erased or report.left or self._stop.is_set():
                 return report
             ahead, self._ahead = self._ahead, None
             if ahead is not None and (error := ahead.exception()) is None:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from privacy.erasure.requests import REQUESTS
+from privacy.erasure.receipt import REQUESTS
 from privacy.erasure.rows import LONGEST_ID, mentions
 from stillpoint.lake.checkpoint import CHECKPOINTS
 from stillpoint.lake.datasets import TABLES, dataset_columns
@@ -26,7 +26,17 @@ from stillpoint.outages import outage
 
 ARTIFACTS = "sagemaker/"
 _MAPPING = "mapping.json"
-_OURS = ("commits/", CHECKPOINTS, "leases/", "erasures/", REQUESTS, "stream/", "models/", "releases/", "reports/")
+OWN_DOCUMENTS = (
+    "commits/",
+    CHECKPOINTS,
+    "leases/",
+    "erasures/",
+    REQUESTS,
+    "stream/",
+    "models/",
+    "releases/",
+    "reports/",
+)
 _CHUNK = 8 * 1024 * 1024
 _STAGED = ".staged-"
 
@@ -79,7 +89,7 @@ def foreign(lake: Lake, user_id: str) -> Iterator[str]:
     filesystem, root = lake.objects.arrow()
     for key in list(lake.objects.list("")):
         parquet = key.endswith(".parquet")
-        if key.startswith(_OURS) or (parquet and (key.startswith("snapshots/") or is_ours(key, committed))):
+        if key.startswith(OWN_DOCUMENTS) or (parquet and (key.startswith("snapshots/") or is_ours(key, committed))):
             continue
         if word.search(key.replace(".", " ").encode()):
             yield f"{key}: is named after the person, and is not ours"

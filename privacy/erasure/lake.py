@@ -21,10 +21,12 @@ import pyarrow.parquet as pq
 
 from privacy.erasure.beside import foreign, is_ours, job_artifacts, our_datasets, unfinished_writes
 from privacy.erasure.rows import about, holds_people, mentions
+from privacy.erasure.versions import VersionErasure, purge_versions
 from stillpoint.errors import CorruptData, ObjectMissing
 from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.lake.commits import Commit, CommittedFile
 from stillpoint.lake.datasets import TABLES, feature_dataset, snapshot_rows
+from stillpoint.lake.objects import S3Objects
 from stillpoint.lake.tables import COMPRESSION, Lake
 from stillpoint.model import ModelBundle
 from stillpoint.outages import outage
@@ -48,6 +50,7 @@ class LakeErasure:
     documents: Counter[str] = field(default_factory=Counter)
     skipped: set[str] = field(default_factory=set)
     unfinished: int = 0
+    versions: VersionErasure = field(default_factory=VersionErasure)
     _clear: set[str] = field(default_factory=set)
     """Files that were looked into in this run and hold nothing of the user; nobody writes at their path again."""
     _commits: int = 0
@@ -108,6 +111,12 @@ class LakeErasure:
             path.unlink(missing_ok=True)
             self.unfinished += 1
         self.skipped.update(foreign(self.lake, self.user_id))
+
+    def purge_versions(self) -> None:
+        """Delete what a versioned bucket still keeps of the person from files that were deleted or replaced."""
+        objects = self.lake.objects
+        if isinstance(objects, S3Objects):
+            self.versions = purge_versions(objects, self.user_id, our_datasets(self.lake))
 
     def trained_on(self) -> list[str]:
         """Return the keys of models whose snapshot or id mapping holds the person now."""

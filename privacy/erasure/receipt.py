@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 RECEIPTS = "reports/erasures/"
+REQUESTS = "erasing/"
 
 
 class RemovedRows(BaseModel):

@@ -9,19 +9,20 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from privacy.erasure.receipt import RemainingCopies
+from privacy.erasure.versions import VersionErasure, remaining_versions
 from stillpoint.releases.colour import Colour
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
 
 
-def remaining(settings: Settings, *, now: datetime) -> Iterator[RemainingCopies]:
+def remaining(settings: Settings, versions: VersionErasure, *, now: datetime) -> Iterator[RemainingCopies]:
     """Ask each store how long it keeps what it has."""
     yield _kinesis(settings, now)
     for queue in (settings.prediction_queue, settings.prediction_dead_letters, settings.push_queue):
         yield _queue(settings, queue, now)
     yield from _redis(settings)
     if settings.lake.startswith("s3://"):
-        yield from _versions(settings)
+        yield from _versions(settings, versions, now)
     yield from _machines(settings, now)
 
 
@@ -94,13 +95,10 @@ def _redis(settings: Settings) -> Iterator[RemainingCopies]:
             yield RemainingCopies(place=place, why="a dump holds the keys until the server saves its next one")
 
 
-def _versions(settings: Settings) -> Iterator[RemainingCopies]:
-    bucket = settings.lake.removeprefix("s3://").partition("/")[0]
-    try:
-        status = _client(settings, "s3").get_bucket_versioning(Bucket=bucket).get("Status")
-    except (ClientError, BotoCoreError) as error:
-        yield RemainingCopies(place=f"versions in bucket {bucket}", why=f"could not be asked ({type(error).__name__})")
-        return
-    if status:
-        why = "versioning keeps deleted files until the bucket's lifecycle rule removes them"
-        yield RemainingCopies(place=f"versions in bucket {bucket}", why=why)
+def _versions(settings: Settings, versions: VersionErasure, now: datetime) -> Iterator[RemainingCopies]:
+    bucket, _, prefix = settings.lake.removeprefix("s3://").partition("/")
+
+    def lifecycle() -> Any:
+        return _client(settings, "s3").get_bucket_lifecycle_configuration(Bucket=bucket)
+
+    yield from remaining_versions(versions, lifecycle, bucket=bucket, prefix=f"{prefix.strip('/')}/", now=now)

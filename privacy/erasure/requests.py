@@ -9,13 +9,12 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from privacy.erasure.receipt import RECEIPTS, Receipt
+from privacy.erasure.receipt import RECEIPTS, REQUESTS, Receipt
+from privacy.erasure.versions import forget_versions
 from stillpoint.clock import Clock
 from stillpoint.errors import AlreadyExists, CorruptData, ObjectMissing
 from stillpoint.lake.objects import Objects
 from stillpoint.tombstones import digest
-
-REQUESTS = "erasing/"
 
 
 class ErasureRequest(BaseModel):
@@ -85,6 +84,7 @@ class ErasureRequests:
     def done(self, request: ErasureRequest) -> None:
         """Delete a request whose receipt is there, and with it the last mention of its user."""
         self._objects.delete(self._of(request.user_id))
+        forget_versions(self._objects, self._of(request.user_id))
 
     def is_pending(self, request: ErasureRequest) -> bool:
         """Say whether a request is still there: somebody else may have done it."""

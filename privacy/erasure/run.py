@@ -6,7 +6,7 @@
 4. The lake: one commit supersedes every file that holds the person.
 5. When runs that read the lake before are over (backfill, daily, snapshot, materialize), under the leases of releases and
    compaction (a fill under way ends first): the same again for what was written in
-   between, then the old files are deleted and snapshots revised.
+   between, then the old files are deleted and snapshots revised, and in a versioned bucket their old versions deleted.
 
 Killed anywhere, it can be run again.
 """
@@ -110,14 +110,15 @@ def _erase(
         own.purge_beside(before=until)
         own.revise_snapshots()
         own.revise_documents()
+        own.purge_versions()
     progress("receipt")
     receipt = Receipt(
         person=person,
         erased_until=until,
         finished_at=clock(),
-        found=bool(+online or +own.removed or own.files or own.documents or models),
+        found=bool(+online or +own.removed or own.files or own.documents or own.versions.deleted or models),
         removed=tuple(_removed(online, own)),
-        remaining=tuple(remaining(settings, now=clock())),
+        remaining=tuple(remaining(settings, own.versions, now=clock())),
         revised_snapshots=tuple(sorted(own.snapshots)),
         models=tuple(models),
         skipped=tuple(sorted(own.skipped)),
@@ -156,6 +157,8 @@ def _removed(online: Counter[str], own: LakeErasure) -> Iterator[RemovedRows]:
         yield RemovedRows(place=f"lake: {dataset}", what="old files deleted or rewritten", count=count)
     for folder, count in sorted(own.documents.items()):
         yield RemovedRows(place=f"lake: {folder}", what="documents rewritten", count=count)
+    if own.versions.deleted:
+        yield RemovedRows(place="lake", what="old versions deleted", count=own.versions.deleted)
     if own.unfinished:
         yield RemovedRows(place="lake", what="writes that were killed, whoever they were about", count=own.unfinished)
 

@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONFLICT_TRIES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class OldVersion:
+    """A version that a versioned bucket keeps of an object that was deleted or replaced."""
+
+    key: str
+    id: str
+    size: int
 
 
 class Objects(Protocol):
@@ -179,6 +189,43 @@ class S3Objects:
     def delete(self, key: str) -> None:
         with aws_errors(self.root):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def versioned(self) -> bool:
+        """Say whether the bucket keeps, or has kept, versions of what is deleted or replaced."""
+        with aws_errors(self.root):
+            return "Status" in self._client.get_bucket_versioning(Bucket=self._bucket)
+
+    def old_versions(self, prefix: str = "") -> Iterator[OldVersion]:
+        """Yield the versions below `prefix` that no read sees any more."""
+        with aws_errors(self.root):
+            pages = self._client.get_paginator("list_object_versions").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            for page in pages:
+                for item in page.get("Versions", ()):
+                    if not item["IsLatest"]:
+                        yield OldVersion(item["Key"][len(self._prefix) :], item["VersionId"], item["Size"])
+
+    def get_version(self, version: OldVersion) -> bytes:
+        """Return an old version's bytes.
+
+        Raises:
+            ObjectMissing: it has been deleted.
+        """
+        try:
+            with aws_errors(self.root):
+                return self._client.get_object(
+                    Bucket=self._bucket, Key=self._prefix + version.key, VersionId=version.id
+                )["Body"].read()
+        except self._client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] not in ("NoSuchVersion", "NoSuchKey"):
+                raise
+            raise ObjectMissing(f"no version {version.id} of {version.key} under {self.root}") from None
+
+    def delete_version(self, version: OldVersion) -> None:
+        """Remove an old version for good."""
+        with aws_errors(self.root):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + version.key, VersionId=version.id)
 
     def arrow(self) -> tuple[pafs.FileSystem, str]:
         return arrow_s3(self._client), f"{self._bucket}/{self._prefix}".rstrip("/")

@@ -254,7 +254,7 @@ def test_a_poison_message_lies_in_the_dead_letters_with_its_reason_and_can_be_re
 ) -> None:
     world = worlds()
     good = request("u1")
-    poison = good.to_bytes().decode().replace('"schema_version":1', '"schema_version":99')
+    poison = good.to_bytes().decode().replace('"schema_version":1', '"schema_version":0')
     world.send(poison, request("u2"))
     world.work()
     until(world.drained, "the poison left the queue")
@@ -266,7 +266,7 @@ def test_a_poison_message_lies_in_the_dead_letters_with_its_reason_and_can_be_re
         "reason": "not a prediction request of version 1: schema_version: Input should be 1",
         "receives": "5",
     }
-    world.send(dead["Body"].replace('"schema_version":99', '"schema_version":1'))  # mended, and sent again
+    world.send(dead["Body"].replace('"schema_version":0', '"schema_version":1'))  # mended, and sent again
     until(lambda: world.held("u1"), "the redriven request was done")
     assert world.held("u1").request_id == good.request_id
 

@@ -172,6 +172,17 @@ def test_a_message_that_is_none_is_given_back_alone_with_its_reason(host: Host) 
     assert "schema_version" in report.failed["bad"]
 
 
+def test_a_request_of_a_later_version_is_left_to_a_later_program_and_one_of_no_version_has_failed(host: Host) -> None:
+    text = request().to_bytes().decode()
+    later = text.replace('"schema_version":1', '"schema_version":2').replace('"user_id":', '"subject":')
+    older, worded = (text.replace('"schema_version":1', f'"schema_version":{other}') for other in ("0", '"2"'))
+    messages = [QueuedMessage(name, one) for name, one in (("2", later), ("1", text), ("0", older), ("worded", worded))]
+    report = host.jobs.run(host.loaded, messages)
+    assert (report.done, list(report.failed), report.put_off) == (1, ["0", "worded"], {})
+    assert report.left == {"2": "a prediction request of version 2; this process knows 1 and leaves it to a later one"}
+    assert list(report.waiting) == ["2"]
+
+
 def test_what_was_just_finished_is_not_recommended(host: Host) -> None:
     best = host.ask(request()).predictions[0].items[0].content_id
     add_finished(host.made.client, [("u1", best, 1)])

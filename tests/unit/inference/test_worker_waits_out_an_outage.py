@@ -15,7 +15,7 @@ from inference.worker.dead_letters import DeadLetters
 from inference.worker.jobs import JobReport, QueuedMessage
 from inference.worker.loop import Worker
 from stillpoint.events.types import EventType
-from stillpoint.messages import Kind, PredictionRequest
+from stillpoint.messages import Kind, PredictionRequest, later_version
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 KEPT = timedelta(days=4)
@@ -99,7 +99,9 @@ class Work:
     def run(self, loaded: Any, messages: Sequence[QueuedMessage]) -> JobReport:
         report = JobReport()
         for one in messages:
-            if not one.body.startswith("{"):
+            if later_version(one.body) is not None:
+                report.left[one.receipt] = "of a later version"
+            elif not one.body.startswith("{"):
                 report.failed[one.receipt] = "no request"
             elif self.back.is_set():
                 report.done += 1
@@ -181,6 +183,23 @@ def test_what_fails_for_good_beside_an_outage_is_buried_once() -> None:
     running.stop()
     assert [one["MessageBody"] for one in queue.sent["dead"]] == ["poison"]
     assert queue.held == {}
+
+
+def test_a_request_of_a_later_version_is_given_back_and_sent_again_at_its_last_receive_until_it_is_too_old() -> None:
+    def later(user: str, ago: timedelta) -> str:
+        return body(user, ago=ago).replace('"schema_version":1', '"schema_version":2')
+
+    young, old = later("u1", timedelta(hours=1)), later("u2", KEPT)
+    queue, work = Queue(young, old, receives=LIMIT - 1), Work()
+    queue.waiting += [(later("u3", timedelta()), 0), (body("u4"), 0)]
+    work.back.set()
+    running = Running(queue, work)
+    assert running.reported.wait(20)
+    running.stop()
+    assert [one["MessageBody"] for one in queue.sent["queue"]] == [young]
+    assert queue.sent["dead"] == []
+    assert sorted(text for text, _ in queue.held.values()) == sorted([old, later("u3", timedelta())])
+    assert len(work.done) == 1
 
 
 def test_a_queue_that_is_away_is_told_once_and_asked_again(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from privacy.erasure.receipt import RECEIPTS, Receipt
-from privacy.erasure.requests import REQUESTS, ErasureRequests
+from privacy.erasure.receipt import RECEIPTS, REQUESTS, Receipt
+from privacy.erasure.requests import ErasureRequests
 from privacy.erasure.worker import LEASE, LEASE_TTL, ErasureWorker
 from stillpoint.errors import CorruptData, StackUnavailable
 from stillpoint.lake.objects import LocalObjects

@@ -61,7 +61,18 @@ def test_a_conflict_without_an_end_is_an_outage_and_never_a_key_that_is_taken(st
     store.stub.assert_no_pending_responses()
 
 
-@pytest.mark.parametrize(("code", "status"), [("SlowDown", 503), ("ExpiredToken", 400), ("InternalError", 500)])
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("SlowDown", 503),
+        ("ExpiredToken", 400),
+        ("InternalError", 500),
+        ("KMS.DisabledException", 400),
+        ("KMS.KMSInvalidStateException", 400),
+        ("KMS.NotFoundException", 400),
+        ("KMS.ThrottlingException", 400),
+    ],
+)
 @pytest.mark.parametrize("method", ["get_object", "put_object", "delete_object", "list_objects_v2"])
 def test_trouble_is_the_same_error_for_whatever_is_done(store: Store, method: str, code: str, status: int) -> None:
     store.says(method, code, status)

@@ -1,0 +1,148 @@
+"""Removes a user from the old versions that a versioned bucket keeps of what was deleted or replaced.
+
+S3 keeps a deleted file as a version of its key. Versions of ours that hold the user are deleted for good; all others stay, as
+they are what a damaged object is restored from. What may not be deleted is counted, and the receipt says until when it stays.
+"""
+
+import gzip
+import logging
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from privacy.erasure.beside import ARTIFACTS, OWN_DOCUMENTS, is_ours
+from privacy.erasure.receipt import RemainingCopies
+from privacy.erasure.rows import about, holds_people, mentions
+from stillpoint.errors import ObjectMissing, StackUnavailable
+from stillpoint.lake.objects import Objects, OldVersion, S3Objects
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 8
+_DENIED = frozenset({"AccessDenied", "MethodNotAllowed"})
+
+
+@dataclass(slots=True)
+class VersionErasure:
+    """What became of old versions: how many were deleted, and why the others that may hold the user were not."""
+
+    deleted: int = 0
+    kept: list[str] = field(default_factory=list)
+
+
+def purge_versions(objects: S3Objects, user_id: str, committed: Collection[str]) -> VersionErasure:
+    """Delete the old versions of our files that hold the user. Killed anywhere, it can be run again.
+
+    `committed` are the datasets that commits name. Nobody reads an old version, so nobody is waited for.
+
+    Raises:
+        StackUnavailable: the bucket is away. That it refuses a single right is no outage: it is told in `kept`.
+    """
+    found = VersionErasure()
+    try:
+        if not objects.versioned():
+            return found
+        versions = (one for one in objects.old_versions() if _is_ours(one.key, set(committed)))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            while part := list(islice(versions, _AT_ONCE)):
+                for why in pool.map(lambda one: _purged(objects, one, user_id), part):
+                    if why == "":
+                        found.deleted += 1
+                    elif why is not None:
+                        found.kept.append(why)
+    except StackUnavailable as error:
+        found.kept.append(_denied(error, "the bucket's versions"))
+    return found
+
+
+def forget_versions(objects: Objects, key: str) -> None:
+    """Delete all old versions of one object that named the user and is gone; a right that is lacking is only logged."""
+    try:
+        if isinstance(objects, S3Objects) and objects.versioned():
+            for version in objects.old_versions(key):
+                objects.delete_version(version)
+    except StackUnavailable as error:
+        log.warning("old versions stay: %s", _denied(error, key))
+
+
+def remaining_versions(
+    found: VersionErasure, lifecycle: Callable[[], Any], *, bucket: str, prefix: str, now: datetime
+) -> Iterator[RemainingCopies]:
+    """Say of versions that could not be deleted until when the bucket's lifecycle rules leave them there.
+
+    `lifecycle` returns what S3 answers to GetBucketLifecycleConfiguration, or raises.
+    """
+    if not found.kept:
+        return
+    days = _days(lifecycle, prefix)
+    until = None if days is None else now + timedelta(days=days + 1)  # S3 removes within the day after
+    rule = "no lifecycle rule removes them" if days is None else f"a lifecycle rule removes them after {days} days"
+    why = f"{len(found.kept)} old versions may hold the person and could not be deleted: {found.kept[0]}; {rule}"
+    yield RemainingCopies(place=f"versions in bucket {bucket}", why=why, until=until)
+
+
+def _days(lifecycle: Callable[[], Any], prefix: str) -> int | None:
+    """Return after how many days old versions of everything below a prefix are gone, or None if that is not sure."""
+    try:
+        rules = lifecycle()["Rules"]
+    except Exception:  # noqa: BLE001  without rules S3 answers with an error; what cannot be asked is not known either
+        return None
+    found = []
+    for rule in rules:
+        expiry = rule.get("NoncurrentVersionExpiration", {})
+        about_all = rule.get("Filter", {}) or {"Prefix": rule.get("Prefix", "")}
+        if (
+            rule.get("Status") == "Enabled"
+            and "NoncurrentDays" in expiry
+            and not expiry.get("NewerNoncurrentVersions")
+            and set(about_all) == {"Prefix"}
+            and prefix.startswith(about_all["Prefix"])
+        ):
+            found.append(int(expiry["NoncurrentDays"]))
+    return min(found, default=None)
+
+
+def _is_ours(key: str, committed: set[str]) -> bool:
+    return key.startswith((*OWN_DOCUMENTS, ARTIFACTS, "snapshots/")) or is_ours(key, committed)
+
+
+def _purged(objects: S3Objects, version: OldVersion, user_id: str) -> str | None:
+    """Delete a version if it holds the user. Return "" if it was deleted, why it was not, or None if it need not be."""
+    try:
+        if not _holds(objects.get_version(version), version.key, user_id):
+            return None
+        objects.delete_version(version)
+    except ObjectMissing:
+        return None  # somebody else has removed it
+    except StackUnavailable as error:
+        return _denied(error, f"version {version.id} of {version.key}")
+    return ""
+
+
+def _holds(data: bytes, key: str, user_id: str) -> bool:
+    """Say whether bytes speak of the user. Of what cannot be read nobody can say so: it counts as if it did."""
+    try:
+        if key.endswith(".parquet"):
+            file = pq.ParquetFile(pa.BufferReader(data))
+            columns = holds_people(file.schema_arrow)
+            return bool(columns) and bool(about(file.read(columns=columns), user_id).any())
+        text = gzip.decompress(data) if key.endswith(".gz") else data
+    except (pa.ArrowException, OSError, EOFError, zlib.error):
+        return True
+    word = mentions(user_id)
+    return word.search(text) is not None or word.search(key.replace(".", " ").encode()) is not None
+
+
+def _denied(error: StackUnavailable, what: str) -> str:
+    response: dict[str, Any] = getattr(error.__cause__, "response", None) or {}
+    code = response.get("Error", {}).get("Code")
+    if code not in _DENIED:
+        raise error
+    return f"{what}: {code}"
