@@ -5,13 +5,31 @@ The same on a laptop and on a cluster: UTC, this Python on the executors, few sh
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stillpoint.errors import StackUnavailable
+from stillpoint.lake.files import write_whole
 from stillpoint.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+_LOG4J = """rootLogger.level = error
+rootLogger.appenderRef.file.ref = file
+appender.file.type = RollingFile
+appender.file.name = file
+appender.file.fileName = {log}
+appender.file.filePattern = {log}.%i
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{{yyyy-MM-dd HH:mm:ss}} %p %c: %m%n%ex
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = 10MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 1
+"""
 
 
 class SparkEnded(StackUnavailable):
@@ -26,6 +44,18 @@ def is_alive(session: "SparkSession") -> bool:
         return not session.sparkContext._jsc.sc().isStopped()
     except (Py4JError, OSError, AttributeError):
         return False
+
+
+def _log_to_file(home: Path) -> Path | None:
+    """Have Java log to a file of the home, not between our lines; None where the home cannot be written."""
+    path = home / "spark" / "log4j2.properties"
+    try:
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, _LOG4J.format(log=home / "logs" / "spark.log"))
+    except OSError:
+        return None
+    return path
 
 
 def spark_session(settings: Settings, name: str, *, master: str | None = None) -> "SparkSession":
@@ -53,6 +83,11 @@ def spark_session(settings: Settings, name: str, *, master: str | None = None) -
     )
     if master is not None:
         builder = builder.master(master).config("spark.driver.memory", "1g").config("spark.driver.host", "127.0.0.1")
+        settings_file = _log_to_file(settings.home)
+        if settings_file is not None:
+            builder = builder.config(
+                "spark.driver.extraJavaOptions", f"-Dlog4j2.configurationFile={settings_file.as_uri()}"
+            )
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from ingestion.failure_line import in_one_line
 from ingestion.kinesis_source import KinesisSource, lost_file, read_lost
 from ingestion.metrics import StreamMetrics
 from ingestion.process_batch import BatchProcessor, BatchReport
@@ -144,6 +145,7 @@ class Supervisor:
         self._lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
         self._stop = threading.Event()
         self._fenced: Fenced | None = None
+        self._failing: str | None = None
         self._lease_ttl = lease_ttl
         self._source_client = source_client or settings.aws_client_arguments()
         self._folder = settings.home / "stream"
@@ -193,11 +195,20 @@ class Supervisor:
             self.metrics.failed()
             self._tell(failure)
             if not is_alive(session):
-                raise SparkEnded(f"Spark's Java process has ended ({failure}); start `stillpoint stream` again")
+                raise SparkEnded(
+                    f"Spark's Java process has ended ({in_one_line(failure)}); start `stillpoint stream` again"
+                )
             healthy = (self._clock() - began).total_seconds() > 60
             pause = FIRST_PAUSE if healthy else min(LONGEST_PAUSE, pause * 2)
-            log.error("the stream failed and starts again in %.1f s: %s", pause, failure)
+            self._failed(in_one_line(failure))
             self._stop.wait(pause)
+
+    def _failed(self, line: str) -> None:
+        """Log one line per outage, and another only if something else goes wrong meanwhile."""
+        kind = line.partition(":")[0]
+        if kind != self._failing:
+            log.error("the stream failed and starts again by itself until it works: %s", line)
+        self._failing = kind
 
     def _lost(self, fenced: Fenced) -> None:
         """Stop because another run has taken the lease."""
@@ -308,6 +319,9 @@ class Supervisor:
 
     def _reported(self, report: BatchReport) -> None:
         self.metrics.batch(report)
+        if self._failing is not None:
+            log.warning("the stream works again")
+            self._failing = None
         self._on_batch(report)
 
     def _query(self, session: "SparkSession", processor: BatchProcessor, query_id: str) -> "StreamingQuery":
