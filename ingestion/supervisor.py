@@ -200,6 +200,8 @@ class Supervisor:
                 )
             healthy = (self._clock() - began).total_seconds() > 60
             pause = FIRST_PAUSE if healthy else min(LONGEST_PAUSE, pause * 2)
+            if healthy:
+                self._failing = None
             self._failed(in_one_line(failure))
             self._stop.wait(pause)
 
