@@ -228,7 +228,7 @@ def _parameters(name: OperationName) -> list[Schema]:
                 {
                     "name": MODE_HEADER,
                     "in": "header",
-                    "description": "`compat` gives Feast's very values; `enforce` withholds what is past its time to live.",
+                    "description": "`compat` gives Feast's very values; `enforce` withholds what is past its time to live or of the future.",
                     "schema": {"type": "string", "enum": ["compat", "enforce"], "default": "compat"},
                 }
             ]

@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from stillpoint.encoder import Encoder
+from stillpoint.errors import InvalidInput
 from stillpoint.features.daily import EVENTS_BEFORE, daily_tables, days_between
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import DateRange, feature_dataset
@@ -31,7 +32,11 @@ def daily(
     """Compute the daily views of days `first` to `last`, commit them, and write the last day's into each colour.
 
     Running it again gives equal rows. An earlier day never replaces a later one online. Return rows by view.
+
+    Raises:
+        InvalidInput: `last` has not begun at `at`, or `first` is after it; nothing was written.
     """
+    _refuse_days(first, last, at)
     before = first - EVENTS_BEFORE
     events = lake.read("events", DateRange(before, last), where=pc.field("verdict") == "on_time")
     tables = daily_tables(
@@ -56,3 +61,12 @@ def daily(
         for layout, table in newest:
             writer.write(layout, table)
     return counts
+
+
+def _refuse_days(first: date, last: date, at: datetime) -> None:
+    """Refuse a day that has not begun: its rows would be newer than every true one until then."""
+    today = at.astimezone(UTC).date()
+    if last > today:
+        raise InvalidInput(f"day {last} has not begun: it is {today} in UTC; ask for days up to {today}")
+    if first > last:
+        raise InvalidInput(f"the first day {first} is after the last, {last}; give the earlier one first")

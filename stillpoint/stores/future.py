@@ -1,7 +1,7 @@
 """A row whose event time lies in the future is refused by a push and left out of a fill.
 
-Newer than every true row, it would be served, joined and kept in their place until its time has come. Clocks differ a little,
-so `future_tolerance_seconds` of either store allows for it; null takes any time, for features that are known ahead.
+Newer than every true row, it would be served, joined and kept in their place until its time has come. So would a row that
+claims to be created then, in place of every correction: a push refuses it too. Clocks differ a little, so `future_tolerance_seconds` of either store allows for it; null takes any time, for features that are known ahead.
 """
 
 import logging
@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import InvalidInput
-from stillpoint.stores.redis.layout import describe_key
+from stillpoint.stores.redis.layout import decode_created, describe_key
 from stillpoint.stores.redis.writer import EncodedRows
 from stillpoint.stores.values.times import decode_time
 
 log = logging.getLogger(__name__)
 
 TOLERANCE_SECONDS = 60.0
+EVENT, CREATED = "event", "created"
 _SLACK_US = 5_000_000
 """A fill that ends so little later had taken its own end from the clock."""
 
@@ -26,8 +27,15 @@ def latest_us(tolerance: float | None) -> int | None:
     return None if tolerance is None else to_micros(datetime.now(UTC)) + round(tolerance * 1_000_000)
 
 
-def refuse_future(view: str, times: Iterable[int | None], names: Sequence[str], *, tolerance: float | None) -> None:
-    """Refuse rows of the future. `names` says of each row whose it is; an empty sequence says nothing.
+def refuse_future(
+    view: str,
+    times: Iterable[int | None],
+    names: Sequence[str],
+    *,
+    tolerance: float | None,
+    what: str = EVENT,
+) -> None:
+    """Refuse rows of the future. `names` says of each row whose it is; an empty sequence says nothing; `what` names the times.
 
     Raises:
         InvalidInput: names view, row, time, and how far that is ahead.
@@ -40,7 +48,7 @@ def refuse_future(view: str, times: Iterable[int | None], names: Sequence[str], 
             ahead = (micros - latest) / 1_000_000 + (tolerance or 0)
             whose = f" ({names[row]})" if row < len(names) else ""
             raise InvalidInput(
-                f"view {view}: the event timestamp of row {row}{whose} is {_text(micros)}, which lies {ahead:,.0f} s in the "
+                f"view {view}: the {what} timestamp of row {row}{whose} is {_text(micros)}, which lies {ahead:,.0f} s in the "
                 f"future; expected at most {tolerance:g} s. A time without a zone counts as UTC: attach the zone, as in "
                 "datetime.now(UTC). For features that are known ahead set future_tolerance_seconds of the store, or null"
             )
@@ -57,8 +65,11 @@ def refuse_future_rows(view: str, rows: EncodedRows, *, tolerance: float | None)
         return
     known: dict[bytes, int] = {event: decode_time(event) for event in set(rows.events)}
     if known and max(known.values()) > latest:
-        names = [describe_key(key) for key in rows.keys]
-        refuse_future(view, (known[event] for event in rows.events), names, tolerance=tolerance)
+        refuse_future(view, (known[event] for event in rows.events), _names(rows), tolerance=tolerance)
+    pairs = list(zip(rows.created, rows.events, strict=True))
+    learned = {pair: decode_created(*pair) for pair in set(pairs)}
+    if max((micros for micros in learned.values() if micros is not None), default=latest) > latest:
+        refuse_future(view, (learned[pair] for pair in pairs), _names(rows), tolerance=tolerance, what=CREATED)
 
 
 def until_now(view: str, end: datetime, *, tolerance: float | None) -> datetime:
@@ -76,6 +87,10 @@ def until_now(view: str, end: datetime, *, tolerance: float | None) -> datetime:
         end.isoformat(),
     )
     return from_micros(latest)
+
+
+def _names(rows: EncodedRows) -> list[str]:
+    return [describe_key(key) for key in rows.keys]
 
 
 def _text(micros: int) -> str:

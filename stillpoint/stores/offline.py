@@ -32,7 +32,7 @@ from pydantic import Field, SecretStr, model_validator
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import InvalidInput, InvalidSpine, NothingStored
 from stillpoint.lake.datasets import DateRange
-from stillpoint.stores.future import TOLERANCE_SECONDS, refuse_future
+from stillpoint.stores.future import CREATED, EVENT, TOLERANCE_SECONDS, refuse_future
 from stillpoint.stores.history.job import StillpointRetrievalJob
 from stillpoint.stores.history.join import JoinLimits, join_history
 from stillpoint.stores.history.latest import Pull, all_rows, every_column, latest_rows, newest_event
@@ -57,6 +57,7 @@ from stillpoint.stores.materialize.computed_history import computed_source, comp
 from stillpoint.stores.materialize.pushed_rows import pushed_times
 from stillpoint.stores.push import take_over_pushes
 from stillpoint.stores.values.exact import one_array
+from stillpoint.stores.values.exact_times import utc_micros
 
 log = logging.getLogger(__name__)
 
@@ -264,10 +265,10 @@ class StillpointOfflineStore(OfflineStore):
         table = table.rename_columns([names.stored(name) for name in table.column_names])
         for name in (source.timestamp_field, source.created_timestamp_column):
             table = _with_times(table, names.stored(name), feature_view.name) if name else table
-        moments = table[names.stored(source.timestamp_field)]
-        if pa.types.is_timestamp(moments.type):
-            times = moments.cast(pa.timestamp("us", moments.type.tz), safe=False).cast(pa.int64()).to_pylist()
-            refuse_future(feature_view.name, times, (), tolerance=_settings(config).future_tolerance_seconds)
+        tolerance = _settings(config).future_tolerance_seconds
+        for name, what in ((source.timestamp_field, EVENT), (source.created_timestamp_column, CREATED)):
+            times = _written_times(table, names.stored(name), feature_view.name) if name else []
+            refuse_future(feature_view.name, times, (), tolerance=tolerance, what=what)
         for feature in feature_view.features:
             stored = names.stored(feature.name)
             if stored in table.column_names:
@@ -435,6 +436,17 @@ def _with_times(table: pa.Table, name: str, view: str) -> pa.Table:
         return table
     times = pa.array(pushed_times(table[name].to_pandas().rename(name), view), pa.int64())
     return table.set_column(place, name, times.cast(pa.timestamp("us", tz="UTC")))
+
+
+def _written_times(table: pa.Table, name: str, view: str) -> list[int | None]:
+    """Return a column's moments in microseconds; none where there is no such column of times."""
+    if name not in table.column_names or not pa.types.is_timestamp(table[name].type):
+        return []
+    try:
+        times: list[int | None] = utc_micros(one_array(table[name])).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise InvalidInput(f"view {view}: column {name}: {error}") from None
+    return times
 
 
 def _settings(config: RepoConfig) -> StillpointOfflineStoreConfig:

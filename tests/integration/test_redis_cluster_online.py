@@ -78,7 +78,7 @@ def test_rows_reach_their_slots_in_order_and_are_read_back(nodes: list[RedisServ
     assert writer.write(LAYOUT, table(10**15 - 1, 9)) == WriteResult(0, 500)
     assert writer.write(LAYOUT, table(10**15 + 1, 2)) == WriteResult(500, 0)
     assert all(redis.Redis(port=server.port).dbsize() > 100 for server in nodes)
-    answer = OnlineReader(client, PLAN).read(["v"], {"user_id": [*USERS, "nobody"]}, now_us=0)
+    answer = OnlineReader(client, PLAN).read(["v"], {"user_id": [*USERS, "nobody"]}, now_us=10**15)
     assert answer.values("n") == [2] * 500 + [None]
     client.close()
 
@@ -108,7 +108,8 @@ def test_a_slot_that_moved_is_followed(nodes: list[RedisServer]) -> None:
 
     def whole() -> set[Any]:
         return {
-            wide.read(["wide"], {"user_id": USERS[:1]}, now_us=0).values(column.name)[0] for column in WIDE.features
+            wide.read(["wide"], {"user_id": USERS[:1]}, now_us=10**15).values(column.name)[0]
+            for column in WIDE.features
         }
 
     assert whole() == whole() == {6}
@@ -124,13 +125,13 @@ def test_a_slot_that_moved_is_followed(nodes: list[RedisServer]) -> None:
     plain[source].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
     for moved in plain[source].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
         plain[source].execute_command("MIGRATE", "127.0.0.1", nodes[target].port, moved, 0, 2000)
-    assert reader.read(["v"], {"user_id": USERS}, now_us=0).values("n") == [4] * 500  # ASK
+    assert reader.read(["v"], {"user_id": USERS}, now_us=10**15).values("n") == [4] * 500  # ASK
     assert whole() == {6}
     for node in (plain[target], plain[source], plain[3 - source - target]):
         node.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
-    assert reader.read(["v"], {"user_id": USERS}, now_us=0).values("n") == [4] * 500  # MOVED
+    assert reader.read(["v"], {"user_id": USERS}, now_us=10**15).values("n") == [4] * 500  # MOVED
     assert writer.write(LAYOUT, table(10**15 + 3, 5)) == WriteResult(500, 0)
-    assert reader.read(["v"], {"user_id": USERS}, now_us=0).values("n") == [5] * 500
+    assert reader.read(["v"], {"user_id": USERS}, now_us=10**15).values("n") == [5] * 500
     client.close()
 
 
@@ -140,7 +141,7 @@ def test_emptying_a_project_empties_every_node(nodes: list[RedisServer]) -> None
     OnlineWriter(client, "r").write(LAYOUT, table(10**15, 1))
     assert delete_project(client, "r") == 500
     assert (
-        OnlineReader(client, ReadPlan("shadow_r", (LAYOUT,))).read(["v"], {"user_id": USERS}, now_us=0).values("n")
+        OnlineReader(client, ReadPlan("shadow_r", (LAYOUT,))).read(["v"], {"user_id": USERS}, now_us=10**15).values("n")
         == [1] * 500
     )
     client.close()

@@ -81,14 +81,14 @@ def test_writing_and_reading_over_tls_as_a_user_of_an_acl(
 
     plan = ReadPlan("p", (layout,))
     allowed = connect(f"{address},username=reader,password=read-word")
-    assert OnlineReader(allowed, plan).read(["user_sequence"], {"user_id": ["u1"]}, now_us=0).values("sequence_id") == [
-        5
-    ]
+    assert OnlineReader(allowed, plan).read(["user_sequence"], {"user_id": ["u1"]}, now_us=10**15).values(
+        "sequence_id"
+    ) == [5]
     with pytest.raises(StackUnavailable, match="does not allow this to the user"):
         OnlineWriter(allowed, "p").write(layout, table)
     wrong = connect(f"{address},username=reader,password=wrong")
     with pytest.raises(StackUnavailable, match="refused the user or the password"):
-        OnlineReader(wrong, plan).read(["user_sequence"], {"user_id": ["u1"]}, now_us=0)
+        OnlineReader(wrong, plan).read(["user_sequence"], {"user_id": ["u1"]}, now_us=10**15)
     plain = connect(f"127.0.0.1:{server.port},socket_timeout=1")
     with pytest.raises(StackUnavailable):
-        OnlineReader(plain, plan).read(["user_sequence"], {"user_id": ["u1"]}, now_us=0)
+        OnlineReader(plain, plan).read(["user_sequence"], {"user_id": ["u1"]}, now_us=10**15)

@@ -89,9 +89,9 @@ class OnlineColumns:
         """Return the age of a view's values at the read's moment; NaN unless it is PRESENT (fresh, in any mode)."""
         part, asked = self._view(view)
         events = part.events(asked.number)
-        there = events != ABSENT_US
-        ages: npt.NDArray[np.float64] = (self.now_us - np.where(there, events, 0)) / 1e6
-        ages[~there | part.expired(asked.number)] = np.nan
+        outside = part.outside(asked.number)
+        ages: npt.NDArray[np.float64] = (self.now_us - np.where(outside, 0, events)) / 1e6
+        ages[outside] = np.nan
         return part.spread(ages)
 
     def to_dict(self, *, full_names: bool = False) -> dict[str, list[Any]]:

@@ -70,6 +70,11 @@ class Group:
         oldest[self.max_age_us == ABSENT_US] = ABSENT_US + 1
         return oldest
 
+    def outside(self, times: npt.NDArray[np.int64], now_us: int, latest_us: int) -> npt.NDArray[np.bool_]:
+        """Return where event times (views, keys) may not be served: absent, past their time-to-live, or after `latest_us`."""
+        gone: npt.NDArray[np.bool_] = (times < self.oldest_us(now_us)[:, None]) | (times > latest_us)
+        return gone
+
 
 @dataclass(frozen=True, slots=True)
 class Query:

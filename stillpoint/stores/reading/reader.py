@@ -1,19 +1,21 @@
 """Reads the features of entities as of now.
 
 `OnlineReader` executes a read plan: one command per entity for any number of views, all in one round trip, with the
-project's sentinel. Values come back as columns, which are decoded when they are asked for.
+project's fill marker. Values come back as columns, which are decoded when they are asked for.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from itertools import chain
 from typing import Any, NamedTuple, Self
 
 from stillpoint.errors import InvalidInput
+from stillpoint.features.declarations import FUTURE_TOLERANCE
 from stillpoint.stores.reading.columns import OnlineColumns
 from stillpoint.stores.reading.plan import ReadPlan, Selection, fill_marker_key
 from stillpoint.stores.reading.query import WORTH_WHOLE, Group, Query, compile_query
 from stillpoint.stores.reading.replies import GroupReplies
-from stillpoint.stores.reading.types import FillMarker, Mode
+from stillpoint.stores.reading.types import ANY_TIME_US, FillMarker, Mode
 from stillpoint.stores.redis.connection import explain
 from stillpoint.stores.redis.keys import encode_key_values, join_keys
 from stillpoint.stores.redis.layout import describe_key
@@ -41,12 +43,26 @@ class _Prepared(NamedTuple):
 
 
 class _Reader:
-    def __init__(self, client: Any, plan: ReadPlan, *, created: bool = True, fill_marker: bool = True) -> None:
-        """`created` also fetches when values were learned; `fill_marker` also fetches the project's fill marker."""
+    def __init__(
+        self,
+        client: Any,
+        plan: ReadPlan,
+        *,
+        created: bool = True,
+        fill_marker: bool = True,
+        future_tolerance: timedelta | None = FUTURE_TOLERANCE,
+    ) -> None:
+        """`created` also fetches when values were learned; `fill_marker` also fetches the project's fill marker.
+
+        `future_tolerance` says how far ahead of a read's moment a value may have happened and be served in enforce mode;
+        None: any time, for features that are known ahead.
+        """
         self._client = client
         self._plan = plan
         self._project = plan.project.encode()
         self._created = created
+        self._tolerance = future_tolerance
+        self._tolerance_us = None if future_tolerance is None else future_tolerance // timedelta(microseconds=1)
         self._queries: dict[Any, Query] = {}
         key = fill_marker_key(plan.project).encode()
         self._fill_marker = (
@@ -59,7 +75,7 @@ class _Reader:
 
     def values_only(self) -> Self:
         """Return a reader of the same features that fetches neither created times nor the fill marker."""
-        return type(self)(self._client, self._plan, created=False, fill_marker=False)
+        return type(self)(self._client, self._plan, created=False, fill_marker=False, future_tolerance=self._tolerance)
 
     def _query(self, features: Asked) -> Query:
         asked = features if isinstance(features, str) else tuple(features)
@@ -112,13 +128,14 @@ class _Reader:
         if self._fill_marker is not None:
             version, complete = replies.pop()
             fill_marker = FillMarker.parse(version, complete)
+        latest_us = ANY_TIME_US if self._tolerance_us is None else now_us + self._tolerance_us
         fetched = []
         position = 0
         for group, fetch in zip(prepared.query.groups, prepared.fetches, strict=True):
             part = replies[position : position + len(fetch.keys)]
             position += len(fetch.keys)
             flat = part[0] if len(part) == 1 else list(chain.from_iterable(part))
-            fetched.append(GroupReplies(group, fetch.keys, fetch.rows, flat, now_us, mode))
+            fetched.append(GroupReplies(group, fetch.keys, fetch.rows, flat, now_us, mode, latest_us))
         return OnlineColumns(
             prepared.query, prepared.entities, prepared.rows, fetched, fill_marker=fill_marker, now_us=now_us, mode=mode
         )
@@ -139,8 +156,8 @@ class OnlineReader(_Reader):
         plan), for lists of join key values.
 
         All lists have one length; row i of the answer is the entity of the i-th values. An entity that occurs in many
-        rows is fetched once. `now_us` is the moment for ages. `Mode.ENFORCE` withholds what is missing or past its
-        time-to-live; `Mode.COMPAT` gives Feast's very values and statuses.
+        rows is fetched once. `now_us` is the moment for ages. `Mode.ENFORCE` withholds what is missing, past its
+        time-to-live or of the future; `Mode.COMPAT` gives Feast's very values and statuses.
 
         Raises:
             UnknownFeature: the plan does not have what was asked for.

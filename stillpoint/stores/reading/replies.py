@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from stillpoint.errors import CorruptData
 from stillpoint.stores.reading.query import Group
-from stillpoint.stores.reading.types import ABSENT_US, FieldStatus, Mode
+from stillpoint.stores.reading.types import ABSENT_US, ANY_TIME_US, FieldStatus, Mode
 from stillpoint.stores.redis.corrupt import corrupt_time, corrupt_value
 from stillpoint.stores.redis.layout import decode_created
 from stillpoint.stores.values.columns import VECTORISED, decode_numbers, decode_times, decode_vectors
@@ -37,10 +37,12 @@ class GroupReplies:
         "_floats",
         "_foreign",
         "_gone",
+        "_outside",
         "_values",
         "flat",
         "group",
         "keys",
+        "latest_us",
         "mode",
         "now_us",
         "rows",
@@ -54,17 +56,21 @@ class GroupReplies:
         flat: Sequence[bytes | None],
         now_us: int,
         mode: Mode,
+        latest_us: int = ANY_TIME_US,
     ) -> None:
+        """`latest_us` is the latest event time that is believed; a later one is of the future."""
         self.group = group
         self.keys = keys
         self.rows = rows
         self.flat = flat
         self.now_us = now_us
         self.mode = mode
+        self.latest_us = latest_us
         self._values: list[list[Any] | None] = [None] * len(group.columns)
         self._floats: dict[ValueType, dict[int, npt.NDArray[np.float64]]] = {}
         self._blocks: dict[ValueType, Block] = {}
         self._events: npt.NDArray[np.int64] | None = None
+        self._outside: npt.NDArray[np.bool_] | None = None
         self._gone: list[list[int]] | None = None
         self._foreign: set[ValueType] = set()
 
@@ -119,7 +125,7 @@ class GroupReplies:
         if self.mode is Mode.ENFORCE:
             view = self.group.view_of[place]
             statuses[[not value for value in self.stored(place)]] = FieldStatus.NULL_VALUE
-            statuses[self.expired(view)] = FieldStatus.OUTSIDE_MAX_AGE
+            statuses[self.outside(view)] = FieldStatus.OUTSIDE_MAX_AGE
             statuses[self.events(view) == ABSENT_US] = FieldStatus.NOT_FOUND
         return statuses
 
@@ -138,18 +144,17 @@ class GroupReplies:
         known = [decode_created(created, event) for created, event in pairs]
         return np.array([ABSENT_US if item is None else item for item in known], np.int64)
 
-    def expired(self, view: int) -> npt.NDArray[np.bool_]:
-        """Return which keys' values of a view are past its time-to-live."""
-        events = self.events(view)
-        expired: npt.NDArray[np.bool_] = (events < self.group.oldest_us(self.now_us)[view]) & (events != ABSENT_US)
-        return expired
+    def outside(self, view: int) -> npt.NDArray[np.bool_]:
+        """Return which keys have no value of a view that may be served: none, one past its time-to-live, or of the future."""
+        outside: npt.NDArray[np.bool_] = self._all_outside()[view]
+        return outside
 
     def withheld(self, view: int) -> Sequence[int]:
-        """Return the keys, by number, whose values of a view are not shown: missing or too old; none in compat mode."""
+        """Return the keys, by number, whose values of a view are not shown: those `outside`; none in compat mode."""
         if self.mode is Mode.COMPAT:
             return ()
         if self._gone is None:
-            gone = self._event_times() < self.group.oldest_us(self.now_us)[:, None]
+            gone = self._all_outside()
             self._gone = [np.flatnonzero(row).tolist() for row in gone] if gone.any() else [[]] * len(gone)
         return self._gone[view]
 
@@ -262,6 +267,11 @@ class GroupReplies:
                 raise
             self._events = times.reshape(len(views), -1)
         return self._events
+
+    def _all_outside(self) -> npt.NDArray[np.bool_]:
+        if self._outside is None:
+            self._outside = self.group.outside(self._event_times(), self.now_us, self.latest_us)
+        return self._outside
 
     def _name_the_corrupt(self, type: ValueType) -> None:
         for place in self.group.types[type]:

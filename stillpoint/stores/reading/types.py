@@ -8,17 +8,19 @@ from stillpoint.errors import CorruptData
 
 ABSENT_US = -(2**63)
 """Stands for "no time" in integer columns of microseconds."""
+ANY_TIME_US = 2**63 - 1
+"""The latest time that can be stored."""
 
 
 class Mode(StrEnum):
-    """`COMPAT` answers as Feast does, stale values included; `ENFORCE` serves only what is present and fresh."""
+    """`COMPAT` answers as Feast does, stale values included; `ENFORCE` serves only what is present, fresh and has happened."""
 
     COMPAT = "compat"
     ENFORCE = "enforce"
 
 
 class FieldStatus(IntEnum):
-    """Why a value is, or is not, there; Feast's numbers."""
+    """Why a value is, or is not, there; Feast's numbers. `OUTSIDE_MAX_AGE`: past its time-to-live, or of the future."""
 
     PRESENT = 1
     NULL_VALUE = 2
