@@ -124,7 +124,7 @@ def test_nan_is_null_in_a_number_and_null_is_not_zero() -> None:
         (ValueType.STRING, pa.array([5])),
         (ValueType.INT64, pa.array([1.5])),
         (ValueType.INT32, pa.array([2**40])),
-        (ValueType.BOOL, pa.array([1])),
+        (ValueType.BOOL, pa.array([2])),
         (ValueType.FLOAT_LIST, pa.array(["x"])),
     ],
 )
