@@ -22,8 +22,9 @@ from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.tables import Lake
 from stillpoint.outages import outage
 from stillpoint.stores.redis.deletion import project_keys
+from stillpoint.stores.redis.hash_read import HashRead
 from stillpoint.stores.redis.layout import ViewLayout
-from stillpoint.stores.redis.pipeline import Command, pack, send
+from stillpoint.stores.redis.pipeline import send
 from stillpoint.stores.redis.writer import encode_rows
 from stillpoint.stores.values.times import decode_time
 
@@ -177,6 +178,6 @@ def _newest(lake: Lake, view: View) -> pa.Table:
 
 
 def _read(client: Any, keys: list[bytes], fields: tuple[bytes, ...]) -> Iterable[list[bytes | None]]:
+    read = HashRead(fields)
     for start in range(0, len(keys), _PER_ROUND_TRIP):
-        part = keys[start : start + _PER_ROUND_TRIP]
-        yield from send(client, [Command(key, pack(b"HMGET", key, *fields), (b"HMGET", key, *fields)) for key in part])
+        yield from send(client, read.commands(keys[start : start + _PER_ROUND_TRIP]))

@@ -34,7 +34,7 @@ from stillpoint.stores.future import TOLERANCE_SECONDS, refuse_future_rows
 from stillpoint.stores.history.names import batch_source_of
 from stillpoint.stores.materialize.pushed_rows import pushed_rows
 from stillpoint.stores.push import take_over_pushes
-from stillpoint.stores.reading.feast_read import AnsweredView, ReadRow, Replies, RequestedFields, Shapes, fill
+from stillpoint.stores.reading.feast_read import AnsweredView, HashReads, ReadRow, Replies, RequestedFields, fill
 from stillpoint.stores.reading.feast_request import EntityRows, OnlineRequest, online_request
 from stillpoint.stores.redis.connection import Topology, connect, connect_async
 from stillpoint.stores.redis.deletion import delete_project, delete_view
@@ -87,7 +87,7 @@ class StillpointOnlineStore(OnlineStore):
         self._client: Any = None
         self._async_client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._shapes = Shapes()
+        self._reads = HashReads()
 
     @property
     def async_supported(self) -> SupportedAsyncMethods:
@@ -182,7 +182,7 @@ class StillpointOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
         """Read one view. As in Feast's Redis store an unknown entity has null features and time 0."""
-        wanted = RequestedFields(self._shapes)
+        wanted = RequestedFields(self._reads)
         part = wanted.add(table, [_key(config, table, key) for key in entity_keys], requested_features)
         client = self._connection(config)
         return part.rows(wanted.replies(send(client, wanted.commands()), client))
@@ -195,7 +195,7 @@ class StillpointOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
         """Do what `online_read` does, on the running event loop."""
-        wanted = RequestedFields(self._shapes)
+        wanted = RequestedFields(self._reads)
         part = wanted.add(table, [_key(config, table, key) for key in entity_keys], requested_features)
         client = self._async_connection(config)
         return part.rows(wanted.replies(await send_async(client, wanted.commands()), client))
@@ -216,7 +216,7 @@ class StillpointOnlineStore(OnlineStore):
         """
         request = online_request(registry, project, features, entity_rows, full_feature_names)
         self._check_versioned_read_support([(one.table, one.features) for one in request.views])
-        wanted, client, start = RequestedFields(self._shapes), self._connection(config), time.monotonic()
+        wanted, client, start = RequestedFields(self._reads), self._connection(config), time.monotonic()
         shown = [wanted.show(one, request.rows) for one in request.views]
         replies = wanted.replies(send(client, wanted.commands()), client)
         return _answered(request, shown, replies, full_feature_names, include_feature_view_version_metadata, start)
@@ -234,7 +234,7 @@ class StillpointOnlineStore(OnlineStore):
         """Do what `get_online_features` does, on the running event loop."""
         request = online_request(registry, project, features, entity_rows, full_feature_names)
         self._check_versioned_read_support([(one.table, one.features) for one in request.views])
-        wanted, client, start = RequestedFields(self._shapes), self._async_connection(config), time.monotonic()
+        wanted, client, start = RequestedFields(self._reads), self._async_connection(config), time.monotonic()
         shown = [wanted.show(one, request.rows) for one in request.views]
         replies = wanted.replies(await send_async(client, wanted.commands()), client)
         return _answered(request, shown, replies, full_feature_names, include_feature_view_version_metadata, start)

@@ -66,7 +66,7 @@ def online(dtype: DType, values: Sequence[Any]) -> OnlineColumns:
         flat += [None if value is None else encode_value(kind, value), encode_time(NOW_US)]
     keys = [b"%d" % row for row in range(len(values))]
     replies = GroupReplies(group, keys, None, flat, NOW_US, Mode.ENFORCE)
-    return OnlineColumns(query, {}, len(values), [replies], sentinel=None, now_us=NOW_US, mode=Mode.ENFORCE)
+    return OnlineColumns(query, {}, len(values), [replies], fill_marker=None, now_us=NOW_US, mode=Mode.ENFORCE)
 
 
 def arrow(dtype: DType, values: Sequence[Any]) -> pa.Array:

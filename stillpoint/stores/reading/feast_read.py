@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from feast import FeatureView, utils
@@ -18,12 +19,11 @@ from google.protobuf.message import DecodeError
 from stillpoint.clock import from_micros
 from stillpoint.errors import CorruptData
 from stillpoint.stores.reading.feast_request import ViewRows
-from stillpoint.stores.reading.query import WORTH_WHOLE
 from stillpoint.stores.redis.connection import explain
 from stillpoint.stores.redis.corrupt import corrupt_time, corrupt_value
+from stillpoint.stores.redis.hash_read import HashRead, encoding_command
 from stillpoint.stores.redis.layout import event_field, feature_field
-from stillpoint.stores.redis.pipeline import Command, pack
-from stillpoint.stores.redis.whole_hash import WholeHash
+from stillpoint.stores.redis.pipeline import Command
 from stillpoint.stores.values.times import decode_time
 
 ReadRow = tuple[datetime | None, dict[str, Value] | None]
@@ -35,54 +35,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEPT = 256
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """A command but for its key."""
-
-    head: bytes
-    tail: bytes
-    whole: WholeHash | None
-
-    @classmethod
-    def of(cls, fields: Fields, *, whole: bool) -> "_Shape":
-        if whole:
-            return cls(b"*2\r\n$7\r\nHGETALL\r\n", b"", WholeHash(fields))
-        tail = b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in fields)
-        return cls(b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(fields)), tail, None)
-
-    def command(self, key: bytes) -> Command:
-        data = b"%b$%d\r\n%b\r\n%b" % (self.head, len(key), key, self.tail)
-        return Command(key, data, keep=None if self.whole is None else self.whole.pick)
-
-
-class Shapes:
-    """Commands but for their keys, by the fields that are asked for. Which hashes Redis keeps in its compact encoding, so that
-    they are better fetched whole, is learned while reading. Safe to share between threads."""
+class HashReads:
+    """Prepared reads by the fields that are asked for. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._known: dict[Fields, _Shape] = {}
+        self._known: dict[Fields, HashRead] = {}
 
-    def of(self, fields: Fields) -> tuple["_Shape", bool]:
-        """Return the shape for some fields, and whether to ask how Redis keeps such a hash."""
+    def of(self, fields: Fields) -> HashRead:
+        """Return the read of some fields, the same as long as it is remembered."""
         found = self._known.get(fields)
-        if found is not None:
-            return found, False
-        found = _Shape.of(fields, whole=False)
-        if len(fields) < WORTH_WHOLE:
-            self._keep(fields, found)
-            return found, False
-        return found, True
-
-    def learn(self, fields: Fields, encoding: Any) -> None:
-        """Take what Redis answered to `OBJECT ENCODING`; None is a key that is not there, and teaches nothing. To a user who
-        may not ask, no hash is compact."""
-        if encoding is not None:
-            self._keep(fields, _Shape.of(fields, whole=encoding in (b"listpack", b"ziplist")))
-
-    def _keep(self, fields: Fields, shape: "_Shape") -> None:
-        if len(self._known) >= _KEPT:
-            self._known.clear()  # requests with ever new lists of features must not fill the memory
-        self._known[fields] = shape
+        if found is None:
+            if len(self._known) >= _KEPT:
+                self._known.clear()  # requests with ever new lists of features must not fill the memory
+            found = self._known.setdefault(fields, HashRead(fields))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +89,10 @@ class RequestPart:
 class RequestedFields:
     """The fields that a request needs of each key, so that each key is asked for once."""
 
-    def __init__(self, shapes: Shapes) -> None:
-        self._shapes = shapes
+    def __init__(self, reads: HashReads) -> None:
+        self._reads = reads
         self._fields: dict[bytes, dict[bytes, None]] = {}
-        self._asked: dict[Fields, bytes] = {}
+        self._undecided: dict[HashRead, bytes] = {}
 
     def add(self, table: FeatureView, keys: list[bytes], requested: Sequence[str] | None) -> RequestPart:
         """Ask for features of a view, all of them if none is named."""
@@ -146,20 +112,12 @@ class RequestedFields:
     def commands(self) -> list[Command]:
         """Return a command per key, and at the end how Redis keeps the hashes of which it is not known."""
         found: list[Command] = []
-        shapes: dict[Fields, _Shape] = {}
-        for key, wanted in self._fields.items():
-            fields = tuple(wanted)
-            shape = shapes.get(fields)
-            if shape is None:
-                shape, unknown = self._shapes.of(fields)
-                shapes[fields] = shape
-                if unknown:
-                    self._asked[fields] = key
-            found.append(shape.command(key))
-        found += [
-            Command(key, pack(b"OBJECT", b"ENCODING", key), ("OBJECT", "ENCODING", key)) for key in self._asked.values()
-        ]
-        return found
+        for fields, run in groupby(self._fields, lambda key: tuple(self._fields[key])):
+            read, keys = self._reads.of(fields), list(run)
+            found += read.commands(keys)
+            if read.undecided:
+                self._undecided.setdefault(read, keys[0])
+        return found + [encoding_command(key) for key in self._undecided.values()]
 
     def replies(self, answers: list[Any], client: Any) -> Replies:
         """Return what the commands' answers hold."""
@@ -167,8 +125,8 @@ class RequestedFields:
         for answer in hashes:
             if isinstance(answer, Exception):
                 raise explain(answer, client)
-        for fields, encoding in zip(self._asked, encodings, strict=True):
-            self._shapes.learn(fields, encoding)
+        for read, encoding in zip(self._undecided, encodings, strict=True):
+            read.learn(encoding)
         return {
             key: dict(zip(fields, answer, strict=True))
             for (key, fields), answer in zip(self._fields.items(), hashes, strict=True)

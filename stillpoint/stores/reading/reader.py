@@ -13,13 +13,14 @@ from stillpoint.errors import InvalidInput
 from stillpoint.features.declarations import FUTURE_TOLERANCE
 from stillpoint.stores.reading.columns import OnlineColumns
 from stillpoint.stores.reading.plan import ReadPlan, Selection, fill_marker_key
-from stillpoint.stores.reading.query import WORTH_WHOLE, Group, Query, compile_query
+from stillpoint.stores.reading.query import Group, Query, compile_query
 from stillpoint.stores.reading.replies import GroupReplies
 from stillpoint.stores.reading.types import ANY_TIME_US, FillMarker, Mode
 from stillpoint.stores.redis.connection import explain
+from stillpoint.stores.redis.hash_read import HashRead, encoding_command
 from stillpoint.stores.redis.keys import encode_key_values, join_keys
 from stillpoint.stores.redis.layout import describe_key
-from stillpoint.stores.redis.pipeline import Command, pack, send, send_async
+from stillpoint.stores.redis.pipeline import Command, send, send_async
 
 Asked = str | Sequence[str] | Sequence[Selection]
 """A service by name, `view:feature` and `view` references, or selections from the plan."""
@@ -36,8 +37,8 @@ class _Prepared(NamedTuple):
     query: Query
     commands: list[Command]
     fetches: list[_Fetch]
-    encodings: list[tuple[Group, bytes]]
-    """Groups whose hash's encoding is asked for, of one key, after all else."""
+    undecided: list[HashRead]
+    """Reads for which the encoding of one hash is asked for, after all else."""
     entities: dict[str, Sequence[Any]]
     rows: int
 
@@ -64,10 +65,10 @@ class _Reader:
         self._tolerance = future_tolerance
         self._tolerance_us = None if future_tolerance is None else future_tolerance // timedelta(microseconds=1)
         self._queries: dict[Any, Query] = {}
-        key = fill_marker_key(plan.project).encode()
-        self._fill_marker = (
-            Command(key, pack(b"HMGET", key, b"mapping_version", b"fill_complete")) if fill_marker else None
-        )
+        self._fill_marker: Command | None = None
+        if fill_marker:
+            key = fill_marker_key(plan.project).encode()
+            (self._fill_marker,) = HashRead([b"mapping_version", b"fill_complete"]).commands([key])
 
     @property
     def plan(self) -> ReadPlan:
@@ -95,31 +96,24 @@ class _Reader:
         rows = _rows(query, entities)
         commands: list[Command] = []
         fetches: list[_Fetch] = []
-        encodings: list[tuple[Group, bytes]] = []
+        undecided: list[HashRead] = []
+        encodings: list[Command] = []
         for group in query.groups:
             fetch = _fetch(group, entities, self._project, rows)
             fetches.append(fetch)
-            if group.compact:
-                pick = group.whole.pick
-                commands += [
-                    Command(key, b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n" % (len(key), key), keep=pick)
-                    for key in fetch.keys
-                ]
-            else:
-                head, tail = group.head, group.tail
-                commands += [Command(key, b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail)) for key in fetch.keys]
-                if group.compact is None and fetch.keys and len(group.fields) >= WORTH_WHOLE:
-                    encodings.append((group, fetch.keys[0]))
+            commands += group.read.commands(fetch.keys)
+            if group.read.undecided and fetch.keys:
+                undecided.append(group.read)
+                encodings.append(encoding_command(fetch.keys[0]))
         if self._fill_marker is not None:
             commands.append(self._fill_marker)
-        for _, key in encodings:
-            commands.append(Command(key, pack(b"OBJECT", b"ENCODING", key), ("OBJECT", "ENCODING", key)))
+        commands += encodings
         named = {name: values for name, values in entities.items() if name in query.join_keys}
-        return _Prepared(query, commands, fetches, encodings, named, rows)
+        return _Prepared(query, commands, fetches, undecided, named, rows)
 
     def _finish(self, prepared: _Prepared, replies: list[Any], now_us: int, mode: Mode) -> OnlineColumns:
-        for group, _ in reversed(prepared.encodings):
-            group.learn(replies.pop())
+        for read in reversed(prepared.undecided):
+            read.learn(replies.pop())
         for command, reply in zip(prepared.commands, replies, strict=False):
             if isinstance(reply, Exception):
                 found = explain(reply, self._client)

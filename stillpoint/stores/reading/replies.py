@@ -76,7 +76,7 @@ class GroupReplies:
 
     def stored(self, place: int) -> Sequence[bytes | None]:
         """Return one field of each key as it is stored."""
-        return self.flat[place :: len(self.group.fields)]
+        return self.flat[place :: len(self.group.read.fields)]
 
     def spread(self, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
         """Return one value per row from one per key."""
@@ -247,7 +247,7 @@ class GroupReplies:
         return block
 
     def _column_by_column(self, places: Sequence[int]) -> list[bytes | None]:
-        flat, width = self.flat, len(self.group.fields)
+        flat, width = self.flat, len(self.group.read.fields)
         if len(flat) == width:
             return [flat[place] for place in places]
         stored: list[bytes | None] = []

@@ -5,10 +5,11 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+from redis.exceptions import ResponseError
 
 from stillpoint.errors import CorruptData
+from stillpoint.stores.redis.hash_read import WORTH_WHOLE, HashRead, WholeHash
 from stillpoint.stores.redis.pipeline import Command, pack, unpack
-from stillpoint.stores.redis.whole_hash import WholeHash
 from stillpoint.stores.values.encode import encode_value
 from stillpoint.stores.values.few import KEPT, KNOWN, QUICK, decode_few
 from stillpoint.stores.values.python import decode_value
@@ -76,6 +77,26 @@ def test_a_whole_hash_is_picked_whatever_its_order_and_what_it_lacks(
         expected = [held.get(field) for field in (b"2", b"9", b"0", b"4")]
         assert list(whole.pick([part for pair in held.items() for part in pair])) == expected
         assert list(whole.pick(held)) == expected
+
+
+@pytest.mark.parametrize("encoding", [None, b"listpack", b"ziplist", b"hashtable", ResponseError("NOPERM")])
+@given(keys=st.lists(st.binary(max_size=300)), fields=st.lists(st.binary(max_size=30), min_size=1, max_size=60))
+def test_hashes_are_read_whole_once_they_are_known_to_be_compact_and_worth_it(
+    encoding: Any, keys: list[bytes], fields: list[bytes]
+) -> None:
+    read = HashRead(fields)
+    by_field = [pack(b"HMGET", key, *fields) for key in keys]
+    assert [command.data for command in read.commands(keys)] == by_field
+    assert read.undecided == (len(fields) >= WORTH_WHOLE)
+    if not read.undecided:
+        return
+    read.learn(encoding)
+    whole = encoding in (b"listpack", b"ziplist")
+    assert read.undecided == (encoding is None)
+    assert [command.data for command in read.commands(keys)] == (
+        [pack(b"HGETALL", key) for key in keys] if whole else by_field
+    )
+    assert [command.key for command in read.commands(keys)] == keys
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5))
