@@ -57,13 +57,13 @@ from stillpoint.settings import Settings
 began = []
 stages = {"event to Kinesis": [], "stream computes": [], "stream commits": [], "queue": [], "worker": [], "whole": []}
 def watch(report):
-    for one in report.made:
+    for one in report.outcomes:
         asked = one.request
         moments = (asked.event_timestamp, asked.arrived_at, asked.enqueued_at, one.sent, one.began, one.stored)
         for name, start, end in zip(stages, moments, moments[1:]):
             stages[name].append((end - start).total_seconds())
         stages["whole"].append((moments[-1] - moments[0]).total_seconds())
-    began.append((report.made[0].began.timestamp(), report.made[-1].stored.timestamp(), report.done + report.coalesced) if report.made else None)
+    began.append((report.outcomes[0].began.timestamp(), report.outcomes[-1].stored.timestamp(), report.done + report.coalesced) if report.outcomes else None)
 worker, close = create_worker(Settings.load(), watch)
 keep_what_is_loaded()
 signal.signal(signal.SIGTERM, lambda *_: worker.stop())

@@ -1,4 +1,4 @@
-"""Inference: recommendations made, stored and answered within milliseconds.
+"""Inference: makes, stores and serves recommendations within milliseconds.
 
 Imports neither Feast, Spark nor Great Expectations, not even through `stillpoint`: a Lambda must start fast.
 """

@@ -113,9 +113,9 @@ def features(
 
 
 def features_table(title: str, rows: Iterable[tuple[str, Any, str, float | None]]) -> Table:
-    """Return features with value, status and age in seconds. What is too long goes on in the next line of its cell.
+    """Return a table of features with value, status and age in seconds.
 
-    Cut short, two names that begin alike would look the same.
+    Long texts wrap within their cell: cut short, two names with the same beginning would look the same.
     """
     table = Table(*(Column(name, overflow="fold") for name in ("feature", "value", "status", "age")), title=title)
     for name, value, status, age in rows:
@@ -130,7 +130,7 @@ def explain(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a recommendation was made from: features, ages, release, trigger, and what each added to the first items."""
+    """Explain a recommendation: features and their ages, release, trigger, and what each added to the first items."""
     from inference.clients import open_lake
     from inference.live.loaded_release import load
     from inference.predictions.explain import explain as explained

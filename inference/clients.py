@@ -15,7 +15,7 @@ from stillpoint.stores.redis.connection import connect
 
 
 def client(settings: Settings, service: str, **timeouts: float) -> Any:
-    """Return a boto3 client of the stand-in or of AWS."""
+    """Return a boto3 client of AWS, or of the stand-in that the settings name. `timeouts` are `connect` and `read`, in seconds."""
     import boto3
     from botocore.config import Config
 
@@ -30,7 +30,7 @@ def client(settings: Settings, service: str, **timeouts: float) -> Any:
 
 
 def endpoint_client(settings: Settings) -> Any:
-    """Return a boto3 client that invokes model endpoints, at once or not at all."""
+    """Return a boto3 client that invokes SageMaker endpoints, with a short deadline and no retries of its own."""
     import boto3
 
     arguments = settings.aws_client_arguments()
@@ -42,12 +42,12 @@ def endpoint_client(settings: Settings) -> Any:
 
 
 def open_lake(settings: Settings) -> Lake:
-    """Return the lake of the settings."""
+    """Open the lake that the settings name."""
     return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
 
 
 def follow(settings: Settings, lake: Lake, kind: WorkerKind, address: str) -> Following:
-    """Return a follower of the release book, not started."""
+    """Return a `Following` of the release book for this process; the caller starts it."""
     book = ObjectReleaseBook(lake.objects)
     make_scorer = by_route(endpoint_client(settings))
 

@@ -19,7 +19,7 @@ from inference.predictions.stored_recommendations import Recommendations
 from inference.ranking.sagemaker_scorer import by_route, endpoint_config
 from inference.worker.dead_letters import DeadLetters
 from inference.worker.jobs import JobReport, Jobs, QueuedMessage
-from inference.worker.push_consent import OptIns
+from inference.worker.push_consent import PushConsent
 from stillpoint.catalogue import news
 from stillpoint.clock import Clock, system_clock
 from stillpoint.errors import ReleaseRefused, StillpointError
@@ -151,7 +151,7 @@ def build(settings: Settings, clock: Clock) -> WarmFunction:
             served.add(prediction)
         served.close()
 
-    opted_in = OptIns(lake, clock)
+    opted_in = PushConsent(lake, clock)
     dead_letters = DeadLetters(sqs, sqs.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"])
 
     @cache

@@ -19,7 +19,7 @@ _MOMENT = (1980, 1, 1, 0, 0, 0)
 
 
 def package() -> bytes:
-    """Return the zip."""
+    """Return the bytes of the zip; the same sources give the same bytes."""
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for module in (lambda_handler, errors):

@@ -1,7 +1,7 @@
-"""Shows what happens when a model meets another release's id mapping: an experiment beside the live service.
+"""Demonstrates what a model does with the features of another release's id mapping; the live service is not touched.
 
-`python -m inference.mixup OLD NEW` puts the model of release OLD over the features of release NEW, as a system without paired
-releases does while it refills: once without the guard, once with it. It prints JSON and changes nothing.
+`python -m inference.mixup OLD NEW` ranks with the model of release OLD and the features of release NEW, as a system
+without paired releases does while it refills: once without the guard, once with it. It prints JSON and changes nothing.
 """
 
 import json
@@ -25,7 +25,7 @@ _USERS = 200
 
 
 def mixed(old: LoadedRelease, new: LoadedRelease) -> LoadedRelease:
-    """Return the pairing that must never answer: the old models and contents over the new colour's features."""
+    """Return the forbidden pairing: the old release's models and contents with the new release's user features."""
     return LoadedRelease(
         release=old.release,
         generation=old.generation,
@@ -37,13 +37,13 @@ def mixed(old: LoadedRelease, new: LoadedRelease) -> LoadedRelease:
 
 
 def owners(lake: Lake, mapping_version: int) -> dict[int, str]:
-    """Return whose row each sequence id is in a mapping."""
+    """Return the user id behind each sequence id of an id mapping."""
     table = lake.read(f"mappings/{mapping_version}", where=pc.field("mapping_version") == mapping_version)
     return dict(zip(table["sequence_id"].to_pylist(), table["user_id"].to_pylist(), strict=True))
 
 
 def experiment(lake: Lake, old: LoadedRelease, new: LoadedRelease, users: Sequence[str]) -> dict[str, Any]:
-    """Rank people with the mixed pairing, without and with the guard; count whose factors were used for whom."""
+    """Rank users with the mixed pairing, without and with the guard; count how many got another user's factors."""
     pair = mixed(old, new)
     whose = owners(lake, old.release.mapping_version)
     at_us = to_micros(system_clock())
@@ -69,7 +69,7 @@ def experiment(lake: Lake, old: LoadedRelease, new: LoadedRelease, users: Sequen
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the experiment for two recorded releases and print what came out."""
+    """Run the experiment for two recorded releases and print its result as JSON."""
     settings = Settings.load()
     lake = open_lake(settings)
     book = ObjectReleaseBook(lake.objects)

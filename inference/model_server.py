@@ -23,12 +23,12 @@ from stillpoint.local.process import refuse_address
 from stillpoint.model import ModelBundle
 
 MAX_BODY = 6 * 1024 * 1024
-"""Bytes that are read of a request; thousands of contents take less."""
+"""Largest request body in bytes; thousands of contents take less."""
 BODY_SECONDS = 30.0
 
 
 def create_app(bundle: ModelBundle) -> Starlette:
-    """Return the application that serves one bundle."""
+    """Return the ASGI application that serves one model bundle."""
 
     async def ping(request: Request) -> Response:
         return Response(b"", 200)
@@ -67,12 +67,15 @@ def find_bundle(folder: Path) -> Path:
 
 
 def first_of(*names: str, default: str) -> str:
-    """Return the first of these environment variables that is set."""
+    """Return the value of the first of these environment variables that is set, else `default`."""
     return next((os.environ[name] for name in names if os.environ.get(name)), default)
 
 
 def main() -> int:
-    """Serve until stopped. Return 2 for a port that is none, 1 if it is taken or the model cannot be loaded, with one sentence."""
+    """Serve until stopped. Return 2 for an invalid port, 1 if the port is taken or the model cannot be loaded.
+
+    Each failure is one sentence on standard error.
+    """
     folder = Path(first_of("STILLPOINT_MODEL_DIR", "SM_MODEL_DIR", default="/opt/ml/model"))
     host = first_of("STILLPOINT_MODEL_HOST", default="127.0.0.1")
     port = first_of("STILLPOINT_MODEL_PORT", "SAGEMAKER_BIND_TO_PORT", default="8080")

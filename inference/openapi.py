@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 description of the HTTP service; `python -m inference.openapi` prints it.
 
-Built from the table of endpoints and the shapes; `openapi.json` at the top of the repository is its committed form.
+Built from the table of endpoints and the schemas; `openapi.json` at the root of the repository is the committed output.
 """
 
 import json
@@ -78,7 +78,7 @@ Schema = dict[str, Any]
 
 
 def document(offered: Collection[OperationName] = tuple(OperationName)) -> Schema:
-    """Return the OpenAPI document of the endpoints offered."""
+    """Return the OpenAPI document of the offered endpoints as JSON-ready data."""
     paths: dict[str, Schema] = {}
     for endpoint in ENDPOINTS:
         if endpoint.name in offered:
@@ -115,7 +115,7 @@ def document(offered: Collection[OperationName] = tuple(OperationName)) -> Schem
 
 
 def text(offered: Collection[OperationName] = tuple(OperationName)) -> str:
-    """Return the document as it is committed."""
+    """Return the document as JSON text, as it is committed."""
     return json.dumps(document(offered), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -260,7 +260,7 @@ def _schemas() -> Schema:
 
 
 def _event_schema() -> Schema:
-    """Return the events of version 1, one form per type. Other fields are dropped and counted."""
+    """Return the schema of events of version 1, one variant per type. Other fields are dropped and counted."""
     name = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH, "description": "Printable, not blank."}
     fields: dict[str, Schema] = {
         "query": {

@@ -1,7 +1,8 @@
-"""Bearer tokens and their scopes: whose request it is, and what it may do.
+"""Bearer tokens and their scopes: which requests a caller may make.
 
-A file of `{"tokens": [{"name", "sha256", "scopes"}]}`: bearer tokens of at least 32 random bytes are kept as SHA-256 only, and
-compared in constant time. `python -m inference.tokens NAME SCOPE…` prints a new token once, and its entry for the file.
+The tokens file is `{"tokens": [{"name", "sha256", "scopes"}]}`. Tokens are at least 32 random bytes; only their SHA-256 is
+stored, and it is compared in constant time. `python -m inference.tokens NAME SCOPE…` prints a new token once, and its
+entry for the file.
 """
 
 import hashlib
@@ -33,11 +34,11 @@ class Scope(StrEnum):
     PREDICT = "predict"
     WRITE_EVENTS = "write-events"
     ADMIN = "admin"
-    """Everything."""
+    """Includes every other scope."""
 
 
 class Bearers(Protocol):
-    """Whoever knows which tokens count."""
+    """Decides whether a request's bearer token allows a scope."""
 
     def demand(self, authorization: str | None, scope: Scope) -> None: ...
 
@@ -57,17 +58,17 @@ class _File(BaseModel):
 
 
 class Tokens:
-    """The tokens that a service knows."""
+    """The tokens that a service accepts, with their scopes."""
 
     def __init__(self, entries: tuple[_Entry, ...]) -> None:
         self._entries = entries
 
     @classmethod
     def load(cls, file: Path) -> "Tokens":
-        """Read the file.
+        """Read a tokens file.
 
         Raises:
-            InvalidSettings: it cannot be read or holds something else; the text shows no token.
+            InvalidSettings: the file cannot be read or is malformed; the text shows no token.
         """
         try:
             return cls(_File.model_validate_json(file.read_bytes()).tokens)
@@ -79,15 +80,15 @@ class Tokens:
             raise InvalidSettings(f"STILLPOINT_HTTP_TOKENS: {file} is refused at {where}: {first['msg']}") from None
 
     def demand(self, authorization: str | None, scope: Scope) -> None:
-        """Let the bearer of a token with this scope, or with `admin`, pass.
+        """Return if the `Authorization` header holds a known token with this scope, or with `admin`.
 
         Raises:
-            Problem: 401 without a token that is known, 403 without the scope.
+            Problem: 401 if there is no known token, 403 if the token lacks the scope.
         """
         kind, _, token = (authorization or "").partition(" ")
         found = hashlib.sha256(token.strip().encode(errors="surrogatepass")).hexdigest()
         bearer = None
-        for entry in self._entries:  # all of them, so that time tells nothing of which one matched
+        for entry in self._entries:  # compare with all entries, so that timing does not reveal which one matched
             if hmac.compare_digest(entry.sha256, found):
                 bearer = entry
         if kind.lower() != "bearer" or bearer is None:
@@ -104,14 +105,16 @@ class Tokens:
 
 
 class TokensFile:
-    """The tokens of a file as it is now: one that is replaced counts within `LOOK_SECONDS`, so that tokens are added and
-    revoked without a restart. While the file is gone or refused, the tokens known before go on to count."""
+    """The tokens of a file that is read again when it changes, so that tokens are added and revoked without a restart.
+
+    A change takes effect within `LOOK_SECONDS`. While the file is missing or malformed, the tokens read before stay valid.
+    """
 
     def __init__(self, file: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Read the file.
 
         Raises:
-            InvalidSettings: it cannot be read or holds something else.
+            InvalidSettings: the file cannot be read or is malformed.
         """
         self._file = file
         self._monotonic = monotonic
@@ -120,7 +123,7 @@ class TokensFile:
         self._look_at = monotonic() + LOOK_SECONDS
 
     def demand(self, authorization: str | None, scope: Scope) -> None:
-        """Do what `Tokens.demand` does."""
+        """Check a request as `Tokens.demand` does, with the file's present tokens."""
         if self._monotonic() >= self._look_at:
             self._look_at = self._monotonic() + LOOK_SECONDS
             self._look()

@@ -1,7 +1,7 @@
 """Admission: authentication, limits, deadlines and logging of every request, before any handler.
 
-Token → body → a place among those being answered → the handler, within a deadline → headers, metrics, a line of log.
-Whatever goes wrong becomes a problem document that shows nothing of the inside.
+Token → body → a slot among the requests in flight → the handler, within a deadline → headers, metrics, a log line.
+Every failure becomes a problem document (RFC 9457) that reveals no internals.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _REQUEST_ID = re.compile(REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """How much one process takes on. Seconds are per request."""
+    """Limits of one process: requests in flight, and seconds per answer and per body."""
 
     at_once: int = 64
     seconds: float = 2.0
@@ -38,16 +38,16 @@ class AdmissionLimits:
 
 
 class Admission:
-    """Stands before the handlers of one process."""
+    """Admits requests to the handlers of one process, within its limits."""
 
     def __init__(self, metrics: Metrics, *, limits: AdmissionLimits, tokens: Bearers | None) -> None:
-        """`tokens` None lets everybody in."""
+        """`tokens` None admits every request without a token."""
         self._metrics = metrics
         self._limits = limits
         self._tokens = tokens
         self._in_flight = 0
         self.draining = False
-        """Set when the process is asked to stop: it still answers, and asks each client to leave."""
+        """True once the process was asked to stop: it still answers, with `Connection: close`."""
 
     def routes(self, handlers: Handlers) -> list[Route]:
         """Return the routes of the endpoints that have a handler."""
@@ -80,7 +80,7 @@ class Admission:
             return await handler(request)
         if self._tokens is not None:
             self._tokens.demand(header_in(request, "authorization"), endpoint.scope)
-        if endpoint.reads_body:  # before a place is taken: slow senders keep nobody out
+        if endpoint.reads_body:  # before a slot is taken, so that slow senders do not block others
             request.state.body = await read_body(request, self._limits.body_seconds)
         if self._in_flight >= self._limits.at_once:
             self._metrics.saturated()
@@ -114,7 +114,7 @@ def _problem(error: Exception, request_id: str) -> Problem:
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:
-    """Answer what Starlette itself refuses: unknown paths and methods."""
+    """Answer a request that Starlette itself refuses: an unknown path or method."""
     assert isinstance(error, HTTPException)
     detail = {404: "there is nothing at this path", 405: "this path has other methods"}.get(error.status_code, "")
     response = Problem(error.status_code, str(error.detail), detail or str(error.detail)).response()
@@ -123,13 +123,15 @@ async def _not_routed(request: Request, error: Exception) -> Response:
     return response
 
 
-def application(gate: Admission, handlers: Handlers, lifespan: object) -> Starlette:
-    """Return the ASGI application of these handlers behind this gate. It sends no CORS headers: browsers' pages of other
-    origins cannot read from it."""
+def application(admission: Admission, handlers: Handlers, lifespan: object) -> Starlette:
+    """Return the ASGI application of these handlers behind `admission`.
+
+    It sends no CORS headers, so web pages of other origins cannot read its answers.
+    """
     app = Starlette(
-        routes=gate.routes(handlers),
+        routes=admission.routes(handlers),
         exception_handlers={HTTPException: _not_routed},
         lifespan=lifespan,  # type: ignore[arg-type]
     )
-    app.router.redirect_slashes = False  # a redirect would go to whatever Host the client named, and ask for no token
+    app.router.redirect_slashes = False  # a redirect would repeat the client's Host header, and need no token
     return app

@@ -1,4 +1,4 @@
-"""The service's own description: `/openapi.json`, and `/docs`, a page that loads nothing else."""
+"""The service's own description: `/openapi.json`, and `/docs`, a page without external resources."""
 
 import html
 import json
@@ -56,7 +56,7 @@ def _page(names: frozenset[OperationName]) -> str:
 
 
 def page(document: dict[str, Any]) -> str:
-    """Return a description as one page of HTML without scripts."""
+    """Return an OpenAPI document as one HTML page without scripts."""
     operations = [
         _operation(method, path, operation)
         for path, methods in document["paths"].items()

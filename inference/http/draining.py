@@ -1,7 +1,7 @@
 """Draining: from SIGTERM to the end of a serving process, no request is lost.
 
-For a moment the process goes on answering, says at `/readyz` that it is not ready, and asks every client to close its
-connection. Then the server's own handler closes what is idle and waits for what is under way.
+For `DRAIN_SECONDS` the process goes on answering, is not ready at `/readyz`, and asks every client to close its
+connection. Then the server's own handler closes idle connections and waits for requests in flight.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ class Draining(Protocol):
 
 @contextmanager
 def drain_on_sigterm(target: Draining, *, seconds: float = DRAIN_SECONDS) -> Iterator[None]:
-    """Put `seconds` of draining before what SIGTERM does so far. Needs the running loop and the main thread, else it does
-    nothing."""
+    """Drain for `seconds` before SIGTERM takes its previous effect. Needs the running event loop and the main thread, and
+    does nothing elsewhere."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,8 +1,8 @@
-"""Tells the good events from the bad ones in what a client sent (pure).
+"""Separates valid from invalid events in a request body (pure).
 
-A body is cut into the bytes of its events before anything is parsed, and each is judged as the stream judges a record: by
-`stillpoint.events.parsing`, from the client's own bytes, which are also what goes to the stream. So one event never
-sinks its batch, and both doors say the same of it.
+The body is split into the bytes of its events before anything is parsed, and each event is checked as the stream checks a
+record: by `stillpoint.events.parsing`, from the client's own bytes, which are also what is put on the stream. So one bad
+event does not spoil its batch, and HTTP and stream judge alike.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _MOST_FIELDS = MAX_PAYLOAD_BYTES // len('"":1,')
 
 @dataclass(slots=True)
 class SortedEvents:
-    """`results` are in the order given; `accepted` are (user id, payload), `rejected` (payload, field, reason)."""
+    """Checked events: `results` in request order, `accepted` as (user id, payload), `rejected` as (payload, field, reason)."""
 
     results: list[dict[str, Any]] = field(default_factory=list)
     accepted: list[tuple[str, bytes]] = field(default_factory=list)
@@ -30,16 +30,19 @@ class SortedEvents:
 
 
 def events_in(body: bytes) -> list[bytes]:
-    """Return the events of a body as they were sent: those of `{"events": […]}`, or the body itself as the only one.
+    """Return the bytes of each event in a body: those of `{"events": […]}`, or the body itself as the only one.
+
+    >>> events_in(b'{"events": [{"type": "login"}, 12.0]}')
+    [b'{"type": "login"}', b'12.0']
 
     Raises:
-        Problem: 400, the body cannot be cut into events; 422, none or too many, or something stands beside `events`.
+        Problem: 400 if the body cannot be split into events; 422 for none or too many, or for a field beside `events`.
     """
     try:
         whole = Parts(body)
         if whole.opens != b"{":
             raise invalid("body", "expected a JSON object")
-        if whole.count > _MOST_FIELDS:  # too long for an event, and no list of events alone
+        if whole.count > _MOST_FIELDS:  # too many fields for one event, and not just `events`
             return [whole.text]
         names = [(_name(written), value) for written, value in whole.members()]
         lists = [value for name, value in names if name == _BATCH]
@@ -61,7 +64,7 @@ def events_in(body: bytes) -> list[bytes]:
 
 
 def sort_events(given: Sequence[bytes], arrived_us: int) -> SortedEvents:
-    """Tell good events from bad ones; each is judged by itself."""
+    """Check each event by itself, as of its arrival in microseconds since 1970."""
     sorted_out = SortedEvents()
     for payload in given:
         document = document_of(payload)
@@ -79,7 +82,7 @@ def sort_events(given: Sequence[bytes], arrived_us: int) -> SortedEvents:
 
 
 def _name(written: bytes) -> str | None:
-    """Return a member's name, None for one that is no text: an event that holds it is judged like any other."""
+    """Return a member's name, or None if it is not a JSON string; parsing the event reports that."""
     try:
         name = orjson.loads(written)
     except orjson.JSONDecodeError:
@@ -98,7 +101,7 @@ def _wrong_number() -> Problem:
 
 
 def _is_other_json(body: bytes) -> bool:
-    """Say whether a body that is no object is JSON all the same."""
+    """Return whether a body that is not an object is valid JSON."""
     try:
         return not isinstance(orjson.loads(body), dict)
     except orjson.JSONDecodeError:

@@ -9,7 +9,7 @@ from stillpoint.tracing import EVENT, Span
 
 
 def spans(payloads: Sequence[tuple[str, bytes]], start: datetime, end: datetime) -> Iterator[Span]:
-    """Return one span for each accepted event: how long it took to put it on the stream."""
+    """Yield one span per accepted event: the time that putting it on the stream took."""
     for _, payload in payloads:
         yield Span(
             event_id=orjson.loads(payload)["event_id"],

@@ -1,7 +1,7 @@
 """The service's endpoints with made-up, always equal answers, for client developers without a stack.
 
-Questions are checked as the service checks them; answers come from `fixtures.json`, and each says in a header that it is
-made up. Needs no Redis, lake, release or model, and starts at once.
+Requests are checked as the service checks them. Answers come from `fixtures.json`, and a header marks each as made up. It
+needs no Redis, lake, release or model, and starts at once.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ def create_app() -> Starlette:
 
 
 class Fixtures:
-    """The handlers. The clock only judges whether events are too far ahead."""
+    """The handlers. The clock is used only to refuse events of the future."""
 
     def __init__(self, made_up: Mapping[str, Any], *, clock: Clock) -> None:
         self._made_up = made_up
@@ -154,11 +154,11 @@ class Fixtures:
         return self._json(self._release)
 
     async def alive(self, request: Request) -> Response:
-        """Say that the process answers."""
+        """Answer that the process is alive."""
         return self._json({"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
-        """Say that it is ready, which it always is."""
+        """Answer that the process is ready, always."""
         return self._json({"status": "ready", "release": self._release["release"]})
 
     async def metrics(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Unpacks a gzip body as it comes, and stops where it becomes larger than anybody may send (no store, no clock)."""
+"""Unpacks a gzip body while it arrives, and stops when it exceeds the size limit. (pure)"""
 
 import zlib
 from collections.abc import Sequence
@@ -10,21 +10,22 @@ _GZIP_NAMES = ("gzip", "x-gzip")
 
 
 class TooLarge(Exception):
-    """What was unpacked so far is larger than the limit."""
+    """The unpacked body exceeds the limit."""
 
 
 class Inflater:
-    """Unpacks one gzip member of at most `limit` bytes; of a bomb it never holds more than that."""
+    """Unpacks one gzip member of at most `limit` bytes; it never allocates more, whatever was packed."""
 
     def __init__(self, limit: int) -> None:
         self._inflate = zlib.decompressobj(_GZIP)
         self._left = limit
 
     def add(self, part: bytes) -> bytes:
-        """Return what the next part unpacks to.
+        """Return the unpacked bytes of the next part.
 
         Raises:
-            TooLarge: that is more than is left. Problem: 400, the part is not gzip, or something follows its end.
+            TooLarge: the limit is exceeded.
+            Problem: 400, the part is not gzip, or something follows the end of the member.
         """
         try:
             data = self._inflate.decompress(part, self._left + 1)
@@ -38,7 +39,7 @@ class Inflater:
         return data
 
     def end(self) -> None:
-        """Make sure that the body has come whole.
+        """Check that the body is complete.
 
         Raises:
             Problem: 400, it was cut off.
@@ -48,7 +49,7 @@ class Inflater:
 
 
 def inflater(encodings: Sequence[str], limit: int) -> Inflater | None:
-    """Return what unpacks a body of these Content-Encoding headers, None for a plain one.
+    """Return an `Inflater` for a body with these Content-Encoding headers, or None for a plain body.
 
     Raises:
         Problem: 415, another encoding, or several.

@@ -1,8 +1,7 @@
-"""Cuts a JSON text into its members or elements, as bytes, without parsing what is in them (pure).
+"""Splits a JSON text into its members or elements, as bytes, without parsing them (pure).
 
-One bad element must not take the others with it, as it does when a parser reads the whole. Only quotes and brackets are
-looked at, so an element may hold anything else; what comes out is what came in, to the byte. Takes one pass over the
-text however deep it is nested.
+A parser that reads the whole text fails for all elements if one is bad. Only quotes and brackets are examined here, so an
+element may hold anything else, and its bytes come out unchanged. One pass over the text, however deep it is nested.
 """
 
 from collections.abc import Iterator
@@ -14,14 +13,14 @@ _BLANKS = b" \t\r\n"
 
 
 class NotCut(ValueError):
-    """The brackets or quotes of a text do not match, so nobody can say where a part of it ends."""
+    """The brackets or quotes of a text do not match, so that its parts cannot be told apart."""
 
 
 class Parts:
     """A JSON text that is one object or one array, and where its own commas and colons are."""
 
     def __init__(self, text: bytes) -> None:
-        """Look through a text.
+        """Find the commas and colons of a text's outermost level.
 
         Raises:
             NotCut: it is neither an object nor an array, or its brackets or quotes do not match.
@@ -44,11 +43,11 @@ class Parts:
 
     @property
     def count(self) -> int:
-        """How many elements or members there are, if anything but blanks stands in it."""
+        """The number of elements or members; 1 for an empty array or object."""
         return int(self._commas.size) + 1
 
     def elements(self) -> Iterator[bytes]:
-        """Yield what stands between the commas, without blanks around it; nothing of an empty array or object."""
+        """Yield each element's bytes without surrounding blanks; nothing for an empty array or object."""
         starts = [1, *(self._commas + 1).tolist()]
         ends = [*self._commas.tolist(), len(self.text) - 1]
         if len(starts) == 1 and not self.text[1:-1].strip(_BLANKS):
@@ -60,7 +59,7 @@ class Parts:
         """Yield the name, as it is written, and the value of each member of an object.
 
         Raises:
-            NotCut: something between two commas is no name with a value.
+            NotCut: a part between two commas is not a name with a value.
         """
         colons = iter(self._colons.tolist())
         start = 1

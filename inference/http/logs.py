@@ -1,7 +1,7 @@
 """The service's log: one JSON object a line, free of personal data.
 
-JSON lines on standard error. A request's line names its route's template, never its path, query, headers or body. Of an
-exception only the type and the places are written: its text may quote a key or a value.
+Lines go to standard error. A request's line has its route template, never its path, query, headers or body. Of an
+exception only the type and the stack are written, as its text may quote a key or a value.
 """
 
 import logging
@@ -13,7 +13,7 @@ import orjson
 
 ACCESS = logging.getLogger("stillpoint.http")
 _QUOTING = ("uvicorn", "asyncio", "redis", "boto", "urllib3")
-"""Libraries whose messages may quote what a client sent: only the message's template is written."""
+"""Libraries whose messages may quote client data: only the message template is written."""
 
 
 class JsonLines(logging.Formatter):
@@ -49,7 +49,7 @@ def answered(request_id: str, method: str, route: str, status: int, seconds: flo
 
 
 def configuration(*, access: bool) -> dict[str, Any]:
-    """Return the `logging.config` of a serving process; without `access` only warnings and worse are written."""
+    """Return the `logging.config` dictionary of a serving process; without `access` only warnings and errors are written."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

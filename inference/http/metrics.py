@@ -1,7 +1,7 @@
 """The service's Prometheus metrics, over all of its processes.
 
 With a folder (prometheus_client's multiprocess mode, which reads `PROMETHEUS_MULTIPROC_DIR` when it is imported) every
-process writes its values to files there, and whichever is asked adds them up. Labels hold nothing that a client chose.
+process writes its values to files there, and the process that is scraped adds them up. Labels never hold client input.
 """
 
 import os
@@ -17,7 +17,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5)
 
 
 class Metrics:
-    """One process's metrics. `folder` is None for a process that stands alone."""
+    """One process's metrics. `folder` is None if the service has one process."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
@@ -103,7 +103,7 @@ class Metrics:
         self._in_flight.set(count)
 
     def views(self, views: Iterable[Mapping[str, Any]]) -> None:
-        """Count the statuses of the views that a prediction read, and remember the newest event time of each."""
+        """Count the statuses of the views that a prediction read, and export the newest event time of each."""
         for view in views:
             name, moment = view["view"], view["event_timestamp"]
             self._child(self._views, name, view["status"]).inc()
@@ -112,14 +112,14 @@ class Metrics:
                 self._child(self._event_time, name).set(seconds)
 
     def release(self, release: str, colour: str, generation: int) -> None:
-        """Say which release this process answers with."""
+        """Export which release this process answers with."""
         if self._released not in (None, (release, colour)):
             self._generation.labels(*self._released).set(0)
         self._released = (release, colour)
         self._generation.labels(release, colour).set(generation)
 
     def exposition(self) -> bytes:
-        """Return all processes' metrics as Prometheus reads them."""
+        """Return the metrics of all processes in Prometheus's text format."""
         if self._folder is None:
             return generate_latest(self._registry)
         forget_dead(self._folder)
@@ -128,7 +128,7 @@ class Metrics:
         return generate_latest(together)
 
     def close(self) -> None:
-        """Take this process's gauges out of what the others tell."""
+        """Remove this process's gauges from the shared metrics."""
         if self._folder is not None:
             mark_process_dead(self._pid, str(self._folder))  # type: ignore[no-untyped-call]
 
@@ -141,7 +141,7 @@ class Metrics:
 
 
 def forget_dead(folder: Path) -> None:
-    """Take the gauges of processes that died without a word out of a folder; what they counted stays."""
+    """Remove the gauges of killed processes from a metrics folder; their counters stay."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = file.stem.rpartition("_")[2]
         if pid.isdigit() and not _lives(int(pid)):

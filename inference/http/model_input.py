@@ -1,7 +1,7 @@
-"""The model server's request bodies: what a caller may send, and the arrays that become of it.
+"""Parses the model server's request bodies into the arrays that `ModelBundle.score` takes.
 
-JSON `{"columns": {name: [values]}, "content_ids": […], "sequence_id": n|[…]|null}`, or CSV with a header of the same names and
-a row per content. Nothing is guessed: what does not fit the model's signature is refused by name.
+A body is JSON, `{"columns": {name: [values]}, "content_ids": […], "sequence_id": n|[…]|null}`, or CSV with a header of the
+same names and one row per content. Input that does not fit the model's signature is refused by name.
 """
 
 import csv
@@ -22,7 +22,7 @@ CSV = "text/csv"
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """What `ModelBundle.score` takes."""
+    """The arguments of `ModelBundle.score`."""
 
     columns: dict[str, np.ndarray]
     content_ids: list[str]
@@ -30,10 +30,10 @@ class ModelInput:
 
 
 def parse(bundle: ModelBundle, body: bytes, media_type: str) -> ModelInput:
-    """Return a body's arrays. An empty cell of CSV is null.
+    """Return the arrays of a body. An empty CSV cell is null.
 
     Raises:
-        Problem: 415 for another content type; 400 for what cannot be read or is of a wrong type, with its name.
+        Problem: 415 for another content type; 400 for a malformed body or a column of a wrong type, which it names.
     """
     match media_type.partition(";")[0].strip().lower():
         case "application/json":

@@ -1,7 +1,7 @@
 """Answers Feast's own `/get-online-features`.
 
-For each release the requests that were parsed and the commands to Redis are kept, as clients ask for the same features over
-and over. Created times and the project's fill marker are not part of Feast's answer and are not fetched.
+Clients ask for the same features again and again, so parsed requests and prepared Redis commands are cached per release.
+Created times and the project's fill marker are not part of Feast's answer and are not fetched.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from stillpoint.stores.reading.reader import AsyncOnlineReader
 from stillpoint.stores.reading.types import Mode
 
 _RELEASES = 2
-"""Of so many releases the parsed requests are kept: a request may still hold the last one after a switch."""
+"""Number of releases with a cache: after a switch, a request in flight may still use the previous one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class _Served:
 
 
 class OnlineFeatures:
-    """Answers requests on one event loop. `reader` gives the reader of a release."""
+    """Answers requests on one event loop. `reader` returns the reader of a release."""
 
     def __init__(self, reader: Callable[[LoadedRelease], AsyncOnlineReader]) -> None:
         self._reader = reader
@@ -39,7 +39,7 @@ class OnlineFeatures:
 
         Raises:
             Problem: more entities than one request may have.
-            InvalidInput, UnknownFeature, PlanRefused: the request is malformed, or asks for what is not there.
+            InvalidInput, UnknownFeature, PlanRefused: the request is malformed, or names an unknown feature.
             StackUnavailable, CorruptData: as `AsyncOnlineReader.read`.
         """
         served = self._of(loaded)

@@ -1,8 +1,8 @@
-"""Erasure and export over HTTP, where the room `privacy` is installed.
+"""Erasure and export over HTTP, if the package `privacy` is installed.
 
 `GET /v1/users/{user_id}/export`, and `POST` and `GET /v1/users/{user_id}/erasure`, for tokens with the scope `admin`. An
-export is made while the client waits, few at a time. An erasure takes as long as it takes: asking for it keeps the request in
-the lake and answers 202; a thread works requests off, in whichever process comes to it first, and again after a restart.
+export is made while the client waits, few at a time. An erasure may take long: the request is stored in the lake and
+answered with 202, and a thread of one of the processes carries it out, also after a restart.
 """
 
 import importlib.util
@@ -28,13 +28,13 @@ from stillpoint.settings import Settings
 from stillpoint.tombstones import erasure_key
 
 WAIT_SECONDS = 60.0
-"""How long an erasure waits for the stream, a fill or a compaction before it gives up for a while."""
+"""How long one attempt of an erasure waits for the stream, a fill or a compaction."""
 ASK_AGAIN_SECONDS = 5
 _NOT_KEPT = {"Cache-Control": "no-store"}
 
 
 class Erasures(Protocol):
-    """Requests of erasures, kept until they are done. States are models of what `ErasureStatus` of the schemas describes."""
+    """Stored erasure requests. States have the fields of `ErasureStatus` in `schemas`."""
 
     def ask(self, user_id: str) -> BaseModel: ...
 
@@ -42,7 +42,7 @@ class Erasures(Protocol):
 
 
 class ErasureThread(Protocol):
-    """What works the requests off, in a thread of its own."""
+    """Carries out erasure requests in a thread of its own."""
 
     def start(self) -> None: ...
 
@@ -53,7 +53,7 @@ class ErasureThread(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PersonalData:
-    """`export` takes a user id and returns a zip archive; it and `erasures` are called in threads."""
+    """The functions behind the endpoints. `export` takes a user id and returns a zip; all are called in threads."""
 
     export: Callable[[str], bytes]
     erasures: Erasures
@@ -86,7 +86,7 @@ class PersonalData:
 
 
 def personal_data(settings: Settings, lake: Lake, clock: Clock) -> PersonalData | None:
-    """Return what exports and erases users here, None where the room `privacy` is not installed."""
+    """Return the functions that export and erase users, or None if the package `privacy` is not installed."""
     if importlib.util.find_spec("privacy") is None:
         return None
 

@@ -1,7 +1,7 @@
-"""Threads for each kind of work of the service, so that slow work of one kind never keeps another from its own.
+"""A thread pool per kind of work of the service, so that slow work of one kind never blocks another.
 
-Whoever stops waiting for an answer frees nothing: a thread cannot be stopped. So a place in a pool is taken until the work
-itself has ended, or is given back unbegun; who finds no place is turned away at once.
+A thread cannot be stopped, so a caller that gives up frees nothing: work holds its place in the pool until it has ended,
+unless it was cancelled before it began. If all places are taken, more work is refused at once.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 
 class Pool:
-    """So many threads of one kind of work, and so many places to wait for one."""
+    """A number of threads for one kind of work, and a number of places to wait for a thread."""
 
     def __init__(self, name: str, *, threads: int, waiting: int) -> None:
         self._name = name
@@ -25,7 +25,7 @@ class Pool:
         self._lock = threading.Lock()
 
     async def run(self, work: Callable[[], Answer]) -> Answer:
-        """Return what the work returns.
+        """Run `work` in a thread of the pool and return its result.
 
         Raises:
             Problem: 503, all places are taken.
@@ -43,7 +43,7 @@ class Pool:
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Begin nothing more, and wait for nobody."""
+        """Cancel work that has not begun, without waiting for the rest."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _leave(self, _: "Future[Any] | None" = None) -> None:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 
 class Problem(Exception):
-    """An answer other than success, to be raised anywhere below a request."""
+    """An error answer; may be raised anywhere while a request is handled."""
 
     def __init__(
         self,
@@ -46,10 +46,10 @@ class Problem(Exception):
 
 
 def invalid(field: str, detail: str) -> Problem:
-    """Return the problem of a field that cannot be used."""
+    """Return the problem (422) of an invalid field."""
     return Problem(422, "Unprocessable content", detail, field=field)
 
 
 def unavailable(detail: str) -> Problem:
-    """Return the problem of a server that is away for a moment."""
+    """Return the problem (503) of a temporarily unavailable service."""
     return Problem(503, "Service unavailable", detail, retry_after=1)

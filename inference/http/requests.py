@@ -25,12 +25,12 @@ _RECOMMENDATION_ID = re.compile(RECOMMENDATION_ID_PATTERN.removesuffix("$") + r"
 
 
 async def read_body(request: Request, seconds: float, *, limit: int = MAX_BODY) -> bytes:
-    """Return the whole body, unpacked if it is gzip, unless it takes longer than `seconds` to come.
+    """Return the whole body, unpacked if it is gzip.
 
-    Packed and unpacked it may have `limit` bytes. One that says that it is larger is refused before any of it is read.
+    Both the packed and the unpacked body may have `limit` bytes; a larger Content-Length is refused before reading.
 
     Raises:
-        Problem: 413 too large, 408 too slow, 400 cut off or not the gzip that it says, 415 packed otherwise.
+        Problem: 413 too large, 408 longer than `seconds`, 400 cut off or invalid gzip, 415 another encoding.
     """
     unpack = inflater(request.headers.getlist("content-encoding"), limit)
     declared = request.headers.get("content-length", "")
@@ -60,7 +60,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """Return a body's JSON object.
 
     Raises:
-        Problem: 400 no JSON, 422 no object, or a name that stands twice in one: which one counts, nobody can say.
+        Problem: 400 not JSON, 422 not an object, or a name that stands twice in an object.
     """
     try:
         parsed = orjson.loads(body)
@@ -69,13 +69,13 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise invalid("body", "expected a JSON object")
     names = len(parsed) + sum(len(value) for value in parsed.values() if type(value) is dict)
-    if len(_NAME.findall(body)) != names:  # else nothing was dropped: every pair has its own colon behind a quote
+    if len(_NAME.findall(body)) != names:  # a colon after a quote that is no pair of the result: maybe a repeated name
         _refuse_twice(body)
     return parsed
 
 
 def _refuse_twice(body: bytes) -> None:
-    """Look through a body with a parser that tells of every pair."""
+    """Refuse a name that stands twice, with a parser that reports every pair."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}
@@ -92,10 +92,10 @@ def _refuse_twice(body: bytes) -> None:
 
 
 def query_in(request: Request, *known: str) -> Mapping[str, str]:
-    """Return the query parameters, each of which is known and stands once.
+    """Return the query parameters by name.
 
     Raises:
-        Problem: 422, names the one that is not, or that stands twice.
+        Problem: 422, names a parameter that is unknown or stands twice.
     """
     given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
@@ -107,12 +107,12 @@ def query_in(request: Request, *known: str) -> Mapping[str, str]:
 
 
 def header_in(request: Request, name: str) -> str | None:
-    """Return a header; one that stands several times counts as one with commas, as RFC 9110 has it."""
+    """Return a header's value; several headers of one name are joined by commas, as RFC 9110 says."""
     return ", ".join(found) if (found := request.headers.getlist(name)) else None
 
 
 def refuse_unknown(given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuse fields or parameters that mean nothing here, so that a misspelt one is not silently ignored."""
+    """Refuse unknown fields or parameters, so that a misspelt one is not silently ignored."""
     for name in given:
         if name not in known:
             raise invalid(_shown(name), f"unknown; expected {', '.join(known) or 'none'}")
@@ -140,12 +140,12 @@ def kind_of(value: Any, field: str, allowed: Sequence[Kind]) -> Kind:
 
 
 def kinds_of(text: str) -> list[Kind]:
-    """Return the kinds in a list with commas, each once, in its order."""
+    """Return the kinds in a comma-separated list, each once, in its order."""
     return list(dict.fromkeys(kind_of(part, "kinds", PULL_KINDS) for part in text.split(",")))
 
 
 def limit_of(value: Any) -> int:
-    """Return how many items are asked for, from a JSON number (10.0 is 10)."""
+    """Return the requested number of items from a JSON number (10.0 is 10)."""
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not 1 <= value <= MAX_LIMIT:
@@ -154,7 +154,7 @@ def limit_of(value: Any) -> int:
 
 
 def limit_in(text: str | None) -> int:
-    """Return how many items are asked for, from a query parameter; absent is the default."""
+    """Return the requested number of items from a query parameter; absent means the default."""
     if text is None:
         return DEFAULT_LIMIT
     if not text.isascii() or not text.isdigit() or len(text) > 9:
@@ -163,7 +163,7 @@ def limit_in(text: str | None) -> int:
 
 
 def verbose_in(text: str | None) -> bool:
-    """Say whether the answer shall show digests."""
+    """Return whether the answer shall include digests."""
     if text not in (None, "0", "1"):
         raise invalid("verbose", "expected 0 or 1")
     return text == "1"

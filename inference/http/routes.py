@@ -38,7 +38,7 @@ class OperationName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One path and method. `scope` is None for what needs no token; such endpoints also answer a saturated service."""
+    """One path and method. `scope` None means that no token is needed; such endpoints answer even when saturated."""
 
     name: OperationName
     method: str
@@ -47,7 +47,7 @@ class Endpoint:
     summary: str
     reads_body: bool = False
     patience: float = 1.0
-    """How many times the service's deadline it may take."""
+    """Factor of the service's deadline within which it must answer."""
 
 
 ENDPOINTS: Sequence[Endpoint] = (
@@ -96,7 +96,7 @@ ENDPOINTS: Sequence[Endpoint] = (
         "GET",
         "/v1/users/{user_id}/export",
         Scope.ADMIN,
-        "All that is known of one person, as a zip archive that a person can read.",
+        "Everything that is known of one user, as a zip archive of readable files.",
         patience=30.0,
     ),
     Endpoint(
@@ -126,8 +126,8 @@ ENDPOINTS: Sequence[Endpoint] = (
     ),
     Endpoint(OperationName.METRICS, "GET", "/metrics", None, "Prometheus metrics of all processes of this service."),
     Endpoint(OperationName.OPENAPI, "GET", "/openapi.json", None, "This description."),
-    Endpoint(OperationName.DOCS, "GET", "/docs", None, "This description, to be read by people."),
+    Endpoint(OperationName.DOCS, "GET", "/docs", None, "This description as an HTML page."),
 )
 
 Handlers = Mapping[OperationName, Handler]
-"""Who answers which endpoint; an endpoint without a handler is not offered."""
+"""The handler of each endpoint; an endpoint without a handler is not offered."""

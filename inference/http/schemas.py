@@ -171,7 +171,7 @@ class RemainingPart(Shape):
 
 
 class ErasureReceipt(Shape):
-    """What was found and removed where. It names the person by the tombstone's digest only."""
+    """What was found and removed, and where. Names the user by the tombstone's digest only."""
 
     format_version: Literal[1]
     person: str
@@ -183,12 +183,12 @@ class ErasureReceipt(Shape):
         description="Stores that cannot be edited, and until when they hold something."
     )
     revised_snapshots: list[str]
-    models: list[str] = Field(description="Models trained on the person's data: retrain to replace them.")
+    models: list[str] = Field(description="Models trained on the user's data: retrain to replace them.")
     skipped: list[str]
 
 
 class ErasureStatus(Shape):
-    """What has become of an erasure. A pending one is tried again until it is done, also after a restart."""
+    """The state of an erasure. A pending one is tried again until it is done, also after a restart."""
 
     status: Literal["pending", "done"]
     asked_at: datetime | None = Field(description="Of a pending erasure.")

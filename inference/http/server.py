@@ -14,7 +14,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def refuse_open_address(settings: Settings, host: str) -> None:
-    """Refuse to serve without tokens, other than on loopback by explicit setting.
+    """Refuse to serve without tokens, unless on loopback and allowed by the settings.
 
     Raises:
         InvalidSettings: the text says what to set.
@@ -50,7 +50,7 @@ def run_fixtures(*, host: str, port: int) -> None:
     """Serve made-up answers in one process until SIGTERM or Ctrl-C.
 
     Raises:
-        InvalidSettings: the address is not loopback: nobody shall take them for real ones.
+        InvalidSettings: the address is not loopback, where made-up answers could be taken for real ones.
     """
     if host not in LOOPBACK:
         raise InvalidSettings(f"made-up answers would be served on {host}; they are for 127.0.0.1 only")
@@ -63,7 +63,7 @@ def _run(application: str, host: str, port: int, workers: int) -> None:
 
     from inference.http.logs import configuration
 
-    # uvicorn raises the signal again when it is done: that shall be an orderly end, with the folder of metrics removed.
+    # uvicorn raises the signal again when it has stopped: exit normally then, so that the metrics folder is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         application,

@@ -1,7 +1,7 @@
 """The HTTP service: recommendations, features and events for the app and for services.
 
-One Starlette application per process. A request takes the loaded release once and stamps it on its answer. Nothing here
-decides what is recommended: see `predict` and `rank`. What every request goes through first is in `gate`.
+One Starlette application per process. A request takes the loaded release once and names it in its answer. What is
+recommended is decided in `predict` and `rank`; every request passes `admission` first.
 """
 
 import asyncio
@@ -65,16 +65,16 @@ PutEvents = Callable[[Sequence[tuple[str, bytes]]], None]
 Quarantine = Callable[[Sequence[tuple[bytes, str | None, str]]], None]
 """Keeps rejected payloads with field and reason. Called in a thread."""
 Explain = Callable[[str, LoadedRelease], Mapping[str, Any] | None]
-"""Returns the explanation of a recommendation, None for one that was never served. Called in a thread."""
+"""Returns the explanation of a recommendation, or None if it was never served. Called in a thread."""
 
 
 PUTTING, SCORING, EXPLAINING = 8, 16, 2
-"""Threads of a process that put events on the stream or aside, that wait for a model's server, and that explain."""
+"""Threads of a process that send events to stream or quarantine, that wait for a model endpoint, and that explain."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceParts:
-    """What the application is built from; the entry point makes the clients."""
+    """The clients and functions of the application, built by the entry point."""
 
     following: Following
     redis: Any
@@ -86,10 +86,10 @@ class ServiceParts:
     clock: Clock
     guard: Guard
     tokens: Bearers | None
-    """None answers everybody: on loopback only, which the entry point sees to."""
+    """None admits requests without a token; the entry point allows that on loopback only."""
     experiment: Experiment = ALIKE
     personal_data: PersonalData | None = None
-    """None: this service neither exports nor erases people."""
+    """None: this service neither exports nor erases users."""
     limits: AdmissionLimits = field(default_factory=AdmissionLimits)
     metrics: Metrics = field(default_factory=Metrics)
 
@@ -106,7 +106,7 @@ class Service:
         self._putting = Pool("events", threads=PUTTING, waiting=at_once)
         self._scoring = Pool("predictions", threads=SCORING, waiting=at_once)
         self._explaining = Pool("explanations", threads=EXPLAINING, waiting=EXPLAINING)
-        self.gate = Admission(parts.metrics, limits=parts.limits, tokens=parts.tokens)
+        self.admission = Admission(parts.metrics, limits=parts.limits, tokens=parts.tokens)
         handlers: dict[OperationName, Handler] = {
             OperationName.STORED: self.stored,
             OperationName.PREDICT: self.predict,
@@ -122,7 +122,7 @@ class Service:
             handlers |= parts.personal_data.handlers()
         offered = {*handlers, OperationName.OPENAPI, OperationName.DOCS}
         handlers |= {OperationName.OPENAPI: openapi(offered), OperationName.DOCS: docs(offered)}
-        self.app = application(self.gate, handlers, self._life)
+        self.app = application(self.admission, handlers, self._life)
 
     @asynccontextmanager
     async def _life(self, app: Starlette) -> AsyncIterator[None]:
@@ -130,7 +130,7 @@ class Service:
         if self._parts.personal_data is not None:
             self._parts.personal_data.worker.start()
         keep_what_is_loaded()
-        with drain_on_sigterm(self.gate):
+        with drain_on_sigterm(self.admission):
             yield
         if self._parts.personal_data is not None:
             self._parts.personal_data.worker.close()
@@ -151,7 +151,7 @@ class Service:
         return self._parts.async_reader(loaded)
 
     async def stored(self, request: Request) -> Response:
-        """Answer with what is stored of each kind, or with popular contents marked as fallback."""
+        """Answer with the stored recommendation of each kind, or with popular contents marked as fallback."""
         started = time.perf_counter()
         loaded = self._loaded()
         asked = query_in(request, "kinds", "limit", "verbose")
@@ -204,7 +204,7 @@ class Service:
         return _section(recommendation_id, Source.FALLBACK, 0.0, loaded, ranking.items)
 
     async def predict(self, request: Request) -> Response:
-        """Predict now, from the features as they are; popular contents, marked, if they cannot be read."""
+        """Predict from the present features; answer popular contents, marked as fallback, if they cannot be read."""
         started = time.perf_counter()
         loaded = self._loaded()
         asked = query_in(request, "verbose")
@@ -261,7 +261,7 @@ class Service:
             self._metrics.fallback(reason)
 
     async def explain(self, request: Request) -> Response:
-        """Say what a recommendation was made from, and what each feature added."""
+        """Explain a recommendation: its features, and what each added to the score."""
         loaded = self._loaded()
         query_in(request)
         recommendation_id = recommendation_id_of(request.path_params["recommendation_id"])
@@ -286,7 +286,7 @@ class Service:
         return _json(await self._features.answer(loaded, body, now_us=now_us, mode=Mode(text)), loaded)
 
     async def events(self, request: Request) -> Response:
-        """Take app events: the good ones go to the event stream in order, the others are kept aside with the reason."""
+        """Accept app events: valid ones go to the event stream in order, the others to quarantine with the reason."""
         query_in(request)
         given = events_in(request.state.body)
         sorted_out = sort_events(given, to_micros(self._parts.clock()))
@@ -299,18 +299,18 @@ class Service:
         return Response(orjson.dumps({"results": sorted_out.results}), 202, media_type="application/json")
 
     async def release(self, request: Request) -> Response:
-        """Say which release this process answers with."""
+        """Answer with the release that this process uses."""
         query_in(request)
         loaded = self._loaded()
         return _json(loaded.describe(), loaded)
 
     async def alive(self, request: Request) -> Response:
-        """Say that the process answers."""
+        """Answer that the process is alive."""
         return Response(b'{"status":"alive"}', media_type="application/json")
 
     async def ready(self, request: Request) -> Response:
-        """Say whether a release is loaded and its features can be read now, and nobody has asked the process to stop."""
-        if self.gate.draining:
+        """Answer 200 if a release is loaded, its features can be read, and the process was not asked to stop."""
+        if self.admission.draining:
             raise unavailable("this process is about to stop")
         loaded = self._loaded()
         try:
@@ -346,7 +346,7 @@ def _digests(loaded: LoadedRelease) -> dict[str, Any]:
 
 
 def _reason(made: Prediction) -> str | None:
-    """Return why a prediction is a fallback, as one of few words: a model's own text may quote addresses."""
+    """Return why a prediction is a fallback, as one of a few fixed words: a model's own text may quote addresses."""
     if made.refusal is None:
         return None
     return made.refusal if made.refusal in tuple(Refusal) else "the model gave no scores"

@@ -1,8 +1,8 @@
-"""Protection against clients that send slowly, never to the end, without measure, or garbage.
+"""Protection against clients that send slowly, incompletely, too much, or something else than HTTP.
 
-uvicorn's own protocol waits for ever and takes heads of any size. This one closes a connection whose request line and headers
-have not come within `HEADER_SECONDS`, or whose body has not ended within `MESSAGE_SECONDS` although it was answered before,
-and answers what is no HTTP, or a head without end, with a problem document.
+uvicorn's own protocol waits for ever and accepts headers of any size. This one closes a connection whose request line and
+headers have not arrived within `HEADER_SECONDS`, or whose body has not ended within `MESSAGE_SECONDS` although it was
+answered already. Input that is not HTTP, and too large headers, are answered with a problem document.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from inference.http.problems import Problem
 HEADER_SECONDS = 5.0
 MESSAGE_SECONDS = 10.0
 HEAD_BYTES = 65_536
-"""What may still come of a head after what the first packets brought."""
+"""Bytes that may still arrive of a request's headers after the first packets."""
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's httptools protocol with a limit to its patience."""
+    """uvicorn's httptools protocol with time and size limits."""
 
     _waiting: asyncio.TimerHandle | None = None
     _in_head = True
@@ -58,7 +58,7 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be parsed, and close."""
+        """Answer a request that cannot be parsed, and close the connection."""
         self._refuse(400, "Bad request", "this is not an HTTP/1.1 request")
 
     def _refuse(self, status: int, title: str, detail: str) -> None:

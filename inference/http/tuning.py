@@ -1,7 +1,7 @@
-"""Interpreter settings by which a process answers evenly while its threads load releases and write logs.
+"""Interpreter settings that keep answer times even while other threads load releases and write logs.
 
-By default a thread may keep the interpreter for 5 ms at a time, a full garbage collection walks through all that a release
-holds, and each numerical library starts a thread per core. Each of these costs an answer more than its own work.
+By default a thread may hold the interpreter lock for 5 ms at a time, a full garbage collection visits every object of a
+release, and each numerical library starts a thread per core. Each of these takes longer than answering a request.
 """
 
 import gc
@@ -13,18 +13,18 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def one_thread_per_process() -> None:
-    """Let numerical libraries that are imported from now on, here and in processes started from here, use one thread."""
+    """Limit numerical libraries imported from now on, in this process and its children, to one thread each."""
     for name in _ONE_THREAD:
         os.environ.setdefault(name, "1")
 
 
 def hand_over_quickly() -> None:
-    """Let threads of this process take turns often, and collect garbage less often."""
+    """Switch between threads of this process more often, and collect garbage less often."""
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(20_000, 20, 50)
 
 
 def keep_what_is_loaded() -> None:
-    """Leave what exists now, which lives as long as the process, out of garbage collections."""
+    """Exclude all objects that exist now, which live as long as the process, from garbage collection."""
     gc.collect()
     gc.freeze()

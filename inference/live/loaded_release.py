@@ -1,4 +1,4 @@
-"""A release loaded whole and verified: all that a request uses from its first to its last step."""
+"""A loaded and verified release: everything that a request uses from its first to its last step."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ from stillpoint.stores.redis.connection import connect
 
 @dataclass(frozen=True, slots=True)
 class LoadedRelease:
-    """A release ready to answer. `generation` is the pointer's, or the one it was announced for."""
+    """A release ready to answer requests. `generation` is the pointer's, or the one that it was announced for."""
 
     release: Release
     generation: int
@@ -40,7 +40,7 @@ class LoadedRelease:
         return self.release.id
 
     def describe(self) -> dict[str, Any]:
-        """Return what `GET /v1/release` says."""
+        """Return the answer of `GET /v1/release`."""
         release = self.release
         return {
             "release": release.id,
@@ -59,7 +59,7 @@ MakeScorer = Callable[[Route, ModelBundle], Scorer]
 
 
 def in_process(route: Route, bundle: ModelBundle) -> Scorer:
-    """Rank in this process, whatever the route says of an endpoint."""
+    """Return a scorer in this process, even if the route names an endpoint."""
     del route
     return InProcessScorer(bundle)
 
@@ -75,11 +75,11 @@ def load(
     encoder: Encoder | None = None,
     make_scorer: MakeScorer = in_process,
 ) -> LoadedRelease:
-    """Load a release and try it: registry and plan verified, models verified, contents read, one canary read.
+    """Load a release: verify registry, read plan and models by digest, read the contents, and make one test read.
 
     Raises:
         CorruptData, ModelRefused: a digest differs from the record's.
-        ReleaseRefused: the models' mapping or the encoder is not the release's, or its colour has no contents.
+        ReleaseRefused: a model's id mapping or the encoder is not the release's, or its colour has no content features.
         StackUnavailable: the lake or Redis does not answer.
     """
     release = book.get(release_id)
@@ -119,10 +119,10 @@ def load(
 
 
 def refreshed(loaded: LoadedRelease, lake: Lake, *, now: datetime) -> LoadedRelease:
-    """Return the same release with the contents as catalogue and colour hold them now.
+    """Return the same release with catalogue and content features read anew.
 
     Raises:
-        ReleaseRefused: there are none.
+        ReleaseRefused: there are no contents.
         StackUnavailable: the lake or Redis does not answer.
     """
     return replace(loaded, contents=load_contents(lake, loaded.reader, now_us=to_micros(now)))

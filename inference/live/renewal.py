@@ -1,4 +1,4 @@
-"""What a release knows of contents is read anew when it is old, and at once when the catalogue was changed by a command."""
+"""Decides when a loaded release must read its contents anew: periodically, and at once after a catalogue command."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,11 @@ REFRESH_SECONDS = 300.0
 RETRY_SECONDS = 10.0
 
 News = Callable[[], bytes | None]
-"""Returns another value after each change of the catalogue that must be seen at once."""
+"""Returns a different value after each catalogue change that serving must see at once."""
 
 
 class Renewal:
-    """Says when contents must be read anew. `news` is asked at every look; a failure of it counts as no news."""
+    """Decides when contents must be read anew. `news` is called at every `due`; if it fails, nothing has changed."""
 
     def __init__(self, news: News, *, seconds: float, monotonic: Callable[[], float]) -> None:
         self._news = news
@@ -22,13 +22,13 @@ class Renewal:
         self._pending: bytes | None = None
 
     def loaded(self) -> None:
-        """Note that another release has come. What was changed since it was loaded, possibly long ago, is due at once."""
+        """Note that another release was swapped in. It may have been loaded long ago, so later changes are due at once."""
         self._due_at = self._monotonic() + self._seconds
         self._not_before = 0.0
         self._heard = None
 
     def due(self) -> bool:
-        """Say whether contents must be read anew now; then call `done`, or `failed`."""
+        """Return whether contents must be read anew now; the caller reads them and calls `done` or `failed`."""
         now = self._monotonic()
         if now < self._not_before:
             return False
@@ -41,7 +41,7 @@ class Renewal:
         self._due_at = self._monotonic() + self._seconds
 
     def failed(self) -> None:
-        """Note that contents could not be read: it is due again, a little later."""
+        """Note that contents could not be read: `due` returns True again after `RETRY_SECONDS`."""
         now = self._monotonic()
         self._not_before = now + min(RETRY_SECONDS, self._seconds)
         self._due_at = min(self._due_at, self._not_before)
@@ -49,5 +49,5 @@ class Renewal:
     def _asked(self) -> bytes | None:
         try:
             return self._news()
-        except Exception:  # noqa: BLE001  whatever Redis's trouble, contents are read anew when they are old
+        except Exception:  # noqa: BLE001  without Redis, contents are still read anew periodically
             return self._heard

@@ -1,9 +1,10 @@
 """Keeps a serving process on the live release.
 
-A thread is woken by notifications in Redis, and reads the release book. The book alone decides: it is read as well every ten
-seconds, and twice a second while something is under way or went wrong, so a lost notification costs time only. An announced release is loaded beside the one that answers
-and acknowledged; when its generation appears, one reference is swapped. A request takes the reference once. A second thread
-beats, so that a process which takes long to load is not taken for dead.
+A thread waits for notifications in Redis and then reads the release book. The book alone decides: it is also read every
+ten seconds, and twice a second during a switch or after an error, so a lost notification only costs time. An announced
+release is loaded beside the live one, and the process reports it as loaded; when its generation appears, one reference
+is swapped. Each request takes the reference once. A second thread sends heartbeats, so that a process that takes long to
+load does not count as dead.
 """
 
 import logging
@@ -28,20 +29,20 @@ from stillpoint.releases.presence import BEAT_SECONDS, Notifications, Presence, 
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.5
-"""How often the thread looks whether it must read the book; how often it does while a release is on its way."""
+"""How long the thread waits for a notification; also how often it reads the book during a switch."""
 POLL_SECONDS = 10.0
-"""How old the book may be while nobody notifies."""
+"""How often the book is read without a notification."""
 EMPTY_POLL_SECONDS = 2.0
-"""The same before the first release."""
+"""How often the book is read before the first release is live."""
 
 Load = Callable[[str, int], LoadedRelease]
-"""Loads a release for a generation, verified and tried."""
+"""Loads and verifies a release for a generation."""
 Refresh = Callable[[LoadedRelease], LoadedRelease]
-"""Returns the same release with the contents as they are now."""
+"""Returns the same release with its contents read anew."""
 
 
 class Following:
-    """Holds the release that new requests use: `current`, None before the first."""
+    """Holds the release that new requests use in `current` (None before the first), and keeps it the live one."""
 
     def __init__(
         self,
@@ -56,8 +57,8 @@ class Following:
         refresh_seconds: float = REFRESH_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`refresh` is called within a release every `refresh_seconds`, since what contents count changes, and as soon as a
-        look finds that the catalogue was changed by a command."""
+        """`refresh` reads the contents of the current release anew: every `refresh_seconds`, as counts and the catalogue
+        change, and as soon as a catalogue command was seen."""
         self._book = book
         self._load = load
         self._refresh = refresh
@@ -80,7 +81,7 @@ class Following:
         self._beating = threading.Thread(target=self._keep_beating, name="beating", daemon=True)
 
     def start(self) -> None:
-        """Load what is live, if anything is, and follow from now on."""
+        """Load the live release if there is one, and follow the release book from now on."""
         self._beating.start()
         self.step()
         self._thread.start()
@@ -97,7 +98,7 @@ class Following:
             log.warning("could not leave the list of workers: %s", error)
 
     def step(self) -> None:
-        """Look at the book once: swap to what is live, load what is announced, refresh the contents, and beat."""
+        """Read the book once: swap to the live release, load the announced one, refresh the contents, send a heartbeat."""
         self._looked_at = time.monotonic()
         self._troubled = True
         try:
@@ -132,12 +133,12 @@ class Following:
             try:
                 self._ready = self._load(announced.release, announced.generation)
             except StillpointError as error:
-                if outage(error) is not None:  # nothing is known against the release: it is loaded when the outage ends
+                if outage(error) is not None:  # not the release's fault: it is loaded when the outage ends
                     raise
                 self._refused = str(error)
 
     def _renew(self) -> None:
-        """Read the contents anew when it is time. If that fails, the old ones go on answering and it is tried again."""
+        """Read the contents anew if they are due. If that fails, the old ones stay in use and it is tried again later."""
         if self._refresh is None or self.current is None or not self._renewal.due():
             return
         try:
@@ -168,7 +169,7 @@ class Following:
                     at=self._clock(),
                 ),
             )
-        except Exception as error:  # noqa: BLE001  Redis may be away; answering goes on and the next beat tells
+        except Exception as error:  # noqa: BLE001  without Redis answering goes on, and the next heartbeat reports
             self._mute.met(error, now=time.monotonic())
         else:
             self._mute.over(now=time.monotonic())
@@ -184,7 +185,7 @@ class Following:
                     self.step()
 
     def _due(self) -> bool:
-        """Say whether the book must be read although nobody has notified."""
+        """Return whether the book must be read without a notification."""
         age = time.monotonic() - self._looked_at
         if self._missed or self._troubled or self._ready is not None or self._refused is not None:
             return age >= WAIT_SECONDS

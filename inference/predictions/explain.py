@@ -1,7 +1,7 @@
-"""Explains a served recommendation: what it was made from, and what each feature added.
+"""Explains a served recommendation: which features it was made from, and what each added to the score.
 
-The served log holds the person's rows as they were read. Contributions are computed from those rows with the release's model;
-content features are read now, so they are those of the release's colour today.
+The served log holds the user's rows as they were read. Contributions are computed from those rows with the release's
+model. Content features are not logged: they are read now, from the release's colour.
 """
 
 import json
@@ -40,7 +40,7 @@ class Explanation:
     contributions: Mapping[str, Mapping[str, float]]
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON; embeddings are given by their length."""
+        """Return a JSON-ready document, in which embeddings are replaced by their length."""
         views = [
             {
                 "view": view["view"],
@@ -71,10 +71,10 @@ class Explanation:
 
 
 def served_record(lake: Lake, recommendation_id: str) -> dict[str, Any]:
-    """Return what the served log holds of a recommendation.
+    """Return a recommendation's row of the served log.
 
     Raises:
-        NotFound: it is not there; the log reaches the lake a few seconds after the answer.
+        NotFound: there is no such row; rows reach the lake a few seconds after the answer.
     """
     found = ServedLookup(lake).find(recommendation_id)
     if found is None:
@@ -85,7 +85,7 @@ def served_record(lake: Lake, recommendation_id: str) -> dict[str, Any]:
 
 
 class Explainer:
-    """Explains recommendations inside a service. Of releases that are not live any more, the last one asked for is kept."""
+    """Explains recommendations inside a service. Caches the last former release that an explanation needed."""
 
     def __init__(self, lake: Lake, load: Load) -> None:
         self._lake = lake
@@ -94,7 +94,7 @@ class Explainer:
         self._kept: LoadedRelease | None = None
 
     def __call__(self, recommendation_id: str, live: LoadedRelease) -> dict[str, Any] | None:
-        """Return the explanation's document, None for a recommendation that the served log does not hold."""
+        """Return the explanation's document, or None if the served log does not hold the recommendation."""
         served = self._lookup.find(recommendation_id)
         if served is None:
             return None
@@ -113,7 +113,7 @@ class Explainer:
 
 
 def logged_user(served: Mapping[str, Any]) -> UserFeatures:
-    """Return the person as the prediction saw them."""
+    """Return the user's features as the prediction used them."""
     at_us = to_micros(served["served_at"])
     held = {view["view"]: (view, json.loads(view["values"])) for view in served["views"]}
     columns: dict[str, npt.NDArray[Any]] = {REQUEST_TIMESTAMP: np.array([at_us], np.int64)}
@@ -135,7 +135,7 @@ def logged_user(served: Mapping[str, Any]) -> UserFeatures:
 
 
 def explain(served: Mapping[str, Any], bundle: ModelBundle, contents: ContentTable) -> Explanation:
-    """Explain a model's recommendation. A fallback used no feature, and has no contributions."""
+    """Explain a row of the served log. A fallback used no features and has no contributions."""
     if served["source"] != "model":
         return Explanation(served, {})
     places = {content_id: row for row, content_id in enumerate(contents.ids)}

@@ -1,7 +1,7 @@
-"""Turns a request into a recommendation, alike in every host: the model's list, or a fallback that says why.
+"""Turns a request into a recommendation: the model's list, or a fallback with the reason. The same code in every host.
 
-Fetch → guard → rank → recommendation. Fetching is the host's (synchronous or asynchronous); all that follows is here, and
-uses one loaded release from start to end.
+Fetch → guard → rank → recommendation. The host fetches (synchronously or asynchronously); the steps after that are here,
+and use one loaded release from start to end.
 """
 
 import hashlib
@@ -35,7 +35,8 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PredictionTask:
-    """A prediction to make. `happened` orders what is stored; for a request over HTTP it is the request's time."""
+    """A prediction to make. `happened` is the event's time, by which stored recommendations are ordered; for a request
+    over HTTP it is the time of the request."""
 
     request_id: str
     user_id: str
@@ -47,7 +48,7 @@ class PredictionTask:
 
 @dataclass(frozen=True, slots=True)
 class PredictionInput:
-    """A prediction to make, and what was fetched for it."""
+    """A prediction to make, with the user's features and the content ids that they finished lately."""
 
     task: PredictionTask
     user: UserFeatures
@@ -56,7 +57,7 @@ class PredictionInput:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What was answered, from what, and why if it is a fallback."""
+    """An answer and what it was made from. `refusal` is why it is a fallback, None if it is not."""
 
     task: PredictionTask
     recommendation_id: str
@@ -73,13 +74,13 @@ class Prediction:
 
 
 class Guard:
-    """Keeps a model from predicting from another mapping's rows. There is one reason to turn it off: to show what it prevents."""
+    """Keeps a model from predicting from rows of another id mapping. Turned off only to demonstrate what it prevents."""
 
     def __init__(self, *, on: bool = True) -> None:
         self._on = on
 
     def refusal(self, user: UserFeatures, mapping_version: int) -> Refusal | None:
-        """Return why the model must not be used for this person."""
+        """Return why the model must not predict for this user, or None if it may."""
         return guard(user, mapping_version) if self._on else None
 
 
@@ -96,8 +97,11 @@ def predict(
     guard: Guard,
     experiment: Experiment = ALIKE,
 ) -> Prediction:
-    """Make one recommendation, of contents that may be shown at `at`. A refusal by the guard or a model that fails gives popular contents, marked as fallback;
-    so does an arm of the experiment that orders by popularity, marked as its baseline."""
+    """Make one recommendation from contents that may be shown at `at`.
+
+    If the guard refuses or the model fails, the answer is popular contents with source `fallback`. Users in an experiment
+    arm that orders by popularity get popular contents with source `baseline`.
+    """
     (made,) = predict_all(loaded, [PredictionInput(task, user, finished)], at=at, guard=guard, experiment=experiment)
     return made
 
@@ -110,7 +114,7 @@ def predict_all(
     guard: Guard,
     experiment: Experiment = ALIKE,
 ) -> list[Prediction]:
-    """Make what `predict` makes of each case, in order, with one call of the model per kind."""
+    """Make one recommendation per case, in order, as `predict` does, with one model call per kind."""
     refusals: dict[int, str] = {}
     by_kind: dict[Kind, list[int]] = {}
     for place, case in enumerate(cases):
@@ -137,7 +141,7 @@ def predict_all(
 def _ranked(
     loaded: LoadedRelease, contents: ContentTable, kind: Kind, cases: Sequence[PredictionInput]
 ) -> list[Ranking | str]:
-    """Return each case's ranking, or why the model gave none. Whom the model refuses does not spoil it for the others."""
+    """Return each case's ranking, or why the model returned none. If the model refuses the batch, each case is tried alone."""
     requests = [RankRequest(case.user, case.finished, case.task.limit) for case in cases]
     try:
         return list(rank(loaded.scorers[kind], requests, contents, kind))
@@ -189,12 +193,18 @@ def _prediction(
 
 
 def recommendation_id(request_id: str, release: str, generation: int) -> str:
-    """Return the id of a request's recommendation under a release; the same for every repetition."""
+    """Return the id of the recommendation that a request gets under a release generation, 32 hexadecimal digits.
+
+    The same arguments always give the same id, so a repeated request names the same recommendation.
+
+    >>> recommendation_id("request-1", "r0001", 1)
+    'e3c335b9422a92d26a7d5e9eda4791fc'
+    """
     return hashlib.sha256(f"{request_id}\x00{release}\x00{generation}".encode()).hexdigest()[:32]
 
 
 def section(prediction: Prediction) -> dict[str, Any]:
-    """Return a prediction as the service's JSON."""
+    """Return a prediction as a section of the service's JSON answer."""
     return {
         "recommendation_id": prediction.recommendation_id,
         "source": str(prediction.source),

@@ -1,7 +1,7 @@
-"""The served log: what each prediction used, written to the lake off the request's path.
+"""The served log: the features and release behind each prediction, written to the lake by a background thread.
 
-Predictions wait in a bounded queue; a thread makes rows of them and writes them in batches, each with a commit of its own.
-What the lake does not take waits on disk (`spool.py`), also over a restart. What is dropped is counted.
+Predictions wait in a bounded queue; a thread turns them into rows and writes them in batches, one commit per batch.
+Batches that the lake does not accept are kept on disk (`spool.py`), across restarts too. Dropped rows are counted.
 """
 
 import logging
@@ -31,16 +31,16 @@ FLUSH_SECONDS = 2.0
 BATCH = 2_000
 WAITING = 5_000
 TOGETHER = 8
-"""Rows turned into a table in one go, which keeps the interpreter from answering meanwhile."""
+"""Rows that are converted at a time; while they are, the interpreter lock keeps requests waiting."""
 BREATH_SECONDS = 0.004
-"""Left to answers after each of these, so that a batch delays many of them by little and none by much."""
+"""Pause after each conversion, so that a batch delays many requests a little and none of them much."""
 
 
 def served_row(prediction: Prediction) -> dict[str, Any]:
     """Return a prediction as a row of `served/`.
 
     Raises:
-        CorruptData: what was read cannot be decoded.
+        CorruptData: the stored feature values cannot be decoded.
     """
     return {
         "request_id": prediction.task.request_id,
@@ -61,10 +61,10 @@ def served_row(prediction: Prediction) -> dict[str, Any]:
 
 
 class ServedLog:
-    """One process's served log. `add` never waits. `lost` counts what reached neither lake nor disk."""
+    """One process's served log. `add` never blocks. `lost` counts rows that reached neither the lake nor the disk."""
 
     def __init__(self, lake: Lake, *, clock: Clock, erasure_key: bytes, spool: Path | None = None) -> None:
-        """`spool` is the folder for what the lake does not take; without one, that is lost once memory is full."""
+        """`spool` is the folder for batches that the lake does not accept; without one they are lost once memory is full."""
         self._lake = lake
         self._clock = clock
         self._erasure_key = erasure_key
@@ -80,14 +80,14 @@ class ServedLog:
         self._thread.start()
 
     def add(self, prediction: Prediction) -> None:
-        """Take a prediction's record."""
+        """Queue a prediction for the log."""
         try:
             self._queue.put_nowait(prediction)
         except queue.Full:
             self.lost += 1
 
     def close(self) -> None:
-        """Write what waits, to the lake or else to disk, and end."""
+        """Write everything that is queued, to the lake or else to disk, and stop the thread."""
         self._stop.set()
         self._thread.join(30)
 
@@ -115,10 +115,10 @@ class ServedLog:
             if not is_there:
                 self._keep(sequence, table)
             if len(predictions) < BATCH:
-                return  # what came meanwhile waits for the next time: under steady load this would never end
+                return  # newer predictions wait for the next flush: under steady load this would never end
 
     def _written_before(self) -> bool:
-        """Write what could not be written before, the oldest first. Return whether the lake took all of it."""
+        """Write the batches that failed before, oldest first. Return whether the lake accepted all of them."""
         for sequence, table in list(self._held):
             if not self._written(self._writer, sequence, table, is_replay=True):
                 return False
@@ -172,7 +172,7 @@ class ServedLog:
         name = f"{writer}-{sequence:08d}"
         try:
             if is_replay and self._lake.committed(writer, sequence):
-                return True  # it was written, and only the answer was lost
+                return True  # the earlier attempt succeeded, and only its answer was lost
             tombstones = read_tombstones(self._lake.objects, self._erasure_key)
             pairs = zip(table["user_id"].to_pylist(), table["served_at"].to_pylist(), strict=True)
             kept = [not tombstones.covers(user, to_micros(at)) for user, at in pairs]

@@ -1,7 +1,8 @@
-"""Finds a served recommendation by its id without reading the served log: which file can hold it is known beforehand.
+"""Finds a served recommendation by its id without scanning the served log.
 
-A commit of the log names the beginnings of the ids that it adds. Files without that, which were merged, are sorted by id:
-their statistics say which few rows to read. What else lies there is read once, the ids alone, and remembered.
+Each commit of the log lists prefixes of the ids that it adds, which tells the files that may hold an id. Compacted files
+are not covered by such lists; they are sorted by id, and their Parquet statistics tell the row groups to read. Of any
+other file the ids are read once and their prefixes kept in memory.
 """
 
 import threading
@@ -28,7 +29,7 @@ _THREADS = 16
 
 @dataclass(frozen=True, slots=True)
 class _Ranges:
-    """First and last id of each group of rows of a sorted file."""
+    """First and last id of each row group of a sorted file."""
 
     bounds: tuple[tuple[str, str], ...]
 
@@ -38,7 +39,7 @@ class _Ranges:
 
 @dataclass(frozen=True, slots=True)
 class _Beginnings:
-    """The sorted beginnings of the ids of each group of rows."""
+    """The sorted id prefixes of each row group."""
 
     groups_of: tuple[npt.NDArray[np.bytes_], ...]
 
@@ -53,7 +54,7 @@ class _Beginnings:
 
 
 class ServedLookup:
-    """Looks recommendations up in one lake. May be asked by several threads."""
+    """Looks recommendations up in one lake. Thread-safe."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
@@ -61,7 +62,7 @@ class ServedLookup:
         self._lock = threading.Lock()
 
     def find(self, recommendation_id: str) -> dict[str, Any] | None:
-        """Return the row of a recommendation, None if the log does not hold it; of several the one served last."""
+        """Return the row of a recommendation, or None if the log does not hold it; of several rows the one served last."""
         named, silent = self._files(recommendation_id)
         with self._lock:
             known = self._known
@@ -69,7 +70,7 @@ class ServedLookup:
         if unknown:
             with ThreadPoolExecutor(_THREADS) as pool:
                 read = dict(zip(unknown, pool.map(self._look, unknown), strict=True))
-            with self._lock:  # of files that are there now; what was merged away is forgotten
+            with self._lock:  # keep the indexes of files that exist now; compacted ones are dropped
                 current = {file.path for file in silent}
                 self._known = known = {
                     path: index for path, index in {**self._known, **known, **read}.items() if path in current
@@ -83,7 +84,7 @@ class ServedLookup:
         return max(rows, key=lambda row: row["served_at"]) if rows else None
 
     def _files(self, recommendation_id: str) -> tuple[list[CommittedFile], list[CommittedFile]]:
-        """Return the files whose commits name the id, and those whose commits name no ids."""
+        """Return the files whose commits list the id's prefix, and the files whose commits list no prefixes."""
         commits = self._lake.commits()
         gone = {path for commit in commits for path in commit.supersedes}
         named: list[CommittedFile] = []
@@ -97,7 +98,7 @@ class ServedLookup:
         return named, silent
 
     def _look(self, path: str) -> _Ranges | _Beginnings:
-        """Read what a file says of its ids; an erasure may have deleted it since it was listed."""
+        """Return a file's index of ids; an erasure may have deleted the file since it was listed."""
         try:
             return self._index(path)
         except FileNotFoundError:

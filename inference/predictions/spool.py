@@ -1,7 +1,7 @@
-"""A folder for rows that wait while the lake is away, so that neither memory fills nor a stop loses them.
+"""A folder on disk for batches that wait while the lake is unavailable.
 
-On disk: a folder per writer, one Arrow file per batch, locked by its process. What a process that ended left behind is
-adopted by the next one. Beyond a limit nothing more is kept.
+One folder per writer, locked by its process, with one Arrow file per batch. The next process takes over the folders of
+processes that have ended. Beyond a size limit no more batches are kept.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ _LOCK = "lock"
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One batch on disk: whose, which, and where."""
+    """One batch on disk: its writer, its sequence number and its file."""
 
     writer: str
     sequence: int
@@ -39,7 +39,7 @@ class Waiting:
 
 
 class Spool:
-    """One process's folder, and those that it has adopted. Not shared between threads."""
+    """One process's folder, and the folders that it took over. Not thread-safe."""
 
     def __init__(self, root: Path, writer: str, *, limit_bytes: int = LIMIT_BYTES) -> None:
         self._root = root
@@ -48,7 +48,7 @@ class Spool:
         self._locks: dict[Path, int] = {}
 
     def keep(self, sequence: int, table: pa.Table) -> bool:
-        """Write a batch, whole or not at all. Return False if the disk refuses or the limit is reached."""
+        """Write a batch atomically. Return False if the disk refuses it or the size limit is reached."""
         if sum(path.stat().st_size for path in self._root.glob("*/*.arrow")) + table.nbytes > self._limit:
             return False
         path = self._own / f"{sequence:08d}.arrow"
@@ -73,21 +73,21 @@ class Spool:
                 self._lock(folder)
 
     def waiting(self) -> Iterator[Waiting]:
-        """Return the batches in own and adopted folders, each writer's oldest first."""
+        """Yield the batches in all of this process's folders, each writer's oldest first."""
         for folder in sorted(self._locks):
             for path in sorted(folder.glob("*.arrow")):
                 yield Waiting(folder.name, int(path.stem), path)
 
     def done(self, batch: Waiting) -> None:
-        """Forget a batch that has reached the lake."""
+        """Delete a batch that has reached the lake."""
         batch.path.unlink(missing_ok=True)
 
     def set_aside(self, batch: Waiting) -> None:
-        """Keep a file that cannot be read, out of the way."""
+        """Move a damaged file out of the way, without deleting it."""
         batch.path.rename(batch.path.with_suffix(".unreadable"))
 
     def close(self) -> None:
-        """Give folders back, and remove those that are empty."""
+        """Unlock the folders, and remove the empty ones."""
         for folder, descriptor in self._locks.items():
             if not any(path.name != _LOCK for path in folder.iterdir()):
                 (folder / _LOCK).unlink(missing_ok=True)
@@ -99,7 +99,7 @@ class Spool:
         try:
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:
-            return  # its owner has just removed it
+            return  # its owner removed it at this moment
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -107,4 +107,4 @@ class Spool:
             return
         self._locks[folder] = descriptor
         for path in folder.glob("*.unfinished"):
-            path.unlink()  # of a process that was killed while it wrote: nobody can read it, nor take people out of it
+            path.unlink()  # half-written by a killed process: it is unreadable, and an erasure could not remove users from it

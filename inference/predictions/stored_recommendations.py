@@ -1,7 +1,8 @@
-"""Stored recommendations in Redis, and what else serving remembers of a user.
+"""Stored recommendations and push limits in Redis.
 
 In Redis (`settings.redis_serving`): the newest recommendation per user, kind and release, and when the user was last
-pushed to. What the user finished lately is read from where the stream wrote it. Each write is one step, and repeating it changes nothing.
+pushed to. The contents that a user finished lately are read from the keys that the stream writes. Each write is atomic
+and idempotent.
 """
 
 from collections.abc import Sequence
@@ -34,17 +35,22 @@ return 'stored'
 
 
 class StoreResult(StrEnum):
-    """What became of a recommendation that was to be stored."""
+    """The outcome of storing a recommendation."""
 
     STORED = "stored"
     OLDER = "older"
-    """A newer one, or this very one, is there."""
+    """A newer recommendation, or this same one, is stored already; nothing was changed."""
     SUPERSEDED = "superseded"
-    """A later generation of the live release has written here: whoever ranked this works for a release that has ended."""
+    """A later generation of the live release has written this key; the caller ranked under a release that has ended."""
 
 
 def order_of(event_timestamp: datetime, request_id: str) -> str:
-    """Return text that sorts like (event_timestamp, request_id)."""
+    """Return a text that sorts like (event_timestamp, request_id).
+
+    >>> from datetime import UTC, datetime
+    >>> order_of(datetime(2026, 3, 1, tzinfo=UTC), "a") < order_of(datetime(2026, 3, 1, 0, 1, tzinfo=UTC), "a")
+    True
+    """
     return f"{to_micros(event_timestamp):020d}:{request_id}"
 
 
@@ -56,7 +62,7 @@ class Recommendations:
         self._store = client.register_script(_STORE)
 
     def put(self, recommendation: StoredRecommendation) -> StoreResult:
-        """Store a recommendation unless a newer one, this very one, or one of a later generation is there."""
+        """Store a recommendation, unless a newer one, this same one, or one of a later generation is stored already."""
         (result,) = self.put_all([recommendation])
         return result
 
@@ -80,7 +86,7 @@ class Recommendations:
             return [StoreResult(result.decode()) for result in pipeline.execute()]
 
     def get(self, user_id: str, kinds: Sequence[Kind], release: str) -> list[StoredRecommendation | None]:
-        """Return what is stored of each kind under one release."""
+        """Return the stored recommendation of each kind under one release, None where there is none."""
         pipeline = self._client.pipeline(transaction=False)
         for kind in kinds:
             pipeline.hget(recommendation_key(user_id, kind, release), "recommendation")
@@ -88,7 +94,7 @@ class Recommendations:
             return [parse(data) for data in pipeline.execute()]
 
     def forget(self, user_id: str, kind: Kind, release: str) -> None:
-        """Delete what is stored of one kind under one release."""
+        """Delete the stored recommendation of one kind under one release."""
         with redis_errors(self._client):
             self._client.delete(recommendation_key(user_id, kind, release))
 
@@ -101,7 +107,10 @@ class Recommendations:
             return [frozenset(member.decode() for member in members) for members in pipeline.execute()]
 
     def may_push(self, user_id: str, push_id: str) -> bool:
-        """Say whether the user may be pushed to now, and count it: one push per half hour. The same push may be repeated."""
+        """Return whether the user may be pushed to now, and start their half hour if so: one push per half hour.
+
+        Repeating the call for the same push returns True again.
+        """
         key = f"stillpoint:pushed:{user_id}"
         with redis_errors(self._client):
             if self._client.set(key, push_id, nx=True, ex=PUSH_INTERVAL_SECONDS):
@@ -110,7 +119,7 @@ class Recommendations:
         return held is not None and held.decode() == push_id
 
     def forget_push(self, user_id: str, push_id: str) -> None:
-        """Give the half hour back after a push that could not be sent."""
+        """End the user's half hour after a push that could not be sent."""
         key = f"stillpoint:pushed:{user_id}"
         held = self._client.get(key)
         if held is not None and held.decode() == push_id:
@@ -123,10 +132,10 @@ def recommendation_key(user_id: str, kind: Kind, release: str) -> str:
 
 
 def parse(data: bytes | None) -> StoredRecommendation | None:
-    """Return a stored recommendation.
+    """Return the stored recommendation in `data`, or None if there is no data.
 
     Raises:
-        CorruptData: the bytes are none.
+        CorruptData: the bytes are not a stored recommendation.
     """
     if data is None:
         return None

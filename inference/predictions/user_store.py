@@ -1,4 +1,4 @@
-"""Reads all that one user's request needs, on the event loop and within a bounded time."""
+"""Reads everything that one user's request needs from Redis, on the event loop and within a bounded time."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class UserStore:
         self._readers: dict[tuple[str, int], AsyncOnlineReader] = {}
 
     def reader(self, loaded: LoadedRelease) -> AsyncOnlineReader:
-        """Return the reader of a release; those of the last two are kept."""
+        """Return the reader of a release; the readers of the last two releases are cached."""
         key = (loaded.id, loaded.generation)
         if key not in self._readers:
             self._readers = dict(list(self._readers.items())[-1:])
@@ -39,7 +39,7 @@ class UserStore:
         return self._readers[key]
 
     async def features(self, loaded: LoadedRelease, user_id: str, at: datetime) -> tuple[OnlineColumns, frozenset[str]]:
-        """Return the person's features as of `at`, and what they finished lately.
+        """Return the user's features as of `at`, and the ids of the contents that they finished lately.
 
         Raises:
             StackUnavailable: Redis is away, or slower than `STORE_SECONDS`.
@@ -55,8 +55,9 @@ class UserStore:
     async def stored(
         self, loaded: LoadedRelease, user_id: str, kinds: Sequence[Kind]
     ) -> tuple[dict[Kind, StoredRecommendation], frozenset[str]]:
-        """Return what is stored of the kinds and belongs to the release's mapping, and what the person finished lately.
-        A stored recommendation that cannot be read counts as none.
+        """Return the stored recommendations of the release's id mapping by kind, and the ids of contents finished lately.
+
+        A kind without a readable recommendation is left out.
 
         Raises:
             StackUnavailable: Redis is away, or slower than `STORE_SECONDS`.

@@ -35,21 +35,21 @@ class ContentTable:
     offered_until: npt.NDArray[np.int64] | None = None
     """The first moment at which each may not be shown any more."""
     origin: "tuple[ContentTable, npt.NDArray[np.intp]] | None" = field(default=None, repr=False, compare=False)
-    """Of a `part`: the contents that it was chosen from, and its rows there."""
+    """Set by `part`: the table that the rows were chosen from, and their positions in it."""
     _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def kept(self, key: Any, make: Callable[[], Kept]) -> Kept:
-        """Return what `make` gives, made once per key and kept as long as these contents are."""
+        """Return the cached result of `make` for a key; computed at the first call, kept as long as this table."""
         if key not in self._kept:
             self._kept[key] = make()
         made: Kept = self._kept[key]
         return made
 
     def offered_at(self, moment_us: int) -> "ContentTable":
-        """Return the contents that may be shown at a moment; chosen once, then kept until that changes."""
+        """Return the contents that may be shown at `moment_us`; cached until one becomes available or ends."""
         if self.offered_from is None or self.offered_until is None:
             return self
         first, end = self.offered_from, self.offered_until
@@ -62,14 +62,14 @@ class ContentTable:
         return self.kept(("offered", int(np.searchsorted(changes, moment_us, side="right"))), choose)
 
     def withheld_at(self, moment_us: int) -> frozenset[str]:
-        """Return the ids of these contents that may not be shown at a moment; kept until that changes."""
+        """Return the ids of the contents that may not be shown at `moment_us`; cached like `offered_at`."""
         offered = self.offered_at(moment_us)
         if offered is self:
             return frozenset()
         return offered.kept("withheld", lambda: frozenset(self.ids) - frozenset(offered.ids))
 
     def of_categories(self, categories: tuple[str, ...]) -> "ContentTable":
-        """Return the contents of some categories; chosen once, then kept."""
+        """Return the contents of the given categories; cached per combination."""
 
         def choose() -> ContentTable:
             return self.take(np.flatnonzero(np.isin(self.categories.astype(str), [str(one) for one in categories])))
@@ -77,7 +77,10 @@ class ContentTable:
         return self.kept(categories, choose)
 
     def popularity(self, by_popularity: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Return each content's place among the most popular first, NaN if it has none; kept for the last list given."""
+        """Return each content's rank in `by_popularity` (0 is the most popular), NaN if it is not listed.
+
+        Cached for the last list given.
+        """
         held = self._kept.get("popularity")
         if held is None or held[0] is not by_popularity:
             places = {content_id: place for place, content_id in enumerate(by_popularity)}
@@ -87,7 +90,10 @@ class ContentTable:
         return found
 
     def by_category(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Return a row of each category that occurs, and for each row which of these is its own; kept."""
+        """Return one row per category that occurs, and for each content the position of its category among these rows.
+
+        Cached. Features that depend on a content's category alone are computed once per category this way.
+        """
 
         def group() -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
             _, first, own = np.unique(self.columns["category"].astype(str), return_index=True, return_inverse=True)
@@ -96,7 +102,7 @@ class ContentTable:
         return self.kept("by_category", group)
 
     def take(self, rows: npt.NDArray[np.intp]) -> "ContentTable":
-        """Return a choice of rows, in the order given."""
+        """Return the given rows, in the given order."""
         return ContentTable(
             ids=tuple(self.ids[row] for row in rows),
             titles=tuple(self.titles[row] for row in rows),
@@ -108,7 +114,7 @@ class ContentTable:
         )
 
     def part(self, rows: npt.NDArray[np.intp]) -> "ContentTable":
-        """Return a choice of rows for one request, which remembers where it comes from."""
+        """Return the given rows for one request; `origin` refers back to this table, so that its caches can be used."""
         return replace(self.take(rows), origin=(self, rows))
 
 
@@ -116,7 +122,7 @@ def load_contents(lake: Lake, reader: OnlineReader, *, now_us: int) -> ContentTa
     """Read the newest catalogue from the lake and the contents' features from the release's colour.
 
     Raises:
-        ReleaseRefused: the catalogue is empty, or a content has no features in this colour.
+        ReleaseRefused: the catalogue is empty, or none of its contents has features in this colour.
         CorruptData: a stored value is not of its feature's type.
     """
     newest = read_catalogue(lake, now=from_micros(now_us))

@@ -1,7 +1,8 @@
-"""Lays out a model's input for one user and many contents; what is the same for everybody is done once. (pure)
+"""Builds a model's input for one user and many contents; the part that is equal for all users is built once. (pure)
 
-`model_columns` gives it as columns, for a model elsewhere and for explanations. `RankingInput` lays out the very same numbers as
-the matrix of a model in this process: what depends on contents alone is laid out once, and a request adds the rest.
+`model_columns` returns columns, for a model behind an endpoint and for explanations. `RankingInput` fills the matrix of a
+model in this process with exactly the same numbers: columns that depend on contents alone are filled once per release,
+and each request adds the columns of its user.
 """
 
 from collections.abc import Mapping
@@ -25,9 +26,9 @@ _BY_CATEGORY = tuple(one for one in REQUEST_FEATURES if one not in _BY_CONTENT)
 
 
 def model_columns(user: UserFeatures, contents: ContentTable) -> dict[str, npt.NDArray[Any]]:
-    """Return every column that models may take: the user's (length 1), the contents' and the request-time ones.
+    """Return every column that a model may use: the user's (length 1), the contents' and the request-time features'.
 
-    What depends on a content by its category alone is computed once per category.
+    Request-time features that depend on a content's category alone are computed once per category.
     """
     rows: dict[str, npt.NDArray[Any]] = {**user.columns, **contents.columns}
     first, own = contents.by_category()
@@ -36,13 +37,13 @@ def model_columns(user: UserFeatures, contents: ContentTable) -> dict[str, npt.N
 
 
 class RankingInput:
-    """Lays out one model's matrix over some contents: one row per content, for one user after another."""
+    """One model's input matrix over some contents, one row per content; filled for one user after another."""
 
     def __init__(self, bundle: ModelBundle, contents: ContentTable) -> None:
-        """Lay out what is the same for everybody.
+        """Fill the columns that are equal for all users.
 
         Raises:
-            ModelRefused: the model takes a column that is a content's by its definition, and the contents lack it.
+            ModelRefused: the contents lack a content feature that the model uses.
         """
         places = {name: place for place, name in enumerate(bundle.manifest.feature_order)}
         computed = {one.feature.name for one in REQUEST_FEATURES}
@@ -71,7 +72,7 @@ class RankingInput:
 
     @classmethod
     def of(cls, bundle: ModelBundle, contents: ContentTable) -> "RankingInput":
-        """Return the input of a model over these contents: kept with them, or a part of that of their origin."""
+        """Return the input of a model over these contents: cached with them, or cut from the cached one of their origin."""
         if contents.origin is not None:
             everything, rows = contents.origin
             return cls.of(bundle, everything)._part(contents, rows)
@@ -84,14 +85,14 @@ class RankingInput:
         return part
 
     def fill(self, matrix: Matrix, user: UserFeatures, sequence_id: int | None) -> None:
-        """Fill `matrix`, of one row per content, with what `ModelBundle.matrix` makes of `model_columns`.
+        """Fill `matrix` (one row per content) with the numbers that `ModelBundle.matrix(model_columns(…))` returns.
 
         Raises:
             ModelRefused: the sequence id is of another mapping, or the user lacks a column.
         """
         given = user.columns
         if not self._needed <= given.keys():
-            self._bundle.select(model_columns(user, self._contents))  # which names what is missing
+            self._bundle.select(model_columns(user, self._contents))  # raises, naming the missing columns
         shared = np.zeros((len(self._categories), matrix.shape[1]), np.float32)
         if self._numbers:
             shared[:, self._number_places] = np.concatenate([given[name] for name in self._numbers])
@@ -107,7 +108,7 @@ class RankingInput:
             matrix[:, self._collaborative] = self._bundle.collaborative_scores_of(self._factor_rows, sequence_id)
 
     def _wide(self) -> Mapping[str, npt.NDArray[Any]]:
-        """Return the contents' columns; vectors of contents that stay lie as they are computed with fastest."""
+        """Return the contents' columns. Embeddings of a cached table are in column-major order, which computes faster."""
         if self._contents.origin is not None:
             return self._contents.columns
         return self._contents.kept(

@@ -1,7 +1,7 @@
 """Ranks contents for a user and post-processes the list: entitlement, nothing just finished, diversity. (pure)
 
-Candidates of the kind are scored by the model, in one call for all people of a batch, then post-processed: what the user may not play or has just
-finished leaves, and no category fills the list.
+The model scores the candidates of the kind, in one call for all users of a batch. Post-processing removes contents that
+the user may not play or has just finished, and keeps one category from filling the list.
 """
 
 import itertools
@@ -40,18 +40,18 @@ class Scorer(Protocol):
     def collaborative_scores(self, content_ids: Sequence[str], sequence_id: int | None) -> npt.NDArray[np.float64]: ...
 
     def score(self, requests: "Sequence[ScoreRequest]") -> list[npt.NDArray[np.float64]]:
-        """Return each user's scores, one per content, from one call of the model.
+        """Return one array per request, in order: float64 scores, one per content, all from one call of the model.
 
         Raises:
             ModelRefused: a column that the model takes is missing, or a sequence id is of another mapping.
-            StackUnavailable: the model is elsewhere and gives no scores.
+            StackUnavailable: the model's endpoint returned no scores.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """A user and the contents to score for them. `sequence_id` None leaves out the collaborative filter."""
+    """A user's features and the contents to score. `sequence_id` None leaves out the collaborative filter."""
 
     user: UserFeatures
     contents: ContentTable
@@ -60,7 +60,7 @@ class ScoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class RankRequest:
-    """For whom a list is made, without what they finished lately, and how long it may be."""
+    """A list to make: the user's features, the content ids to leave out as just finished, and the longest length."""
 
     user: UserFeatures
     finished: Collection[str]
@@ -69,7 +69,7 @@ class RankRequest:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What was considered, with scores, and what remains after post-processing, best first."""
+    """The candidates with their scores, and the items that remain after post-processing, best first."""
 
     candidates: tuple[str, ...]
     scores: npt.NDArray[np.float64]
@@ -89,10 +89,10 @@ def retrieve(
     by_popularity: Sequence[str],
     limit: int = CANDIDATES,
 ) -> ContentTable:
-    """Return up to `limit` of a large catalogue, in its order, for the model to rank; a small one is kept whole.
+    """Return up to `limit` contents for the model to rank, in catalogue order; a smaller catalogue is returned whole.
 
-    The most popular, the best by the collaborative filter and the nearest to the user's searches (a (256,) vector) take
-    turns. NaN is unknown, and leaves its turns to the others.
+    Three orders are merged in turns: most popular first, best collaborative score first, and nearest to the user's
+    searches first (`search` is a (256,) vector). NaN in an order means unknown; such contents come from the other orders.
     """
     if len(pool) <= limit:
         return pool
@@ -111,7 +111,7 @@ def retrieve(
 
 
 def _least(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
-    """Return the rows of the `count` least values, least first, ties by row; NaN never."""
+    """Return the rows of the `count` smallest values, smallest first, ties by row; NaN is left out."""
     known = np.flatnonzero(~np.isnan(values))
     if len(known) > count:
         bound = np.partition(values[known], count - 1)[count - 1]
@@ -120,8 +120,7 @@ def _least(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
 
 
 def rank(scorer: Scorer, requests: Sequence[RankRequest], contents: ContentTable, kind: Kind) -> list[Ranking]:
-    """Score the kind's candidates of everybody in one model call, and return for each the best that may be shown. Ties go
-    by content id."""
+    """Return one ranking per request, in order, with one model call for all of them. Ties are ordered by content id."""
     pool = candidates(contents, kind)
     if not len(pool):
         return [Ranking((), np.zeros(0), ()) for _ in requests]
@@ -162,9 +161,9 @@ def popular(
     finished: Collection[str],
     limit: int,
 ) -> Ranking:
-    """Return the fallback: popular contents, post-processed alike, with score 0."""
+    """Return the fallback ranking: popular contents first, with the same post-processing, and score 0."""
     pool = candidates(contents, kind)
-    order = np.argsort(pool.popularity(by_popularity), kind="stable")  # NaN, unknown to the model, goes last
+    order = np.argsort(pool.popularity(by_popularity), kind="stable")  # NaN (not in the model's list) sorts last
     scores = np.zeros(len(pool))
     return Ranking(
         pool.ids, scores, choose(pool, order, scores, kind, subscribed=subscribed, finished=finished, limit=limit)
@@ -181,10 +180,10 @@ def choose(
     finished: Collection[str],
     limit: int,
 ) -> tuple[Item, ...]:
-    """Return the first `limit` contents in `order` that may be shown; of `next` only the very first.
+    """Return the first `limit` contents in `order` that may be shown; for `next` only the first one.
 
-    Without a subscription, contents of up to ten minutes may be played. What was finished lately is left out. In `today`
-    no category takes more than half of the list (at least one place), as long as others can fill it.
+    Users without a subscription may play contents of up to ten minutes. Just finished contents are left out. In `today`
+    no category takes more than half of the list (at least one place), as long as other categories can fill it.
     """
     allowed = (
         row

@@ -1,7 +1,8 @@
-"""Scores by a model behind a SageMaker endpoint, with deadlines, retries and a circuit breaker.
+"""Scores with a model behind a SageMaker endpoint, with deadlines, retries and a circuit breaker.
 
-Each call has a deadline and few attempts with jitter; after repeated failures a circuit opens and nobody waits any more.
-Whatever goes wrong is `StackUnavailable`: the caller falls back to popular contents, marked as such.
+Each call has a deadline and at most `ATTEMPTS` attempts, with jitter between them. After repeated failures the circuit
+breaker opens, and requests no longer wait for the endpoint. Every failure is raised as `StackUnavailable`: the caller
+then answers with popular contents, marked as fallback.
 """
 
 import random
@@ -33,7 +34,7 @@ ROWS_AT_ONCE = 3_000
 
 
 class _Garbage(Exception):
-    """The endpoint answered something that is no list of scores of this model."""
+    """The endpoint's answer is not a list of scores of this model."""
 
 
 class Circuit(StrEnum):
@@ -43,8 +44,7 @@ class Circuit(StrEnum):
 
 
 class CircuitBreaker:
-    """Opens after `failures` in a row; after `rest_seconds` (5 unless given) one call may try, which closes it or opens it
-    again."""
+    """Opens after `failures` failures in a row; after `rest_seconds` (5 by default) one trial call closes or reopens it."""
 
     def __init__(
         self, *, failures: int = 5, rest_seconds: float | None = None, monotonic: Callable[[], float] = time.monotonic
@@ -77,7 +77,7 @@ class CircuitBreaker:
 
 
 class EndpointScorer:
-    """A `Scorer` whose trees run behind an endpoint. The bundle at hand gives signature, popularity and retrieval."""
+    """A `Scorer` whose trees run behind an endpoint. The local bundle supplies signature, popularity and retrieval."""
 
     def __init__(
         self,
@@ -113,11 +113,11 @@ class EndpointScorer:
         return self.bundle.collaborative_scores(content_ids, sequence_id)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
-        """Do what every `Scorer` does, with one invocation for up to `ROWS_AT_ONCE` contents."""
+        """Score as declared by `Scorer`, with one endpoint invocation per `ROWS_AT_ONCE` contents."""
         for one in requests:
             self.bundle.collaborative_scores(
                 (), one.sequence_id
-            )  # refuses whom the endpoint would refuse with all others
+            )  # refuse a bad request here: the endpoint would refuse the whole invocation
         found: list[Scores] = []
         for group in _groups(requests):
             ids = [content_id for one in group for content_id in one.contents.ids]
@@ -136,7 +136,7 @@ class EndpointScorer:
         """Return one score per content. `sequence_id` is the user's, or one per content (-1 for none).
 
         Raises:
-            StackUnavailable: no usable scores came in time, or the circuit is open.
+            StackUnavailable: no usable scores arrived in time, or the circuit breaker is open.
             ModelRefused: a column that the model takes is missing.
         """
         from botocore.exceptions import BotoCoreError, ClientError
@@ -164,7 +164,7 @@ class EndpointScorer:
 
 
 def _groups(requests: Sequence[ScoreRequest]) -> list[list[ScoreRequest]]:
-    """Return the people in their order, as many together as `ROWS_AT_ONCE` allows."""
+    """Split the requests, in order, into groups of at most `ROWS_AT_ONCE` contents."""
     groups: list[list[ScoreRequest]] = []
     rows = 0
     for one in requests:
@@ -177,7 +177,7 @@ def _groups(requests: Sequence[ScoreRequest]) -> list[list[ScoreRequest]]:
 
 
 def _together(bundle: ModelBundle, group: Sequence[ScoreRequest]) -> dict[str, npt.NDArray[Any]]:
-    """Return the columns that the model takes of all people of a group, one below the other."""
+    """Return the model's input columns for all requests of a group, concatenated."""
     parts = [bundle.select(model_columns(one.user, one.contents)) for one in group]
     if len(group) == 1:
         return parts[0]
@@ -196,7 +196,7 @@ def _sequence_ids(group: Sequence[ScoreRequest]) -> int | list[int] | None:
 
 
 def by_route(client: Any) -> Callable[[Route, ModelBundle], Any]:
-    """Return the maker of scorers that obeys a release's routing table: an endpoint where one is named, else in process."""
+    """Return a factory of scorers that follows a release's routing table: the named endpoint, or in this process."""
     from inference.ranking.scorers import InProcessScorer
 
     def make(route: Route, bundle: ModelBundle) -> Any:
@@ -229,7 +229,11 @@ def encode_invocation(
 
 
 def decode_scores(data: bytes, count: int, sha256: str) -> Scores:
-    """Return the scores in the model server's answer; anything but `count` finite numbers of this model is refused."""
+    """Return the scores in the model server's answer, float64 of length `count`.
+
+    Raises:
+        _Garbage: it is not `count` finite numbers of the model with this SHA-256.
+    """
     try:
         answer = orjson.loads(data)
         scores = np.array(answer["scores"], dtype=np.float64)

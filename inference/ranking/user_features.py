@@ -37,10 +37,10 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UserFeatures:
-    """One user's features. `sequence_id` is None for a user who is new to the mapping.
+    """One user's features. `sequence_id` is None for a user whom the id mapping does not contain yet.
 
-    `views` are the rows as the served log keeps them; they are decoded when first looked at, which is the log's thread.
-    `seen` says of each view read only its status and event time, at once.
+    `columns` are arrays of length 1. `views` are the rows as the served log stores them, decoded at first access (by the
+    log's thread). `seen` has status and event time of each view, available at once.
     """
 
     user_id: str
@@ -57,16 +57,18 @@ class UserFeatures:
 
 
 def decode_user(columns: OnlineColumns) -> UserFeatures:
-    """Return the only row of an enforcing read of `READ_FEATURES` as a person."""
+    """Return the features of the one user whom a read of `READ_FEATURES` in enforce mode asked for."""
     (found,) = decode_users(columns)
     return found
 
 
 def decode_users(columns: OnlineColumns) -> list[UserFeatures]:
-    """Return the rows of an enforcing read of `READ_FEATURES` as user_columns; each column is decoded once for all.
+    """Return the features of each user of a read of `READ_FEATURES` in enforce mode, in the order of the read.
+
+    Each column is decoded once for all users.
 
     Raises:
-        CorruptData: the stored bytes of one of them cannot be read.
+        CorruptData: the stored bytes of a user cannot be decoded.
     """
     read = {name: columns.values(name) for name in (*_NUMBERS, *USER_SEQUENCE.feature_names)}
     numbers = number_block(read[name] for name in _NUMBERS)
@@ -95,16 +97,17 @@ def decode_users(columns: OnlineColumns) -> list[UserFeatures]:
     ]
 
 
-def guard(found: UserFeatures, mapping_version: int) -> Refusal | None:
-    """Say why a model of `mapping_version` must not predict from what was read, or None if it may.
+def guard(user: UserFeatures, mapping_version: int) -> Refusal | None:
+    """Return why a model of `mapping_version` must not predict from these features, or None if it may.
 
-    A user without a row under a matching fill marker is new: ranked, without the collaborative score.
+    If the fill marker matches and the user has no row of the mapping, the user is new: they are ranked without the
+    collaborative score.
     """
-    if found.fill_marker is None or not found.fill_marker.fill_complete:
+    if user.fill_marker is None or not user.fill_marker.fill_complete:
         return Refusal.NOT_FILLED
-    if found.fill_marker.mapping_version != mapping_version:
+    if user.fill_marker.mapping_version != mapping_version:
         return Refusal.OTHER_MAPPING
-    if found.sequence_id is not None and found.mapping_version != mapping_version:
+    if user.sequence_id is not None and user.mapping_version != mapping_version:
         return Refusal.OTHER_ROW
     return None
 
@@ -112,7 +115,7 @@ def guard(found: UserFeatures, mapping_version: int) -> Refusal | None:
 def _seen(
     columns: OnlineColumns, view: View, ages: npt.NDArray[np.float64], read: Mapping[str, Sequence[Any]]
 ) -> list[dict[str, Any]]:
-    """Return a view's status and event time of each row. One present value makes a row present."""
+    """Return a view's status and event time for each user. A view is present if any of its values is."""
     known = [read[name] for name in view.feature_names if name in read]
     found = []
     for row, (event_us, age) in enumerate(zip(columns.event_us(view.name).tolist(), ages.tolist(), strict=True)):
@@ -133,7 +136,7 @@ def _is_present(columns: OnlineColumns, view: View, row: int) -> bool:
 
 
 class _Logged:
-    """What was read, as the served log keeps it: decoded once for all rows, when the first is looked at."""
+    """The read's rows as the served log stores them, decoded once for all users at first access."""
 
     def __init__(self, columns: OnlineColumns, seen: Sequence[Sequence[Mapping[str, Any]]]) -> None:
         self._columns = columns
@@ -162,7 +165,7 @@ class _Logged:
 
 
 class _LoggedRow(Sequence[Mapping[str, Any]]):
-    """One person's views among `_Logged`."""
+    """One user's views in `_Logged`."""
 
     __slots__ = ("_logged", "_row")
 

@@ -1,9 +1,9 @@
 """Permanent failures go to the dead-letter queue, with the reason beside the message.
 
-In the queue's own dead-letter queue, moved there by us at the last receive with the reason as a message attribute. SQS
-would move it just so one receive later, but silently; that remains for requests that end the process itself. A request
-that was put off by an outage, or that a later program must do, has not failed: at its last receive it is sent again as a new
-message, with all its receives.
+After a message's last receive the worker itself moves it to the queue's dead-letter queue, with the reason as a message
+attribute. SQS would move it one receive later without a reason; that still happens to messages that kill the process. A
+request that was delayed by an outage, or that only a later version of the program knows, has not failed: at its last
+receive it is sent again as a new message, whose receives count from zero.
 """
 
 import json
@@ -24,15 +24,15 @@ REASON = "reason"
 RECEIVES = "receives"
 REASON_LENGTH = 1_000
 RENEWED_AFTER_SECONDS = 15
-"""How long a request that is sent again waits, so that an outage is not asked about without a pause."""
+"""Delay of a message that is sent again, so that an outage is not met in a tight loop."""
 _AT_ONCE = 10
 
 
 class DeadLetters:
-    """The dead-letter queue that the redrive policy of a queue names, and after how many receives."""
+    """A queue's dead-letter queue and largest number of receives, as its redrive policy names them."""
 
     def __init__(self, client: "SQSClient", queue_url: str) -> None:
-        """Read the queue's redrive policy. Without one, nothing is ever moved."""
+        """Read the queue's redrive policy. Without one, no message is ever moved."""
         self._client = client
         names: Any = ["RedrivePolicy", "MessageRetentionPeriod"]
         found = client.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names).get("Attributes", {})
@@ -45,10 +45,10 @@ class DeadLetters:
         )
 
     def bury(self, messages: Sequence[QueuedMessage], reasons: Mapping[str, str]) -> list[QueuedMessage]:
-        """Move the messages that failed at their last receive, and return those that now lie there, to be deleted.
+        """Copy the messages that failed at their last receive to the dead-letter queue; return them, to be deleted.
 
-        `reasons` are by receipt. A message whose move fails is left to SQS, which moves it without the reason. Killed
-        between the move and the deletion, a message lies there twice; `request_id` tells.
+        `reasons` are by receipt. If the copy fails, SQS moves the message later, without the reason. If the process is
+        killed before the deletion, the dead-letter queue gets the message twice; `request_id` identifies copies.
         """
         last = self._last(messages, reasons)
         entries = [
@@ -69,10 +69,10 @@ class DeadLetters:
     def renew(
         self, messages: Sequence[QueuedMessage], put_off: Mapping[str, str], *, now: datetime
     ) -> list[QueuedMessage]:
-        """Send the messages that were put off at their last receive again, and return them, to be deleted.
+        """Send the messages that an outage delayed at their last receive again; return the originals, to be deleted.
 
-        `put_off` is by receipt. A request older than the queue keeps messages is left to SQS: it would be gone by now.
-        Killed between the sending and the deletion, a message lies in the queue and in the dead letters; `request_id` tells.
+        `put_off` is by receipt. A request older than the queue's retention is left to SQS. If the process is killed before
+        the deletion, the original also reaches the dead-letter queue; `request_id` identifies copies.
         """
         last = [one for one in self._last(messages, put_off) if now - _enqueued(one, now) < self._kept]
         entries = [{"MessageBody": one.body, "DelaySeconds": RENEWED_AFTER_SECONDS} for one in last]
@@ -84,7 +84,7 @@ class DeadLetters:
     def _sent(
         self, url: str, messages: Sequence[QueuedMessage], entries: Sequence[dict[str, Any]]
     ) -> list[QueuedMessage]:
-        """Send an entry for each message, and return the messages whose entry was taken."""
+        """Send one entry per message, and return the messages whose entry SQS accepted."""
         sent: list[QueuedMessage] = []
         for start in range(0, len(messages), _AT_ONCE):
             part = messages[start : start + _AT_ONCE]
@@ -97,7 +97,7 @@ class DeadLetters:
 
 
 def _enqueued(message: QueuedMessage, now: datetime) -> datetime:
-    """Return when a request was first put on the queue; what is no request is taken for new."""
+    """Return when a request was first put on the queue; `now` for a body that is not a request."""
     try:
         return PredictionRequest.model_validate_json(message.body).enqueued_at
     except ValueError:

@@ -8,7 +8,7 @@ from inference.predictions.served_log import ServedLog
 from inference.predictions.stored_recommendations import Recommendations
 from inference.worker.jobs import JobReport, Jobs
 from inference.worker.loop import Worker
-from inference.worker.push_consent import OptIns
+from inference.worker.push_consent import PushConsent
 from inference.worker.spans import spans
 from stillpoint.clock import system_clock
 from stillpoint.messages import Push
@@ -22,7 +22,10 @@ from stillpoint.tracing import tracing
 def create_worker(
     settings: Settings, watch: Callable[[JobReport], None] = lambda report: None
 ) -> tuple[Worker, Callable[[], None]]:
-    """Return a queue worker that follows the live release, and what to call after its run. `watch` hears of each batch."""
+    """Return a queue worker that follows the live release, and the function that closes its clients after its run.
+
+    `watch` is called with the report of each batch.
+    """
     lake = open_lake(settings)
     sqs = client(settings, "sqs")
     following = follow(settings, lake, WorkerKind.WORKER, os.uname().nodename)
@@ -39,7 +42,7 @@ def create_worker(
     jobs = Jobs(
         Recommendations(serving),
         send_push=send_push,
-        may_receive=OptIns(lake, system_clock),
+        may_receive=PushConsent(lake, system_clock),
         clock=system_clock,
         experiment=settings.experiment,
         still_live=lambda loaded: following.current is not None and following.current.generation == loaded.generation,
@@ -48,10 +51,12 @@ def create_worker(
 
     def report(done: JobReport) -> None:
         watch(done)
-        for made in done.predictions:
-            served.add(made)
+        for prediction in done.predictions:
+            served.add(prediction)
         if traces is not None:
-            traces.add(span for made in done.made if traces.wants(made.request.event_id) for span in spans(made))
+            traces.add(
+                span for outcome in done.outcomes if traces.wants(outcome.request.event_id) for span in spans(outcome)
+            )
 
     worker = Worker(sqs, settings.prediction_queue, jobs, following, on_report=report, clock=system_clock)
     following.start()

@@ -1,9 +1,9 @@
-"""Works off a batch of prediction requests, alike in the worker and in Lambda.
+"""Processes a batch of prediction requests; the same code in the worker and in Lambda.
 
-Requests of one user and kind are made one: the newest. Each is read, ranked, stored, and pushed where its trigger asks for
-it. A request that fails is given back alone; one that fails each time goes to the dead letters. A request that met an
-outage, or the end of its release, is put off: nothing is known against it. One of a later version is left to a process that
-knows it.
+Of several requests of one user and kind only the newest is processed. Each one is read, ranked and stored, and pushed if
+its trigger asks for that. A failed request alone returns to the queue; one that keeps failing goes to the dead-letter
+queue. A request that met an outage, or the end of its release, is put off: it returns without counting as failed. One of
+a later message version returns to the queue for a process that knows that version.
 """
 
 import logging
@@ -16,7 +16,7 @@ from inference.live.loaded_release import LoadedRelease
 from inference.predictions.predict import ALIKE, Guard, Prediction, PredictionInput, PredictionTask, Source, predict_all
 from inference.predictions.stored_recommendations import Recommendations, StoreResult
 from inference.ranking.user_features import READ_FEATURES, decode_users
-from inference.worker.push_consent import REFRESH as OPT_IN_REFRESH
+from inference.worker.push_consent import REFRESH as CONSENT_REFRESH
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import StillpointError
 from stillpoint.events.types import EventType
@@ -41,19 +41,19 @@ _CHANNELS = {
     EventType.BIOMETRIC: (Channel.MODAL, "you are on the move"),
     EventType.CONTENT_COMPLETE: (Channel.PUSH, "you finished a session"),
 }
-"""How a push reaches its user and why, by the event that asked for it. A request may name any other event: what is made for
-it is stored, and nobody is pushed to, as there is no reason to tell."""
+"""The channel of a push and the reason that the user reads, by the type of the triggering event. Recommendations for other
+event types are stored, and nothing is pushed."""
 
 SendPush = Callable[[Push], None]
 """Puts one push on the push queue, or raises."""
 
 Moment = tuple[str, int]
-"""A user, and microseconds since 1970."""
+"""A user id and a time in microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """One message as it came from the queue, for which time, and when it was put there if the queue tells."""
+    """One received message: how often it was received so far, and when it was sent if the queue reports that."""
 
     receipt: str
     body: str
@@ -63,7 +63,7 @@ class QueuedMessage:
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """What a request led to, and when each step ended."""
+    """A request, its prediction, and the time at which each step ended."""
 
     request: PredictionRequest
     prediction: Prediction
@@ -76,8 +76,8 @@ class JobOutcome:
 
 @dataclass(slots=True)
 class JobReport:
-    """What became of a batch, by receipt: `failed` with the reason, `put_off` with what must end first, `left` to a later
-    program, the others done."""
+    """The outcome of a batch. `failed`, `put_off` and `left` (of a later message version) map receipts to reasons; all
+    other messages are done."""
 
     done: int = 0
     erased: int = 0
@@ -87,21 +87,21 @@ class JobReport:
     failed: dict[str, str] = field(default_factory=dict)
     put_off: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
-    made: list[JobOutcome] = field(default_factory=list)
+    outcomes: list[JobOutcome] = field(default_factory=list)
 
     @property
     def not_done(self) -> dict[str, str]:
-        """What must come back, and why."""
+        """The receipts that must return to the queue, with the reasons."""
         return self.failed | self.put_off | self.left
 
     @property
     def waiting(self) -> dict[str, str]:
-        """What must come back with nothing known against it, and why."""
+        """The receipts that must return to the queue without counting as failed, with the reasons."""
         return self.put_off | self.left
 
     @property
     def predictions(self) -> list[Prediction]:
-        return [one.prediction for one in self.made]
+        return [one.prediction for one in self.outcomes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class _Job:
         return self.message.receipt
 
     def sent(self, began: datetime) -> datetime:
-        """Return when the message was put on the queue, between what came before and after whatever clocks say."""
+        """Return when the message was put on the queue, clamped between `enqueued_at` and `began` if clocks disagree."""
         return max(self.request.enqueued_at, min(self.message.sent or self.request.enqueued_at, began))
 
     @property
@@ -123,11 +123,11 @@ class _Job:
 
 
 class ReleaseEnded(StillpointError):
-    """Another generation went live while a request was ranked: it is done again under that one."""
+    """Another generation went live while a request was ranked; it is ranked again under that generation."""
 
 
 class Jobs:
-    """Works requests off under the release that it is given. Clients are built by the entry point."""
+    """Processes requests under the release that it is given. Clients are built by the entry point."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class Jobs:
         still_live: Callable[[LoadedRelease], bool] = lambda loaded: True,
         erased: Callable[[Sequence[Moment]], Sequence[bool]] = lambda moments: [False] * len(moments),
     ) -> None:
-        """`erased` says of users and moments whether what happened then has been erased."""
+        """`erased` returns, for each user and time, whether what happened to the user then has been erased."""
         self._recommendations = recommendations
         self._send_push = send_push
         self._may_receive = may_receive
@@ -152,7 +152,7 @@ class Jobs:
         self._erased = erased
 
     def run(self, loaded: LoadedRelease, messages: Sequence[QueuedMessage]) -> JobReport:
-        """Work a batch off: one read, one model call per kind, one write for all. Of a batch in which one fails, each is tried alone."""
+        """Process a batch with one read, one model call per kind and one write. If that fails, each request is tried alone."""
         report = JobReport()
         jobs: list[_Job] = []
         for message in messages:
@@ -169,7 +169,7 @@ class Jobs:
                         f"a prediction request of version {later[0]}; this process knows {NEWEST_VERSION} and leaves it to a later one"
                     )
                 continue
-            ahead = _of_the_future(job.request, self._clock())
+            ahead = _future_time(job.request, self._clock())
             if ahead is None:
                 jobs.append(job)
             else:
@@ -202,7 +202,7 @@ class Jobs:
                 self._finish(job, one, report)
 
     def _make(self, loaded: LoadedRelease, jobs: Sequence[_Job], report: JobReport) -> list[tuple[_Job, JobOutcome]]:
-        """Read, rank and store. Until it returns, the report is untouched; doing it again changes nothing."""
+        """Read, rank and store. Idempotent; the report changes only when all of it has succeeded."""
         began = self._clock()
         erased = self._erased([job.happened for job in jobs])
         wanted = [job for job, gone in zip(jobs, erased, strict=True) if not gone]
@@ -215,51 +215,51 @@ class Jobs:
         finished = dict(zip(users, self._recommendations.finished(users), strict=True))
         read = self._clock()
         cases = [
-            PredictionInput(_ask(one.request), known[one.request.user_id], finished[one.request.user_id])
+            PredictionInput(_to_task(one.request), known[one.request.user_id], finished[one.request.user_id])
             for one in wanted
         ]
         predictions = predict_all(loaded, cases, at=began, guard=self._guard, experiment=self._experiment)
         ranked = self._clock()
         if not self._still_live(loaded):
-            raise _ended(loaded)
-        results = self._recommendations.put_all([stored(one) for one in predictions if one.items])
+            raise _release_ended(loaded)
+        results = self._recommendations.put_all([to_stored(one) for one in predictions if one.items])
         if StoreResult.SUPERSEDED in results:
-            raise _ended(loaded)
+            raise _release_ended(loaded)
         erased = self._erased([job.happened for job in wanted])
         written = self._clock()
         kept = []
         for job, one, gone in zip(wanted, predictions, erased, strict=True):
-            if gone:  # meanwhile: what was just stored must go too
+            if gone:  # erased while we ranked: delete what was just stored
                 self._recommendations.forget(job.request.user_id, job.request.kind, one.release)
             else:
                 kept.append((job, JobOutcome(job.request, one, job.sent(began), began, read, ranked, written)))
         report.erased += len(jobs) - len(kept)
         return kept
 
-    def _finish(self, job: _Job, one: JobOutcome, report: JobReport) -> None:
-        """Push where the request asks for it and its event gives a reason, and count. A push that fails brings the message back."""
-        report.made.append(one)
-        made = one.prediction
-        report.fallbacks += made.source is Source.FALLBACK
-        if job.request.kind is Kind.NEXT and made.source is not Source.FALLBACK and made.items:
+    def _finish(self, job: _Job, outcome: JobOutcome, report: JobReport) -> None:
+        """Push a `next` recommendation made by the model, and count the outcome. If the push fails, the message returns."""
+        report.outcomes.append(outcome)
+        prediction = outcome.prediction
+        report.fallbacks += prediction.source is Source.FALLBACK
+        if job.request.kind is Kind.NEXT and prediction.source is not Source.FALLBACK and prediction.items:
             try:
-                report.pushed += self._push(made, job.request)
-            except Exception as error:  # noqa: BLE001  whatever the queue's trouble, the others are done
+                report.pushed += self._push(prediction, job.request)
+            except Exception as error:  # noqa: BLE001  a push queue's failure must not undo the other requests
                 away = outage(error)
                 why = f"stored, but the push could not be sent: {away or f'{type(error).__name__}: {error}'}"
                 (report.failed if away is None else report.put_off)[job.receipt] = why
                 return
         report.done += 1
 
-    def _push(self, made: Prediction, request: PredictionRequest) -> bool:
-        """Push the best item while it is of use, at most once per user and half hour. A send that fails gives the half
-        hour back."""
-        push = _push_of(made, request)
-        if push is None or push.expires_at <= made.at:
-            return False  # the request waited too long, as after a redrive
-        (erased,) = self._erased([(request.user_id, to_micros(made.at - OPT_IN_REFRESH))])
+    def _push(self, prediction: Prediction, request: PredictionRequest) -> bool:
+        """Push the best item, unless the request is too old, at most once per user and half hour. Return whether it was
+        sent; a failed send does not use up the half hour."""
+        push = _to_push(prediction, request)
+        if push is None or push.expires_at <= prediction.at:
+            return False  # the request waited too long, for example before a redrive
+        (erased,) = self._erased([(request.user_id, to_micros(prediction.at - CONSENT_REFRESH))])
         if erased:
-            return False  # whoever came back has not opted in again, whatever is still remembered
+            return False  # the cached opt-in is older than the erasure
         if not self._may_receive(request.user_id) or not self._recommendations.may_push(request.user_id, push.push_id):
             return False
         try:
@@ -270,53 +270,52 @@ class Jobs:
         return True
 
 
-def _ended(loaded: LoadedRelease) -> ReleaseEnded:
+def _release_ended(loaded: LoadedRelease) -> ReleaseEnded:
     return ReleaseEnded(f"release {loaded.id} is no longer live; the request is done again under its successor")
 
 
-def _ask(request: PredictionRequest) -> PredictionTask:
+def _to_task(request: PredictionRequest) -> PredictionTask:
     return PredictionTask(
         request.request_id, request.user_id, request.kind, request.event_timestamp, request.event_type
     )
 
 
-def _push_of(made: Prediction, request: PredictionRequest) -> Push | None:
-    told = _CHANNELS.get(request.event_type)
-    if told is None:
+def _to_push(prediction: Prediction, request: PredictionRequest) -> Push | None:
+    if request.event_type not in _CHANNELS:
         return None
-    channel, reason = told
+    channel, reason = _CHANNELS[request.event_type]
     return Push(
-        push_id=made.recommendation_id,
+        push_id=prediction.recommendation_id,
         user_id=request.user_id,
         channel=channel,
-        content_id=made.items[0].content_id,
+        content_id=prediction.items[0].content_id,
         reason=reason,
-        recommendation_id=made.recommendation_id,
-        release=made.release,
-        created_at=made.at,
-        expires_at=min(request.event_timestamp, made.at) + PUSH_LIFE,
+        recommendation_id=prediction.recommendation_id,
+        release=prediction.release,
+        created_at=prediction.at,
+        expires_at=min(request.event_timestamp, prediction.at) + PUSH_LIFE,
     )
 
 
-def stored(made: Prediction) -> StoredRecommendation:
-    """Return a prediction as it is kept for being pulled."""
+def to_stored(prediction: Prediction) -> StoredRecommendation:
+    """Return a prediction as a stored recommendation."""
     return StoredRecommendation(
-        recommendation_id=made.recommendation_id,
-        request_id=made.task.request_id,
-        user_id=made.task.user_id,
-        kind=made.task.kind,
-        release=made.release,
-        generation=made.generation,
-        mapping_version=made.mapping_version,
-        event_timestamp=made.task.happened,
-        created_at=made.at,
-        trigger=made.task.trigger,
-        items=made.items,
+        recommendation_id=prediction.recommendation_id,
+        request_id=prediction.task.request_id,
+        user_id=prediction.task.user_id,
+        kind=prediction.task.kind,
+        release=prediction.release,
+        generation=prediction.generation,
+        mapping_version=prediction.mapping_version,
+        event_timestamp=prediction.task.happened,
+        created_at=prediction.at,
+        trigger=prediction.task.trigger,
+        items=prediction.items,
     )
 
 
-def _of_the_future(request: PredictionRequest, now: datetime) -> str | None:
-    """Return why a request is not believed, or None. What is stored for a time of the future would outlive all true lists."""
+def _future_time(request: PredictionRequest, now: datetime) -> str | None:
+    """Return why a request whose event lies in the future is refused, or None. Stored, it would win over all later ones."""
     for name in ("event_timestamp", "arrived_at", "enqueued_at"):
         moment: datetime = getattr(request, name)
         if moment > now + FUTURE_TOLERANCE:

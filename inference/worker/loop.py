@@ -1,9 +1,9 @@
-"""The local worker's loop: receives from the prediction queue, works, deletes.
+"""The local worker's loop: receive from the prediction queue, process, delete.
 
-Long polling; messages that take long stay invisible by a heartbeat; while more wait, the next batch is received, and the
-one before taken off the queue, during the work on this one; a stop lets what was received be finished. While nothing can be
-done at all, as when Redis is away, nothing more is received, and what was is kept invisible and tried again: an outage uses
-up no receive, however long it lasts.
+Receives by long polling. A heartbeat extends the visibility timeout of messages that take long. While one batch is
+processed, the next is received and the one before deleted. A stop finishes the messages that were received. During an
+outage, such as of Redis, no more messages are received, and those at hand stay invisible and are tried again: however
+long the outage lasts, it uses up no receives.
 """
 
 import logging
@@ -37,7 +37,7 @@ _AT_ONCE = 10
 
 
 class Worker:
-    """Runs until `stop`. `on_report` hears of each batch."""
+    """Runs until `stop`. `on_report` is called with the report of each batch."""
 
     def __init__(
         self,
@@ -65,15 +65,15 @@ class Worker:
         self._deleting: Future[None] | None = None
 
     def stop(self) -> None:
-        """Ask for an end after what was received."""
+        """Ask `run` to return once the received messages are processed."""
         self._stop.set()
 
     def run(self) -> None:
-        """Receive and work off until told to stop. Trouble with a server is waited out."""
+        """Receive and process messages until `stop` is called. While a server is unavailable it waits."""
         while not self._stop.is_set() or self._ahead is not None:
             try:
-                self._once()
-            except Exception as error:  # messages come back by themselves; the worker must live
+                self._step()
+            except Exception as error:  # messages become visible again by themselves; the worker must go on
                 away = outage(error)
                 if away is None:
                     log.exception("the queue cannot be worked off; trying again")
@@ -82,11 +82,11 @@ class Worker:
                 self._wait_longer()
         self._pool.shutdown()
         try:
-            self._deleted()
+            self._finish_delete()
         except (BotoCoreError, ClientError) as error:
             log.warning("the last requests stay on the queue and will be done again: %s", error)
 
-    def _once(self) -> None:
+    def _step(self) -> None:
         loaded = self._following.current
         if loaded is None:
             self._stop.wait(0.2)
@@ -97,13 +97,13 @@ class Worker:
         ahead, self._ahead = self._ahead, None
         messages = self._receive() if ahead is None else ahead.result()
         if not messages:
-            self._deleted()
-            self._went_on()
+            self._finish_delete()
+            self._reset_pause()
             return
         if len(messages) == MESSAGES and not self._stop.is_set():
             self._ahead = self._pool.submit(self._receive)
         with self._invisible(messages):
-            report = self._worked_off(messages)
+            report = self._process(messages)
         for reason in (report.failed | report.left).values():
             log.warning("a prediction request goes back to the queue: %s", reason)
         moved = [
@@ -116,15 +116,15 @@ class Worker:
         if before is not None:
             before.result()
 
-    def _worked_off(self, messages: list[QueuedMessage]) -> JobReport:
-        """Work messages off. While none can be done for an outage, pause and try again until it ends, or a stop is asked
-        for; what was received ahead is taken to them, so that it is kept too."""
+    def _process(self, messages: list[QueuedMessage]) -> JobReport:
+        """Process messages and return the report. While an outage prevents all of them, pause and try again until it ends
+        or `stop` is called; messages received ahead join the batch, so that they stay invisible too."""
         while True:
             loaded = self._following.current
             assert loaded is not None, "a follower never gives up what it has loaded"
             report = self._jobs.run(loaded, messages)
             if not report.put_off:
-                self._went_on()
+                self._reset_pause()
                 return report
             self._outage.met(next(iter(report.put_off.values())), now=time.monotonic())
             if report.done or report.erased or report.left or self._stop.is_set():
@@ -140,7 +140,7 @@ class Worker:
         self._stop.wait(self._pause)
         self._pause = min(LONGEST_PAUSE_SECONDS, 2 * self._pause)
 
-    def _went_on(self) -> None:
+    def _reset_pause(self) -> None:
         self._outage.over(now=time.monotonic())
         self._pause = FIRST_PAUSE_SECONDS
 
@@ -151,23 +151,23 @@ class Worker:
             WaitTimeSeconds=WAIT_SECONDS,
             AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
         )
-        return [delivered(one) for one in answer.get("Messages", ())]
+        return [to_message(one) for one in answer.get("Messages", ())]
 
-    def _deleted(self) -> None:
-        """Wait until the batch before is off the queue; raise what went wrong, once."""
+    def _finish_delete(self) -> None:
+        """Wait until the previous batch is deleted from the queue; raise its error once."""
         deleting, self._deleting = self._deleting, None
         if deleting is not None:
             deleting.result()
 
     def _delete(self, messages: Sequence[QueuedMessage]) -> None:
-        """Take messages off the queue. One that stays is done again, which changes nothing."""
+        """Delete messages from the queue. One that is not deleted is processed again, which changes nothing."""
         for part in _parts(messages):
             entries: Any = [{"Id": str(index), "ReceiptHandle": one.receipt} for index, one in enumerate(part)]
             self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
 
     @contextmanager
     def _invisible(self, messages: Sequence[QueuedMessage]) -> Iterator[None]:
-        """Keep messages invisible to others while they are worked on, also those that are added meanwhile."""
+        """Extend the visibility timeout of messages for as long as the block runs, also of those added meanwhile."""
         finished = threading.Event()
         away = OutageLog(log, "messages could not be kept invisible, another worker may do them too")
 
@@ -193,13 +193,13 @@ class Worker:
 
 
 def _parts(messages: Sequence[QueuedMessage]) -> Iterator[Sequence[QueuedMessage]]:
-    """Yield as many messages together as SQS takes at once."""
+    """Yield the messages in batches of the size that one SQS call accepts."""
     for start in range(0, len(messages), _AT_ONCE):
         yield messages[start : start + _AT_ONCE]
 
 
-def delivered(message: Mapping[str, Any]) -> QueuedMessage:
-    """Return a message as `receive_message` gives it."""
+def to_message(message: Mapping[str, Any]) -> QueuedMessage:
+    """Return a message of a `receive_message` answer."""
     attributes = message.get("Attributes", {})
     return QueuedMessage(
         receipt=message["ReceiptHandle"],

@@ -1,4 +1,4 @@
-"""The users who may be pushed to: those whose newest row in the lake's `users/` opts in, nobody else."""
+"""Push consent: only users whose newest row in the lake's `users/` opts in may be pushed to."""
 
 import threading
 from datetime import datetime, timedelta
@@ -9,8 +9,8 @@ from stillpoint.lake.tables import Lake
 REFRESH = timedelta(minutes=5)
 
 
-class OptIns:
-    """The set of users who opted in, read again every few minutes."""
+class PushConsent:
+    """Returns whether a user opted in. The lake's users are read again every `REFRESH`."""
 
     def __init__(self, lake: Lake, clock: Clock) -> None:
         self._lake = lake
@@ -29,7 +29,7 @@ class OptIns:
 
 
 def opted_in(lake: Lake) -> frozenset[str]:
-    """Return the users whose newest row says that they may be pushed to."""
+    """Return the ids of the users whose newest row opts in to pushes."""
     table = lake.read("users", columns=["user_id", "updated_at", "push_opt_in"]).sort_by("updated_at")
     newest = dict(zip(table["user_id"].to_pylist(), table["push_opt_in"].to_pylist(), strict=True))
     return frozenset(user for user, allowed in newest.items() if allowed)

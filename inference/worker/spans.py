@@ -1,7 +1,7 @@
 """Trace spans that a prediction adds to its event's trace. (pure)
 
-Under the event: one span per request, from the record's arrival to the stored recommendation, and within it what it went
-through: the stream's computation and its commit, the queue, reading, ranking, storing.
+Below the event's span: one span per request, from the record's arrival to the stored recommendation, and below it one per
+step: the stream's computation and commit, the queue, reading, ranking, storing.
 """
 
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from stillpoint.messages import Kind
 from stillpoint.tracing import EVENT, Span
 
 
-def spans(made: JobOutcome) -> Iterator[Span]:
-    """Return the spans of one prediction. Of an event's requests the one for `today`, which each of them makes, brings the
+def spans(outcome: JobOutcome) -> Iterator[Span]:
+    """Yield the spans of one prediction. Every triggering event makes a request for `today`, and that one also yields the
     event's own span, from when it happened to its arrival."""
-    request = made.request
+    request = outcome.request
     if request.kind is Kind.TODAY:
         yield Span(
             event_id=request.event_id,
@@ -31,22 +31,22 @@ def spans(made: JobOutcome) -> Iterator[Span]:
         parent=EVENT,
         name=f"recommendation {request.kind}",
         start=request.arrived_at,
-        end=made.stored,
+        end=outcome.stored,
         attributes={
             "stillpoint.kind": str(request.kind),
-            "stillpoint.recommendation_id": made.prediction.recommendation_id,
-            "stillpoint.release": made.prediction.release,
-            "stillpoint.source": str(made.prediction.source),
-            "stillpoint.arm": made.prediction.arm,
+            "stillpoint.recommendation_id": outcome.prediction.recommendation_id,
+            "stillpoint.release": outcome.prediction.release,
+            "stillpoint.source": str(outcome.prediction.source),
+            "stillpoint.arm": outcome.prediction.arm,
         },
     )
     moments = (
         ("stream", request.arrived_at, request.enqueued_at),
-        ("commit", request.enqueued_at, made.sent),
-        ("queue", made.sent, made.began),
-        ("read", made.began, made.read),
-        ("rank", made.read, made.ranked),
-        ("store", made.ranked, made.stored),
+        ("commit", request.enqueued_at, outcome.sent),
+        ("queue", outcome.sent, outcome.began),
+        ("read", outcome.began, outcome.read),
+        ("rank", outcome.read, outcome.ranked),
+        ("store", outcome.ranked, outcome.stored),
     )
     for name, start, end in moments:
         yield Span(
