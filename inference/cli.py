@@ -32,11 +32,11 @@ def serve(
 ) -> None:
     """Run the HTTP service until SIGTERM or Ctrl-C; requests under way are answered first."""
     from inference.http.server import run_fixtures, run_service
-    from stillpoint.local.records import recorded
+    from stillpoint.local.records import record_process
 
     settings = Settings.load()
     address, number = host or settings.http_host, settings.http_port if port is None else port
-    with recorded(settings.home, "serve", address=f"{address}:{number}"):
+    with record_process(settings.home, "serve", address=f"{address}:{number}"):
         if fixtures:
             run_fixtures(host=address, port=number)
         else:
@@ -49,14 +49,14 @@ def worker() -> None:
 
     one_thread_per_process()
     from inference.worker.entry import create_worker
-    from stillpoint.local.records import recorded
+    from stillpoint.local.records import record_process
 
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s", force=True
     )  # its own log, instead of the file for libraries
     hand_over_quickly()
     settings = Settings.load()
-    with recorded(settings.home, "worker"):
+    with record_process(settings.home, "worker"):
         running, close = create_worker(settings)
         keep_what_is_loaded()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -70,9 +70,9 @@ def worker() -> None:
 def model_server() -> None:
     """Serve the bundle in STILLPOINT_MODEL_DIR by SageMaker's container contract."""
     from inference.model_server import main
-    from stillpoint.local.records import recorded
+    from stillpoint.local.records import record_process
 
-    with recorded(Settings.load().home, "model-server"):
+    with record_process(Settings.load().home, "model-server"):
         raise typer.Exit(main())
 
 

@@ -20,7 +20,7 @@ from inference.ranking.sagemaker_scorer import by_route, endpoint_config
 from inference.worker.dead_letters import DeadLetters
 from inference.worker.jobs import JobReport, Jobs, QueuedMessage
 from inference.worker.push_consent import PushConsent
-from stillpoint.catalogue import news
+from stillpoint.catalogue import change_token
 from stillpoint.clock import Clock, system_clock
 from stillpoint.errors import ReleaseRefused, StillpointError
 from stillpoint.lake.objects import open_objects
@@ -178,7 +178,7 @@ def build(settings: Settings, clock: Clock) -> WarmFunction:
         bury=dead_letters.bury,
         renew=lambda messages, put_off: dead_letters.renew(messages, put_off, now=clock()),
         refresh=lambda loaded, now: refreshed(loaded, lake, now=now),
-        renewal=Renewal(lambda: news(serving()), seconds=settings.contents_refresh, monotonic=time.monotonic),
+        renewal=Renewal(lambda: change_token(serving()), seconds=settings.contents_refresh, monotonic=time.monotonic),
     )
 
 

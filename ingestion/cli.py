@@ -203,7 +203,7 @@ def stream(
     from ingestion.spark import SparkEnded
     from ingestion.supervisor import Supervisor
     from stillpoint.local.process import refuse_address
-    from stillpoint.local.records import recorded
+    from stillpoint.local.records import record_process
 
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s", force=True
@@ -218,7 +218,7 @@ def stream(
         supervisor.metrics.serve(metrics_port)
     address = f"127.0.0.1:{metrics_port}" if metrics_port else None
     try:
-        with recorded(settings.home, "stream", address=address):
+        with record_process(settings.home, "stream", address=address):
             supervisor.run()
     except SparkEnded as ended:
         logging.getLogger(__name__).error("%s; starting anew", ended)
@@ -240,14 +240,14 @@ def backfill(
     from ingestion.backfill import backfill as run
     from ingestion.spark import spark_session
     from stillpoint.lake.datasets import DateRange
-    from stillpoint.leases.active_jobs import announced
+    from stillpoint.leases.active_jobs import announce_job
 
     now = system_clock()
     moments.in_order(first, last)
     settings = Settings.load()
     session = spark_session(settings, "stillpoint-backfill", master="local[2]") if spark else None
     lake = _lake(settings)
-    with announced(lake.objects, "stillpoint backfill", clock=system_clock):
+    with announce_job(lake.objects, "stillpoint backfill", clock=system_clock):
         counts = run(lake, DateRange(first, last or now.date()), at=now, spark=session)
     _print(counts, as_json, "rows written: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
 
@@ -265,7 +265,7 @@ def daily(
     """Compute the daily views, write them to the lake and to every colour in use."""
     from ingestion.daily import daily as run
     from stillpoint.encoder import WordLlamaEncoder
-    from stillpoint.leases.active_jobs import announced
+    from stillpoint.leases.active_jobs import announce_job
     from stillpoint.releases.write_targets import read_control
     from stillpoint.stores.redis.connection import connect
     from stillpoint.stores.redis.writer import OnlineWriter
@@ -280,6 +280,6 @@ def daily(
         target.project: OnlineWriter(connect(settings.connection(target.colour)), target.project)
         for target in read_control(lake.objects).targets
     }
-    with announced(lake.objects, "stillpoint daily", clock=system_clock):
+    with announce_job(lake.objects, "stillpoint daily", clock=system_clock):
         counts = run(lake, begin, end, at=now, encoder=WordLlamaEncoder(), writers=writers)
     _print(counts, as_json, "rows written: " + ", ".join(f"{name} {count}" for name, count in counts.items()))

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from ingestion.reconcile import holds_its_sums
 from stillpoint.errors import AlreadyExists
-from stillpoint.lake.checkpoint import CHECKPOINTS, FoldedCommit, LogCheckpoint
+from stillpoint.lake.checkpoint import CHECKPOINTS, CheckpointedCommit, LogCheckpoint
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.tables import Lake
 from stillpoint.served_rows import SERVED_IDS
@@ -28,7 +28,7 @@ def fold(lake: Lake, *, before: datetime, fewest: int = FEWEST) -> int:
     `stillpoint events reconcile` to tell. One run at a time: callers hold the lease `compact`. Killed anywhere it can be run
     again: a commit that is in a fold counts once, deleted or not.
     """
-    earlier = lake.fold()
+    earlier = lake.checkpoint()
     chosen = _chosen(lake, before)
     if len(chosen) >= fewest:
         now = folded(chosen, earlier)
@@ -47,7 +47,7 @@ def fold(lake: Lake, *, before: datetime, fewest: int = FEWEST) -> int:
 
 def _chosen(lake: Lake, before: datetime) -> list[Commit]:
     newest: dict[str, int] = {}
-    commits = [commit for commit in lake.commits() if not isinstance(commit, FoldedCommit)]
+    commits = [commit for commit in lake.commits() if not isinstance(commit, CheckpointedCommit)]
     for commit in commits:
         newest[commit.writer] = max(commit.sequence, newest.get(commit.writer, -1))
     return [
@@ -69,7 +69,7 @@ def folded(commits: Sequence[Commit], earlier: LogCheckpoint) -> LogCheckpoint:
     for commit in sorted(everything, key=lambda commit: commit.sequence):
         by_writer[commit.writer].append(commit)
     whole = [
-        FoldedCommit(
+        CheckpointedCommit(
             writer=writer,
             sequence=own[0].sequence,
             epoch=max(commit.epoch for commit in own),
@@ -77,7 +77,7 @@ def folded(commits: Sequence[Commit], earlier: LogCheckpoint) -> LogCheckpoint:
             files=tuple(file for commit in own for file in commit.files if file.path not in gone),
             supersedes=tuple(path for commit in own for path in commit.supersedes if path not in added),
             properties=_summed(own),
-            commits=sum(commit.commits if isinstance(commit, FoldedCommit) else 1 for commit in own),
+            commits=sum(commit.commits if isinstance(commit, CheckpointedCommit) else 1 for commit in own),
         )
         for writer, own in by_writer.items()
     ]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from stillpoint.clock import Clock, system_clock, to_micros
 from stillpoint.events.types import Verdict
 from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS, View
-from stillpoint.lake.checkpoint import FoldedCommit
+from stillpoint.lake.checkpoint import CheckpointedCommit
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.tables import Lake
@@ -118,7 +118,7 @@ def _sum_commits(lake: Lake, result: Reconciliation) -> None:
         for verdict, count in _verdicts(commit).items():
             result.verdicts[str(verdict)] = result.verdicts.get(str(verdict), 0) + count
         # Files of folded commits, which were looked at then, may have been merged with others, or replaced.
-        if not isinstance(commit, FoldedCommit) and not holds_its_sums(commit):
+        if not isinstance(commit, CheckpointedCommit) and not holds_its_sums(commit):
             result.unequal_commits.append(commit.key)
 
 

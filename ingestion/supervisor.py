@@ -34,10 +34,10 @@ from ingestion.stream_source import SourceUnusable, native_lag, read_stream, str
 from stillpoint.clock import Clock, from_micros
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
 from stillpoint.errors import CorruptData, Fenced, InvalidInput
-from stillpoint.lake.checkpoint import FoldedCommit
+from stillpoint.lake.checkpoint import CheckpointedCommit
 from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
-from stillpoint.leases.lease import kept
+from stillpoint.leases.lease import renewing
 from stillpoint.leases.names import STREAM_TTL, stream_lease
 from stillpoint.outages import OutageLog
 from stillpoint.releases.presence import Notifications
@@ -116,7 +116,9 @@ def where_to_begin(checkpoint: Path, lake: Lake, start: str | None) -> str:
 def _newest_arrival(lake: Lake, writer: str) -> int:
     """Return when the newest record arrived that a query has read, in microseconds; 0 if it says nothing of it."""
     said = [
-        one.properties.get("newest_arrival_us") for one in lake.commits(writer) if not isinstance(one, FoldedCommit)
+        one.properties.get("newest_arrival_us")
+        for one in lake.commits(writer)
+        if not isinstance(one, CheckpointedCommit)
     ]
     return max((int(one) for one in said if isinstance(one, int)), default=0)
 
@@ -173,7 +175,7 @@ class Supervisor:
         """
         epoch = self._lease.acquire()
         try:
-            with kept(self._lease, every=self._lease_ttl.total_seconds() / 5, lost=self._lost):
+            with renewing(self._lease, every=self._lease_ttl.total_seconds() / 5, lost=self._lost):
                 self._run(epoch)
         finally:
             self._release()

@@ -12,7 +12,7 @@ from typing import Any
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import Fenced
 from stillpoint.lake.tables import Lake
-from stillpoint.leases.lease import Lease, kept
+from stillpoint.leases.lease import Lease, renewing
 from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.presence import Presence, present
@@ -127,7 +127,7 @@ def exclusive(tools: ReleaseContext, verb: str) -> Iterator[HeldReleaseLease]:
     lease.acquire()
     held = HeldReleaseLease(lease)
     try:
-        with kept(lease, every=tools.lease_seconds / 4, lost=held.lose, give_up=ttl):
+        with renewing(lease, every=tools.lease_seconds / 4, lost=held.lose, give_up=ttl):
             yield held
     finally:
         try:

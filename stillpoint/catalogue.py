@@ -20,7 +20,7 @@ from stillpoint.lake.tables import Lake
 from stillpoint.stores.redis.connection import redis_errors
 
 DATASET = "catalogue"
-NEWS_KEY = "stillpoint:catalogue"
+CHANGE_KEY = "stillpoint:catalogue"
 """In `redis_serving`: another value after each change that serving must see at once. Without Redis's memory it is seen later."""
 
 
@@ -108,15 +108,15 @@ def add(lake: Lake, rows: Iterable[CatalogueRow], *, at: datetime) -> None:
     lake.commit(Commit(writer=writer, sequence=0, at=at, files=(file,)))
 
 
-def tell(client: Any) -> None:
+def notify_change(client: Any) -> None:
     """Tell serving processes that the catalogue has changed. `client` is of `redis_serving`."""
     with redis_errors(client):
-        client.set(NEWS_KEY, uuid.uuid4().hex)
+        client.set(CHANGE_KEY, uuid.uuid4().hex)
 
 
-def news(client: Any) -> bytes | None:
+def change_token(client: Any) -> bytes | None:
     """Return what the last `tell` left: another value means another catalogue."""
-    found: bytes | None = client.get(NEWS_KEY)
+    found: bytes | None = client.get(CHANGE_KEY)
     return found
 
 

@@ -71,7 +71,7 @@ def snapshot(
     """
     import stillpoint
     from stillpoint.encoder import WordLlamaEncoder
-    from stillpoint.leases.active_jobs import announced
+    from stillpoint.leases.active_jobs import announce_job
     from training.expected_rows import expectations
     from training.snapshot import make_snapshot
 
@@ -82,7 +82,7 @@ def snapshot(
     settings = Settings.load()
     lake = _lake(settings)
     with (
-        announced(lake.objects, "stillpoint snapshot", clock=system_clock),
+        announce_job(lake.objects, "stillpoint snapshot", clock=system_clock),
         Progress(console=Console(stderr=True), transient=True) as bar,
     ):
         task = bar.add_task("point-in-time join", total=1.0)
@@ -149,7 +149,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train the collaborative filter and the ranker on a snapshot, judge them, and keep the model in the lake."""
-    from stillpoint.leases.active_jobs import announced
+    from stillpoint.leases.active_jobs import announce_job
     from stillpoint.snapshots import load_snapshot, refuse_older_than
     from training.collaborative import next_mapping_version
     from training.train import keep, load_evaluation
@@ -157,7 +157,7 @@ def train(
 
     settings = Settings.load()
     lake = _lake(settings)
-    with announced(lake.objects, "stillpoint train", clock=system_clock):
+    with announce_job(lake.objects, "stillpoint train", clock=system_clock):
         chosen = load_snapshot(lake, snapshot_id or _newest(lake))
         refuse_older_than(chosen.manifest, timedelta(hours=maximum_age_hours), now=system_clock())
         version = mapping_version or next_mapping_version(lake)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stillpoint.errors import CorruptData
-from stillpoint.lake.datasets import ALL_DATES, DateRange, together
+from stillpoint.lake.datasets import ALL_DATES, DateRange, join_batches
 from stillpoint.lake.tables import Lake
 from stillpoint.outages import outage
 
@@ -21,7 +21,7 @@ def batches(lake: Lake, dataset: str, dates: DateRange = ALL_DATES) -> Iterator[
     """
     try:
         # A check costs much the same for ten rows as for ten thousand.
-        yield from together(lake.dataset(dataset, dates).to_batches(batch_size=BATCH_ROWS), BATCH_ROWS)
+        yield from join_batches(lake.dataset(dataset, dates).to_batches(batch_size=BATCH_ROWS), BATCH_ROWS)
     except (pa.ArrowException, OSError) as error:
         if outage(error) is not None:
             raise

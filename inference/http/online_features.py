@@ -46,7 +46,7 @@ class OnlineFeatures:
         request = served.parser.parse(body)
         if any(len(values) > MAX_ENTITIES for values in request.entities.values()):
             raise invalid("entities", f"at most {MAX_ENTITIES} entities can be asked for at once")
-        columns = await served.reader.read(request.asked.read, request.entities, now_us=now_us, mode=mode)
+        columns = await served.reader.read(request.requested.read, request.entities, now_us=now_us, mode=mode)
         return to_response(request, columns)
 
     def _of(self, loaded: LoadedRelease) -> _Served:

@@ -19,7 +19,7 @@ from typing import Any
 
 from inference.live.loaded_release import LoadedRelease
 from inference.live.renewal import REFRESH_SECONDS, Renewal
-from stillpoint.catalogue import news
+from stillpoint.catalogue import change_token
 from stillpoint.clock import Clock
 from stillpoint.errors import StillpointError
 from stillpoint.outages import OutageLog, outage
@@ -62,7 +62,7 @@ class Following:
         self._book = book
         self._load = load
         self._refresh = refresh
-        self._renewal = Renewal(partial(news, redis), seconds=refresh_seconds, monotonic=monotonic)
+        self._renewal = Renewal(partial(change_token, redis), seconds=refresh_seconds, monotonic=monotonic)
         self._redis = redis
         self._kind = kind
         self._address = address

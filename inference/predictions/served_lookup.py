@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stillpoint.lake.checkpoint import FoldedCommit
+from stillpoint.lake.checkpoint import CheckpointedCommit
 from stillpoint.lake.commits import CommittedFile
 from stillpoint.lake.tables import Lake
 from stillpoint.served_rows import ID_LENGTH, SERVED_IDS, names_id
@@ -90,7 +90,7 @@ class ServedLookup:
         named: list[CommittedFile] = []
         silent: list[CommittedFile] = []
         for commit in commits:
-            told = None if isinstance(commit, FoldedCommit) else commit.properties.get(SERVED_IDS)
+            told = None if isinstance(commit, CheckpointedCommit) else commit.properties.get(SERVED_IDS)
             if isinstance(told, str) and not names_id(told, recommendation_id):
                 continue
             own = [file for file in commit.files if file.dataset == "served" and file.path not in gone and file.rows]

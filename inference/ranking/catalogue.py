@@ -18,7 +18,7 @@ from stillpoint.stores.reading.reader import OnlineReader
 _READ_AT_ONCE = 2_000
 _NEVER = np.iinfo(np.int64).max
 
-Kept = TypeVar("Kept")
+Cached = TypeVar("Cached")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,16 @@ class ContentTable:
     """The first moment at which each may not be shown any more."""
     origin: "tuple[ContentTable, npt.NDArray[np.intp]] | None" = field(default=None, repr=False, compare=False)
     """Set by `part`: the table that the rows were chosen from, and their positions in it."""
-    _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    _cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def kept(self, key: Any, make: Callable[[], Kept]) -> Kept:
+    def cached(self, key: Any, make: Callable[[], Cached]) -> Cached:
         """Return the cached result of `make` for a key; computed at the first call, kept as long as this table."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        made: Kept = self._kept[key]
+        if key not in self._cache:
+            self._cache[key] = make()
+        made: Cached = self._cache[key]
         return made
 
     def offered_at(self, moment_us: int) -> "ContentTable":
@@ -53,20 +53,20 @@ class ContentTable:
         if self.offered_from is None or self.offered_until is None:
             return self
         first, end = self.offered_from, self.offered_until
-        changes = self.kept("changes", lambda: np.unique(np.concatenate([first, end])))
+        changes = self.cached("changes", lambda: np.unique(np.concatenate([first, end])))
 
         def choose() -> "ContentTable":
             offered = (first <= moment_us) & (moment_us < end)
             return self if offered.all() else self.take(np.flatnonzero(offered))
 
-        return self.kept(("offered", int(np.searchsorted(changes, moment_us, side="right"))), choose)
+        return self.cached(("offered", int(np.searchsorted(changes, moment_us, side="right"))), choose)
 
     def withheld_at(self, moment_us: int) -> frozenset[str]:
         """Return the ids of the contents that may not be shown at `moment_us`; cached like `offered_at`."""
         offered = self.offered_at(moment_us)
         if offered is self:
             return frozenset()
-        return offered.kept("withheld", lambda: frozenset(self.ids) - frozenset(offered.ids))
+        return offered.cached("withheld", lambda: frozenset(self.ids) - frozenset(offered.ids))
 
     def of_categories(self, categories: tuple[str, ...]) -> "ContentTable":
         """Return the contents of the given categories; cached per combination."""
@@ -74,18 +74,18 @@ class ContentTable:
         def choose() -> ContentTable:
             return self.take(np.flatnonzero(np.isin(self.categories.astype(str), [str(one) for one in categories])))
 
-        return self.kept(categories, choose)
+        return self.cached(categories, choose)
 
     def popularity(self, by_popularity: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return each content's rank in `by_popularity` (0 is the most popular), NaN if it is not listed.
 
         Cached for the last list given.
         """
-        held = self._kept.get("popularity")
+        held = self._cache.get("popularity")
         if held is None or held[0] is not by_popularity:
             places = {content_id: place for place, content_id in enumerate(by_popularity)}
             held = by_popularity, np.array([places.get(content_id, np.nan) for content_id in self.ids], np.float64)
-            self._kept["popularity"] = held
+            self._cache["popularity"] = held
         found: npt.NDArray[np.float64] = held[1]
         return found
 
@@ -99,7 +99,7 @@ class ContentTable:
             _, first, own = np.unique(self.columns["category"].astype(str), return_index=True, return_inverse=True)
             return first, own
 
-        return self.kept("by_category", group)
+        return self.cached("by_category", group)
 
     def take(self, rows: npt.NDArray[np.intp]) -> "ContentTable":
         """Return the given rows, in the given order."""

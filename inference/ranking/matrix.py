@@ -76,7 +76,7 @@ class RankingInput:
         if contents.origin is not None:
             everything, rows = contents.origin
             return cls.of(bundle, everything)._part(contents, rows)
-        return contents.kept((cls, bundle.sha256), lambda: cls(bundle, contents))
+        return contents.cached((cls, bundle.sha256), lambda: cls(bundle, contents))
 
     def _part(self, contents: ContentTable, rows: npt.NDArray[np.intp]) -> "RankingInput":
         part = copy(self)
@@ -111,7 +111,7 @@ class RankingInput:
         """Return the contents' columns. Embeddings of a cached table are in column-major order, which computes faster."""
         if self._contents.origin is not None:
             return self._contents.columns
-        return self._contents.kept(
+        return self._contents.cached(
             "wide",
             lambda: {
                 name: np.asfortranarray(values, np.float64) if values.ndim == 2 else values

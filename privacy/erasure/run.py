@@ -29,8 +29,8 @@ from privacy.erasure.rows import checked
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import LeaseHeld, ObjectMissing, StackUnavailable
 from stillpoint.lake.tables import Lake
-from stillpoint.leases.active_jobs import under_way
-from stillpoint.leases.lease import Lease, kept
+from stillpoint.leases.active_jobs import active_jobs
+from stillpoint.leases.lease import Lease, renewing
 from stillpoint.leases.names import watched_stream_lease
 from stillpoint.releases.presence import ORDERED, nudge
 from stillpoint.settings import Settings
@@ -194,7 +194,7 @@ def _wait_for_stream(
 def _wait_for_runs(lake: Lake, clock: Clock, seconds: float, sleep: Callable[[float], None]) -> None:
     """Wait until nobody is left who read the lake before the first sweep and will write what follows."""
     end = time.monotonic() + seconds
-    while running := under_way(lake.objects, clock=clock):
+    while running := active_jobs(lake.objects, clock=clock):
         if time.monotonic() > end:
             raise StackUnavailable(
                 f"{running[0].holder} may still write the person anew after {seconds:.0f} s; wait for it or stop it, and run "
@@ -222,7 +222,7 @@ def _leases(
                         raise StackUnavailable(f"{held}; then run `stillpoint erase` again") from None
                     sleep(0.5)
             stack.callback(lease.release)
-            stack.enter_context(kept(lease, every=LEASE_TTL.total_seconds() / 5, lost=_lost))
+            stack.enter_context(renewing(lease, every=LEASE_TTL.total_seconds() / 5, lost=_lost))
         yield
 
 

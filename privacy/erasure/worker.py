@@ -12,7 +12,7 @@ from privacy.erasure.requests import ErasureRequest, ErasureRequests
 from stillpoint.clock import Clock
 from stillpoint.errors import Fenced, LeaseHeld, StillpointError
 from stillpoint.lake.objects import Objects
-from stillpoint.leases.lease import Lease, kept
+from stillpoint.leases.lease import Lease, renewing
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class ErasureWorker:
             return 1
         self._lost.clear()
         try:
-            with kept(self._lease, every=LEASE_TTL.total_seconds() / 5, lost=lambda _: self._lost.set()):
+            with renewing(self._lease, every=LEASE_TTL.total_seconds() / 5, lost=lambda _: self._lost.set()):
                 return sum(not self._done(request) for request in self._requests.pending())
         finally:
             self._give_back()

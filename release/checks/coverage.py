@@ -12,7 +12,7 @@ class Coverage:
 
     def run(self, subject: Subject) -> CheckResult:
         """Look up a sample of each view's entities. A view without rows in the lake expects none."""
-        subject = replace(subject, lake=subject.lake.still())
+        subject = replace(subject, lake=subject.lake.frozen())
         limit = subject.thresholds.coverage
         shares: dict[str, float | None] = {}
         missing: list[str] = []

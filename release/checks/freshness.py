@@ -12,7 +12,7 @@ class Freshness:
 
     def run(self, subject: Subject) -> CheckResult:
         """Take the newest online row of a sample of each daily view. Streamed views are compared with the lake by parity."""
-        subject = replace(subject, lake=subject.lake.still())
+        subject = replace(subject, lake=subject.lake.frozen())
         limit = subject.thresholds.daily_age_hours
         ages: dict[str, float | None] = {}
         for view in DAILY_VIEWS:

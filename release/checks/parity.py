@@ -34,7 +34,7 @@ class Parity:
         thresholds = subject.thresholds
         compared: dict[str, float | None] = {}
         wrong: list[str] = []
-        at_first = replace(subject, lake=subject.lake.still())
+        at_first = replace(subject, lake=subject.lake.frozen())
         for view in VIEWS:
             rows = expected_rows(at_first, view)
             compared[view.name] = float(len(rows))

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from release.gate import Subject
 from stillpoint.clock import to_micros
 from stillpoint.features.declarations import View
-from stillpoint.lake.datasets import DateRange, feature_dataset, together
+from stillpoint.lake.datasets import DateRange, feature_dataset, join_batches
 
 BATCH_ROWS = 50_000
 MARGIN = timedelta(seconds=60)
@@ -53,7 +53,7 @@ def expected_rows(subject: Subject, view: View, entities: Collection[str] | None
     assert isinstance(frame, pl.DataFrame)
     if key not in frame.columns:
         return ExpectedRows(frame, frame, key)
-    for table in together(opened.to_batches(filter=where), BATCH_ROWS):
+    for table in join_batches(opened.to_batches(filter=where), BATCH_ROWS):
         part = pl.from_arrow(table)
         assert isinstance(part, pl.DataFrame)
         frame = _smallest(pl.concat([frame, part]), key, seed, count)

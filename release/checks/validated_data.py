@@ -43,7 +43,7 @@ class LakeExpectations:
         )
         found = {}
         try:
-            lake = subject.lake.still()
+            lake = subject.lake.frozen()
             for view in VIEWS:
                 rows = newest_batches(
                     lake,
@@ -120,7 +120,7 @@ class ServedParity:
         thresholds = subject.thresholds
         for left in reversed(range(thresholds.digest_reads)):
             report = check_parity(
-                subject.lake.still(),
+                subject.lake.frozen(),
                 at=subject.now,
                 encoder=_encoder(),
                 first=(subject.now - timedelta(days=1)).date(),

@@ -18,8 +18,8 @@ from types import FrameType
 from typing import Any, BinaryIO
 
 from stillpoint.errors import StackUnavailable, StillpointError
-from stillpoint.local.process import Child, identify, launched
-from stillpoint.local.records import DEMO, MARK, Record, Records, new_mark, recorded
+from stillpoint.local.process import Child, identify, launch_command
+from stillpoint.local.records import DEMO, MARK, ProcessRecord, ProcessRecords, new_mark, record_process
 from stillpoint.local.stack import Stack
 from stillpoint.settings import Settings
 
@@ -41,7 +41,7 @@ class Stage:
         self.settings = settings
         self.keep = keep
         self._stack = Stack(settings, detached=keep, on_trial=True)
-        self._records = Records(settings.home)
+        self._records = ProcessRecords(settings.home)
         self._servers: dict[str, Child] = {}
         self._verbs: set[subprocess.Popen[bytes]] = set()
         self._logs = settings.home / "logs"
@@ -56,7 +56,7 @@ class Stage:
         self._clear()
         self._logs.mkdir(parents=True, exist_ok=True)
         (self.settings.home / MARK_FILE).write_text(json.dumps({"seed": self.settings.seed}))
-        self._known.enter_context(recorded(self.settings.home, DEMO))
+        self._known.enter_context(record_process(self.settings.home, DEMO))
         for number in _ENDING:
             signal.signal(number, self._end)
         return self
@@ -153,7 +153,7 @@ class Stage:
         """Run this Python for as long as the block needs it, known in the home, and ended with the demo."""
         mark = new_mark()
         process = subprocess.Popen(
-            launched([sys.executable, *arguments], detached=False),
+            launch_command([sys.executable, *arguments], detached=False),
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
@@ -177,7 +177,9 @@ class Stage:
         identity, known = identify(pid), f"{name}-{pid}"
         if identity is not None:
             owner = identify(os.getpid())
-            self._records.write(known, Record(name, identity, mark, None, None if log is None else str(log), owner))
+            self._records.write(
+                known, ProcessRecord(name, identity, mark, None, None if log is None else str(log), owner)
+            )
         return known
 
     def wait(self, name: str, condition: Callable[[], bool], seconds: float) -> None:

@@ -20,11 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     from stillpoint.cli.failures import explain
-    from stillpoint.cli.library_log import libraries_logged
+    from stillpoint.cli.library_log import log_libraries
     from stillpoint.cli.root import command
 
     try:
-        with libraries_logged():
+        with log_libraries():
             outcome = command(arguments).main(args=list(arguments), prog_name="stillpoint", standalone_mode=False)
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -65,14 +65,14 @@ def _change(
     as_json: bool,
     said: str,
 ) -> None:
-    from stillpoint.catalogue import tell
+    from stillpoint.catalogue import notify_change
     from stillpoint.errors import StillpointError
     from stillpoint.stores.redis.connection import connect
 
     settings, now = Settings.load(), system_clock()
     row = run(_lake(settings), content_id, at=now)
     try:
-        tell(connect(settings.redis_serving.get_secret_value()))
+        notify_change(connect(settings.redis_serving.get_secret_value()))
     except StillpointError as error:
         typer.echo(
             f"warning: serving processes could not be told and follow within {settings.contents_refresh:g} s: {error}",

@@ -16,7 +16,7 @@ from stillpoint.outages import outage
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """Return the line for stderr and the exit code. A defect is logged on the way."""
+    """Return the line for stderr and the exit code. A defect is log_traceback on the way."""
     if isinstance(error, StillpointError):
         return f"error: {error}", error.exit_code
     usage = getattr(error, "format_message", None)
@@ -42,7 +42,7 @@ def explain(error: Exception) -> tuple[str, int]:
             f"error: {found.server} {why} ({first_line(error)}); start the embedded stack with `stillpoint up`, or check "
             "the address and the keys in the settings (`stillpoint status`)"
         ), 1
-    log = logged(error, system_clock())
+    log = log_traceback(error, system_clock())
     return f"error: unexpected {type(error).__name__}: {first_line(error)}; the traceback is in {log}", 1
 
 
@@ -56,7 +56,7 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no text")
 
 
-def logged(error: BaseException, at: datetime) -> str:
+def log_traceback(error: BaseException, at: datetime) -> str:
     """Append the traceback to the home's log of errors, and return where that is."""
     text = f"{at.isoformat()}\n{''.join(traceback.format_exception(error))}\n"
     home = Path(os.environ.get("STILLPOINT_HOME") or ".stillpoint").expanduser().absolute()

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from stillpoint.cli import moments
-from stillpoint.cli.failures import first_line, logged
+from stillpoint.cli.failures import first_line, log_traceback
 from stillpoint.clock import system_clock
 from stillpoint.errors import InvalidInput, StillpointError
 from stillpoint.outages import outage
@@ -54,7 +54,7 @@ def feast(
     """
     from stillpoint import feast_config
     from stillpoint.lake.objects import open_objects
-    from stillpoint.leases.active_jobs import announced
+    from stillpoint.leases.active_jobs import announce_job
     from stillpoint.releases.book import ObjectReleaseBook
 
     arguments = list(context.args)
@@ -76,7 +76,7 @@ def feast(
     with feast_config.feast_environment(settings, mapping_version):
         fills = any(one.startswith("materialize") for one in arguments)
         objects = open_objects(settings.lake, settings.aws_client_arguments()) if fills else None
-        with announced(objects, "stillpoint feast", clock=system_clock) if objects is not None else nullcontext():
+        with announce_job(objects, "stillpoint feast", clock=system_clock) if objects is not None else nullcontext():
             _feast(["-f", str(path), *arguments])
 
 
@@ -118,7 +118,7 @@ def _feast(arguments: list[str]) -> None:
     except Exception as error:  # Feast's commands raise whatever their libraries do
         if outage(error) is not None:
             raise
-        log = logged(error, system_clock())
+        log = log_traceback(error, system_clock())
         raise FeastFailed(f"Feast: {first_line(error)} ({type(error).__name__}); the traceback is in {log}") from None
     if isinstance(code, int) and code:
         raise typer.Exit(code)

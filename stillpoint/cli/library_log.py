@@ -35,7 +35,7 @@ class _Quiet(logging.handlers.RotatingFileHandler):
 
 
 @contextmanager
-def libraries_logged() -> Iterator[None]:
+def log_libraries() -> Iterator[None]:
     """Keep the libraries' words off the terminal for as long as the block runs. The file appears with its first line."""
     home = Path(os.environ.get("STILLPOINT_HOME") or ".stillpoint").expanduser().absolute()
     os.environ.setdefault(

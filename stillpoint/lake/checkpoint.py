@@ -10,7 +10,7 @@ from stillpoint.lake.commits import Commit
 CHECKPOINTS = "folds/"
 
 
-class FoldedCommit(Commit):
+class CheckpointedCommit(Commit):
     """A writer's older commits in one: the files that still counted, and the sums of the numbers among the properties."""
 
     commits: int
@@ -23,7 +23,7 @@ class LogCheckpoint(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     generation: int = Field(default=0, ge=0)
-    commits: tuple[FoldedCommit, ...] = ()
+    commits: tuple[CheckpointedCommit, ...] = ()
     sequences: dict[str, tuple[tuple[int, int], ...]] = Field(
         default={}, description="Which sequences of each writer it stands for: first and last of each run of them."
     )

@@ -79,7 +79,7 @@ def newest_rows(table: pa.Table, key: str) -> pa.Table:
     )
 
 
-def together(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+def join_batches(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """Join the small batches that a stream's small files give, up to `rows` rows each; empty ones are left out."""
     held: list[pa.RecordBatch] = []
     count = 0

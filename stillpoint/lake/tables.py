@@ -70,7 +70,7 @@ class Lake:
 
         False means that the same work was done before: its files stand, these are ignored.
         """
-        if (self._fold or self.fold()).holds(commit.key):
+        if (self._fold or self.checkpoint()).holds(commit.key):
             return False
         data = commit.model_dump_json(indent=1).encode()
         try:
@@ -85,7 +85,7 @@ class Lake:
     def committed(self, writer: str, sequence: int) -> bool:
         """Say whether this writer's sequence is committed."""
         key = commit_key(writer, sequence)
-        return key in self._commits or key in self.objects.list(key) or self.fold().holds(key)
+        return key in self._commits or key in self.objects.list(key) or self.checkpoint().holds(key)
 
     def commits(self, writer: str | None = None) -> list[Commit]:
         """Return all commits, or one writer's, in the order of their keys; before them what older ones were folded into."""
@@ -94,7 +94,7 @@ class Lake:
     def _all_commits(self, writer: str | None) -> list[Commit]:
         prefix = "commits/" if writer is None else f"commits/{writer}/"
         keys = list(self.objects.list(prefix))
-        fold = self.fold()  # listed after the commits: whatever was deleted before that listing is in it
+        fold = self.checkpoint()  # listed after the commits: whatever was deleted before that listing is in it
         keys = [key for key in keys if not fold.holds(key)]
         unread = [key for key in keys if key not in self._commits]
         if unread:
@@ -107,24 +107,24 @@ class Lake:
         folded = (one for one in fold.commits if writer in (None, one.writer))
         return [*folded, *(self._commits[key] for key in keys)]
 
-    def still(self) -> "Lake":
+    def frozen(self) -> "Lake":
         """Return this lake as it is now: what is committed later is not seen. Each read of it saves a listing of commits."""
-        return _StillLake(self)
+        return _FrozenLake(self)
 
     def writers(self) -> set[str]:
         """Return the names of all who ever committed. No commit is read for that."""
         names = {key.removeprefix("commits/").partition("/")[0] for key in self.objects.list("commits/")}
-        return names.union(self.fold().sequences)
+        return names.union(self.checkpoint().sequences)
 
-    def fold(self) -> LogCheckpoint:
+    def checkpoint(self) -> LogCheckpoint:
         """Return what older commits were folded into; an empty one if none ever was."""
-        found = _again(self._read_fold)
+        found = _again(self._read_checkpoint)
         if found != self._fold:
             self._commits = {key: commit for key, commit in self._commits.items() if not found.holds(key)}
         self._fold = found
         return found
 
-    def _read_fold(self) -> LogCheckpoint:
+    def _read_checkpoint(self) -> LogCheckpoint:
         key = max(self.objects.list(CHECKPOINTS), default=None)
         if key is None:
             return LogCheckpoint()
@@ -226,7 +226,7 @@ class Lake:
         self.objects.put(key, (json.dumps(value, indent=1, default=_iso) + "\n").encode())
 
 
-class _StillLake(Lake):
+class _FrozenLake(Lake):
     """A lake as it was at one moment."""
 
     def __init__(self, lake: Lake) -> None:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from stillpoint.clock import Clock
 from stillpoint.errors import Fenced
 from stillpoint.lake.objects import Objects
-from stillpoint.leases.lease import Epoch, Lease, kept
+from stillpoint.leases.lease import Epoch, Lease, renewing
 
 TTL = timedelta(seconds=30)
 """How long a run that was killed is waited for."""
@@ -23,14 +23,14 @@ _FOLDER = "under_way/"
 
 
 @contextmanager
-def announced(objects: Objects, what: str, *, clock: Clock) -> Iterator[None]:
+def announce_job(objects: Objects, what: str, *, clock: Clock) -> Iterator[None]:
     """Say that this process reads the lake and will write what follows, for as long as the block runs."""
     name = f"{_FOLDER}{uuid.uuid4().hex}"
     holder = f"{what}, process {os.getpid()} on {socket.gethostname()}"
     lease = Lease(objects, name, holder=holder, ttl=TTL, clock=clock)
     lease.acquire()
     try:
-        with kept(lease, every=TTL.total_seconds() / 5, lost=_nobody_takes_it):
+        with renewing(lease, every=TTL.total_seconds() / 5, lost=_nobody_takes_it):
             yield
     finally:
         lease.release()
@@ -38,7 +38,7 @@ def announced(objects: Objects, what: str, *, clock: Clock) -> Iterator[None]:
             objects.delete(key)
 
 
-def under_way(objects: Objects, *, clock: Clock) -> list[Epoch]:
+def active_jobs(objects: Objects, *, clock: Clock) -> list[Epoch]:
     """Return those who are announced now. A killed one is listed until its lease has run out."""
     prefix = f"{_LEASES}{_FOLDER}"
     names = {key.removeprefix(prefix).partition("/")[0] for key in objects.list(prefix)}

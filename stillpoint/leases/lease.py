@@ -161,7 +161,7 @@ class Lease:
 
 
 @contextmanager
-def kept(
+def renewing(
     lease: Lease, *, every: float, lost: Callable[[Fenced], None], give_up: timedelta | None = None
 ) -> Iterator[None]:
     """Renew a lease every so many seconds, from a thread of its own, as long as the block runs.

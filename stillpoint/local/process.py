@@ -72,7 +72,7 @@ def stop(process: ProcessIdentity, *, seconds: float = STOP_SECONDS) -> bool:
     return True
 
 
-def launched(command: Sequence[str], *, detached: bool) -> list[str]:
+def launch_command(command: Sequence[str], *, detached: bool) -> list[str]:
     """Return the command line that starts `command`; unless `detached`, the kernel ends it with the calling thread."""
     return [sys.executable, "-I", "-S", str(_LAUNCHER), "0" if detached else str(os.getpid()), *command]
 
@@ -122,7 +122,7 @@ class Child:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as output:
                 self._popen = subprocess.Popen(
-                    launched(command, detached=detached),
+                    launch_command(command, detached=detached),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

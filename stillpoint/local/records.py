@@ -36,7 +36,7 @@ def new_mark() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ProcessRecord:
     """One process of a home. `mark` is empty in the records of older versions."""
 
     role: str
@@ -52,19 +52,19 @@ class Record:
 
     def running(self) -> bool:
         """Say whether the process or anything that it started runs."""
-        return self.process.alive() or bool(carrying(self.mark))
+        return self.process.alive() or bool(processes_with_mark(self.mark))
 
     def stop(self, *, seconds: float | None = None) -> bool:
         """End the process and all that it started: ask, wait, then force. Return False if nothing of it ran."""
         patience = seconds if seconds is not None else _DEMO_SECONDS if self.role == DEMO else STOP_SECONDS
         ran = stop(self.process, seconds=patience)
-        rest = carrying(self.mark)
+        rest = processes_with_mark(self.mark)
         with ThreadPoolExecutor(len(rest) or 1) as pool:
             list(pool.map(stop, rest))
         return ran or bool(rest)
 
 
-def carrying(mark: str) -> list[ProcessIdentity]:
+def processes_with_mark(mark: str) -> list[ProcessIdentity]:
     """Return the other processes of this user that carry a mark; none where the system does not show environments."""
     wanted = f"{MARK}={mark}".encode()
     found = []
@@ -80,12 +80,12 @@ def carrying(mark: str) -> list[ProcessIdentity]:
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class ProcessRecords:
     """The records of one home."""
 
     home: Path
 
-    def write(self, name: str, record: Record) -> None:
+    def write(self, name: str, record: ProcessRecord) -> None:
         """Keep a record under a name; it appears whole."""
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,12 +93,12 @@ class Records:
         del document["process"]
         write_whole(path, json.dumps(document) + "\n")
 
-    def read(self, name: str) -> Record | None:
+    def read(self, name: str) -> ProcessRecord | None:
         """Return a record whether its process runs or not; a damaged one counts as none."""
         try:
             value = json.loads(self._path(name).read_text())
             owner = value.get("owner")
-            return Record(
+            return ProcessRecord(
                 role=str(value.get("role", name)),
                 process=_identity(value),
                 mark=str(value.get("mark", "")),
@@ -112,7 +112,7 @@ class Records:
     def remove(self, name: str) -> None:
         self._path(name).unlink(missing_ok=True)
 
-    def all(self) -> dict[str, Record]:
+    def all(self) -> dict[str, ProcessRecord]:
         """Return every record that can be read, by name; damaged ones are removed."""
         found = {}
         for path in sorted((self.home / "run").glob("*.pid")):
@@ -123,11 +123,11 @@ class Records:
                 found[path.stem] = record
         return found
 
-    def stop(self, records: dict[str, Record]) -> list[str]:
+    def stop(self, records: dict[str, ProcessRecord]) -> list[str]:
         """Stop these processes side by side, never this one itself; return the roles of those that ran."""
         others = {name: record for name, record in records.items() if record.process.pid != os.getpid()}
         with ThreadPoolExecutor(len(others) or 1) as pool:
-            ran = list(pool.map(Record.stop, others.values()))
+            ran = list(pool.map(ProcessRecord.stop, others.values()))
         for name in others:
             self.remove(name)
         return [record.role for record, did in zip(others.values(), ran, strict=True) if did]
@@ -143,20 +143,20 @@ class Records:
 
 
 @contextmanager
-def recorded(home: Path, role: str, *, address: str | None = None) -> Iterator[None]:
+def record_process(home: Path, role: str, *, address: str | None = None) -> Iterator[None]:
     """Let this process be known in its home for as long as the block runs, with all that it starts.
 
     A process that a demo started is recorded already. A home that cannot be written has no records: a platform that runs
     the process by other means stops it by other means.
     """
-    records, identity = Records(home), identify(os.getpid())
+    records, identity = ProcessRecords(home), identify(os.getpid())
     name = f"{role}-{os.getpid()}"
     known = records.read(name)
     if identity is not None and (known is None or known.process != identity):
         mark = os.environ.setdefault(MARK, new_mark()) if known is None else new_mark()
         os.environ[MARK] = mark
         try:
-            records.write(name, Record(role=role, process=identity, mark=mark, address=address))
+            records.write(name, ProcessRecord(role=role, process=identity, mark=mark, address=address))
         except OSError as error:
             log.info("%s cannot be recorded in %s: %s", role, home, error)
     try:

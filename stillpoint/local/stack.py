@@ -23,7 +23,7 @@ from stillpoint.errors import StackUnavailable
 from stillpoint.feast_config import write_yamls
 from stillpoint.local.process import Child, describe, identify, refuse_taken_port
 from stillpoint.local.provision import provision
-from stillpoint.local.records import DEMO, MARK, Record, Records, new_mark
+from stillpoint.local.records import DEMO, MARK, ProcessRecord, ProcessRecords, new_mark
 from stillpoint.local.servers import Server, servers
 from stillpoint.settings import Settings
 
@@ -67,7 +67,7 @@ class Stack:
         self._wanted_for_good = detached and not on_trial
         self.cleared: list[str] = []
         """The roles of what `start` found left behind, and stopped."""
-        self._records = Records(settings.home)
+        self._records = ProcessRecords(settings.home)
         self.servers = servers(settings)
         self._started: dict[str, Child] = {}
 
@@ -213,7 +213,9 @@ class Stack:
             identity = child.identity()
             if identity is not None:
                 owner = None if self._wanted_for_good else identify(os.getpid())
-                self._records.write(server.name, Record(server.name, identity, mark, server.address, str(log), owner))
+                self._records.write(
+                    server.name, ProcessRecord(server.name, identity, mark, server.address, str(log), owner)
+                )
         except OSError as error:
             raise StackUnavailable(f"cannot start {server.title}: {describe(error)}") from None
         return child

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stillpoint.errors import Fenced, LeaseHeld
-from stillpoint.leases.lease import Lease, kept
+from stillpoint.leases.lease import Lease, renewing
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -112,7 +112,7 @@ def test_a_kept_lease_is_renewed_through_failures_of_the_store_until_it_is_lost(
         real(key, data)
 
     lake.objects.put = put
-    with kept(holder, every=0.01, lost=lost.append):
+    with renewing(holder, every=0.01, lost=lost.append):
         _until(lambda: not failures)
         clock.now += timedelta(seconds=5)
         _until(lambda: holder.holder() is not None and _seen(lake) == clock.now)
@@ -162,7 +162,7 @@ def test_a_lease_outlives_renewals_that_fail_and_is_kept_when_the_store_is_back(
     mine, lost = lease(store, clock, "a"), []
     mine.acquire()
     worked = renewed_after(monkeypatch, mine, failures=4)
-    with kept(mine, every=0.01, lost=lost.append, give_up=timedelta(seconds=60)):
+    with renewing(mine, every=0.01, lost=lost.append, give_up=timedelta(seconds=60)):
         assert worked.wait(20)
     assert lost == []
     assert [text for text in caplog.messages if "cannot be renewed" in text] == [
@@ -181,7 +181,7 @@ def test_a_lease_that_was_not_renewed_for_its_whole_life_counts_as_lost_and_says
         lost.append(fenced)
         told.set()
 
-    with kept(mine, every=0.01, lost=tell, give_up=timedelta(seconds=0.05)):
+    with renewing(mine, every=0.01, lost=tell, give_up=timedelta(seconds=0.05)):
         assert told.wait(20)
     (fenced,) = lost
     assert "could not be renewed for 0 s and has ended (S3 is away)" in str(fenced)
@@ -191,6 +191,6 @@ def test_without_an_end_a_lease_is_asked_for_until_the_store_is_back(store, cloc
     mine, lost = lease(store, clock, "a"), []
     mine.acquire()
     worked = renewed_after(monkeypatch, mine, failures=50)
-    with kept(mine, every=0.001, lost=lost.append):
+    with renewing(mine, every=0.001, lost=lost.append):
         assert worked.wait(20)
     assert lost == []

@@ -156,7 +156,7 @@ def test_every_order_of_keys_answers_each_view_for_its_own_entity(world: World, 
             body = {"feature_service": service, "entities": columns, "full_feature_names": True}
             assert by_name(feast.post("/get-online-features", json=body).json()) == expected
             parsed = world.parser.parse(orjson.loads(orjson.dumps(body)))
-            read = world.reader.read(parsed.asked.read, parsed.entities, now_us=0, mode=Mode.COMPAT)
+            read = world.reader.read(parsed.requested.read, parsed.entities, now_us=0, mode=Mode.COMPAT)
             assert by_name(to_response(parsed, read)) == expected
             assert read.to_dict(full_names=True) == expected
 

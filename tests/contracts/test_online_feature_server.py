@@ -122,7 +122,7 @@ class Served:
             try:
                 parsed = self.parser.parse(orjson.loads(await request.body()))
                 columns = await run_in_threadpool(
-                    self.reader.read, parsed.asked.read, parsed.entities, now_us=0, mode=Mode.COMPAT
+                    self.reader.read, parsed.requested.read, parsed.entities, now_us=0, mode=Mode.COMPAT
                 )
                 return Response(orjson.dumps(to_response(parsed, columns)), media_type="application/json")
             except StillpointError as error:
@@ -209,7 +209,7 @@ def shown(value: Any) -> str:
 
 def test_the_order_is_the_services(served: Served) -> None:
     request = served.parser.parse({"feature_service": "everything", "entities": {"user_id": ["u1"]}})
-    columns = served.reader.read(request.asked.read, request.entities, now_us=0, mode=Mode.COMPAT)
+    columns = served.reader.read(request.requested.read, request.entities, now_us=0, mode=Mode.COMPAT)
     names = to_response(request, columns)["metadata"]["feature_names"]
     assert names == ["user_id", *(f"f{n}" for n in range(len(SAMPLES)))]
 
@@ -217,7 +217,9 @@ def test_the_order_is_the_services(served: Served) -> None:
 def test_enforced_reads_say_not_found_and_give_no_value(served: Served) -> None:
     request = served.parser.parse({"features": ["kinds:f0"], "entities": {"user_id": ["u1", "nobody"]}})
     late = int(AT.timestamp() * 1e6) + 2 * 3600 * 1_000_000
-    result = to_response(request, served.reader.read(request.asked.read, request.entities, now_us=late))["results"][1]
+    result = to_response(request, served.reader.read(request.requested.read, request.entities, now_us=late))["results"][
+        1
+    ]
     assert result["values"] == [None, None]
     assert result["statuses"] == ["NOT_FOUND", "NOT_FOUND"]
 
@@ -322,7 +324,7 @@ def test_our_on_demand_features_are_computed_as_feast_computes_them(
     plan = compile_plan(ours)
     request = RequestParser(plan, ON_DEMAND_FUNCTIONS).parse(body)
     reader = OnlineReader(connect(redis_server.connection_string), plan)
-    columns = reader.read(request.asked.read, request.entities, now_us=moment, mode=Mode.COMPAT)
+    columns = reader.read(request.requested.read, request.entities, now_us=moment, mode=Mode.COMPAT)
     found = orjson.loads(orjson.dumps(to_response(request, columns)))
     assert by_name(found) == by_name(expected.json())
     assert any(value is not None for result in found["results"][2:] for value in result["values"])

@@ -12,7 +12,7 @@ from inference.live import watcher as module
 from inference.live.loaded_release import LoadedRelease, load, refreshed
 from inference.live.renewal import RETRY_SECONDS
 from inference.live.watcher import Following
-from stillpoint.catalogue import tell, withdraw
+from stillpoint.catalogue import notify_change, withdraw
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.errors import ReleaseRefused, StackUnavailable
 from stillpoint.features.declarations import CONTENT_PROFILES
@@ -158,7 +158,7 @@ def test_a_change_of_the_catalogue_is_read_at_the_next_look_and_once(world: Worl
     withdraw(made.lake, "c0000", at=now)
     world.following.step()
     assert "c0000" not in held.contents.withheld_at(to_micros(now))
-    tell(world.client)
+    notify_change(world.client)
     world.following.step()
     current = world.following.current
     assert current is not None
@@ -170,7 +170,7 @@ def test_a_change_of_the_catalogue_is_read_at_the_next_look_and_once(world: Worl
 def test_a_catalogue_that_cannot_be_read_after_a_change_is_tried_again_after_a_pause(world: World) -> None:
     world.following.step()
     held = world.following.current
-    tell(world.client)
+    notify_change(world.client)
     world.refuse = True
     world.following.step()
     world.refuse = False

@@ -12,7 +12,7 @@ from inference.live.loaded_release import LoadedRelease, load, refreshed
 from inference.live.renewal import Renewal
 from inference.predictions.stored_recommendations import Recommendations
 from inference.worker.jobs import JobReport, Jobs, QueuedMessage
-from stillpoint.catalogue import news, tell, withdraw
+from stillpoint.catalogue import change_token, notify_change, withdraw
 from stillpoint.events.types import EventType
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
@@ -172,14 +172,14 @@ def test_a_warm_function_follows_a_withdrawal(host: Host, redis_factory: Any) ->
         clock=lambda: NOW,
         forward=host.reports.append,
         refresh=lambda loaded, now: seen.append(loaded) or refreshed(loaded, host.made.lake, now=now),
-        renewal=Renewal(lambda: news(client), seconds=300, monotonic=lambda: 0.0),
+        renewal=Renewal(lambda: change_token(client), seconds=300, monotonic=lambda: 0.0),
     )
     assert host.invoke(body("u1")) == []
     (first,) = host.recommendations.get("u1", [Kind.TODAY], "r0001")
     assert first is not None
     best = first.items[0].content_id
     withdraw(host.made.lake, best, at=NOW)
-    tell(client)
+    notify_change(client)
     assert host.invoke(body("u2")) == []
     assert len(seen) == 1
     (second,) = host.recommendations.get("u2", [Kind.TODAY], "r0001")

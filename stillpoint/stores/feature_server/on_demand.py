@@ -21,7 +21,7 @@ OnDemandFunction = Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.N
 
 @dataclass(frozen=True, slots=True)
 class RequestedOnDemandView:
-    """Features of one on-demand view that were asked for, in order, and the function that gives them."""
+    """Requested features of one on-demand view, in order, and the function that gives them."""
 
     view: OnDemand
     features: tuple[str, ...]
@@ -41,7 +41,7 @@ class RequestedOnDemandView:
 
 
 def computed_of(
-    plan: ReadPlan, asked: str | Sequence[str], functions: Mapping[str, OnDemandFunction]
+    plan: ReadPlan, features: str | Sequence[str], functions: Mapping[str, OnDemandFunction]
 ) -> tuple[RequestedOnDemandView, ...]:
     """Return the on-demand part of a service (by name) or of a list of `view:feature`.
 
@@ -50,15 +50,15 @@ def computed_of(
         UnknownFeature: the view has no such feature.
     """
     views = {view.name: view for view in plan.on_demand}
-    if isinstance(asked, str):
-        parts = plan.on_demand_services.get(asked, ())
+    if isinstance(features, str):
+        parts = plan.on_demand_services.get(features, ())
     else:
         names: dict[str, list[str]] = {}
-        for reference in asked:
+        for reference in features:
             view, _, feature = reference.partition(":")
             if view in views:
                 names.setdefault(view, []).append(feature)
-        parts = tuple(Selection(view, tuple(dict.fromkeys(features)), view) for view, features in names.items())
+        parts = tuple(Selection(view, tuple(dict.fromkeys(own)), view) for view, own in names.items())
     return tuple(_computed(views[part.view], part, functions) for part in parts)
 
 

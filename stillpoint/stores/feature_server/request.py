@@ -21,7 +21,7 @@ from stillpoint.stores.feature_server.on_demand import (
     sources_of,
 )
 from stillpoint.stores.reading.plan import ReadPlan, Selection, request_keys
-from stillpoint.stores.redis.keys import asked_keys
+from stillpoint.stores.redis.keys import requested_keys
 from stillpoint.stores.redis.layout import Column
 from stillpoint.stores.values.types import ValueType
 
@@ -47,9 +47,9 @@ class RequestedFeatures:
 
 @dataclass(frozen=True, slots=True)
 class FeatureRequest:
-    """What to read: pass `asked.read` and `entities` to a reader's `read`. `moment` is what on-demand functions are given."""
+    """What to read: pass `requested.read` and `entities` to a reader's `read`. `moment` is what on-demand functions are given."""
 
-    asked: RequestedFeatures
+    requested: RequestedFeatures
     entities: dict[str, list[Any]]
     moment: dict[str, list[Any]]
     full_names: bool
@@ -63,7 +63,7 @@ class RequestParser:
         """`functions` are ours for on-demand views, by the name that the registry's tag gives."""
         self._plan = plan
         self._functions = functions
-        self._asked: dict[tuple[str | tuple[str, ...], bool], RequestedFeatures] = {}
+        self._requested: dict[tuple[str | tuple[str, ...], bool], RequestedFeatures] = {}
 
     def parse(self, body: Any) -> FeatureRequest:
         """Check a request's JSON against the plan. Entity columns that no view needs are dropped, as Feast does.
@@ -83,16 +83,16 @@ class RequestParser:
             raise InvalidInput("entities: expected an object of lists, one list of values per join key")
         full_names = _flag(body, "full_feature_names")
         key = (_features(body), full_names)
-        asked = self._asked.get(key)
-        if asked is None:
-            asked = self._work_out(*key)
-            if len(self._asked) >= _KEPT:
-                self._asked.clear()  # requests with ever new lists of features must not fill the memory
-            self._asked[key] = asked
-        keys, moment = _entities(asked.key_types, entities), moment_of(asked.computed, entities)
+        requested = self._requested.get(key)
+        if requested is None:
+            requested = self._work_out(*key)
+            if len(self._requested) >= _KEPT:
+                self._requested.clear()  # requests with ever new lists of features must not fill the memory
+            self._requested[key] = requested
+        keys, moment = _entities(requested.key_types, entities), moment_of(requested.computed, entities)
         _refuse_unequal(keys | moment)
         return FeatureRequest(
-            asked=asked,
+            requested=requested,
             entities=keys,
             moment=moment,
             full_names=full_names,
@@ -108,7 +108,7 @@ class RequestParser:
             on_demand = {view.name for view in plan.on_demand}
             selections = plan.select([one for one in features if one.partition(":")[0] not in on_demand])
         read = sources_of(computed, selections) if computed else selections
-        asked = RequestedFeatures(
+        requested = RequestedFeatures(
             read=features if isinstance(features, str) and not computed else read,
             selections=selections,
             computed=computed,
@@ -120,8 +120,8 @@ class RequestParser:
             },
         )
         if not full_names:
-            _refuse_same_names(asked.shown)
-        return asked
+            _refuse_same_names(requested.shown)
+        return requested
 
 
 def _features(body: Mapping[str, Any]) -> str | tuple[str, ...]:
@@ -193,4 +193,4 @@ def _typed(name: str, values: list[Any], type: ValueType) -> list[Any]:
 def _keys(column: Column, values: list[Any]) -> list[Any]:
     if column.type is ValueType.BYTES:
         return [value if isinstance(value, bytes) else base64.b64decode(value, validate=True) for value in values]
-    return asked_keys(column, values, "any")
+    return requested_keys(column, values, "any")

@@ -32,7 +32,7 @@ _STATUS = {
 
 def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, Any]:
     """Return Feast's response JSON for what a reader answered; in compat mode Feast's very values and statuses."""
-    asked = request.asked
+    requested = request.requested
     present = ["PRESENT"] * columns.rows
     timeless = ["1970-01-01T00:00:00Z"] * columns.rows
     names: list[str] = []
@@ -45,8 +45,8 @@ def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, An
     for name, given in columns.entities.items():
         show(name, [_key_json(value) for value in given], present, timeless)
     places = {full: place for place, full in enumerate(columns.full_names)}
-    times = _times(columns, [part.shown_as for part in asked.selections])
-    for part in asked.selections:
+    times = _times(columns, [part.shown_as for part in requested.selections])
+    for part in requested.selections:
         for short in part.features:
             full = f"{part.shown_as}__{short}"
             statuses = (
@@ -58,12 +58,12 @@ def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, An
                 statuses,
                 times[part.shown_as],
             )
-    for one in asked.computed:
+    for one in requested.computed:
         for short, values in one.values(columns, request.moment).items():
             show(f"{one.shown_as}__{short}" if request.full_names else short, values, present, timeless)
     metadata: dict[str, Any] = {"feature_names": names}
     if request.version_metadata:
-        metadata["feature_view_metadata"] = [{"name": part.shown_as} for part in asked.shown]
+        metadata["feature_view_metadata"] = [{"name": part.shown_as} for part in requested.shown]
     return {"results": results, "metadata": metadata}
 
 

@@ -103,7 +103,7 @@ def latest_rows(source: SourceTable, pull: Pull, *, chunk_rows: int, entities_at
         kept: pl.DataFrame | None = None
         for chunk in source.chunks(chunk_rows):
             found = candidates(chunk, pull, source.name, (partition, partitions))
-            kept = found if kept is None else merged([kept, found], pull)
+            kept = found if kept is None else merge_candidates([kept, found], pull)
         if kept is not None and (kept.height or partition == 0):
             yield latest_table(kept, pull, source.schema)
 
@@ -131,7 +131,7 @@ def candidates(chunk: Chunk, pull: Pull, source: str, partition: tuple[int, int]
     return made.drop(_ROW).with_columns(told)
 
 
-def merged(frames: Sequence[pl.DataFrame], pull: Pull) -> pl.DataFrame:
+def merge_candidates(frames: Sequence[pl.DataFrame], pull: Pull) -> pl.DataFrame:
     """Return each entity's latest row among chunks' candidates, given in the chunks' order."""
     return _newest(pl.concat(frames).lazy(), pull).collect()
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from stillpoint.stores.history.chunks import Chunk
 from stillpoint.stores.history.join import JoinLimits, OpenSource, join_history
-from stillpoint.stores.history.latest import Pull, candidates, latest_table, merged, open_pull
+from stillpoint.stores.history.latest import Pull, candidates, latest_table, merge_candidates, open_pull
 from stillpoint.stores.history.sources import SourceTable
 from stillpoint.stores.history.spine import Spine, as_frame
 from stillpoint.stores.history.views import ViewRequest
@@ -90,7 +90,7 @@ def fill_on_spark(
             found.setdefault(part, {})[number] = frame
         for part, frames in sorted(found.items()):
             in_order = [frames[number] for number in sorted(frames)]  # of equal rows the one stored later counts
-            rows = latest_table(merged(in_order, wanted), wanted, schema)
+            rows = latest_table(merge_candidates(in_order, wanted), wanted, schema)
             yield _row(part, str(writing(rows)).encode())
 
     chunks: list[Chunk] = list(source.chunks(chunk_rows))

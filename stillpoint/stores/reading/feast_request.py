@@ -18,7 +18,7 @@ from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType as FeastValueType
 
 from stillpoint.errors import InvalidInput, PlanRefused
-from stillpoint.stores.redis.keys import asked_keys, encode_key_values, join_keys
+from stillpoint.stores.redis.keys import encode_key_values, join_keys, requested_keys
 from stillpoint.stores.redis.layout import ENTITYLESS_KEY, Column, key_prefix
 from stillpoint.stores.values.encode import encode_value
 from stillpoint.stores.values.types import KEY_TYPES, ValueType
@@ -127,7 +127,7 @@ class _Given:
         if name is None:
             return encode_key_values(column, [""] * self.rows, table.name)
         if (name, column.type) not in self._encoded:
-            plain = asked_keys(Column(name, column.type), self._columns[name], table.projection.name_to_use())
+            plain = requested_keys(Column(name, column.type), self._columns[name], table.projection.name_to_use())
             self._encoded[name, column.type] = encode_key_values(column, plain, table.name)
             self.shown.setdefault(
                 str(table.projection.join_key_map.get(column.name, column.name)),

@@ -22,7 +22,7 @@ from stillpoint.stores.redis.keys import encode_key_values, join_keys
 from stillpoint.stores.redis.layout import describe_key
 from stillpoint.stores.redis.pipeline import Command, send, send_async
 
-Asked = str | Sequence[str] | Sequence[Selection]
+FeatureReferences = str | Sequence[str] | Sequence[Selection]
 """A service by name, `view:feature` and `view` references, or selections from the plan."""
 
 
@@ -78,7 +78,7 @@ class _Reader:
         """Return a reader of the same features that fetches neither created times nor the fill marker."""
         return type(self)(self._client, self._plan, created=False, fill_marker=False, future_tolerance=self._tolerance)
 
-    def _query(self, features: Asked) -> Query:
+    def _query(self, features: FeatureReferences) -> Query:
         asked = features if isinstance(features, str) else tuple(features)
         query = self._queries.get(asked)
         if query is None:
@@ -91,7 +91,7 @@ class _Reader:
     def _selections(self, asked: Any) -> Sequence[Selection]:
         return asked if asked and isinstance(asked[0], Selection) else self._plan.select(asked)
 
-    def _prepare(self, features: Asked, entities: Mapping[str, Sequence[Any]]) -> _Prepared:
+    def _prepare(self, features: FeatureReferences, entities: Mapping[str, Sequence[Any]]) -> _Prepared:
         query = self._query(features)
         rows = _rows(query, entities)
         commands: list[Command] = []
@@ -140,7 +140,7 @@ class OnlineReader(_Reader):
 
     def read(
         self,
-        features: Asked,
+        features: FeatureReferences,
         entities: Mapping[str, Sequence[Any]],
         *,
         now_us: int,
@@ -168,7 +168,7 @@ class AsyncOnlineReader(_Reader):
 
     async def read(
         self,
-        features: Asked,
+        features: FeatureReferences,
         entities: Mapping[str, Sequence[Any]],
         *,
         now_us: int,

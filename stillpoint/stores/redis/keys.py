@@ -76,7 +76,7 @@ def plain_keys(column: Column, values: Sequence[Any], view: str) -> list[Any]:
     return result
 
 
-def asked_keys(column: Column, values: Sequence[Any], view: str) -> list[Any]:
+def requested_keys(column: Column, values: Sequence[Any], view: str) -> list[Any]:
     """Do what `plain_keys` does for the keys of a read, where a whole number may also be text, as in protobuf's JSON.
 
     Raises:

@@ -13,7 +13,7 @@ from stillpoint.clock import to_micros
 from stillpoint.errors import StackUnavailable
 from stillpoint.events.types import Verdict
 from stillpoint.lake.commits import Commit
-from stillpoint.leases.active_jobs import announced, under_way
+from stillpoint.leases.active_jobs import active_jobs, announce_job
 from stillpoint.leases.lease import Lease
 from tests.support.batch_world import NOW, Parts, searches
 from tests.support.known_people import OTHER, PERSON
@@ -93,7 +93,7 @@ def test_a_backfill_that_read_before_is_waited_for_and_its_rows_go_too(home):
     home.processor._lease.release()
     done, clock = [], lambda: datetime.now(UTC)
     rows = home.lake.read("features/session_bounce_rates")
-    with announced(home.lake.objects, "stillpoint backfill", clock=clock):
+    with announce_job(home.lake.objects, "stillpoint backfill", clock=clock):
         with pytest.raises(
             StackUnavailable, match=r"stillpoint backfill, process \d+ .* may still write the person anew"
         ):
@@ -107,7 +107,7 @@ def test_a_backfill_that_read_before_is_waited_for_and_its_rows_go_too(home):
     erasing.join(20)
     assert done
     assert home.found(PERSON) == []
-    assert under_way(home.lake.objects, clock=clock) == []
+    assert active_jobs(home.lake.objects, clock=clock) == []
     assert list(home.lake.objects.list("leases/under_way/")) == []
 
 
@@ -116,5 +116,5 @@ def test_a_run_that_was_killed_is_waited_for_no_longer_than_its_lease(home):
         return datetime.now(UTC)
 
     Lease(home.lake.objects, "under_way/k", holder="killed", ttl=timedelta(seconds=30), clock=clock).acquire()
-    assert [one.holder for one in under_way(home.lake.objects, clock=clock)] == ["killed"]
-    assert under_way(home.lake.objects, clock=lambda: datetime.now(UTC) + timedelta(seconds=31)) == []
+    assert [one.holder for one in active_jobs(home.lake.objects, clock=clock)] == ["killed"]
+    assert active_jobs(home.lake.objects, clock=lambda: datetime.now(UTC) + timedelta(seconds=31)) == []

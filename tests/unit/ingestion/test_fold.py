@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ingestion.log_checkpoint import fold
 from ingestion.rebuild import last_committed, verdict_sums
 from stillpoint.errors import CorruptData
-from stillpoint.lake.checkpoint import FoldedCommit
+from stillpoint.lake.checkpoint import CheckpointedCommit
 from stillpoint.lake.commits import Commit, CommittedFile
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
@@ -117,7 +117,7 @@ def test_many_commits_become_one_object_and_the_newest_of_a_stream_stays():
     assert [key for key in objects.held if key.startswith("commits/")] == ["commits/stream-a/000000000005.json"]
     assert len(list(objects.list("folds/"))) == 1
     assert last_committed(lake, "stream-a") == 5
-    (one,) = [one for one in Lake(objects).commits() if isinstance(one, FoldedCommit)]
+    (one,) = [one for one in Lake(objects).commits() if isinstance(one, CheckpointedCommit)]
     assert (one.writer, one.commits, len(one.files)) == ("stream-a", 5, 5)
     assert fold(lake, before=LATER, fewest=1) == 0
 
@@ -131,7 +131,7 @@ def test_a_fold_takes_the_last_one_up_and_forgets_files_that_were_replaced():
     commit(lake, "once", 3, START)
     assert fold(lake, before=LATER, fewest=1) == 2
     (key,) = objects.list("folds/")
-    found = Lake(objects).fold()
+    found = Lake(objects).checkpoint()
     assert (found.key, found.generation) == (key, 2)
     (kept,) = (one for one in found.commits if one.files or one.supersedes)
     assert ([file.path for file in kept.files], kept.supersedes) == (["events/merged"], ())
@@ -146,7 +146,7 @@ def test_a_commit_whose_files_do_not_hold_its_sums_is_never_folded():
     commit(lake, "stream-a", 3, START, [("events", "too-many")], verdict_on_time=7)
     commit(lake, "stream-a", 4, START)
     assert fold(lake, before=LATER, fewest=1) == 3
-    kept = [one.sequence for one in Lake(objects).commits() if not isinstance(one, FoldedCommit)]
+    kept = [one.sequence for one in Lake(objects).commits() if not isinstance(one, CheckpointedCommit)]
     assert kept == [3, 4]
 
 

@@ -108,11 +108,11 @@ def test_the_newest_rows_are_all_rows_where_there_are_too_few(folder: Path) -> N
 def test_a_still_lake_does_not_see_what_is_committed_later(folder: Path) -> None:
     lake = open_lake(folder)
     commit_one(lake, 0, 5)
-    still = lake.still()
+    still = lake.frozen()
     commit_one(lake, 1, 6)
     assert still.read(DATASET)["sequence_id"].to_pylist() == [5]
     assert still.commits("test") == lake.commits("test")[:1]
-    assert lake.still().read(DATASET).num_rows == 2
+    assert lake.frozen().read(DATASET).num_rows == 2
 
 
 def test_a_damaged_commit_is_named_and_never_skipped(folder: Path) -> None:

@@ -42,7 +42,7 @@ def test_what_is_no_whole_number_is_no_whole_number_key(parser: RequestParser, k
 
 def test_features_of_one_name_need_full_names_however_often_they_are_asked(parser: RequestParser) -> None:
     for _ in range(2):
-        assert parser.parse(body(1)).asked.read == parser.parse(body(2)).asked.read
+        assert parser.parse(body(1)).requested.read == parser.parse(body(2)).requested.read
         with pytest.raises(InvalidInput, match="count is in clicks and in visits; set full_feature_names to true"):
             parser.parse(body(1, full_names=False))
 
@@ -55,7 +55,7 @@ def test_a_feature_that_is_called_as_another_ones_full_name_is_shown_too() -> No
     plan = ReadPlan("demo", views)
     asked = {"features": ["a:b", "c:a__b"], "entities": {"user_id": [1]}, "full_feature_names": True}
     request = RequestParser(plan).parse(asked)
-    query = compile_query(plan, request.asked.selections, created=False)
+    query = compile_query(plan, request.requested.selections, created=False)
     stored = [b"\x20\x05", b"\x20\x07", b"", b""]  # two INT64, no times
     fetched = GroupReplies(query.groups[0], [b"key"], None, stored, 0, Mode.COMPAT)
     columns = OnlineColumns(query, {"user_id": [1]}, 1, [fetched], fill_marker=None, now_us=0, mode=Mode.COMPAT)
