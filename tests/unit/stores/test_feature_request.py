@@ -71,4 +71,4 @@ def test_ever_new_lists_of_features_do_not_fill_the_memory() -> None:
         for second in range(60):
             asked = [f"wide:f{first}", f"wide:f{second}"] if first != second else [f"wide:f{first}"]
             parser.parse({"features": asked, "entities": {"user_id": [1]}})
-    assert len(parser._asked) <= 1024
+    assert len(parser._requested) <= 1024
