@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks demo test check bench notebooks golden soak fix lock audit clean
+.PHONY: help setup hooks pages demo test check bench notebooks golden soak fix lock audit clean
 
 BIN := .venv/bin
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -47,6 +47,9 @@ soak: setup ## the long repetitions: kills, switches, fuzzing
 fix: setup ## let ruff fix and format what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+pages: setup ## write docs/settings.md and docs/cli.md anew from the code
+	@PYTHONPATH=. $(BIN)/python docs/pages.py
 
 lock: ## write the requirements*.lock files anew from pyproject.toml
 	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock

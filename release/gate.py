@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import SettingsConfigDict
 
+from stillpoint.durations import Seconds
 from stillpoint.errors import CorruptData, ReleaseRefused
 from stillpoint.lake.objects import Objects
 from stillpoint.lake.tables import Lake
@@ -32,7 +33,7 @@ class Thresholds(LimitSettings):
     parity_mismatches: int = Field(default=0, ge=0, description="Online rows that may differ from the lake.")
     digest_differences: int = Field(default=0, ge=0, description="Pairs that may differ after re-reading.")
     digest_reads: int = Field(default=6, ge=1, description="How often differing pairs are read again.")
-    digest_pause_seconds: float = Field(default=0.5, ge=0, description="Pause before each re-reading.")
+    digest_pause_seconds: Seconds = Field(default=0.5, ge=0, description="Pause before each re-reading.")
     replay_requests: int = Field(
         default=50, ge=0, description="Recent requests to replay; none recorded is no failure."
     )
@@ -54,12 +55,12 @@ class Thresholds(LimitSettings):
         default=0, ge=0, description="Predictions that must be there to compare; 0 passes a release that served none."
     )
     served_unexplained: int = Field(default=0, ge=0, description="Served values that may differ from the events.")
-    served_lag_seconds: float = Field(
+    served_lag_seconds: Seconds = Field(
         default=30.0, gt=0, description="Until when an event that arrived must be served."
     )
     served_stale_share: float = Field(default=0.05, ge=0, le=1, description="Share of served rows behind that limit.")
     latency_p99_ms: float = Field(default=10.0, gt=0, description="99th percentile of one user's features.")
-    latency_reads: int = Field(default=200, ge=20)
+    latency_reads: int = Field(default=200, ge=20, description="Reads that are timed.")
 
 
 class CheckResult(BaseModel):

@@ -12,13 +12,61 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from stillpoint.durations import Seconds, WholeSeconds
 from stillpoint.errors import InvalidSettings
 from stillpoint.experiments import Experiment
 from stillpoint.releases.colour import Colour, project_name
 
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Where things live": ("home", "lake", "registry", "mapping_version"),
+    "AWS": (
+        "aws_endpoint_url",
+        "aws_region",
+        "aws_access_key_id",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "event_stream",
+        "event_shards",
+        "prediction_queue",
+        "prediction_dead_letters",
+        "push_queue",
+    ),
+    "SageMaker and MLflow": (
+        "sagemaker_endpoint_url",
+        "sagemaker_role",
+        "sagemaker_image",
+        "model_server_command",
+        "mlflow_tracking_uri",
+        "mlflow_experiment",
+    ),
+    "Redis": ("redis_green", "redis_blue", "redis_sandbox", "redis_serving", "redis_state"),
+    "The stream": (
+        "stream_source",
+        "stream_trigger_seconds",
+        "stream_max_records_per_batch",
+        "shuffle_partitions",
+        "max_event_age",
+        "failure_hook",
+    ),
+    "The HTTP service": (
+        "http_host",
+        "http_port",
+        "http_workers",
+        "http_tokens",
+        "http_open",
+        "http_at_once",
+        "http_seconds",
+        "http_log",
+        "contents_refresh",
+    ),
+    "Releases and experiments": ("rollback_keep", "check_max_age", "experiment", "seed"),
+    "Privacy and tracing": ("erasure_key", "trace_share"),
+}
+"""The settings by what they are about, for `docs/settings.md`."""
+
 
 class Settings(BaseSettings):
-    """All settings. Durations are in seconds, addresses are `host:port` or URLs.
+    """All settings. Durations are seconds, or written as `10m`, `24h`, `P30D`; addresses are `host:port` or URLs.
 
     A Redis connection string is written as Feast writes it: `host:port,db=0,ssl=true,username=…,password=…`, several
     `host:port` for Redis Cluster.
@@ -48,7 +96,7 @@ class Settings(BaseSettings):
     aws_access_key_id: SecretStr | None = Field(
         default=None, description="Unset: `test` for a stand-in, AWS's own chain for the real one."
     )
-    aws_secret_access_key: SecretStr | None = None
+    aws_secret_access_key: SecretStr | None = Field(default=None, description="Belongs to the access key.")
     aws_session_token: SecretStr | None = Field(
         default=None,
         description="Goes with temporary keys. They are not renewed: AWS's own chain renews, fixed keys end.",
@@ -56,18 +104,25 @@ class Settings(BaseSettings):
     sagemaker_endpoint_url: str | None = Field(
         default="http://127.0.0.1:4591", description="SageMaker stand-in; `aws` means the real one."
     )
-    sagemaker_role: str = "arn:aws:iam::000000000000:role/stillpoint-sagemaker"
-    sagemaker_image: str = "stillpoint/model-server:latest"
+    sagemaker_role: str = Field(
+        default="arn:aws:iam::000000000000:role/stillpoint-sagemaker",
+        description="Role that training jobs and endpoints run under.",
+    )
+    sagemaker_image: str = Field(
+        default="stillpoint/model-server:latest", description="Image of training jobs and endpoints."
+    )
     model_server_command: str | None = Field(
         default=None,
         description="Program behind the SageMaker stand-in's endpoints; unset: `python -m inference.model_server`.",
     )
 
-    event_stream: str = "stillpoint-events"
-    event_shards: int = Field(default=4, ge=1, le=256)
-    prediction_queue: str = "stillpoint-predictions"
-    prediction_dead_letters: str = "stillpoint-predictions-dead"
-    push_queue: str = "stillpoint-pushes"
+    event_stream: str = Field(default="stillpoint-events", description="Kinesis stream of the app's events.")
+    event_shards: int = Field(default=4, ge=1, le=256, description="Shards of the stream that the stack makes.")
+    prediction_queue: str = Field(default="stillpoint-predictions", description="SQS queue of prediction requests.")
+    prediction_dead_letters: str = Field(
+        default="stillpoint-predictions-dead", description="SQS queue of requests that failed for good."
+    )
+    push_queue: str = Field(default="stillpoint-pushes", description="SQS queue of pushes and in-app modals.")
 
     registry: str | None = Field(
         default=None, description="Root of Feast's registries: s3://… or a folder; unset means the home folder."
@@ -78,9 +133,15 @@ class Settings(BaseSettings):
         description="The id mapping that `feast apply` registers; `stillpoint feast` sets each colour's own.",
     )
 
-    redis_green: SecretStr = SecretStr("127.0.0.1:6390,db=0")
-    redis_blue: SecretStr = SecretStr("127.0.0.1:6390,db=0")
-    redis_sandbox: SecretStr = SecretStr("127.0.0.1:6390,db=0")
+    redis_green: SecretStr = Field(
+        default=SecretStr("127.0.0.1:6390,db=0"), description="Features of the colour green."
+    )
+    redis_blue: SecretStr = Field(
+        default=SecretStr("127.0.0.1:6390,db=0"), description="Features of the colour blue; it may be the same server."
+    )
+    redis_sandbox: SecretStr = Field(
+        default=SecretStr("127.0.0.1:6390,db=0"), description="Features of the project for experiments."
+    )
     redis_serving: SecretStr = Field(
         default=SecretStr("127.0.0.1:6390,db=0"), description="Stored recommendations, push limits, leases."
     )
@@ -88,12 +149,12 @@ class Settings(BaseSettings):
         default=SecretStr("127.0.0.1:6390,db=0"), description="The stream's memory of recent events per user."
     )
 
-    mlflow_tracking_uri: str = "http://127.0.0.1:5090"
-    mlflow_experiment: str = "stillpoint"
+    mlflow_tracking_uri: str = Field(default="http://127.0.0.1:5090", description="Tracking server of training runs.")
+    mlflow_experiment: str = Field(default="stillpoint", description="Experiment that training runs belong to.")
 
-    http_host: str = "127.0.0.1"
-    http_port: int = Field(default=8090, ge=0, le=65535)
-    http_workers: int = Field(default=2, ge=1, le=64)
+    http_host: str = Field(default="127.0.0.1", description="Address that the service listens on.")
+    http_port: int = Field(default=8090, ge=0, le=65535, description="Port; 0 lets the system choose one.")
+    http_workers: int = Field(default=2, ge=1, le=64, description="Processes of the service.")
     http_tokens: Path | None = Field(
         default=None, description="File of hashed bearer tokens; unset is allowed on loopback with http_open."
     )
@@ -101,30 +162,32 @@ class Settings(BaseSettings):
     http_at_once: int = Field(
         default=64, ge=1, description="Requests that one process answers at the same time; more get a 503."
     )
-    http_seconds: float = Field(default=2.0, gt=0, description="Deadline of an answer.")
+    http_seconds: Seconds = Field(default=2.0, gt=0, description="Deadline of an answer.")
     http_log: bool = Field(default=True, description="Log a line per request: id, route, status, milliseconds.")
-    contents_refresh: float = Field(
+    contents_refresh: Seconds = Field(
         default=300.0, gt=0, description="How often a serving process reads the contents' features anew."
     )
 
-    stream_trigger_seconds: float = Field(
+    stream_trigger_seconds: Seconds = Field(
         default=0.0, ge=0, description="Micro-batch interval; 0 starts the next as soon as possible."
     )
     stream_source: Literal["stillpoint", "kinesis", "aws-kinesis"] = Field(
         default="stillpoint",
         description="Spark source: ours; `kinesis`, Databricks's; `aws-kinesis`, EMR's. What each guarantees: `ingestion/stream_source.py`.",
     )
-    stream_max_records_per_batch: int = Field(default=20_000, ge=1)
-    shuffle_partitions: int = Field(default=2, ge=1)
-    max_event_age: int = Field(default=86_400, ge=60, description="An event older than this at arrival is late.")
+    stream_max_records_per_batch: int = Field(default=20_000, ge=1, description="Records of one micro-batch at most.")
+    shuffle_partitions: int = Field(default=2, ge=1, description="Parts of a micro-batch, each one Spark task.")
+    max_event_age: WholeSeconds = Field(
+        default=86_400, ge=60, description="An event older than this at arrival is late."
+    )
     failure_hook: str | None = Field(
         default=None, description="Command or http(s) URL told of each failure of the stream."
     )
 
-    rollback_keep: int = Field(
+    rollback_keep: WholeSeconds = Field(
         default=86_400, ge=0, description="A rollback target younger than this is not retired by itself."
     )
-    check_max_age: int = Field(
+    check_max_age: WholeSeconds = Field(
         default=3_600, ge=1, description="A gate report older than this does not allow a switch."
     )
 
@@ -138,7 +201,7 @@ class Settings(BaseSettings):
         le=1,
         description="Share of the events that are traced with OpenTelemetry; needs the extra `tracing`, and OTEL_EXPORTER_OTLP_ENDPOINT.",
     )
-    seed: int = 7
+    seed: int = Field(default=7, description="What random numbers of simulations and training begin with.")
     erasure_key: SecretStr = Field(
         default=SecretStr(""),
         description="Key of the tombstones' HMAC. Required with real S3; on one machine `erasure.key` in the home is made.",

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from stillpoint.durations import seconds_of
 from stillpoint.messages import USER_ID_PATTERN, Kind
 
 LONGEST_TEXT = 500
@@ -63,8 +64,12 @@ def sample(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Return a duration of at most a year."""
-    return _number(text, 0, 366 * 86_400)
+    """Return a duration of at most a year, in seconds."""
+    try:
+        found = seconds_of(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return _number(found, 0, 366 * 86_400)
 
 
 def hours(text: str) -> float:
