@@ -99,7 +99,7 @@ def parsed(records: list[tuple[bytes, int]]) -> list[AppEvent]:
 
 
 def known_states(records: list[tuple[bytes, int]], users: int, encoder: RememberingEncoder) -> dict[str, bytes]:
-    """Return a state for each of so many users: those of the recording's people, copied to all others."""
+    """Return a state for each of so many users: those of the recording's users, copied to all others."""
     by_user: dict[str, list[AppEvent]] = defaultdict(list)
     for event in parsed(records):
         by_user[event.user_id].append(event)

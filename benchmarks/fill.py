@@ -146,7 +146,7 @@ def measure(users: int, folder: Path) -> dict[str, Any]:
     )
     settings = Settings(_env_file=None, home=folder / "home", lake=str(folder / "lake"), **servers)
     lake = Lake(LocalObjects(folder / "lake"))
-    tools = ReleaseContext(
+    context = ReleaseContext(
         settings=settings,
         lake=lake,
         serving=connect(server.connection_string),
@@ -163,21 +163,21 @@ def measure(users: int, folder: Path) -> dict[str, Any]:
             for mapping in (1, 2)
         ]
         began = time.perf_counter()
-        first = prepare(tools, wanted[0])
+        first = prepare(context, wanted[0])
         result["fill_alone_seconds"] = time.perf_counter() - began
-        check(tools, first.id)
-        switch(tools, first.id, why="bench", force="no worker is part of this benchmark")
-        context = multiprocessing.get_context("spawn")
-        started, stop, out = context.Event(), context.Event(), str(folder / "latencies.json")
+        check(context, first.id)
+        switch(context, first.id, why="bench", force="no worker is part of this benchmark")
+        spawn = multiprocessing.get_context("spawn")
+        started, stop, out = spawn.Event(), spawn.Event(), str(folder / "latencies.json")
         address = settings.connection(first.colour)
-        readers = context.Process(target=read_on, args=(address, first.project, users, started, stop, out))
+        readers = spawn.Process(target=read_on, args=(address, first.project, users, started, stop, out))
         readers.start()
         started.wait(30)
         quiet = time.perf_counter()
         time.sleep(5)
         before = int((time.perf_counter() - quiet) * READS_PER_SECOND)
         began = time.perf_counter()
-        prepare(tools, wanted[1])
+        prepare(context, wanted[1])
         result["fill_beside_readers_seconds"] = time.perf_counter() - began
         stop.set()
         readers.join(30)
@@ -187,7 +187,7 @@ def measure(users: int, folder: Path) -> dict[str, Any]:
             for name, part in (("before", took[20 : 20 + before]), ("during", took[20 + before :]))
         }
         result["memory_peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        result["redis_mib"] = tools.online(first.colour).info("memory")["used_memory"] / 2**20
+        result["redis_mib"] = context.online(first.colour).info("memory")["used_memory"] / 2**20
     finally:
         server.stop()
     return result

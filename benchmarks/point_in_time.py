@@ -35,14 +35,14 @@ def write_data(folder: Path, *, labels: int, rows: int, users: int, seed: int = 
     def moments(count: int, days: int = 60) -> Any:
         return base + random.integers(0, days * 86_400_000_000, count).astype("timedelta64[us]")
 
-    def people(count: int) -> list[str]:
+    def user_ids(count: int) -> list[str]:
         return [f"user-{number:07d}" for number in random.integers(0, users, count)]
 
     for view in range(VIEWS):
         event = moments(rows)
         frame = pl.DataFrame(
             {
-                "user_id": people(rows),
+                "user_id": user_ids(rows),
                 "event_timestamp": event,
                 "created_timestamp": event + random.integers(0, 7_200_000_000, rows).astype("timedelta64[us]"),
                 **{f"v{view}_f{feature}": random.random(rows) for feature in range(FEATURES)},
@@ -50,7 +50,7 @@ def write_data(folder: Path, *, labels: int, rows: int, users: int, seed: int = 
         ).with_columns(pl.col("event_timestamp", "created_timestamp").dt.replace_time_zone("UTC"))
         frame.write_parquet(folder / f"view{view}.parquet", row_group_size=200_000)
     times = pd.to_datetime(pd.Series(moments(labels)), utc=True)
-    return pd.DataFrame({"user_id": people(labels), "event_timestamp": times})
+    return pd.DataFrame({"user_id": user_ids(labels), "event_timestamp": times})
 
 
 def open_store(folder: Path, offline_store: dict[str, Any]) -> FeatureStore:
@@ -98,7 +98,7 @@ def through_feast(store: FeatureStore, spine: pd.DataFrame, cutoff: bool) -> int
 
 
 def bare_polars(folder: Path, spine: pd.DataFrame) -> int:
-    """The join that a person would write by hand, without a cutoff, ties or null keys."""
+    """The join that one would write by hand, without a cutoff, ties or null keys."""
     joined = pl.from_pandas(spine).with_row_index("row").sort("event_timestamp")
     for view in range(VIEWS):
         features = pl.read_parquet(folder / f"view{view}.parquet").drop("created_timestamp").sort("event_timestamp")

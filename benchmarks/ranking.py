@@ -2,7 +2,7 @@
 
     python benchmarks/ranking.py [--sizes 300,2000,20000] [--requests N]
 
-One person, features at hand: candidates, retrieval, request-time features, one model call, post-processing, in process.
+One user, features at hand: candidates, retrieval, request-time features, one model call, post-processing, in process.
 Beside it, in the same run, the same model over the whole catalogue without retrieval, and retrieval alone. Prints a table
 and one JSON line; asserts nothing.
 """
@@ -88,15 +88,15 @@ def main() -> None:
     parser.add_argument("--sizes", default="300,2000,20000")
     parser.add_argument("--requests", type=int, default=200)
     arguments = parser.parse_args()
-    made, person, result = hand_made(), somebody(), []
+    made, user, result = hand_made(), somebody(), []
     print(f"{'contents':>9} {'rank p50':>10} {'p99':>8} {'retrieval p50':>14} {'without retrieval p50':>22}   (ms)")
     for size in map(int, arguments.sizes.split(",")):
         contents = catalogue(made, size)
         scorer = InProcessScorer(made.model(contents.ids))
-        search = person.columns["search_embedding"][0]
+        search = user.columns["search_embedding"][0]
 
         def ranked(pool: ContentTable = contents, by: InProcessScorer = scorer) -> Any:
-            return rank(by, [RankRequest(person, (), 10)], pool, Kind.TODAY)
+            return rank(by, [RankRequest(user, (), 10)], pool, Kind.TODAY)
 
         def retrieved(pool: ContentTable = contents, by: InProcessScorer = scorer, search: Any = search) -> Any:
             collaborative = by.collaborative_scores(pool.ids, 1)

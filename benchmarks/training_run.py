@@ -3,7 +3,7 @@
 `python benchmarks/training_run.py [--rows 1000000] [--users 20000]` prints a table and writes JSON (`--json PATH`). The rows
 are random in the snapshot's own columns, with successes that depend on some of them. Each run is a process of its own:
 `train` as the command runs it (read and verify the snapshot, both models, baselines, evaluation, the final fit), and
-beside it a bare XGBoost fit of the same rows, which is what a person would write by hand.
+beside it a bare XGBoost fit of the same rows, which is what one would write by hand.
 """
 
 import argparse
@@ -47,10 +47,10 @@ def make_rows(count: int, users: int, seed: int) -> pa.Table:
     random = np.random.default_rng(seed)
     lists = np.repeat(np.arange((count + LIST - 1) // LIST), LIST)[:count]
     moments = np.sort(random.integers(0, MICROS, lists[-1] + 1))[lists] + to_micros(START)
-    people = random.integers(0, users, lists[-1] + 1)[lists]
+    user_numbers = random.integers(0, users, lists[-1] + 1)[lists]
     columns: dict[str, pa.Array] = {
         "recommendation_id": pa.array([f"r{number:09d}" for number in lists]),
-        "user_id": pa.array([f"user-{number:07d}" for number in people]),
+        "user_id": pa.array([f"user-{number:07d}" for number in user_numbers]),
         "content_id": pa.array([f"content-{number:05d}" for number in random.integers(0, CONTENTS, count)]),
         "event_timestamp": pa.array(moments).cast(pa.timestamp("us", tz="UTC")),
         "kind": pa.array(["home"] * count),

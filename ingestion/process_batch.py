@@ -37,7 +37,7 @@ class BatchReport:
     records by hundredths of a second from their arrival until their features were readable."""
 
     number: int
-    again: bool
+    is_replay: bool
     verdicts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
@@ -109,7 +109,7 @@ class BatchProcessor:
                 number=number,
                 epoch=self._lease.epoch,
                 control=control,
-                again=self._newest is not None and number <= self._newest,
+                is_replay=self._newest is not None and number <= self._newest,
                 instance=instance,
                 erased=dict(tombstones.until),
             )
@@ -117,7 +117,7 @@ class BatchProcessor:
             parts = self._run_parts(frame, batch)
             report = self._sum(batch, parts)
             report.seconds["parts"] = time.perf_counter() - started
-            if not batch.again:
+            if not batch.is_replay:
                 self._commit(batch, parts, report)
             started = time.perf_counter()
             self._send([request for part in parts for request in part.requests])
@@ -198,14 +198,14 @@ class BatchProcessor:
         return read_tombstones(self._lake.objects, erasure_key(self._settings))
 
     def _acknowledge_erasures(self, tombstones: Tombstones) -> None:
-        """Say that nothing of the people erased so far is on its way into any store."""
+        """Say that nothing of the users erased so far is on its way into any store."""
         if tombstones.count > self._buried:
             self._lease.check()
             acknowledge_erasures(self._lake.objects, tombstones.count)
             self._buried = tombstones.count
 
     def _sum(self, batch: Batch, parts: Sequence[PartReport]) -> BatchReport:
-        report = BatchReport(number=batch.number, again=batch.again)
+        report = BatchReport(number=batch.number, is_replay=batch.is_replay)
         for part in parts:
             report.verdicts.update(part.verdicts)
             report.reasons.update(part.reasons)

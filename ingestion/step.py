@@ -45,7 +45,7 @@ from stillpoint.tombstones import Tombstones, erasure_key
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What all parts of one micro-batch share. `again` means that the lake holds it already: only requests are made.
+    """What all parts of one micro-batch share. `is_replay`: the lake holds this micro-batch already, so only its prediction requests are sent.
 
     `instance` names the run of Redis that holds all states up to this batch. `erased` holds the tombstones of now.
     """
@@ -55,7 +55,7 @@ class Batch:
     number: int
     epoch: int
     control: Control
-    again: bool
+    is_replay: bool
     instance: str
     erased: Mapping[str, int] = field(default_factory=dict)
 
@@ -139,7 +139,7 @@ def run_part(records: Iterable[Record], batch: Batch) -> PartReport:
     _count(report, result)
     report.newest_arrival_us = max((record.arrived_us for record in listed), default=0)
     report.requests = [_request(event, kind, now) for event, kind in result.requests]
-    if batch.again:
+    if batch.is_replay:
         return report
     tables = {
         view.name: rows_table(view, result.rows[view.name]) for view in STREAMED_VIEWS if view.name in result.rows

@@ -33,7 +33,7 @@ def erase(
     ] = 900.0,
     as_json: Json = False,
 ) -> None:
-    """Erase one person everywhere and print the receipt. Running it again is harmless."""
+    """Erase one user everywhere and print the receipt. Running it again is harmless."""
     from privacy.erasure.run import erase as run
 
     settings = Settings.load()
@@ -53,7 +53,7 @@ def erase(
     console.print(
         f"Erased up to {receipt.erased_until:%Y-%m-%d %H:%M:%S} UTC."
         if receipt.found
-        else "Nothing of this person was found; a tombstone keeps late events of theirs out."
+        else "Nothing of this user was found; a tombstone keeps late events of theirs out."
     )
     table = Table("where", "removed")
     for one in receipt.removed:
@@ -65,7 +65,7 @@ def erase(
     console.print(table)
     for title, names in (
         ("Snapshots revised", receipt.revised_snapshots),
-        ("Models trained on this person's data; retrain to replace them", receipt.models),
+        ("Models trained on this user's data; retrain to replace them", receipt.models),
         ("Left as they are", receipt.skipped),
     ):
         if names:
@@ -82,7 +82,7 @@ def export(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write all that is known of one person into one readable archive."""
+    """Write all that is known of one user into one readable archive."""
     from privacy.export import archived
 
     now, settings = system_clock(), Settings.load()

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from privacy.erasure.beside import foreign
-from privacy.erasure.rows import about, checked, holds_people
+from privacy.erasure.rows import about, checked, user_columns
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput, ObjectMissing
 from stillpoint.lake.datasets import snapshot_rows
@@ -32,7 +32,7 @@ from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.reading.types import Mode
 from stillpoint.stores.redis.connection import connect, redis_errors
 
-_README = """What Stillpoint knows of one person, as of {at:%Y-%m-%d %H:%M:%S} UTC.
+_README = """What Stillpoint knows of one user, as of {at:%Y-%m-%d %H:%M:%S} UTC.
 
 online.json       the features that recommendations are made from, in each copy of the store
 stored.json       recommendations that wait, contents finished lately, when you were last pushed to, recent events in memory
@@ -87,7 +87,7 @@ def archived(settings: Settings, lake: Lake, user_id: str, *, now: datetime) -> 
 
 
 def _online(settings: Settings, user_id: str, now: datetime) -> dict[str, Any]:
-    """Return the person's features by project and view; views that nobody wrote are left out."""
+    """Return the user's features by project and view; views that nobody wrote are left out."""
     found: dict[str, Any] = {}
     for colour in (*Colour, SANDBOX):
         plan = ReadPlan.of_declarations(project_name(colour))
@@ -139,7 +139,7 @@ def _text(data: bytes) -> str:
 
 
 def _lake_rows(lake: Lake, user_id: str, unreadable: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield the person's committed rows by dataset, and those of snapshots. Files that are damaged are told."""
+    """Yield the user's committed rows by dataset, and those of snapshots. Files that are damaged are told."""
     for dataset in sorted({file.dataset for commit in lake.commits() for file in commit.files}):
         rows: list[dict[str, Any]] = []
         for file in lake.files(dataset):
@@ -166,7 +166,7 @@ def _rows(lake: Lake, path: str, user_id: str, unreadable: list[str]) -> list[di
             raise
         unreadable.append(f"{path}: {str(error).splitlines()[0][:120]}")
         return []
-    if not holds_people(table.schema):
+    if not user_columns(table.schema):
         return []
     found: list[dict[str, Any]] = table.filter(pa.array(about(table, user_id))).to_pylist()
     return found

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from release.checks.better_than_live import BetterThanLive
 from release.checks.coverage import Coverage
 from release.checks.expectations import expectation_checks
+from release.checks.fill_marker import FillMarkerCheck
 from release.checks.freshness import Freshness
 from release.checks.latency import Latency
 from release.checks.mapping import Mapping
 from release.checks.parity import Parity
 from release.checks.replay import Replay
-from release.checks.sentinel import SentinelCheck
 from release.checks.shared_views import SharedViews
 from release.context import ReleaseContext, exclusive
 from release.gate import Check, Report, Side, Subject, Thresholds, refuse_repeated_names, report_key, write_report
@@ -25,7 +25,7 @@ from stillpoint.releases.records import Release, State
 def all_checks() -> list[Check]:
     """Return the gate's checks in the order in which they run."""
     return [
-        SentinelCheck(),
+        FillMarkerCheck(),
         Mapping(),
         Coverage(),
         Freshness(),
@@ -39,7 +39,7 @@ def all_checks() -> list[Check]:
 
 
 def check(
-    tools: ReleaseContext,
+    context: ReleaseContext,
     release_id: str,
     *,
     thresholds: Thresholds | None = None,
@@ -52,61 +52,61 @@ def check(
     Raises:
         ReleaseRefused: the release is unknown, not prepared, or does not match its record.
     """
-    with exclusive(tools, "check"):
-        live = settle(tools)
-        release = tools.book.get(release_id)
-        state = tools.book.state(release_id)
+    with exclusive(context, "check"):
+        live = settle(context)
+        release = context.book.get(release_id)
+        state = context.book.state(release_id)
         if state not in (State.PREPARED, State.CHECKED):
             raise ReleaseRefused(f"release {release_id} is {state}; only a prepared or checked release is checked")
-        refuse_changed(tools, release)
-        beside = None if live is None or live.release == release_id else tools.book.get(live.release)
+        refuse_changed(context, release)
+        beside = None if live is None or live.release == release_id else context.book.get(live.release)
         subject = Subject(
-            candidate=side(tools, release),
-            live=None if beside is None else side(tools, beside),
-            lake=tools.lake,
+            candidate=side(context, release),
+            live=None if beside is None else side(context, beside),
+            lake=context.lake,
             thresholds=thresholds or Thresholds.load(),
-            now=tools.now(),
-            now_us=tools.now_us(),
-            seed=tools.settings.seed,
+            now=context.now(),
+            now_us=context.now_us(),
+            seed=context.settings.seed,
         )
         chosen = all_checks() if checks is None else list(checks)
         refuse_repeated_names(chosen)
         results = []
         for one in chosen:
-            tools.progress(f"check {one.name}")
+            context.progress(f"check {one.name}")
             results.append(one.run(subject))
-        at = tools.now()
+        at = context.now()
         key = report_key(release_id, at)
         page = key.removesuffix(".json") + ".html"
         report = Report(
             release=release_id,
             against=None if beside is None else beside.id,
             at=at,
-            by=tools.operator,
+            by=context.operator,
             results=tuple(results),
             html=page,
         )
-        tools.progress("write the report")
-        tools.lake.objects.put(page, html(report).encode())
-        write_report(tools.lake.objects, key, report)
+        context.progress("write the report")
+        context.lake.objects.put(page, html(report).encode())
+        write_report(context.lake.objects, key, report)
         why = "gate green" if report.passed else "gate red: " + ", ".join(one.name for one in report.failures())
-        tools.progress("enter the state")
-        tools.book.enter(
+        context.progress("enter the state")
+        context.book.enter(
             release_id,
             State.CHECKED if report.passed else State.PREPARED,
             at=at,
-            by=tools.operator,
+            by=context.operator,
             why=why,
             report=key,
         )
         return report
 
 
-def side(tools: ReleaseContext, release: Release) -> Side:
+def side(context: ReleaseContext, release: Release) -> Side:
     """Return a release with its verified plan and models, ready to be read from and ranked with."""
     return Side(
         release=release,
-        plan=open_plan(tools, release),
-        client=tools.online(release.colour),
-        models=load_models(tools.lake.objects, release.routes),
+        plan=open_plan(context, release),
+        client=context.online(release.colour),
+        models=load_models(context.lake.objects, release.routes),
     )

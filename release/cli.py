@@ -32,7 +32,7 @@ def _operator() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
 
 
-def _tools(as_json: bool, **changes: Any) -> Any:
+def _context(as_json: bool, **changes: Any) -> Any:
     """Build the clients from the settings. Progress goes to stderr, so that stdout is the answer alone."""
     from release.context import ReleaseContext
     from stillpoint.clock import system_clock
@@ -54,11 +54,11 @@ def _tools(as_json: bool, **changes: Any) -> Any:
     )
 
 
-def _tell_mlflow(tools: Any) -> None:
+def _tell_mlflow(context: Any) -> None:
     """Set the aliases of the registered model as the book of releases has it now; a failure is only a warning."""
     from release.aliases import tell_mlflow, wanted
 
-    warning = tell_mlflow(tools.settings.mlflow_tracking_uri, wanted(tools.book))
+    warning = tell_mlflow(context.settings.mlflow_tracking_uri, wanted(context.book))
     if warning is not None:
         print(f"warning: {warning}", file=sys.stderr)
 
@@ -112,9 +112,9 @@ def prepare(
     from release.prepare import prepare as run
 
     routes = routes_of(by_kind(model), endpoint=endpoint)
-    tools = _tools(as_json)
-    done = run(tools, NewRelease(routes=routes, why=why, model_only=model_only))
-    _tell_mlflow(tools)
+    context = _context(as_json)
+    done = run(context, NewRelease(routes=routes, why=why, model_only=model_only))
+    _tell_mlflow(context)
     if as_json:
         _print(done)
         return
@@ -127,8 +127,8 @@ def check(release_id: ReleaseId, as_json: Json = False) -> None:
     """Run the gate. Any red check refuses the switch."""
     from release.check import check as run
 
-    tools = _tools(as_json)
-    report = run(tools, release_id)
+    context = _context(as_json)
+    report = run(context, release_id)
     if as_json:
         _print({**report.model_dump(mode="json"), "passed": report.passed})
     else:
@@ -136,7 +136,7 @@ def check(release_id: ReleaseId, as_json: Json = False) -> None:
         for one in report.results:
             table.add_row(one.name, "green" if one.passed else "RED", one.found, one.expected)
         Console().print(table)
-        print(f"report: {tools.lake.root}/{report.html}")
+        print(f"report: {context.lake.root}/{report.html}")
         print(
             f"next: stillpoint release switch {release_id}" if report.passed else "the gate is red; nothing was changed"
         )
@@ -164,9 +164,9 @@ def switch(
     """Make a checked release live."""
     from release.switch import switch as run
 
-    tools = _tools(as_json)
-    done = run(tools, release_id, why=why, force=force, without_hanging=without_hanging)
-    _tell_mlflow(tools)
+    context = _context(as_json)
+    done = run(context, release_id, why=why, force=force, without_hanging=without_hanging)
+    _tell_mlflow(context)
     _switched(done, as_json)
 
 
@@ -175,9 +175,9 @@ def rollback(why: Why = "roll back", as_json: Json = False) -> None:
     """Make the release before this one live again."""
     from release.switch import roll_back
 
-    tools = _tools(as_json)
-    done = roll_back(tools, why=why)
-    _tell_mlflow(tools)
+    context = _context(as_json)
+    done = roll_back(context, why=why)
+    _tell_mlflow(context)
     _switched(done, as_json)
 
 
@@ -206,9 +206,9 @@ def retire(
     """End a release for good and empty its colour."""
     from release.retire import retire as run
 
-    tools = _tools(as_json)
-    ended = run(tools, release_id, why=why)
-    _tell_mlflow(tools)
+    context = _context(as_json)
+    ended = run(context, release_id, why=why)
+    _tell_mlflow(context)
     _print({"release": ended}) if as_json else print(f"{ended} is retired")
 
 
@@ -217,7 +217,7 @@ def status(as_json: Json = False) -> None:
     """Show both colours side by side: what is live, what it holds, who serves it."""
     from release.status import status as run
 
-    found = run(_tools(as_json))
+    found = run(_context(as_json))
     if as_json:
         _print(found.document())
         return
@@ -226,7 +226,7 @@ def status(as_json: Json = False) -> None:
         "release": lambda one: f"{one.release or '–'} {one.state or ''}",
         "prepared": lambda one: f"{one.prepared_at:%Y-%m-%d %H:%M} UTC" if one.prepared_at else "–",
         "registry": lambda one: one.registry or "–",
-        "mapping": lambda one: f"{one.mapping_version or '–'} (sentinel: {one.sentinel})",
+        "mapping": lambda one: f"{one.mapping_version or '–'} (fill marker: {one.sentinel})",
         "models": lambda one: ", ".join(f"{kind} {sha[:8]}" for kind, sha in one.models.items()) or "–",
         "entities": lambda one: ", ".join(f"{name} {count:,}" for name, count in one.entities.items()) or "–",
         "per view": lambda one: "\n".join(f"{name} {count:,}" for name, count in one.per_view.items()) or "–",
@@ -250,7 +250,7 @@ def history(as_json: Json = False) -> None:
     """Show who did what, when and why."""
     from release.status import history as run
 
-    events = run(_tools(as_json))
+    events = run(_context(as_json))
     if as_json:
         _print([asdict(event) for event in events])
         return
@@ -299,14 +299,14 @@ def rehearse(
     from release.rehearsal.run import break_servers
     from release.rehearsal.run import rehearse as run
 
-    tools = _tools(as_json)
-    settings = tools.settings
+    context = _context(as_json)
+    settings = context.settings
     chosen = settings.seed if seed is None else seed
     faults = [fault for fault in Fault if kill or fault is not Fault.KILL_WORKER]
     address = url or f"http://{settings.http_host}:{settings.http_port}"
     planned = plan_flips(seed=chosen, flips=moves, faults=faults)
     found, answers = run(
-        tools, address, planned, seed=chosen, rate=rate, breaks=break_servers(tools, kill), token=token
+        context, address, planned, seed=chosen, rate=rate, breaks=break_servers(context, kill), token=token
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rehearsal.json").write_text(found.model_dump_json(indent=1) + "\n")
@@ -340,11 +340,11 @@ def retrain(
     from release.retrain import plan_retrain
     from release.retrain import retrain as run
 
-    tools = _tools(as_json)
+    context = _context(as_json)
     if dry_run:
-        steps = plan_retrain(tools, store=store.value, resume=resume)
+        steps = plan_retrain(context, store=store.value, resume=resume)
         _print({"steps": steps}) if as_json else print("\n".join(steps))
         return
-    done = run(tools, store=store.value, resume=resume)
-    _tell_mlflow(tools)
+    done = run(context, store=store.value, resume=resume)
+    _tell_mlflow(context)
     _switched(done, as_json)

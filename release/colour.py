@@ -17,14 +17,14 @@ SAMPLE = 200
 
 
 def empty(client: Any, project: str) -> int:
-    """Remove the sentinel first, then every entity of exactly this project; return how many there were."""
+    """Remove the fill marker first, then every entity of exactly this project; return how many there were."""
     with redis_errors(client):
         client.unlink(fill_marker_key(project))
     return delete_project(client, project)
 
 
 def mark(client: Any, project: str, *, mapping_version: int, fill_complete: bool) -> None:
-    """Write the sentinel that every read of the project brings along."""
+    """Write the project's fill marker, which every read of features returns with them."""
     with redis_errors(client):
         client.hset(
             fill_marker_key(project),
@@ -32,8 +32,8 @@ def mark(client: Any, project: str, *, mapping_version: int, fill_complete: bool
         )
 
 
-def sentinel(client: Any, project: str) -> FillMarker:
-    """Return the project's sentinel; without one, no mapping and not complete."""
+def fill_marker(client: Any, project: str) -> FillMarker:
+    """Return the project's fill marker; without one, no mapping and not complete."""
     with redis_errors(client):
         version, complete = client.hmget(fill_marker_key(project), "mapping_version", "fill_complete")
     return FillMarker.parse(version, complete)

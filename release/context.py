@@ -109,25 +109,25 @@ class HeldReleaseLease:
 
 
 @contextmanager
-def exclusive(tools: ReleaseContext, verb: str) -> Iterator[HeldReleaseLease]:
+def exclusive(context: ReleaseContext, verb: str) -> Iterator[HeldReleaseLease]:
     """Hold the release lease, renewing it in the background until it ends, whatever the store answers between.
 
     Raises:
         LeaseHeld: another release verb runs; the text names who runs it. After a kill, wait for the time to live.
         Fenced: the lease was lost while the verb ran.
     """
-    ttl = timedelta(seconds=tools.lease_seconds)
+    ttl = timedelta(seconds=context.lease_seconds)
     lease = Lease(
-        tools.lake.objects,
+        context.lake.objects,
         LEASE,
-        holder=f"stillpoint release {verb} by {tools.operator}",
+        holder=f"stillpoint release {verb} by {context.operator}",
         ttl=ttl,
-        clock=tools.clock,
+        clock=context.clock,
     )
     lease.acquire()
     held = HeldReleaseLease(lease)
     try:
-        with renewing(lease, every=tools.lease_seconds / 4, lost=held.lose, give_up=ttl):
+        with renewing(lease, every=context.lease_seconds / 4, lost=held.lose, give_up=ttl):
             yield held
     finally:
         try:

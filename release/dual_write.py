@@ -14,7 +14,7 @@ def targets_without(control: Control, colour: Colour) -> tuple[Target, ...]:
     return tuple(target for target in control.targets if target.colour is not colour)
 
 
-def aim(tools: ReleaseContext, targets: tuple[Target, ...]) -> int:
+def aim(context: ReleaseContext, targets: tuple[Target, ...]) -> int:
     """Make these the stream's targets, wait until it obeys, and return the control's generation.
 
     Targets that stand already are not written again, but the wait is the same, so a killed verb can be repeated.
@@ -22,21 +22,21 @@ def aim(tools: ReleaseContext, targets: tuple[Target, ...]) -> int:
     Raises:
         ReleaseRefused: a stream runs and does not obey in time; the text names it.
     """
-    control = read_control(tools.lake.objects)
+    control = read_control(context.lake.objects)
     if control.targets != targets:
-        control = write_control(tools.lake.objects, targets)
+        control = write_control(context.lake.objects, targets)
     if control.generation:
-        wait_obeyed(tools, control.generation)
+        wait_obeyed(context, control.generation)
     return control.generation
 
 
-def stream_holder(tools: ReleaseContext) -> Epoch | None:
+def stream_holder(context: ReleaseContext) -> Epoch | None:
     """Return who runs the stream, or None if nobody does."""
-    lease = watched_stream_lease(tools.lake.objects, watcher=tools.operator, clock=tools.clock)
+    lease = watched_stream_lease(context.lake.objects, watcher=context.operator, clock=context.clock)
     return lease.holder()
 
 
-def wait_obeyed(tools: ReleaseContext, generation: int) -> None:
+def wait_obeyed(context: ReleaseContext, generation: int) -> None:
     """Wait until the stream has committed its first batch under this generation. With no stream it is met at once.
 
     A stream that starts later reads the control before its first batch; one that died is fenced off from the lake, and
@@ -44,18 +44,18 @@ def wait_obeyed(tools: ReleaseContext, generation: int) -> None:
     """
 
     def obeyed() -> bool:
-        nudge(tools.serving, ORDERED)  # the stream looks by itself every ten seconds only
-        acknowledged = read_acknowledged(tools.lake.objects)
+        nudge(context.serving, ORDERED)  # the stream looks by itself every ten seconds only
+        acknowledged = read_acknowledged(context.lake.objects)
         if acknowledged is not None and acknowledged.generation >= generation:
             return True
-        return stream_holder(tools) is None
+        return stream_holder(context) is None
 
-    if not tools.wait_until(obeyed, tools.barrier_seconds, every=0.1):
-        holder = stream_holder(tools)
+    if not context.wait_until(obeyed, context.barrier_seconds, every=0.1):
+        holder = stream_holder(context)
         name = holder.holder if holder else "the stream"
-        acknowledged = read_acknowledged(tools.lake.objects)
+        acknowledged = read_acknowledged(context.lake.objects)
         found = acknowledged.generation if acknowledged else "none"
         raise ReleaseRefused(
-            f"{name} has not obeyed control generation {generation} within {tools.barrier_seconds:.0f} s (it acknowledged "
+            f"{name} has not obeyed control generation {generation} within {context.barrier_seconds:.0f} s (it acknowledged "
             f"{found}); look at its log, or stop it, and run the same command again"
         )

@@ -47,25 +47,25 @@ class FrozenRegistry:
         return hashlib.sha256(self.registry).hexdigest()
 
 
-def fresh_registry(tools: ReleaseContext, colour: Colour, mapping_version: int) -> None:
+def fresh_registry(context: ReleaseContext, colour: Colour, mapping_version: int) -> None:
     """Forget the colour's registry and apply the definitions of now into a new one.
 
     An emptied colour needs a fresh registry: Feast remembers in the old one what it has filled, and would skip it.
     """
-    folder, _, name = tools.settings.registry_path(colour).rpartition("/")
-    open_objects(folder, tools.settings.aws_client_arguments()).delete(name)
+    folder, _, name = context.settings.registry_path(colour).rpartition("/")
+    open_objects(folder, context.settings.aws_client_arguments()).delete(name)
     if not folder.startswith("s3://"):
         os.makedirs(folder, exist_ok=True)
-    with feast_environment(tools.settings, mapping_version):
-        store = feature_store(tools, colour, mapping_version)
+    with feast_environment(context.settings, mapping_version):
+        store = feature_store(context, colour, mapping_version)
         with warnings.catch_warnings():  # Feast calls on-demand views experimental each time; ours is pure and tested
             warnings.simplefilter("ignore", RuntimeWarning)
-            store.apply(define(lake_root=tools.settings.lake, mapping_version=mapping_version).all())
+            store.apply(define(lake_root=context.settings.lake, mapping_version=mapping_version).all())
 
 
-def feature_store(tools: ReleaseContext, colour: Colour, mapping_version: int) -> FeatureStore:
+def feature_store(context: ReleaseContext, colour: Colour, mapping_version: int) -> FeatureStore:
     """Return the colour's own Feast store, bound to one mapping."""
-    return FeatureStore(config=repo_config(tools.settings, colour, mapping_version=mapping_version))
+    return FeatureStore(config=repo_config(context.settings, colour, mapping_version=mapping_version))
 
 
 def fill_range(lake: Lake, view: View, mapping_version: int, *, now: datetime) -> tuple[datetime, datetime] | None:
@@ -85,7 +85,7 @@ def fill_range(lake: Lake, view: View, mapping_version: int, *, now: datetime) -
 
 
 def fill_view(
-    tools: ReleaseContext,
+    context: ReleaseContext,
     colour: Colour,
     mapping_version: int,
     view: View,
@@ -97,14 +97,14 @@ def fill_view(
 
     `go_on` is asked after each chunk of rows, and raises to stop the fill there.
     """
-    window = fill_range(tools.lake, view, mapping_version, now=tools.now())
+    window = fill_range(context.lake, view, mapping_version, now=context.now())
     if window is None:
-        tools.progress(f"fill {view.name}: the lake has no rows of it")
+        context.progress(f"fill {view.name}: the lake has no rows of it")
         return
-    with feast_environment(tools.settings, mapping_version):
-        store = feature_store(tools, colour, mapping_version)
+    with feast_environment(context.settings, mapping_version):
+        store = feature_store(context, colour, mapping_version)
         engine = engine_of(store)
-        engine.on_progress = _speak(tools, go_on)
+        engine.on_progress = _speak(context, go_on)
         if live is not None:
             engine.pace = considerate(live)
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # Feast's own bars; ours say more
@@ -128,7 +128,7 @@ def considerate(live: Any, *, slow_ms: float = SLOW_MS, timer: Callable[[], floa
     return pace
 
 
-def _speak(tools: ReleaseContext, go_on: Callable[[], None]) -> Callable[[Progress], None]:
+def _speak(context: ReleaseContext, go_on: Callable[[], None]) -> Callable[[Progress], None]:
     spoken = 0.0
 
     def speak(progress: Progress) -> None:
@@ -139,17 +139,17 @@ def _speak(tools: ReleaseContext, go_on: Callable[[], None]) -> Callable[[Progre
         spoken = progress.seconds
         left = progress.seconds_left
         remaining = "" if left is None or progress.rows >= progress.total else f", {left:.0f} s left"
-        tools.progress(
+        context.progress(
             f"fill {progress.view}: {progress.rows:,} of {progress.total:,} at {progress.rows_per_second:,.0f}/s{remaining}"
         )
 
     return speak
 
 
-def freeze(tools: ReleaseContext, colour: Colour, mapping_version: int) -> FrozenRegistry:
+def freeze(context: ReleaseContext, colour: Colour, mapping_version: int) -> FrozenRegistry:
     """Return the registry's bytes, the plan compiled from exactly these, and the digest of its definitions."""
-    folder, _, name = tools.settings.registry_path(colour).rpartition("/")
-    data = open_objects(folder, tools.settings.aws_client_arguments()).get(name)
+    folder, _, name = context.settings.registry_path(colour).rpartition("/")
+    data = open_objects(folder, context.settings.aws_client_arguments()).get(name)
     project = project_name(colour)
     return FrozenRegistry(
         registry=data, plan=compile_plan(data, project), definitions_sha256=definitions_sha256(data, project)

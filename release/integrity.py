@@ -10,26 +10,26 @@ from stillpoint.releases.records import Release
 from stillpoint.stores.reading.plan import ReadPlan
 
 
-def open_plan(tools: ReleaseContext, release: Release) -> ReadPlan:
+def open_plan(context: ReleaseContext, release: Release) -> ReadPlan:
     """Return a release's read plan, verified.
 
     Raises:
         ReleaseRefused: it is missing, or is not the one that was recorded.
     """
-    data = _stored(tools, release, release.read_plan, release.read_plan_sha256, "read plan")
+    data = _stored(context, release, release.read_plan, release.read_plan_sha256, "read plan")
     return ReadPlan.from_json(data)
 
 
-def refuse_changed(tools: ReleaseContext, release: Release) -> None:
-    """Make sure that registry, plan, models, encoder and the colour's sentinel match the record.
+def refuse_changed(context: ReleaseContext, release: Release) -> None:
+    """Make sure that registry, plan, models, encoder and the colour's fill marker match the record.
 
     Raises:
         ReleaseRefused: one of them does not; the text says which, what was found and what was recorded.
     """
-    _stored(tools, release, release.registry, release.registry_sha256, "frozen registry")
-    open_plan(tools, release)
+    _stored(context, release, release.registry, release.registry_sha256, "frozen registry")
+    open_plan(context, release)
     try:
-        models = load_models(tools.lake.objects, release.routes)
+        models = load_models(context.lake.objects, release.routes)
     except ModelRefused as error:
         raise ReleaseRefused(f"release {release.id}: {error}; prepare a new release") from None
     for sha256, bundle in models.items():
@@ -43,7 +43,7 @@ def refuse_changed(tools: ReleaseContext, release: Release) -> None:
                 f"release {release.id}: model {sha256[:12]} is of mapping {bundle.manifest.mapping_version}; the release "
                 f"records mapping {release.mapping_version}"
             )
-    found = colour.sentinel(tools.online(release.colour), release.project)
+    found = colour.fill_marker(context.online(release.colour), release.project)
     if not found.fill_complete or found.mapping_version != release.mapping_version:
         filled = "complete" if found.fill_complete else "not complete"
         raise ReleaseRefused(
@@ -52,17 +52,17 @@ def refuse_changed(tools: ReleaseContext, release: Release) -> None:
         )
 
 
-def _stored(tools: ReleaseContext, release: Release, key: str, recorded: str, what: str) -> bytes:
+def _stored(context: ReleaseContext, release: Release, key: str, recorded: str, what: str) -> bytes:
     try:
-        data = tools.lake.objects.get(key)
+        data = context.lake.objects.get(key)
     except ObjectMissing:
         raise ReleaseRefused(
-            f"release {release.id}: its {what} {key} is gone from {tools.lake.root}; prepare a new release"
+            f"release {release.id}: its {what} {key} is gone from {context.lake.root}; prepare a new release"
         ) from None
     found = hashlib.sha256(data).hexdigest()
     if found != recorded:
         raise ReleaseRefused(
-            f"release {release.id}: {what} {tools.lake.root}/{key} has sha256 {found}; its record says {recorded}: "
+            f"release {release.id}: {what} {context.lake.root}/{key} has sha256 {found}; its record says {recorded}: "
             "somebody changed it, prepare a new release"
         )
     return data

@@ -42,7 +42,7 @@ class _Progress(BaseModel):
     views: tuple[str, ...] = ()
 
 
-def prepare(tools: ReleaseContext, wanted: NewRelease) -> Release:
+def prepare(context: ReleaseContext, wanted: NewRelease) -> Release:
     """Fill the idle colour with the newest features, put the models beside it, and record the release as prepared.
 
     The live release is not disturbed. The first release of all goes to green.
@@ -51,58 +51,58 @@ def prepare(tools: ReleaseContext, wanted: NewRelease) -> Release:
         ReleaseRefused: a rollback target still needs the colour; models of different mappings; Redis has no room; the
             stream does not obey. ModelRefused: a model is damaged. LeaseHeld: another release verb runs.
     """
-    with exclusive(tools, "prepare") as held:
-        live = settle(tools)
-        models = load_models(tools.lake.objects, wanted.routes)
+    with exclusive(context, "prepare") as held:
+        live = settle(context)
+        models = load_models(context.lake.objects, wanted.routes)
         mapping_version = one_mapping(models)
         if wanted.model_only:
-            intent = _intend_model_only(tools, wanted, mapping_version, live)
+            intent = _intend_model_only(context, wanted, mapping_version, live)
         else:
-            intent = _intend(tools, wanted, mapping_version, live)
-        if tools.book.state(intent.id) is None:
-            _enter(tools, intent, State.PREPARING)
-        if intent.id not in tools.book.releases():
-            release = _share(tools, intent, models) if intent.shares else _fill(tools, held, intent, models, live)
-            tools.progress("record")
+            intent = _intend(context, wanted, mapping_version, live)
+        if context.book.state(intent.id) is None:
+            _enter(context, intent, State.PREPARING)
+        if intent.id not in context.book.releases():
+            release = _share(context, intent, models) if intent.shares else _fill(context, held, intent, models, live)
+            context.progress("record")
             held.check()
-            tools.book.record(release)
-        release = tools.book.get(intent.id)
-        tools.progress("mark complete")
+            context.book.record(release)
+        release = context.book.get(intent.id)
+        context.progress("mark complete")
         held.check()
         colour.mark(
-            tools.online(release.colour),
+            context.online(release.colour),
             release.project,
             mapping_version=release.mapping_version,
             fill_complete=True,
         )
-        tools.progress("enter prepared")
-        _enter(tools, intent, State.PREPARED)
+        context.progress("enter prepared")
+        _enter(context, intent, State.PREPARED)
         return release
 
 
-def _enter(tools: ReleaseContext, intent: Intent, state: State) -> None:
-    tools.book.enter(intent.id, state, at=tools.now(), by=tools.operator, why=intent.why)
+def _enter(context: ReleaseContext, intent: Intent, state: State) -> None:
+    context.book.enter(intent.id, state, at=context.now(), by=context.operator, why=intent.why)
 
 
-def _intend(tools: ReleaseContext, wanted: NewRelease, mapping_version: int, live: Pointer | None) -> Intent:
+def _intend(context: ReleaseContext, wanted: NewRelease, mapping_version: int, live: Pointer | None) -> Intent:
     """Claim an id for the idle colour, or find the one that a killed run has claimed for the same."""
-    book = tools.book
+    book = context.book
     aim = Colour.GREEN if live is None else book.get(live.release).colour.other
     meant = Intent(
-        id=_next_id(tools),
+        id=_next_id(context),
         colour=aim,
         mapping_version=mapping_version,
         routes=wanted.routes,
         feature_service=wanted.feature_service,
-        at=tools.now(),
-        by=tools.operator,
+        at=context.now(),
+        by=context.operator,
         why=wanted.why,
     )
     held_by = occupants(book, aim)
     for occupant in held_by:
         if book.state(occupant.id) is State.ROLLBACK_TARGET:
             since = book.transitions(occupant.id)[-1].at
-            until = since + timedelta(seconds=tools.settings.rollback_keep)
+            until = since + timedelta(seconds=context.settings.rollback_keep)
             raise ReleaseRefused(
                 f"release {occupant.id} is the rollback target and still needs {aim} (kept until "
                 f"{until:%Y-%m-%d %H:%M} UTC); run `stillpoint release retire {occupant.id}` to give up that way back"
@@ -112,67 +112,71 @@ def _intend(tools: ReleaseContext, wanted: NewRelease, mapping_version: int, liv
         if state in (None, State.PREPARING) and meant.wants_the_same(occupant):
             return occupant
         if state is None:
-            _enter(tools, occupant, State.PREPARING)
+            _enter(context, occupant, State.PREPARING)
             state = State.PREPARING
         left = State.FAILED if state is State.PREPARING else State.RETIRED
-        book.enter(occupant.id, left, at=tools.now(), by=tools.operator, why=f"{meant.id} takes its colour {aim}")
-    _claim(tools, meant)
+        book.enter(occupant.id, left, at=context.now(), by=context.operator, why=f"{meant.id} takes its colour {aim}")
+    _claim(context, meant)
     return meant
 
 
-def _intend_model_only(tools: ReleaseContext, wanted: NewRelease, mapping_version: int, live: Pointer | None) -> Intent:
+def _intend_model_only(
+    context: ReleaseContext, wanted: NewRelease, mapping_version: int, live: Pointer | None
+) -> Intent:
     if live is None:
         raise ReleaseRefused("nothing is live, so there are no features to share; prepare a whole release first")
-    base = tools.book.get(live.release)
+    base = context.book.get(live.release)
     if mapping_version != base.mapping_version:
         raise ReleaseRefused(
             f"the models come from mapping {mapping_version} and {base.id}, whose features they would use, holds mapping "
-            f"{base.mapping_version}: they would predict for other people; prepare a whole release"
+            f"{base.mapping_version}: they would predict for other users; prepare a whole release"
         )
     meant = Intent(
-        id=_next_id(tools),
+        id=_next_id(context),
         colour=base.colour,
         mapping_version=mapping_version,
         routes=wanted.routes,
         feature_service=wanted.feature_service,
         shares=base.id,
-        at=tools.now(),
-        by=tools.operator,
+        at=context.now(),
+        by=context.operator,
         why=wanted.why,
     )
-    for history in tools.book.histories():
+    for history in context.book.histories():
         if history.state in (None, State.PREPARING) and meant.wants_the_same(history.intent):
             return history.intent
-    _claim(tools, meant)
+    _claim(context, meant)
     return meant
 
 
-def _next_id(tools: ReleaseContext) -> str:
-    numbers = [int(intent.id[1:]) for intent in tools.book.intents()]
+def _next_id(context: ReleaseContext) -> str:
+    numbers = [int(intent.id[1:]) for intent in context.book.intents()]
     return f"r{max(numbers, default=0) + 1:04d}"
 
 
-def _claim(tools: ReleaseContext, intent: Intent) -> None:
-    tools.progress(f"claim {intent.id}")
+def _claim(context: ReleaseContext, intent: Intent) -> None:
+    context.progress(f"claim {intent.id}")
     try:
-        tools.book.intend(intent)
+        context.book.intend(intent)
     except AlreadyExists:
         raise ReleaseRefused(f"{intent.id} was claimed at this moment by somebody else; try again") from None
 
 
-def _share(tools: ReleaseContext, intent: Intent, models: dict[str, ModelBundle]) -> Release:
+def _share(context: ReleaseContext, intent: Intent, models: dict[str, ModelBundle]) -> Release:
     """Return the record of a model-only release: all but the models is the shared release's."""
     assert intent.shares is not None
-    base = tools.book.get(intent.shares)
+    base = context.book.get(intent.shares)
     manifest = next(iter(models.values())).manifest
     if manifest.encoder_sha256 != base.encoder_sha256:
         raise ReleaseRefused(
             f"the models were trained with text encoder {manifest.encoder_sha256[:12]} and {base.id} uses "
             f"{base.encoder_sha256[:12]}; prepare a whole release"
         )
-    plan = ReadPlan.from_json(tools.lake.objects.get(base.read_plan), expected_sha256=base.read_plan_sha256)
+    plan = ReadPlan.from_json(context.lake.objects.get(base.read_plan), expected_sha256=base.read_plan_sha256)
     refuse_unknown_inputs(models, plan, intent.feature_service)
-    canaries.write(tools.lake.objects, intent.id, intent.mapping_version, canaries.read(tools.lake.objects, base.id))
+    canaries.write(
+        context.lake.objects, intent.id, intent.mapping_version, canaries.read(context.lake.objects, base.id)
+    )
     return base.model_copy(
         update={
             "id": intent.id,
@@ -180,51 +184,55 @@ def _share(tools: ReleaseContext, intent: Intent, models: dict[str, ModelBundle]
             "snapshot_id": manifest.snapshot_id,
             "metrics": manifest.metrics,
             "shares": base.shares or base.id,
-            "created_at": tools.now(),
+            "created_at": context.now(),
         }
     )
 
 
 def _fill(
-    tools: ReleaseContext, held: HeldReleaseLease, intent: Intent, models: dict[str, ModelBundle], live: Pointer | None
+    context: ReleaseContext,
+    held: HeldReleaseLease,
+    intent: Intent,
+    models: dict[str, ModelBundle],
+    live: Pointer | None,
 ) -> Release:
-    objects = tools.lake.objects
-    client = tools.online(intent.colour)
+    objects = context.lake.objects
+    client = context.online(intent.colour)
     project = project_name(intent.colour)
-    chosen = canaries.choose(tools.lake, intent.mapping_version, seed=tools.settings.seed)
+    chosen = canaries.choose(context.lake, intent.mapping_version, seed=context.settings.seed)
     target = Target(colour=intent.colour, project=project, views=tuple(view.name for view in STREAMED_VIEWS))
-    progress = _read_progress(tools, intent.id)
+    progress = _read_progress(context, intent.id)
     control = read_control(objects)
     if progress.barrier is None or target not in control.targets:
         others = dual_write.targets_without(control, intent.colour)
-        tools.progress(f"stop the stream's writes into {intent.colour}")
+        context.progress(f"stop the stream's writes into {intent.colour}")
         held.check()
-        dual_write.aim(tools, others)
-        tools.progress(f"wait until nobody serves from {intent.colour}")
-        wait_until_unused(tools, [i.id for i in tools.book.intents() if i.colour is intent.colour])
-        colour.refuse_full_memory(client, needed_bytes=_bytes_of_live(tools, live))
-        tools.progress(f"empty {intent.colour}")
+        dual_write.aim(context, others)
+        context.progress(f"wait until nobody serves from {intent.colour}")
+        wait_until_unused(context, [i.id for i in context.book.intents() if i.colour is intent.colour])
+        colour.refuse_full_memory(client, needed_bytes=_bytes_of_live(context, live))
+        context.progress(f"empty {intent.colour}")
         held.check()
         colour.empty(client, project)
         colour.mark(client, project, mapping_version=intent.mapping_version, fill_complete=False)
-        tools.progress(f"apply the definitions to {intent.colour}")
-        fill.fresh_registry(tools, intent.colour, intent.mapping_version)
-        tools.progress(f"start the stream's writes into {intent.colour}")
+        context.progress(f"apply the definitions to {intent.colour}")
+        fill.fresh_registry(context, intent.colour, intent.mapping_version)
+        context.progress(f"start the stream's writes into {intent.colour}")
         held.check()
-        barrier = dual_write.aim(tools, (*others, target))
+        barrier = dual_write.aim(context, (*others, target))
         progress = _Progress(barrier=barrier)
-        _write_progress(tools, intent.id, progress)
+        _write_progress(context, intent.id, progress)
     for view in fill.fill_order():
         if view.name in progress.views:
             continue
         held.check()
-        tools.progress(f"fill {view.name}")
-        live_client = tools.online(tools.book.get(live.release).colour) if live else None
-        fill.fill_view(tools, intent.colour, intent.mapping_version, view, live=live_client, go_on=held.require)
+        context.progress(f"fill {view.name}")
+        live_client = context.online(context.book.get(live.release).colour) if live else None
+        fill.fill_view(context, intent.colour, intent.mapping_version, view, live=live_client, go_on=held.require)
         progress = progress.model_copy(update={"views": (*progress.views, view.name)})
-        _write_progress(tools, intent.id, progress)
-    tools.progress("freeze the registry")
-    frozen = fill.freeze(tools, intent.colour, intent.mapping_version)
+        _write_progress(context, intent.id, progress)
+    context.progress("freeze the registry")
+    frozen = fill.freeze(context, intent.colour, intent.mapping_version)
     refuse_unknown_inputs(models, frozen.plan, intent.feature_service)
     manifest = next(iter(models.values())).manifest
     release = Release(
@@ -232,7 +240,7 @@ def _fill(
         id=intent.id,
         colour=intent.colour,
         project=project,
-        connection=str(parse_connection_string(tools.settings.connection(intent.colour))),
+        connection=str(parse_connection_string(context.settings.connection(intent.colour))),
         registry_sha256=frozen.registry_sha256,
         definitions_sha256=frozen.definitions_sha256,
         read_plan=f"releases/{intent.id}/read_plan.json",
@@ -243,7 +251,7 @@ def _fill(
         routes=intent.routes,
         snapshot_id=manifest.snapshot_id,
         metrics=manifest.metrics,
-        created_at=tools.now(),
+        created_at=context.now(),
     )
     objects.put(release.registry, frozen.registry)
     objects.put(release.read_plan, frozen.plan.to_json())
@@ -251,15 +259,15 @@ def _fill(
     return release
 
 
-def _bytes_of_live(tools: ReleaseContext, live: Pointer | None) -> float:
+def _bytes_of_live(context: ReleaseContext, live: Pointer | None) -> float:
     """Estimate what a colour takes from what the live one takes, when both share a server and a limit is set."""
     if live is None:
         return 0.0
-    release = tools.book.get(live.release)
-    client = tools.online(release.colour)
+    release = context.book.get(live.release)
+    client = context.online(release.colour)
     if not int(client.info("memory").get("maxmemory", 0)):
         return 0.0
-    plan = ReadPlan.from_json(tools.lake.objects.get(release.read_plan))
+    plan = ReadPlan.from_json(context.lake.objects.get(release.read_plan))
     held = colour.contents(client, plan)
     return (held.bytes_per_user or 0.0) * held.entities.get("user_id", 0)
 
@@ -268,12 +276,12 @@ def _progress_key(release_id: str) -> str:
     return f"releases/{release_id}/progress.json"
 
 
-def _read_progress(tools: ReleaseContext, release_id: str) -> _Progress:
+def _read_progress(context: ReleaseContext, release_id: str) -> _Progress:
     try:
-        return _Progress.model_validate_json(tools.lake.objects.get(_progress_key(release_id)))
+        return _Progress.model_validate_json(context.lake.objects.get(_progress_key(release_id)))
     except ObjectMissing:
         return _Progress()
 
 
-def _write_progress(tools: ReleaseContext, release_id: str, progress: _Progress) -> None:
-    tools.lake.objects.put(_progress_key(release_id), progress.model_dump_json().encode())
+def _write_progress(context: ReleaseContext, release_id: str, progress: _Progress) -> None:
+    context.lake.objects.put(_progress_key(release_id), progress.model_dump_json().encode())

@@ -17,7 +17,7 @@ Resolve = Callable[[Side, OnlineColumns], int | None]
 
 
 def guarded(side: Side, user: OnlineColumns) -> int | None:
-    """Resolve as serving does: the sentinel and the user's own mapping version must be the model's."""
+    """Resolve as serving does: the fill marker and the user's own mapping version must be the model's."""
     expected = side.release.mapping_version
     found = user.fill_marker
     if found is None or not found.fill_complete or found.mapping_version != expected:
@@ -26,7 +26,7 @@ def guarded(side: Side, user: OnlineColumns) -> int | None:
 
 
 def unguarded(side: Side, user: OnlineColumns) -> int | None:
-    """Believe whatever sequence id is stored: how a stale mapping silently ranks for another person. For proofs only."""
+    """Believe whatever sequence id is stored: how a stale mapping silently ranks for another user. For proofs only."""
     sequence = user.values("sequence_id")[0]
     return None if sequence is None else int(sequence)
 

@@ -10,7 +10,7 @@ from stillpoint.releases.records import GONE, State
 from stillpoint.releases.write_targets import read_control
 
 
-def retire(tools: ReleaseContext, release_id: str | None = None, *, why: str) -> str:
+def retire(context: ReleaseContext, release_id: str | None = None, *, why: str) -> str:
     """End a release for good, and empty its colour if nothing else uses it. Returns the release's id.
 
     First the state, then the stream's writes end (acknowledged), then nobody serves from it, then its keys go: killed
@@ -19,9 +19,9 @@ def retire(tools: ReleaseContext, release_id: str | None = None, *, why: str) ->
     Raises:
         ReleaseRefused: it is live, unknown, or a worker still answers with it.
     """
-    with exclusive(tools, "retire") as held:
-        live = settle(tools)
-        book = tools.book
+    with exclusive(context, "retire") as held:
+        live = settle(context)
+        book = context.book
         chosen = release_id or rollback_target(book)
         if chosen is None:
             raise ReleaseRefused("there is no rollback target to retire; name a release")
@@ -34,22 +34,22 @@ def retire(tools: ReleaseContext, release_id: str | None = None, *, why: str) ->
         held_colour = intents[chosen].colour
         state = book.state(chosen)
         if state is None:
-            book.enter(chosen, State.PREPARING, at=tools.now(), by=tools.operator, why=why)
+            book.enter(chosen, State.PREPARING, at=context.now(), by=context.operator, why=why)
             state = State.PREPARING
         if state not in GONE:
-            tools.progress(f"enter retired for {chosen}")
+            context.progress(f"enter retired for {chosen}")
             held.check()
             ended = State.FAILED if state is State.PREPARING else State.RETIRED
-            book.enter(chosen, ended, at=tools.now(), by=tools.operator, why=why)
+            book.enter(chosen, ended, at=context.now(), by=context.operator, why=why)
         if occupants(book, held_colour):
             return chosen
-        control = read_control(tools.lake.objects)
-        tools.progress(f"stop the stream's writes into {held_colour}")
+        control = read_control(context.lake.objects)
+        context.progress(f"stop the stream's writes into {held_colour}")
         held.check()
-        dual_write.aim(tools, dual_write.targets_without(control, held_colour))
-        tools.progress(f"wait until nobody serves from {held_colour}")
-        wait_until_unused(tools, [intent.id for intent in intents.values() if intent.colour is held_colour])
-        tools.progress(f"empty {held_colour}")
+        dual_write.aim(context, dual_write.targets_without(control, held_colour))
+        context.progress(f"wait until nobody serves from {held_colour}")
+        wait_until_unused(context, [intent.id for intent in intents.values() if intent.colour is held_colour])
+        context.progress(f"empty {held_colour}")
         held.check()
-        colour.empty(tools.online(held_colour), project_name(held_colour))
+        colour.empty(context.online(held_colour), project_name(held_colour))
         return chosen

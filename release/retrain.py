@@ -64,25 +64,25 @@ def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
     return report
 
 
-def plan_retrain(tools: ReleaseContext, *, store: str, resume: str | None) -> list[str]:
+def plan_retrain(context: ReleaseContext, *, store: str, resume: str | None) -> list[str]:
     """Return what `retrain` would do now, a line per step; what an interrupted run has done is left out.
 
     Raises:
         ReleaseRefused: a rollback target is younger than it is to be kept.
     """
-    book = tools.book
+    book = context.book
     live = book.live()
-    journal = _interrupted(tools)
+    journal = _interrupted(context)
     digest = resume or (journal.sha256 if journal else None)
     steps: list[str] = []
-    if resume is None and (gone := _went_live(tools, journal)) is not None:
+    if resume is None and (gone := _went_live(context, journal)) is not None:
         return [f"stillpoint release switch {gone} (finish)"]
     if digest is None:
         steps = [f"stillpoint train {journal.snapshot_id}"] if journal else []
-        steps = steps or [f"stillpoint snapshot --store {_store(tools, store)}", "stillpoint train"]
-    elif resume is None and (ready := _prepared(tools, digest)) is not None:
+        steps = steps or [f"stillpoint snapshot --store {_store(context, store)}", "stillpoint train"]
+    elif resume is None and (ready := _prepared(context, digest)) is not None:
         return [f"stillpoint release check {ready}", f"stillpoint release switch {ready}"]
-    if (old := _to_retire(tools)) is not None:
+    if (old := _to_retire(context)) is not None:
         steps.append(f"stillpoint release retire {old}")
     number = max((int(intent.id[1:]) for intent in book.intents()), default=0) + 1
     colour = "green" if live is None else book.get(live.release).colour.other
@@ -94,7 +94,7 @@ def plan_retrain(tools: ReleaseContext, *, store: str, resume: str | None) -> li
     return steps
 
 
-def retrain(tools: ReleaseContext, *, store: str, resume: str | None = None, run: RunVerb = run_verb) -> SwitchReport:
+def retrain(context: ReleaseContext, *, store: str, resume: str | None = None, run: RunVerb = run_verb) -> SwitchReport:
     """Train on what is known now and make the model live, if the gate is green. Returns the switch.
 
     Goes on with an interrupted run of the last day; `resume` names a model instead. A refusal by the gate ends a run.
@@ -103,88 +103,88 @@ def retrain(tools: ReleaseContext, *, store: str, resume: str | None = None, run
         ReleaseRefused: a rollback target is younger than it is to be kept; said before anything is done.
             GateRefused: the gate is red; the release stays prepared. StepFailed: a training step failed.
     """
-    journal = _interrupted(tools) if resume is None else None
-    if (live := _went_live(tools, journal)) is not None:
-        return _end(tools, switch(tools, live, why="finish an interrupted retraining"))
-    ready = _prepared(tools, journal.sha256) if journal and journal.sha256 else None
+    journal = _interrupted(context) if resume is None else None
+    if (live := _went_live(context, journal)) is not None:
+        return _end(context, switch(context, live, why="finish an interrupted retraining"))
+    ready = _prepared(context, journal.sha256) if journal and journal.sha256 else None
     if ready is None:
-        _to_retire(tools)
-        digest = resume or _trained(tools, journal, store=store, run=run)
-        if (old := _to_retire(tools)) is not None:
-            retire(tools, old, why="older than STILLPOINT_ROLLBACK_KEEP, a retraining needs its colour")
+        _to_retire(context)
+        digest = resume or _trained(context, journal, store=store, run=run)
+        if (old := _to_retire(context)) is not None:
+            retire(context, old, why="older than STILLPOINT_ROLLBACK_KEEP, a retraining needs its colour")
         routes = routes_of(dict.fromkeys(Kind, digest))
-        ready = prepare(tools, NewRelease(routes=routes, why=f"retrained: {digest[:12]}")).id
+        ready = prepare(context, NewRelease(routes=routes, why=f"retrained: {digest[:12]}")).id
     else:
-        tools.progress(f"go on with release {ready}, prepared by an interrupted retraining")
-    report = check(tools, ready)
+        context.progress(f"go on with release {ready}, prepared by an interrupted retraining")
+    report = check(context, ready)
     if not report.passed:
-        tools.lake.objects.delete(JOURNAL)
+        context.lake.objects.delete(JOURNAL)
         failed = "; ".join(result.sentence() for result in report.failures())
         raise GateRefused(
             f"release {ready} is prepared and the gate is red: {failed}; the live release is undisturbed, see "
-            f"{tools.lake.root}/{report.html}"
+            f"{context.lake.root}/{report.html}"
         )
-    return _end(tools, switch(tools, ready, why=f"retrained, release {ready}"))
+    return _end(context, switch(context, ready, why=f"retrained, release {ready}"))
 
 
-def _end(tools: ReleaseContext, done: SwitchReport) -> SwitchReport:
-    tools.progress("end of the retraining")
-    tools.lake.objects.delete(JOURNAL)
+def _end(context: ReleaseContext, done: SwitchReport) -> SwitchReport:
+    context.progress("end of the retraining")
+    context.lake.objects.delete(JOURNAL)
     return done
 
 
-def _trained(tools: ReleaseContext, journal: Journal | None, *, store: str, run: RunVerb) -> str:
+def _trained(context: ReleaseContext, journal: Journal | None, *, store: str, run: RunVerb) -> str:
     """Return the digest of the model of this run, which is noted after each step."""
     if journal is None:
-        tools.progress("snapshot")
-        taken = run(["snapshot", "--store", _store(tools, store)])
-        journal = Journal(begun=tools.now(), snapshot_id=str(taken["snapshot_id"]))
-        _note(tools, journal)
+        context.progress("snapshot")
+        taken = run(["snapshot", "--store", _store(context, store)])
+        journal = Journal(begun=context.now(), snapshot_id=str(taken["snapshot_id"]))
+        _note(context, journal)
     if journal.sha256 is not None:
         return journal.sha256
-    tools.progress(f"train: on {journal.snapshot_id}")
+    context.progress(f"train: on {journal.snapshot_id}")
     digest = str(run(["train", journal.snapshot_id])["sha256"])
-    _note(tools, journal.model_copy(update={"sha256": digest}))
-    tools.progress(f"trained: {digest}")
+    _note(context, journal.model_copy(update={"sha256": digest}))
+    context.progress(f"trained: {digest}")
     return digest
 
 
-def _note(tools: ReleaseContext, journal: Journal) -> None:
-    tools.lake.objects.put(JOURNAL, journal.model_dump_json(indent=1).encode())
+def _note(context: ReleaseContext, journal: Journal) -> None:
+    context.lake.objects.put(JOURNAL, journal.model_dump_json(indent=1).encode())
 
 
-def _interrupted(tools: ReleaseContext) -> Journal | None:
+def _interrupted(context: ReleaseContext) -> Journal | None:
     """Return what a retraining noted that neither ended nor was refused, and is young enough to go on with.
 
     Raises:
         CorruptData: the note cannot be read.
     """
     try:
-        text = tools.lake.objects.get(JOURNAL)
+        text = context.lake.objects.get(JOURNAL)
     except ObjectMissing:
         return None
     try:
         journal = Journal.model_validate_json(text)
     except ValidationError as error:
         raise CorruptData(
-            f"{tools.lake.root}/{JOURNAL} is no note of a retraining; delete it to begin anew: {error}"
+            f"{context.lake.root}/{JOURNAL} is no note of a retraining; delete it to begin anew: {error}"
         ) from None
-    return None if tools.now() - journal.begun > RESUME_WITHIN else journal
+    return None if context.now() - journal.begun > RESUME_WITHIN else journal
 
 
-def _went_live(tools: ReleaseContext, journal: Journal | None) -> str | None:
+def _went_live(context: ReleaseContext, journal: Journal | None) -> str | None:
     """Return the live release, if an interrupted run made it live."""
-    live = tools.book.live()
-    if live is None or journal is None or not _only_model(tools.book.get(live.release).routes, journal.sha256):
+    live = context.book.live()
+    if live is None or journal is None or not _only_model(context.book.get(live.release).routes, journal.sha256):
         return None
     return live.release
 
 
-def _prepared(tools: ReleaseContext, digest: str) -> str | None:
+def _prepared(context: ReleaseContext, digest: str) -> str | None:
     """Return the newest release that is prepared or checked with this model for every kind."""
     ready = [
         one.intent.id
-        for one in tools.book.histories()
+        for one in context.book.histories()
         if _only_model(one.intent.routes, digest) and one.state in (State.PREPARED, State.CHECKED)
     ]
     return ready[-1] if ready else None
@@ -194,26 +194,26 @@ def _only_model(routes: Mapping[Kind, Route], digest: str | None) -> bool:
     return {route.sha256 for route in routes.values()} == {digest}
 
 
-def _store(tools: ReleaseContext, store: str) -> str:
-    return "sandbox" if store == "live" and tools.book.live() is None else store
+def _store(context: ReleaseContext, store: str) -> str:
+    return "sandbox" if store == "live" and context.book.live() is None else store
 
 
-def _to_retire(tools: ReleaseContext) -> str | None:
+def _to_retire(context: ReleaseContext) -> str | None:
     """Return the rollback target whose colour is needed, None if there is none.
 
     Raises:
         ReleaseRefused: it is too young to be retired without being asked; the text says when it may be.
     """
-    live = tools.book.live()
+    live = context.book.live()
     if live is None:
         return None
-    idle = tools.book.get(live.release).colour.other
-    targets = [i.id for i in occupants(tools.book, idle) if tools.book.state(i.id) is State.ROLLBACK_TARGET]
+    idle = context.book.get(live.release).colour.other
+    targets = [i.id for i in occupants(context.book, idle) if context.book.state(i.id) is State.ROLLBACK_TARGET]
     if not targets:
         return None
-    since = tools.book.transitions(targets[-1])[-1].at
-    until = since + timedelta(seconds=tools.settings.rollback_keep)
-    if tools.now() < until:
+    since = context.book.transitions(targets[-1])[-1].at
+    until = since + timedelta(seconds=context.settings.rollback_keep)
+    if context.now() < until:
         raise ReleaseRefused(
             f"release {targets[-1]} is the rollback target and holds {idle} until {until:%Y-%m-%d %H:%M} UTC "
             f"(STILLPOINT_ROLLBACK_KEEP); wait, or give it up with `stillpoint release retire {targets[-1]}`"

@@ -12,13 +12,13 @@ from stillpoint.releases.colour import Colour
 from stillpoint.releases.records import GONE, History, Intent, Move, Pointer, State, Transition
 
 
-def settle(tools: ReleaseContext) -> Pointer | None:
+def settle(context: ReleaseContext) -> Pointer | None:
     """Make the states agree with the pointer, and return it.
 
     The release that it names is live. The one before it becomes a rollback target after a switch; after a rollback it
     gets back the state that it came from, checked with the same report, or prepared if it was forced.
     """
-    book = tools.book
+    book = context.book
     pointer = book.live()
     if pointer is None:
         return None

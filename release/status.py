@@ -60,13 +60,13 @@ class ReleaseStatus:
         return asdict(self)
 
 
-def status(tools: ReleaseContext) -> ReleaseStatus:
+def status(context: ReleaseContext) -> ReleaseStatus:
     """Look at the book, both colours, the stream's control and the serving workers; changes nothing."""
-    book = tools.book
+    book = context.book
     pointer = book.live()
-    control = read_control(tools.lake.objects)
-    acknowledged = read_acknowledged(tools.lake.objects)
-    holder = stream_holder(tools)
+    control = read_control(context.lake.objects)
+    acknowledged = read_acknowledged(context.lake.objects)
+    holder = stream_holder(context)
     announced = book.announced()
     return ReleaseStatus(
         generation=None if pointer is None else pointer.generation,
@@ -76,27 +76,27 @@ def status(tools: ReleaseContext) -> ReleaseStatus:
         stream=None if holder is None else holder.holder,
         control_generation=control.generation,
         acknowledged_generation=None if acknowledged is None else acknowledged.generation,
-        newest_row_age_seconds=_newest_ages(tools),
+        newest_row_age_seconds=_newest_ages(context),
         colours=tuple(
-            _colour(tools, one, None if pointer is None else pointer.release, {t.colour for t in control.targets})
+            _colour(context, one, None if pointer is None else pointer.release, {t.colour for t in control.targets})
             for one in Colour
         ),
     )
 
 
-def _colour(tools: ReleaseContext, one: Colour, live: str | None, streamed: set[Colour]) -> ColourStatus:
-    book = tools.book
+def _colour(context: ReleaseContext, one: Colour, live: str | None, streamed: set[Colour]) -> ColourStatus:
+    book = context.book
     held = occupants(book, one)
     shown = next((intent for intent in held if intent.id == live), held[-1] if held else None)
     release = book.get(shown.id) if shown is not None and shown.id in book.releases() else None
-    client = tools.online(one)
+    client = context.online(one)
     project = project_name(one)
     counted = colours.ColourContents({}, {}, None)
     problem = None
     try:
         if release is not None:
-            counted = colours.contents(client, open_plan(tools, release))
-        found = colours.sentinel(client, project)
+            counted = colours.contents(client, open_plan(context, release))
+        found = colours.fill_marker(client, project)
         marked = f"mapping {found.mapping_version}, {'complete' if found.fill_complete else 'not complete'}"
     except StillpointError as error:
         problem, marked = str(error), "unknown"
@@ -105,9 +105,9 @@ def _colour(tools: ReleaseContext, one: Colour, live: str | None, streamed: set[
         colour=one,
         live=shown is not None and shown.id == live,
         release=shown.id if shown else None,
-        state=_state(tools, shown),
+        state=_state(context, shown),
         prepared_at=release.created_at if release else None,
-        registry=f"{tools.lake.root}/{release.registry}" if release else None,
+        registry=f"{context.lake.root}/{release.registry}" if release else None,
         definitions_sha256=release.definitions_sha256 if release else None,
         read_plan_sha256=release.read_plan_sha256 if release else None,
         mapping_version=_mapping(release, shown),
@@ -120,15 +120,15 @@ def _colour(tools: ReleaseContext, one: Colour, live: str | None, streamed: set[
         streamed_into=one in streamed,
         served_by=tuple(
             f"{worker.kind} {worker.worker}"
-            for worker in tools.workers()
+            for worker in context.workers()
             if worker.release in [intent.id for intent in held]
         ),
         problem=problem,
     )
 
 
-def _state(tools: ReleaseContext, shown: Intent | None) -> str | None:
-    state = tools.book.state(shown.id) if shown else None
+def _state(context: ReleaseContext, shown: Intent | None) -> str | None:
+    state = context.book.state(shown.id) if shown else None
     return None if state is None else state.value
 
 
@@ -138,18 +138,18 @@ def _mapping(release: Release | None, shown: Intent | None) -> int | None:
     return shown.mapping_version if shown is not None else None
 
 
-def _newest_ages(tools: ReleaseContext) -> dict[str, float | None]:
+def _newest_ages(context: ReleaseContext) -> dict[str, float | None]:
     """Return the age of each view's newest committed row of the last two days; streamed views lag by one batch."""
     import pyarrow.compute as pc
 
     ages: dict[str, float | None] = {}
-    recent = DateRange(first=(tools.now() - timedelta(days=2)).date())
+    recent = DateRange(first=(context.now() - timedelta(days=2)).date())
     for view in VIEWS:
         if view.origin.value == "mapping":
             continue
-        table = tools.lake.read(feature_dataset(view), recent, columns=["event_timestamp"])
+        table = context.lake.read(feature_dataset(view), recent, columns=["event_timestamp"])
         newest = pc.max(table["event_timestamp"]).as_py() if table.num_rows else None
-        ages[view.name] = None if newest is None else (tools.now() - newest).total_seconds()
+        ages[view.name] = None if newest is None else (context.now() - newest).total_seconds()
     return ages
 
 
@@ -165,9 +165,9 @@ class Event:
     report: str | None = None
 
 
-def history(tools: ReleaseContext) -> list[Event]:
+def history(context: ReleaseContext) -> list[Event]:
     """Return all generations and transitions, the oldest first: who, when, why, and the gate's report."""
-    book = tools.book
+    book = context.book
     events = [
         Event(at=p.at, what=f"generation {p.generation} ({p.move})", release=p.release, by=p.by, why=p.why)
         for p in book.pointers()

@@ -33,7 +33,7 @@ class SwitchReport:
 
 
 def switch(
-    tools: ReleaseContext, release_id: str, *, why: str, force: str | None = None, without_hanging: bool = False
+    context: ReleaseContext, release_id: str, *, why: str, force: str | None = None, without_hanging: bool = False
 ) -> SwitchReport:
     """Make a checked release live. If it is live already, finish what a killed switch left undone.
 
@@ -44,18 +44,18 @@ def switch(
         ReleaseRefused: it is unknown, gone, changed, or its colour is live; a worker hangs. GateRefused: no green
             report, or an old one. LeaseHeld: another release verb runs.
     """
-    with exclusive(tools, "switch") as held:
-        live = settle(tools)
-        release = tools.book.get(release_id)
+    with exclusive(context, "switch") as held:
+        live = settle(context)
+        release = context.book.get(release_id)
         if live is not None and live.release == release_id:
-            return _finish(tools, live, release, load_seconds=0.0)
-        _refuse_unfit(tools, release, live, force)
+            return _finish(context, live, release, load_seconds=0.0)
+        _refuse_unfit(context, release, live, force)
         reason = why if force is None else f"{why} (forced: {force})"
         held.check()
-        return _move(tools, held, release, live, Move.SWITCH, reason, without_hanging=without_hanging)
+        return _move(context, held, release, live, Move.SWITCH, reason, without_hanging=without_hanging)
 
 
-def roll_back(tools: ReleaseContext, *, why: str) -> SwitchReport:
+def roll_back(context: ReleaseContext, *, why: str) -> SwitchReport:
     """Make the rollback target live again; the release that was live becomes checked, with the same report and age.
 
     Does not wait for hanging workers longer than others: they are named in the result.
@@ -63,26 +63,26 @@ def roll_back(tools: ReleaseContext, *, why: str) -> SwitchReport:
     Raises:
         ReleaseRefused: there is nothing to roll back to, or the target no longer matches its record.
     """
-    with exclusive(tools, "rollback") as held:
-        live = settle(tools)
-        target = rollback_target(tools.book)
+    with exclusive(context, "rollback") as held:
+        live = settle(context)
+        target = rollback_target(context.book)
         if target is None:
-            announced = tools.book.announced()
+            announced = context.book.announced()
             if live is not None and announced is not None and announced.generation == live.generation:
                 # A rollback was killed after its generation was created.
-                return _finish(tools, live, tools.book.get(live.release), load_seconds=0.0)
+                return _finish(context, live, context.book.get(live.release), load_seconds=0.0)
             raise ReleaseRefused(
                 "there is nothing to roll back to: no release is a rollback target; `stillpoint release history` shows "
                 "what was live, and `stillpoint release switch` makes a checked release live"
             )
-        release = tools.book.get(target)
-        refuse_changed(tools, release)
+        release = context.book.get(target)
+        refuse_changed(context, release)
         held.check()
-        return _move(tools, held, release, live, Move.ROLLBACK, why, without_hanging=True)
+        return _move(context, held, release, live, Move.ROLLBACK, why, without_hanging=True)
 
 
-def _refuse_unfit(tools: ReleaseContext, release: Release, live: Pointer | None, force: str | None) -> None:
-    state = tools.book.state(release.id)
+def _refuse_unfit(context: ReleaseContext, release: Release, live: Pointer | None, force: str | None) -> None:
+    state = context.book.state(release.id)
     if state is State.ROLLBACK_TARGET:
         raise ReleaseRefused(f"release {release.id} is the rollback target; run `stillpoint release rollback`")
     if state not in (State.PREPARED, State.CHECKED):
@@ -90,33 +90,33 @@ def _refuse_unfit(tools: ReleaseContext, release: Release, live: Pointer | None,
             f"release {release.id} is {state}; only a checked release can be switched to: prepare a new one"
         )
     if live is not None:
-        present = tools.book.get(live.release)
+        present = context.book.get(live.release)
         if present.colour is release.colour and present.registry_sha256 != release.registry_sha256:
             raise ReleaseRefused(
                 f"release {release.id} lies in {release.colour}, which is live with {present.id}; prepare a new release "
                 "into the idle colour"
             )
     if force is None:
-        refuse_unchecked(tools, release.id, state, tools.now())
-    refuse_changed(tools, release)
+        refuse_unchecked(context, release.id, state, context.now())
+    refuse_changed(context, release)
 
 
-def refuse_unchecked(tools: ReleaseContext, release_id: str, state: State, now: datetime) -> None:
+def refuse_unchecked(context: ReleaseContext, release_id: str, state: State, now: datetime) -> None:
     """Make sure that a recent green report allows a switch.
 
     Raises:
         GateRefused: there is none, it is red, or it is too old; the text says what to run.
     """
     again = f"run `stillpoint release check {release_id}`"
-    key = last_report(tools.book, release_id)
+    key = last_report(context.book, release_id)
     if key is None:
         raise GateRefused(f"release {release_id} is unchecked; {again} first")
-    report = read_report(tools.lake.objects, key)
+    report = read_report(context.lake.objects, key)
     if state is not State.CHECKED or not report.passed:
         failed = "; ".join(result.sentence() for result in report.failures())
         raise GateRefused(f"release {release_id}: the gate is red: {failed}; see {key}, and {again} again")
     age = (now - report.at).total_seconds()
-    limit = tools.settings.check_max_age
+    limit = context.settings.check_max_age
     if age > limit:
         raise GateRefused(
             f"release {release_id}: its report is {age / 60:.0f} min old; expected under {limit / 60:.0f} min; {again} again"
@@ -124,7 +124,7 @@ def refuse_unchecked(tools: ReleaseContext, release_id: str, state: State, now: 
 
 
 def _move(
-    tools: ReleaseContext,
+    context: ReleaseContext,
     held: HeldReleaseLease,
     release: Release,
     live: Pointer | None,
@@ -134,41 +134,46 @@ def _move(
     without_hanging: bool,
 ) -> SwitchReport:
     generation = 1 if live is None else live.generation + 1
-    tools.progress(f"announce {release.id}")
-    tools.book.announce(Announcement(generation=generation, release=release.id, at=tools.now()))
+    context.progress(f"announce {release.id}")
+    context.book.announce(Announcement(generation=generation, release=release.id, at=context.now()))
     announced = Notification(what="announced", generation=generation, release=release.id)
-    notify(tools.serving, announced)
-    tools.progress(f"wait until workers have loaded {release.id}")
+    notify(context.serving, announced)
+    context.progress(f"wait until workers have loaded {release.id}")
     began = time.monotonic()
-    loaded = wait_for_workers(tools, lambda worker: release.id in (worker.loaded, worker.release), announced)
+    loaded = wait_for_workers(context, lambda worker: release.id in (worker.loaded, worker.release), announced)
     load_seconds = time.monotonic() - began
     if loaded.hanging and not without_hanging:
-        tools.book.withdraw()
-        notify(tools.serving, Notification(what="withdrawn", generation=generation, release=release.id))
-        raise ReleaseRefused(_why_not_loaded(loaded, release, tools.load_seconds))
-    tools.progress(f"create generation {generation}")
+        context.book.withdraw()
+        notify(context.serving, Notification(what="withdrawn", generation=generation, release=release.id))
+        raise ReleaseRefused(_why_not_loaded(loaded, release, context.load_seconds))
+    context.progress(f"create generation {generation}")
     held.check()
-    pointer = tools.book.point(release.id, after=live, at=tools.now(), by=tools.operator, why=why, move=move)
-    return _finish(tools, pointer, release, load_seconds=load_seconds, before=loaded)
+    pointer = context.book.point(release.id, after=live, at=context.now(), by=context.operator, why=why, move=move)
+    return _finish(context, pointer, release, load_seconds=load_seconds, before=loaded)
 
 
 def _finish(
-    tools: ReleaseContext, pointer: Pointer, release: Release, *, load_seconds: float, before: WaitResult | None = None
+    context: ReleaseContext,
+    pointer: Pointer,
+    release: Release,
+    *,
+    load_seconds: float,
+    before: WaitResult | None = None,
 ) -> SwitchReport:
     began = time.monotonic()
     switched = Notification(what="switched", generation=pointer.generation, release=release.id)
-    notify(tools.serving, switched)
-    tools.progress(f"wait until workers answer with {release.id}")
-    swapped = wait_for_workers(tools, lambda worker: (worker.generation or 0) >= pointer.generation, switched)
+    notify(context.serving, switched)
+    context.progress(f"wait until workers answer with {release.id}")
+    swapped = wait_for_workers(context, lambda worker: (worker.generation or 0) >= pointer.generation, switched)
     switch_seconds = time.monotonic() - began
-    tools.progress("write the states")
-    settle(tools)
-    tools.progress("withdraw the announcement")
-    tools.book.withdraw()
+    context.progress("write the states")
+    settle(context)
+    context.progress("withdraw the announcement")
+    context.book.withdraw()
     return SwitchReport(
         pointer=pointer,
         release=release,
-        registry_uri=f"{tools.lake.root}/{release.registry}",
+        registry_uri=f"{context.lake.root}/{release.registry}",
         load_seconds=load_seconds,
         switch_seconds=switch_seconds,
         workers=tuple(name(worker) for worker in swapped.done),

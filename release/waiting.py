@@ -26,7 +26,7 @@ def name(worker: Presence) -> str:
 
 
 def wait_for_workers(
-    tools: ReleaseContext, done: Callable[[Presence], bool], news: Notification | None = None
+    context: ReleaseContext, done: Callable[[Presence], bool], news: Notification | None = None
 ) -> WaitResult:
     """Wait until every present worker has done it. Lambdas freeze between invocations and are not waited for.
 
@@ -40,13 +40,13 @@ def wait_for_workers(
     def all_done() -> bool:
         nonlocal alive, told_at
         if news is not None and time.monotonic() - told_at >= AGAIN_SECONDS:
-            nudge(tools.serving, news)
+            nudge(context.serving, news)
             told_at = time.monotonic()
-        alive = [worker for worker in tools.workers() if worker.kind is not WorkerKind.LAMBDA]
+        alive = [worker for worker in context.workers() if worker.kind is not WorkerKind.LAMBDA]
         seen.update({worker.worker: worker for worker in alive})
         return all(done(worker) or worker.refused is not None for worker in alive)
 
-    tools.wait_until(all_done, tools.load_seconds)
+    context.wait_until(all_done, context.load_seconds)
     living = {worker.worker for worker in alive}
     return WaitResult(
         done=tuple(worker for worker in alive if done(worker)),
@@ -55,13 +55,13 @@ def wait_for_workers(
     )
 
 
-def wait_until_unused(tools: ReleaseContext, release_ids: Sequence[str]) -> None:
+def wait_until_unused(context: ReleaseContext, release_ids: Sequence[str]) -> None:
     """Wait until no present worker answers with any of these releases, so that their features may be destroyed.
 
     Raises:
         ReleaseRefused: a worker still does; the text names it.
     """
-    waited = wait_for_workers(tools, lambda worker: worker.release not in release_ids)
+    waited = wait_for_workers(context, lambda worker: worker.release not in release_ids)
     if waited.hanging:
         named = "; ".join(f"{name(worker)} still answers with {worker.release}" for worker in waited.hanging)
         raise ReleaseRefused(f"{named}; restart it, then run the same command again: nothing was destroyed")

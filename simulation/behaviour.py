@@ -1,6 +1,6 @@
 """What the simulated users do on one day.
 
-All sessions of a day are played at once, round by round: the app shows ten contents, the person starts one or none,
+All sessions of a day are played at once, round by round: the app shows ten contents, the user starts one or none,
 abandons or completes it, and goes on or leaves. A day depends on the seed and its date only, so that a longer history
 begins with the bytes of a shorter one.
 """
@@ -88,22 +88,22 @@ class _Notes:
 
 
 def simulate_day(
-    people: Population, catalogue: Catalogue, day: date, *, seed: int, context_effect: bool
+    population: Population, catalogue: Catalogue, day: date, *, seed: int, context_effect: bool
 ) -> tuple[Actions, ShownLists]:
     """Return what everybody did on a day of their own time zone, ordered by user and time, and what was shown."""
     rng = np.random.default_rng([seed, 3, day.toordinal()])
     midnight = to_micros(datetime.fromisoformat(f"{day}T00:00:00+00:00"))
-    user, start, hour = _sessions(rng, people, midnight)
+    user, start, hour = _sessions(rng, population, midnight)
     count = len(user)
     session = np.arange(count)
     notes = _Notes()
     evening = hour > 20.5
     chance = rng.random((count, 6))
     searching = chance[:, 0] < 0.3
-    rising = ~searching & (chance[:, 1] < 0.35) & people.has_watch[user] & ~evening
+    rising = ~searching & (chance[:, 1] < 0.35) & population.has_watch[user] & ~evening
     restless = evening & (chance[:, 2] < 0.5) & ~searching
     topic = np.where(searching, rng.integers(0, len(TOPICS), count), NO_TOPIC)
-    _biometrics(rng, notes, people, user, session, start, rising)
+    _biometrics(rng, notes, population, user, session, start, rising)
     notes.add(EventType.LOGIN, start, user, session)
     clock = start + (rng.uniform(1, 6, count) * SECOND).astype(np.int64)
     renewing = chance[:, 3] < 0.01
@@ -130,8 +130,8 @@ def simulate_day(
             restless=restless[now],
         )
         kind = (evening[now] & (rng.random(len(now)) < np.where(restless[now], 0.6, 0.4))).astype(np.int64)
-        items = _shown(rng, people, catalogue, who, moment, kind)
-        wanted = utility(people, catalogue, who, items, context, effect=context_effect)
+        items = _shown(rng, population, catalogue, who, moment, kind)
+        wanted = utility(population, catalogue, who, items, context, effect=context_effect)
         bounce = bounce_probability(catalogue, items, wanted, context, effect=context_effect)
         unique = day.toordinal() * 10_000_000 + session[now] * ROUNDS + number
         rows = shown_before + np.arange(len(now))
@@ -177,12 +177,14 @@ def days_of(start: date, count: int) -> list[date]:
     return [start + timedelta(days=number) for number in range(count)]
 
 
-def _sessions(rng: np.random.Generator, people: Population, midnight: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sessions(
+    rng: np.random.Generator, population: Population, midnight: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return user, start and local hour of the day's sessions, ordered by user and start, at least 2.5 hours apart."""
-    joined = people.signed_up_us < midnight
-    counts = np.where(joined, np.minimum(rng.poisson(people.sessions_per_day), 4), 0)
-    user = np.repeat(np.arange(len(people)), counts)
-    at_night = rng.random(len(user)) < people.evening_share[user]
+    joined = population.signed_up_us < midnight
+    counts = np.where(joined, np.minimum(rng.poisson(population.sessions_per_day), 4), 0)
+    user = np.repeat(np.arange(len(population)), counts)
+    at_night = rng.random(len(user)) < population.evening_share[user]
     by_day = np.where(rng.random(len(user)) < 0.5, rng.normal(7.8, 1.0, len(user)), rng.normal(14, 3.0, len(user)))
     hour = np.clip(np.where(at_night, rng.normal(21.9, 0.7, len(user)), by_day), 5.6, 23.4)
     order = np.lexsort((hour, user))
@@ -190,12 +192,12 @@ def _sessions(rng: np.random.Generator, people: Population, midnight: int) -> tu
     apart = np.ones(len(user), dtype=bool)
     apart[1:] = (user[1:] != user[:-1]) | (np.diff(hour) > 2.5)
     user, hour = user[apart], hour[apart]
-    return user, midnight - people.utc_offset_us[user] + (hour * HOUR).astype(np.int64), hour
+    return user, midnight - population.utc_offset_us[user] + (hour * HOUR).astype(np.int64), hour
 
 
 def _shown(
     rng: np.random.Generator,
-    people: Population,
+    population: Population,
     catalogue: Catalogue,
     user: np.ndarray,
     moment: np.ndarray,
@@ -205,7 +207,7 @@ def _shown(
 
     It knows nothing of the context, and gives every published content a chance, so that training can learn.
     """
-    liked = np.exp(people.taste[user])
+    liked = np.exp(population.taste[user])
     liked /= liked.sum(axis=1, keepdims=True)
     weight = 0.35 * catalogue.popularity + 0.25 * liked[:, catalogue.category] / len(catalogue) * len(CATEGORIES)
     weight += 0.4 / len(catalogue)
@@ -254,14 +256,14 @@ def _plays(
 def _biometrics(
     rng: np.random.Generator,
     notes: _Notes,
-    people: Population,
+    population: Population,
     user: np.ndarray,
     session: np.ndarray,
     start: np.ndarray,
     rising: np.ndarray,
 ) -> None:
     """Note what watches measure around a session: each minute while exertion rises, each third minute at rest."""
-    for which, minutes in ((rising, range(-10, 7)), (~rising & people.has_watch[user], range(-9, 7, 3))):
+    for which, minutes in ((rising, range(-10, 7)), (~rising & population.has_watch[user], range(-9, 7, 3))):
         who, times = user[which], start[which]
         for minute in minutes:
             noise = rng.normal(0, 1, len(who))

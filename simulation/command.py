@@ -33,7 +33,7 @@ def simulate(
         typer.Option(parser=moments.day, metavar="DAY", help="First day, UTC; default: so that the last is yesterday."),
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=3_660, help="How many days.")] = 7,
-    users: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many people.")] = 2_000,
+    users: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many users.")] = 2_000,
     contents: Annotated[int, typer.Option(min=20, max=5_000, help="How many contents.")] = 300,
     seed: Annotated[
         int | None,
@@ -42,13 +42,13 @@ def simulate(
         ),
     ] = None,
     context_effect: Annotated[
-        bool, typer.Option(help="Whether searches, exertion and abandoned plays change what people want.")
+        bool, typer.Option(help="Whether searches, exertion and abandoned plays change what users want.")
     ] = True,
     offline: Annotated[
         float, typer.Option(parser=arguments.share, metavar="SHARE", help="Share of sessions delivered later.")
     ] = _FAULTS.offline_sessions,
     hourly_watches: Annotated[
-        float, typer.Option(parser=arguments.share, metavar="SHARE", help="Share of people whose watch reports hourly.")
+        float, typer.Option(parser=arguments.share, metavar="SHARE", help="Share of users whose watch reports hourly.")
     ] = _FAULTS.hourly_watches,
     late: Annotated[
         float,
@@ -61,11 +61,11 @@ def simulate(
         float, typer.Option(parser=arguments.share, metavar="SHARE", help="Share of events that are broken.")
     ] = _FAULTS.malformed,
     fast_clocks: Annotated[
-        float, typer.Option(parser=arguments.share, metavar="SHARE", help="Share of people whose clock is ahead.")
+        float, typer.Option(parser=arguments.share, metavar="SHARE", help="Share of users whose clock is ahead.")
     ] = _FAULTS.fast_clocks,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
-    """Simulate people using the app: history for the lake, or with --output live events for `stillpoint events publish`."""
+    """Simulate users of the app: history for the lake, or with --output live events for `stillpoint events publish`."""
     today = system_clock().date()
     today = system_clock().date()
     first = start or today - timedelta(days=days)

@@ -25,7 +25,7 @@ class Delivery(NamedTuple):
 def deliver(
     actions: Actions,
     lists: ShownLists,
-    people: Population,
+    population: Population,
     catalogue: Catalogue,
     faults: Faults,
     *,
@@ -35,9 +35,11 @@ def deliver(
     """Return a day's records in order of arrival, the same for the same arguments."""
     rng = np.random.default_rng([seed, 4, day.toordinal()])
     habits = np.random.default_rng([seed, 5])
-    hourly = habits.random(len(people)) < faults.hourly_watches
-    fast = habits.random(len(people)) < faults.fast_clocks
-    ahead = np.where(fast, np.where(habits.random(len(people)) < 0.25, 300, habits.uniform(20, 50, len(people))), 0.0)
+    hourly = habits.random(len(population)) < faults.hourly_watches
+    fast = habits.random(len(population)) < faults.fast_clocks
+    ahead = np.where(
+        fast, np.where(habits.random(len(population)) < 0.25, 300, habits.uniform(20, 50, len(population))), 0.0
+    )
     count = len(actions.user)
     arrived = actions.time_us + (rng.lognormal(-1.2, 0.6, count) * SECOND).astype(np.int64)
     watch = (actions.type == TYPES.index(EventType.BIOMETRIC)) & hourly[actions.user]
@@ -52,7 +54,7 @@ def deliver(
     late = rng.random(count) < faults.late
     arrived += np.where(late, (rng.uniform(11, 1800, count) * MINUTE).astype(np.int64), 0)
     claimed = actions.time_us + (ahead[actions.user] * SECOND).astype(np.int64)
-    payloads = _payloads(rng, actions, lists, people, catalogue, claimed)
+    payloads = _payloads(rng, actions, lists, population, catalogue, claimed)
     broken = np.flatnonzero(rng.random(count) < faults.malformed)
     for place, way in zip(broken.tolist(), rng.integers(0, len(_WAYS), len(broken)).tolist(), strict=True):
         payloads[place] = _break(payloads[place], way)
@@ -60,7 +62,7 @@ def deliver(
     source = np.concatenate([np.arange(count), again])
     times = np.concatenate([arrived, arrived[again] + rng.integers(SECOND, MINUTE, len(again))])
     order = np.lexsort((source, times))
-    keys = people.user_ids[actions.user]
+    keys = population.user_ids[actions.user]
     return [
         Delivery(time, keys[place], payloads[place])
         for time, place in zip(times[order].tolist(), source[order].tolist(), strict=True)
@@ -71,7 +73,7 @@ def _payloads(
     rng: np.random.Generator,
     actions: Actions,
     lists: ShownLists,
-    people: Population,
+    population: Population,
     catalogue: Catalogue,
     claimed: np.ndarray,
 ) -> list[bytes]:
@@ -102,10 +104,10 @@ def _payloads(
         document: dict[str, object] = {
             "schema_version": SCHEMA_VERSION,
             "event_id": f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}",
-            "user_id": people.user_ids[user],
+            "user_id": population.user_ids[user],
             "type": kind.value,
             "event_timestamp": f"{stamp}Z",
-            "platform": platforms[people.platform[user]],
+            "platform": platforms[population.platform[user]],
         }
         if content != NOTHING:
             document |= {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Faults:
     """Shares between 0 and 1 of what goes wrong on the way.
 
-    `hourly_watches`: of people, whose watch reports at full hours. `offline_sessions`: whose events arrive together, 5
+    `hourly_watches`: share of users whose watch reports at full hours. `offline_sessions`: whose events arrive together, 5
     minutes to 3 hours late. `late`: of events, 11 minutes to 30 hours late. `duplicates` arrive again within a minute.
-    `malformed` are broken in one of several ways. `fast_clocks`: of people, 20 to 50 seconds ahead, one in four of them
+    `malformed` are broken in one of several ways. `fast_clocks`: share of users whose clock is 20 to 50 seconds ahead, one in four of them
     5 minutes ahead (quarantined).
     """
 

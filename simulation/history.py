@@ -156,7 +156,7 @@ def _write_references(lake: Lake, scenario: Scenario, writer: str, number: int, 
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     until = midnight + timedelta(days=1)
     files = []
-    for dataset, table in (("users", scenario.people.table(until)), ("catalogue", scenario.catalogue.table())):
+    for dataset, table in (("users", scenario.population.table(until)), ("catalogue", scenario.catalogue.table())):
         updated = table["updated_at"]
         known = pc.less(updated, pa.scalar(until, updated.type))
         if number:

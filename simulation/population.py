@@ -18,7 +18,7 @@ _UTC_OFFSET_HOURS = np.array([-6, 0, 1, 1, 1, -3, 9, 0])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Population:
-    """People as arrays of equal length. `taste` and `latent` are the truth that no feature shows."""
+    """Users as arrays of equal length. `taste` and `latent` are the truth that no feature shows."""
 
     user_ids: np.ndarray
     signed_up_us: np.ndarray
@@ -60,7 +60,7 @@ class Population:
 
 
 def make_population(seed: int, *, count: int, start: datetime) -> Population:
-    """Return `count` people, the same for the same arguments.
+    """Return `count` users, the same for the same arguments.
 
     Around `start` one in seven is new (some sign up during the fourteen days after it), two in five are loyal. One in
     fifty changes the subscription within those days.

@@ -18,7 +18,7 @@ OUTSIDE = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What moves n people at n moments: a search's topic (or -1), rising exertion, abandoned sleep plays, evening."""
+    """What moves n users at n moments: a search's topic (or -1), rising exertion, abandoned sleep plays, evening."""
 
     topic: np.ndarray
     rising: np.ndarray
@@ -28,7 +28,13 @@ class Context:
 
 
 def utility(
-    people: Population, catalogue: Catalogue, users: np.ndarray, items: np.ndarray, context: Context, *, effect: bool
+    population: Population,
+    catalogue: Catalogue,
+    users: np.ndarray,
+    items: np.ndarray,
+    context: Context,
+    *,
+    effect: bool,
 ) -> np.ndarray:
     """Return how much user n wants each content of row n of `items` (n, k), without chance and without position.
 
@@ -36,9 +42,9 @@ def utility(
     """
     category, topic = catalogue.category[items], catalogue.topic[items]
     wanted = (
-        people.taste[users[:, None], category]
+        population.taste[users[:, None], category]
         + catalogue.quality[items]
-        + np.einsum("nl,nkl->nk", people.latent[users], catalogue.latent[items])
+        + np.einsum("nl,nkl->nk", population.latent[users], catalogue.latent[items])
     )
     if not effect:
         return np.asarray(wanted)

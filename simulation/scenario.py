@@ -29,7 +29,7 @@ TRUTH_COLUMNS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """A simulated world. `start` is its first day; people and contents depend on it and on the seed, not on `days`."""
+    """A simulated world. `start` is its first day; users and contents depend on it and on the seed, not on `days`."""
 
     start: date
     days: int = 7
@@ -55,7 +55,7 @@ class Scenario:
         return datetime(self.start.year, self.start.month, self.start.day, tzinfo=UTC)
 
     @cached_property
-    def people(self) -> Population:
+    def population(self) -> Population:
         return make_population(self.seed, count=self.users, start=self.midnight)
 
     @cached_property
@@ -67,11 +67,11 @@ class Scenario:
         return days_of(self.start, self.days)
 
     def day(self, day: date) -> tuple[list[Delivery], ShownLists]:
-        """Return what people do on one day, in order of arrival, and what they were shown."""
+        """Return what users do on one day, in order of arrival, and what they were shown."""
         actions, lists = simulate_day(
-            self.people, self.catalogue, day, seed=self.seed, context_effect=self.context_effect
+            self.population, self.catalogue, day, seed=self.seed, context_effect=self.context_effect
         )
-        return deliver(actions, lists, self.people, self.catalogue, self.faults, seed=self.seed, day=day), lists
+        return deliver(actions, lists, self.population, self.catalogue, self.faults, seed=self.seed, day=day), lists
 
     def deliveries(self) -> Iterator[Delivery]:
         """Yield all records in order of arrival, one day of memory at a time."""
@@ -79,7 +79,7 @@ class Scenario:
         for day in self.dates():
             arriving, _ = self.day(day)
             waiting = list(heapq.merge(waiting, arriving, key=lambda one: one.arrived_us))
-            # Nothing of the next local day happens before 20:00 UTC of this one, wherever people live.
+            # Nothing of the next local day happens before 20:00 UTC of this one, wherever users live.
             settled = bisect_left(waiting, _midnight_us(day) + 20 * HOUR, key=lambda one: one.arrived_us)
             yield from waiting[:settled]
             waiting = waiting[settled:]

@@ -1,6 +1,6 @@
 """What users need, how they search for it, and how the content for it is called.
 
-One row per topic: the words of its titles and descriptions, and the queries of a person who needs it. All text is made
+One row per topic: the words of its titles and descriptions, and the queries of a user who needs it. All text is made
 here from these words.
 """
 
@@ -23,7 +23,7 @@ class Topic:
 
     @property
     def is_story(self) -> bool:
-        """Whether it is a sleep story, the kind that a restless person abandons."""
+        """Whether it is a sleep story, the kind that a restless user abandons."""
         return self.name == "sleep story"
 
 

@@ -46,11 +46,11 @@ class Factors:
 
     def scores(self, user_ids: np.ndarray, content_ids: np.ndarray) -> np.ndarray:
         """Return one score per pair, float64; NaN for a user or content that the fit did not see."""
-        people = _places(self.user_ids, user_ids)
+        user_places = _places(self.user_ids, user_ids)
         items = _places(self.content_ids, content_ids)
-        known = (people >= 0) & (items >= 0)
-        found = np.full(len(people), np.nan)
-        found[known] = np.einsum("ij,ij->i", self.users[people[known]], self.contents[items[known]])
+        known = (user_places >= 0) & (items >= 0)
+        found = np.full(len(user_places), np.nan)
+        found[known] = np.einsum("ij,ij->i", self.users[user_places[known]], self.contents[items[known]])
         return found
 
 
@@ -93,7 +93,7 @@ def interactions(lake: Lake, *, until: datetime) -> pl.DataFrame:
 def fit(plays: pl.DataFrame, *, mapping_version: int, seed: int) -> Factors:
     """Fit the filter on plays, the same bits for the same arguments. Users are ordered by a digest of version and id.
 
-    So a sequence id of another mapping means another person, and the guards that must notice it have something to see.
+    So a sequence id of another mapping means another user, and the guards that must notice it have something to see.
     """
     user_ids = tuple(sorted(set(plays["user_id"]), key=lambda one: _shuffled(mapping_version, one)))
     content_ids = tuple(sorted(set(plays["content_id"])))

@@ -9,7 +9,7 @@ from training.evaluate import Estimate
 from training.train import AT, Evaluation
 
 SIMULATED = (
-    "This behaviour is simulated. Every figure on this page says how well the model predicts the simulator's people, "
+    "This behaviour is simulated. Every figure on this page says how well the model predicts the simulator's users, "
     "not real ones."
 )
 _TITLES = {
@@ -37,8 +37,8 @@ def page(evaluation: Evaluation, model_sha256: str) -> str:
     parts.append(f"<p>{escape(_verdict(evaluation.results['all']))}</p>")
     groups: dict[str, list[str]] = {"By context": [], "By gender and locale": []}
     for name in evaluation.results:
-        by_people = name.startswith(("gender ", "locale "))
-        groups["By gender and locale" if by_people else "By context"].append(name)
+        by_user = name.startswith(("gender ", "locale "))
+        groups["By gender and locale" if by_user else "By context"].append(name)
     for title, names in groups.items():
         if names:
             parts.append(f"<h2>{title}</h2><figure>{svg(_figure(evaluation.results, names, rankings))}</figure>")

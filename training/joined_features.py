@@ -44,10 +44,10 @@ class PointInTime:
 
         A user's are joined once per user and moment, and not once per item.
         """
-        people = spine.select("user_id", AS_OF).unique(maintain_order=True).with_row_index("person")
-        place = spine.join(people, on=["user_id", AS_OF], how="left", maintain_order="left")["person"]
+        users = spine.select("user_id", AS_OF).unique(maintain_order=True).with_row_index("user_row")
+        place = spine.join(users, on=["user_id", AS_OF], how="left", maintain_order="left")["user_row"]
         tables = {
-            Entity.USER: (people.drop("person"), place.to_numpy()),
+            Entity.USER: (users.drop("user_row"), place.to_numpy()),
             Entity.CONTENT: (spine.select("content_id", AS_OF), np.arange(len(spine))),
         }
         columns: Columns = {}

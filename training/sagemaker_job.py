@@ -115,7 +115,7 @@ def collect(lake: Lake, artifact: bytes) -> ModelBundle:
     manifest = bundle.manifest
     if len(users) != bundle.user_count:
         raise ModelRefused(
-            f"the artifact maps {len(users)} people and its model knows {bundle.user_count}; they do not belong together"
+            f"the artifact maps {len(users)} users and its model knows {bundle.user_count}; they do not belong together"
         )
     write_mapping(lake, users, mapping_version=manifest.mapping_version, cutoff=manifest.created_at)
     lake.objects.put(report_key(bundle.sha256), evaluation.model_dump_json(indent=1).encode())

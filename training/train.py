@@ -204,7 +204,7 @@ def _evaluate(
 
 
 def _groups(rows: pa.Table) -> dict[str, np.ndarray]:
-    """Return the contexts and the people by which a model is judged, as masks over rows."""
+    """Return the contexts and the users by which a model is judged, as masks over rows."""
 
     def number(name: str) -> np.ndarray:
         return np.asarray(rows[name].cast(pa.float64()).to_numpy())

@@ -107,7 +107,7 @@ def snapshot(
 def online(
     colour: Annotated[Colour, typer.Option(help="Which colour's store is looked at.")],
     sample: Annotated[
-        int, typer.Option(parser=arguments.sample, metavar="COUNT", help="How many people, and how many contents.")
+        int, typer.Option(parser=arguments.sample, metavar="COUNT", help="How many users, and how many contents.")
     ] = 1_000,
     html: Page = None,
     as_json: Json = False,

@@ -89,7 +89,7 @@ class ParityReport(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class LakeRecords:
     """What the lake knows of the sampled users."""
 
     streamed: Mapping[str, Sequence[AppEvent]]
@@ -161,7 +161,7 @@ def metrics_text(report: ParityReport) -> str:
     return "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in values.items())
 
 
-def _streamed(tally: ParityTally, row: ServedView, known: Records, encoder: Encoder, limit: timedelta) -> None:
+def _streamed(tally: ParityTally, row: ServedView, known: LakeRecords, encoder: Encoder, limit: timedelta) -> None:
     streamed = known.streamed.get(row.user_id, ())
     in_time = newest_of(recomputed(row.view, streamed, row.served_at - limit, encoder))
     if row.status in ABSENT:
@@ -174,7 +174,7 @@ def _streamed(tally: ParityTally, row: ServedView, known: Records, encoder: Enco
     lag(tally, row, newest_of(recomputed(row.view, streamed, row.served_at, encoder)), limit)
 
 
-def _stored(tally: ParityTally, row: ServedView, known: Records, limit: timedelta) -> None:
+def _stored(tally: ParityTally, row: ServedView, known: LakeRecords, limit: timedelta) -> None:
     rows = known.stored.get((row.view.name, row.user_id), ())
     if row.view is USER_SEQUENCE:  # which mapping a colour holds is the guard's matter; the row must be of that mapping
         rows = [one for one in rows if one.values["mapping_version"] == row.values["mapping_version"]]
@@ -189,10 +189,10 @@ def _stored(tally: ParityTally, row: ServedView, known: Records, limit: timedelt
     lag(tally, row, in_time, limit)
 
 
-def _records(lake: Lake, rows: Sequence[ServedView]) -> Records:
+def _records(lake: Lake, rows: Sequence[ServedView]) -> LakeRecords:
     users = pa.array(sorted({row.user_id for row in rows}), pa.string())
     if not len(users):
-        return Records({}, {}, {})
+        return LakeRecords({}, {}, {})
     streamed_rows = [row for row in rows if row.view.origin is Origin.STREAMED]
     oldest = min((row.event_time or row.served_at for row in streamed_rows), default=None)
     days = DateRange(None if oldest is None else (oldest - REACH).date())
@@ -206,7 +206,7 @@ def _records(lake: Lake, rows: Sequence[ServedView]) -> Records:
                 stored[view.name, row["user_id"]].append(
                     ExplainedRow(row["event_timestamp"], row["created_timestamp"], values)
                 )
-    return Records(_by_user(events.filter(from_stream)), _by_user(events), stored)
+    return LakeRecords(_by_user(events.filter(from_stream)), _by_user(events), stored)
 
 
 def _rows_of(lake: Lake, view: View, users: pa.Array) -> list[dict[str, Any]]:

@@ -95,7 +95,7 @@ def event_suite() -> Suite:
 def snapshot_suite(service: str) -> Suite:
     """Return the suite of a training snapshot made with a feature service: ranges and closed sets, nulls allowed.
 
-    A point-in-time join finds nothing for a new person, so no feature is required in every row.
+    A point-in-time join finds nothing for a new user, so no feature is required in every row.
     """
     checks: list[Expectation] = [
         gxe.ExpectColumnValuesToNotBeNull(column="user_id"),

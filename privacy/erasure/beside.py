@@ -53,7 +53,7 @@ def is_ours(key: str, committed: set[str]) -> bool:
 
 
 def job_artifacts(lake: Lake, user_id: str) -> Iterator[str]:
-    """Yield the keys of training jobs' artifacts whose id mapping holds the person."""
+    """Yield the keys of training jobs' artifacts whose id mapping holds the user."""
     filesystem, root = lake.objects.arrow()
     for key in list(lake.objects.list(ARTIFACTS)):
         if not key.endswith(".tar.gz"):
@@ -71,7 +71,7 @@ def job_artifacts(lake: Lake, user_id: str) -> Iterator[str]:
         except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
             if outage(error) is not None:
                 raise
-            continue  # named by `foreign`, if it speaks of the person
+            continue  # named by `foreign`, if it speaks of the user
 
 
 def unfinished_writes(lake: Lake, *, before: datetime) -> Iterator[Path]:
@@ -84,7 +84,7 @@ def unfinished_writes(lake: Lake, *, before: datetime) -> Iterator[Path]:
 
 
 def foreign(lake: Lake, user_id: str) -> Iterator[str]:
-    """Yield a line for each file that is not ours and speaks of the person, or cannot be looked into."""
+    """Yield a line for each file that is not ours and speaks of the user, or cannot be looked into."""
     word, committed = mentions(user_id), our_datasets(lake)
     filesystem, root = lake.objects.arrow()
     for key in list(lake.objects.list("")):
@@ -92,7 +92,7 @@ def foreign(lake: Lake, user_id: str) -> Iterator[str]:
         if key.startswith(OWN_DOCUMENTS) or (parquet and (key.startswith("snapshots/") or is_ours(key, committed))):
             continue
         if word.search(key.replace(".", " ").encode()):
-            yield f"{key}: is named after the person, and is not ours"
+            yield f"{key}: is named after the user, and is not ours"
             continue
         try:
             found = _in_table(filesystem, f"{root}/{key}", user_id) if parquet else None
@@ -104,7 +104,7 @@ def foreign(lake: Lake, user_id: str) -> Iterator[str]:
             yield f"{key}: cannot be looked into ({str(error).splitlines()[0][:120]})"
             continue
         if found:
-            yield f"{key}: holds the person, and is no dataset of this lake"
+            yield f"{key}: holds the user, and is no dataset of this lake"
 
 
 def _in_table(filesystem: pafs.FileSystem, path: str, user_id: str) -> bool:

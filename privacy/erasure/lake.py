@@ -1,7 +1,7 @@
 """Removes a user from the lake while others read and write it.
 
-First new files without the person's rows supersede the old ones, all in one commit: from then on no reader of commits sees
-them. Later, under the leases of those who read old files or write in place, every file that holds the person is deleted,
+First new files without the user's rows supersede the old ones, all in one commit: from then on no reader of commits sees
+them. Later, under the leases of those who read old files or write in place, every file that holds the user is deleted,
 whether a commit names it or not. Each step can be repeated after a kill at any point.
 """
 
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from privacy.erasure.beside import foreign, is_ours, job_artifacts, our_datasets, unfinished_writes
-from privacy.erasure.rows import about, holds_people, mentions
+from privacy.erasure.rows import about, mentions, user_columns
 from privacy.erasure.versions import VersionErasure, purge_versions
 from stillpoint.errors import CorruptData, ObjectMissing
 from stillpoint.features.declarations import USER_SEQUENCE
@@ -39,7 +39,7 @@ SNAPSHOTS = "snapshots/"
 
 @dataclass(slots=True)
 class LakeErasure:
-    """One person's erasure from one lake. `removed` counts rows by dataset, `files` what was deleted."""
+    """One user's erasure from one lake. `removed` counts rows by dataset, `files` what was deleted."""
 
     lake: Lake
     user_id: str
@@ -56,7 +56,7 @@ class LakeErasure:
     _commits: int = 0
 
     def supersede(self, *, at: datetime) -> None:
-        """Commit new files for all that hold the person; files below `tables/`, whose path is fixed, are replaced."""
+        """Commit new files for all that hold the user; files below `tables/`, whose path is fixed, are replaced."""
         gone = {path for commit in self.lake.commits() for path in commit.supersedes}
         live = [file for commit in self.lake.commits() for file in commit.files if file.path not in gone and file.rows]
         added: list[CommittedFile] = []
@@ -83,7 +83,7 @@ class LakeErasure:
             self._commits += 1
 
     def purge(self) -> None:
-        """Delete every file of ours that still holds the person. Callers make sure that nobody is reading them."""
+        """Delete every file of ours that still holds the user. Callers make sure that nobody is reading them."""
         committed = our_datasets(self.lake)
         keys = [
             key
@@ -103,7 +103,7 @@ class LakeErasure:
                 self.files[dataset] += 1
 
     def purge_beside(self, *, before: datetime) -> None:
-        """Delete job artifacts that map the person, and writes killed before the erasure began; name what is foreign."""
+        """Delete job artifacts that map the user, and writes killed before the erasure began; name what is foreign."""
         for key in job_artifacts(self.lake, self.user_id):
             self.lake.objects.delete(key)
             self.files["artifacts of training jobs"] += 1
@@ -113,13 +113,13 @@ class LakeErasure:
         self.skipped.update(foreign(self.lake, self.user_id))
 
     def purge_versions(self) -> None:
-        """Delete what a versioned bucket still keeps of the person from files that were deleted or replaced."""
+        """Delete what a versioned bucket still keeps of the user from files that were deleted or replaced."""
         objects = self.lake.objects
         if isinstance(objects, S3Objects):
             self.versions = purge_versions(objects, self.user_id, our_datasets(self.lake))
 
     def trained_on(self) -> list[str]:
-        """Return the keys of models whose snapshot or id mapping holds the person now."""
+        """Return the keys of models whose snapshot or id mapping holds the user now."""
         found = []
         for key in self.lake.objects.list("models/"):
             try:
@@ -136,7 +136,7 @@ class LakeErasure:
         return found
 
     def revise_snapshots(self) -> None:
-        """Write each snapshot that holds the person anew: other rows, then the manifest that names them, then the rest.
+        """Write each snapshot that holds the user anew: other rows, then the manifest that names them, then the rest.
 
         The manifest counts its revisions; the id stays, as models name it.
         """
@@ -172,7 +172,7 @@ class LakeErasure:
                     self.lake.objects.delete(other)
 
     def _delete_unfinished(self, key: str) -> None:
-        """Delete a snapshot's rows that no manifest names, since its taking was killed, if they hold the person."""
+        """Delete a snapshot's rows that no manifest names, since its taking was killed, if they hold the user."""
         manifest = f"{key.rpartition('/')[0]}/manifest.json"
         if not key.endswith(".parquet") or self._read(key) is None or manifest in self.lake.objects.list(manifest):
             return
@@ -180,7 +180,7 @@ class LakeErasure:
         self.files["snapshots"] += 1
 
     def revise_documents(self) -> None:
-        """Take the person out of releases' canaries, and the person's id out of reports."""
+        """Take the user out of releases' canaries, and the user's id out of reports."""
         word = mentions(self.user_id)
         for key in [*self.lake.objects.list("releases/"), *self.lake.objects.list("reports/")]:
             data = self.lake.objects.get(key)
@@ -193,7 +193,7 @@ class LakeErasure:
             elif key.startswith("reports/"):
                 data = word.sub(b"erased", data)
             else:
-                self.skipped.add(f"{key}: mentions the person, and is immutable")
+                self.skipped.add(f"{key}: mentions the user, and is immutable")
                 continue
             self.lake.objects.put(key, data)
             self.documents[key.partition("/")[0]] += 1
@@ -218,7 +218,7 @@ class LakeErasure:
                         yield key, table
 
     def _read(self, key: str, *, small: bool = False) -> pa.Table | None:
-        """Return a file's rows if it may hold the person; None if it cannot. A damaged one is skipped and named.
+        """Return a file's rows if it may hold the user; None if it cannot. A damaged one is skipped and named.
 
         A small file is fetched whole, which takes one request instead of several.
         """
@@ -231,7 +231,7 @@ class LakeErasure:
             )
             with source:
                 file = pq.ParquetFile(source)
-                columns = holds_people(file.schema_arrow)
+                columns = user_columns(file.schema_arrow)
                 if not columns or not about(file.read(columns=columns), self.user_id).any():
                     if not key.startswith((TABLES, SNAPSHOTS)):
                         self._clear.add(key)

@@ -13,7 +13,7 @@ from stillpoint.stores.redis.layout import ViewLayout, key_prefix
 
 
 def forget_features(settings: Settings, user_id: str) -> Counter[str]:
-    """Delete the person's features from both colours and the sandbox; return how many entities there were, by project."""
+    """Delete the user's features from both colours and the sandbox; return how many entities there were, by project."""
     found: Counter[str] = Counter()
     layout = ViewLayout.of(USER_SEQUENCE)
     (column,) = layout.join_keys
@@ -41,7 +41,7 @@ def forget_serving(client: Any, user_id: str) -> Counter[str]:
 
 
 def forget_state(client: Any, user_id: str) -> Counter[str]:
-    """Delete what streams remember of the person; return how many keys there were."""
+    """Delete what streams remember of the user; return how many keys there were."""
     return _forget(client, {"stream state": re.compile(f"stillpoint:state:[^:]+:user:{re.escape(user_id)}")})
 
 

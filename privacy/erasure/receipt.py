@@ -9,7 +9,7 @@ REQUESTS = "erasing/"
 
 
 class RemovedRows(BaseModel):
-    """One place, and how much of the person was found and removed there."""
+    """One place, and how much of the user was found and removed there."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -19,7 +19,7 @@ class RemovedRows(BaseModel):
 
 
 class RemainingCopies(BaseModel):
-    """A store that cannot be edited, and until when it may still hold something of the person; None: not known here."""
+    """A store that cannot be edited, and until when it may still hold something of the user; None: not known here."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,7 +29,7 @@ class RemainingCopies(BaseModel):
 
 
 class Receipt(BaseModel):
-    """What was found and removed where. It names the person by the tombstone's digest only."""
+    """What was found and removed where. It names the user by the tombstone's digest only."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,6 +40,6 @@ class Receipt(BaseModel):
     found: bool
     removed: tuple[RemovedRows, ...]
     remaining: tuple[RemainingCopies, ...]
-    revised_snapshots: tuple[str, ...] = Field(description="Snapshots rewritten without the person.")
-    models: tuple[str, ...] = Field(description="Models trained on the person's data: retrain to replace them.")
+    revised_snapshots: tuple[str, ...] = Field(description="Snapshots rewritten without the user.")
+    models: tuple[str, ...] = Field(description="Models trained on the user's data: retrain to replace them.")
     skipped: tuple[str, ...] = Field(description="Files that could not be read or are not ours, left as they are.")

@@ -28,7 +28,7 @@ def remaining(settings: Settings, versions: VersionErasure, *, now: datetime) ->
 
 def _machines(settings: Settings, now: datetime) -> Iterator[RemainingCopies]:
     """Name what lies on disks of machines that this one does not see into."""
-    why = "rows that wait on a worker's disk while the lake is away; the person's are dropped when they are written. Files "
+    why = "rows that wait on a worker's disk while the lake is away; those of the user are dropped when they are written. Files "
     yield RemainingCopies(
         place="spools of served logs", why=f"{why}there that could not be read (*.unreadable) are kept"
     )
@@ -38,7 +38,7 @@ def _machines(settings: Settings, now: datetime) -> Iterator[RemainingCopies]:
     why = "models and three rows of features as an example of input, without ids: delete runs of the models listed"
     yield RemainingCopies(place=f"MLflow at {settings.mlflow_tracking_uri}", why=why)
     why = "exports, pages of `stillpoint validate`, reports of rehearsals and outputs of notebooks: delete them where they are"
-    yield RemainingCopies(place="files that people saved", why=why)
+    yield RemainingCopies(place="files that somebody saved", why=why)
     yield RemainingCopies(place="backups and logs of machines", why="made outside Stillpoint; see their own retention")
 
 

@@ -30,13 +30,13 @@ def mentions(user_id: str) -> "re.Pattern[bytes]":
     return re.compile(before + re.escape(user_id.encode()) + after)
 
 
-def holds_people(schema: pa.Schema) -> list[str]:
-    """Return the columns by which a table's rows belong to a person."""
+def user_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns by which a table's rows belong to a user."""
     return [name for name in ("user_id", "partition_key", "payload") if name in schema.names]
 
 
 def about(table: pa.Table, user_id: str) -> npt.NDArray[np.bool_]:
-    """Return which rows are about the person: by `user_id`, and for records kept aside also by what they hold."""
+    """Return which rows are about the user: by `user_id`, and for records kept aside also by what they hold."""
     found = np.zeros(table.num_rows, dtype=bool)
     for name in ("user_id", "partition_key"):
         if name in table.schema.names:

@@ -3,7 +3,7 @@
 1. A tombstone: the stream, workers and logs drop what happened up to now, once they know of it.
 2. Wait until the stream says so; whatever it wrote without knowing is written by then.
 3. Online: features of every colour, stored recommendations, the stream's memory.
-4. The lake: one commit supersedes every file that holds the person.
+4. The lake: one commit supersedes every file that holds the user.
 5. When runs that read the lake before are over (backfill, daily, snapshot, materialize), under the leases of releases and
    compaction (a fill under way ends first): the same again for what was written in
    between, then the old files are deleted and snapshots revised, and in a versioned bucket their old versions deleted.
@@ -56,7 +56,7 @@ def erase(
     progress: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Receipt:
-    """Erase one person everywhere and return the receipt, which is also kept in the lake's `reports/erasures/`.
+    """Erase one user everywhere and return the receipt, which is also kept in the lake's `reports/erasures/`.
 
     Raises:
         InvalidInput: the id is malformed.
@@ -83,13 +83,13 @@ def _erase(
     state = connect(settings.redis_state.get_secret_value())
     until = clock()
     progress("tombstone")
-    person = bury(lake.objects, key, user_id, until)
+    digest = bury(lake.objects, key, user_id, until)
     with redis_errors(serving):
         mark_erased(serving, key, user_id, to_micros(until))
     began = time.monotonic()
     _wait_for_stream(lake, key, clock, wait_seconds, sleep, wake=lambda: nudge(serving, ORDERED))
     own = LakeErasure(lake, user_id, f"{until:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}")
-    models = _remember_models(lake, person, own)
+    models = _remember_models(lake, digest, own)
     online: Counter[str] = Counter()
 
     def sweep(what: str) -> None:
@@ -102,7 +102,7 @@ def _erase(
     sweep("online stores and lake")
     sleep(max(0.0, settle_seconds - (time.monotonic() - began)))
     _wait_for_runs(lake, clock, wait_seconds, sleep)
-    models = _remember_models(lake, person, own)  # a training that began before may have ended since
+    models = _remember_models(lake, digest, own)  # a training that began before may have ended since
     with _leases(lake, LEASES, clock, wait_seconds, sleep):
         sweep("once more, for what was being written")
         progress("old files, snapshots and reports")
@@ -113,7 +113,7 @@ def _erase(
         own.purge_versions()
     progress("receipt")
     receipt = Receipt(
-        person=person,
+        person=digest,
         erased_until=until,
         finished_at=clock(),
         found=bool(+online or +own.removed or own.files or own.documents or own.versions.deleted or models),
@@ -123,28 +123,28 @@ def _erase(
         models=tuple(models),
         skipped=tuple(sorted(own.skipped)),
     )
-    lake.objects.put(_receipt_key(person, until), receipt.model_dump_json(indent=1).encode())
-    lake.objects.delete(_pending_key(person))
+    lake.objects.put(_receipt_key(digest, until), receipt.model_dump_json(indent=1).encode())
+    lake.objects.delete(_pending_key(digest))
     return receipt
 
 
-def _receipt_key(person: str, until: datetime) -> str:
-    return f"{RECEIPTS}{person}/{to_micros(until):020d}.json"
+def _receipt_key(digest: str, until: datetime) -> str:
+    return f"{RECEIPTS}{digest}/{to_micros(until):020d}.json"
 
 
-def _pending_key(person: str) -> str:
-    return f"{RECEIPTS}{person}/pending.json"
+def _pending_key(digest: str) -> str:
+    return f"{RECEIPTS}{digest}/pending.json"
 
 
-def _remember_models(lake: Lake, person: str, own: LakeErasure) -> list[str]:
+def _remember_models(lake: Lake, digest: str, own: LakeErasure) -> list[str]:
     """Return the models to retrain, those that a killed run has found included: afterwards nothing tells them."""
     try:
-        earlier = lake.get_json(_pending_key(person))["models"]
+        earlier = lake.get_json(_pending_key(digest))["models"]
     except ObjectMissing:
         earlier = []
     assert isinstance(earlier, list)
     models = sorted({*map(str, earlier), *own.trained_on()})
-    lake.put_json(_pending_key(person), {"models": models})
+    lake.put_json(_pending_key(digest), {"models": models})
     return models
 
 
@@ -171,7 +171,7 @@ def _wait_for_stream(
     sleep: Callable[[float], None],
     wake: Callable[[], None],
 ) -> None:
-    """Wait until no running stream can write anything of the person. With no stream it is so at once.
+    """Wait until no running stream can write anything of the user. With no stream it is so at once.
 
     `wake` asks the stream to look now, which it does by itself every ten seconds only.
     """
@@ -197,7 +197,7 @@ def _wait_for_runs(lake: Lake, clock: Clock, seconds: float, sleep: Callable[[fl
     while running := active_jobs(lake.objects, clock=clock):
         if time.monotonic() > end:
             raise StackUnavailable(
-                f"{running[0].holder} may still write the person anew after {seconds:.0f} s; wait for it or stop it, and run "
+                f"{running[0].holder} may still write rows of the user after {seconds:.0f} s; wait for it or stop it, and run "
                 "`stillpoint erase` again"
             )
         sleep(0.5)

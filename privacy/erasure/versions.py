@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from privacy.erasure.beside import ARTIFACTS, OWN_DOCUMENTS, is_ours
 from privacy.erasure.receipt import RemainingCopies
-from privacy.erasure.rows import about, holds_people, mentions
+from privacy.erasure.rows import about, mentions, user_columns
 from stillpoint.errors import ObjectMissing, StackUnavailable
 from stillpoint.lake.objects import Objects, OldVersion, S3Objects
 
@@ -84,7 +84,7 @@ def remaining_versions(
     days = _days(lifecycle, prefix)
     until = None if days is None else now + timedelta(days=days + 1)  # S3 removes within the day after
     rule = "no lifecycle rule removes them" if days is None else f"a lifecycle rule removes them after {days} days"
-    why = f"{len(found.kept)} old versions may hold the person and could not be deleted: {found.kept[0]}; {rule}"
+    why = f"{len(found.kept)} old versions may hold the user and could not be deleted: {found.kept[0]}; {rule}"
     yield RemainingCopies(place=f"versions in bucket {bucket}", why=why, until=until)
 
 
@@ -131,7 +131,7 @@ def _holds(data: bytes, key: str, user_id: str) -> bool:
     try:
         if key.endswith(".parquet"):
             file = pq.ParquetFile(pa.BufferReader(data))
-            columns = holds_people(file.schema_arrow)
+            columns = user_columns(file.schema_arrow)
             return bool(columns) and bool(about(file.read(columns=columns), user_id).any())
         text = gzip.decompress(data) if key.endswith(".gz") else data
     except (pa.ArrowException, OSError, EOFError, zlib.error):

@@ -107,20 +107,20 @@ def mixture(answer: RecordedAnswer, made: Mapping[str, ReleaseIdentity]) -> str 
     return None
 
 
-def whose(answer: RecordedAnswer, people: Mapping[str, Scores]) -> str:
+def whose(answer: RecordedAnswer, scores_of: Mapping[str, Scores]) -> str:
     """Return the user whose ranking an answer is: the one asked for, unless somebody else's scores fit it better.
 
     Ages move scores a little while the rehearsal runs, so scores are compared by distance. Fallbacks and stored answers
-    have no person's scores.
+    have no user's scores.
     """
     if answer.answered_user not in (None, answer.user_id):
         return str(answer.answered_user)
-    if answer.source != "model" or answer.user_id not in people or not answer.scores:
+    if answer.source != "model" or answer.user_id not in scores_of or not answer.scores:
         return answer.user_id
 
     def distance(scores: Scores) -> float:
         return sum(abs(score - scores.get(content, 0.0)) for content, score in answer.scores.items())
 
-    own = distance(people[answer.user_id])
-    nearest = min(people, key=lambda user: (distance(people[user]), user != answer.user_id))
-    return nearest if distance(people[nearest]) < own - 1e-6 else answer.user_id
+    own = distance(scores_of[answer.user_id])
+    nearest = min(scores_of, key=lambda user: (distance(scores_of[user]), user != answer.user_id))
+    return nearest if distance(scores_of[nearest]) < own - 1e-6 else answer.user_id

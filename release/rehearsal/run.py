@@ -60,7 +60,7 @@ class RehearsalReport(BaseModel):
     latency: dict[str, dict[str, float]]
 
 
-def rehearse(tools: ReleaseContext, url: str, flips: Sequence[Flip], *, seed: int, rate: float, breaks: Break,
+def rehearse(context: ReleaseContext, url: str, flips: Sequence[Flip], *, seed: int, rate: float, breaks: Break,
              token: str | None = None, warm_seconds: float = 2.0, threads: int = 4,
              ) -> tuple[RehearsalReport, list[RecordedAnswer]]:  # fmt: skip
     """Move the pointer between the live release and the other one under load; return the findings and every answer.
@@ -70,9 +70,9 @@ def rehearse(tools: ReleaseContext, url: str, flips: Sequence[Flip], *, seed: in
     Raises:
         ReleaseRefused: there is no second release to move to, or a move was refused.
     """
-    pair = two_releases(tools)
-    made, expected = what_is_right(tools, pair)
-    users = sorted({user for people in expected.values() for user in people})
+    pair = two_releases(context)
+    made, expected = what_is_right(context, pair)
+    users = sorted({user for scores_of in expected.values() for user in scores_of})
     moves: list[PointerMove] = []
     with LoadProcess(url, users, rate=rate, token=token, threads=threads) as load:
         time.sleep(warm_seconds)
@@ -80,10 +80,10 @@ def rehearse(tools: ReleaseContext, url: str, flips: Sequence[Flip], *, seed: in
             time.sleep(flip.pause_seconds)
             began = load.now()
             breaks(flip.fault)
-            with disturbed(tools, flip.fault) as hands:
+            with disturbed(context, flip.fault) as hands:
                 done = move(hands, pair)
             moves.append(_moved(flip, done, began, load.now()))
-            tools.progress(f"move {flip.number} of {len(flips)}: {done.release.id} with {flip.fault}")
+            context.progress(f"move {flip.number} of {len(flips)}: {done.release.id} with {flip.fault}")
         time.sleep(warm_seconds)
         seconds = load.now()
     answers = sorted(load.answers, key=lambda answer: answer.at)
@@ -97,60 +97,60 @@ def rehearse(tools: ReleaseContext, url: str, flips: Sequence[Flip], *, seed: in
     return found, answers
 
 
-def two_releases(tools: ReleaseContext) -> tuple[str, str]:
+def two_releases(context: ReleaseContext) -> tuple[str, str]:
     """Return the live release and the one that it can be changed for.
 
     Raises:
         ReleaseRefused: there is none.
     """
-    live = tools.book.live()
-    others = [history.intent.id for history in tools.book.histories() if history.state not in GONE]
-    recorded = set(tools.book.releases())
+    live = context.book.live()
+    others = [history.intent.id for history in context.book.histories() if history.state not in GONE]
+    recorded = set(context.book.releases())
     others = [one for one in others if one in recorded and (live is None or one != live.release)]
     if live is None or not others:
         raise ReleaseRefused(
             "a rehearsal moves between two releases: one live, one checked or a rollback target; prepare, check and "
             "switch another one first"
         )
-    return live.release, rollback_target(tools.book) or others[-1]
+    return live.release, rollback_target(context.book) or others[-1]
 
 
-def move(tools: ReleaseContext, pair: tuple[str, str]) -> SwitchReport:
+def move(context: ReleaseContext, pair: tuple[str, str]) -> SwitchReport:
     """Make the other one of two releases live: by a rollback where it is the rollback target, else by a switch."""
-    live = tools.book.live()
+    live = context.book.live()
     other = pair[1] if live is not None and live.release == pair[0] else pair[0]
-    if rollback_target(tools.book) == other:
-        return roll_back(tools, why="rehearsal")
-    return switch(tools, other, why="rehearsal", force="rehearsal")
+    if rollback_target(context.book) == other:
+        return roll_back(context, why="rehearsal")
+    return switch(context, other, why="rehearsal", force="rehearsal")
 
 
 def what_is_right(
-    tools: ReleaseContext, pair: Sequence[str]
+    context: ReleaseContext, pair: Sequence[str]
 ) -> tuple[dict[str, ReleaseIdentity], dict[str, dict[str, Scores]]]:
     """Return what each release is made of, and how it ranks for each of its canaries."""
-    contents = content_ids(tools.lake)
+    contents = content_ids(context.lake)
     made, expected = {}, {}
     for release_id in pair:
-        beside = side(tools, tools.book.get(release_id))
+        beside = side(context, context.book.get(release_id))
         release = beside.release
         made[release_id] = ReleaseIdentity(
             mapping_version=release.mapping_version,
             read_plan_sha256=release.read_plan_sha256,
             models={kind.value: route.sha256 for kind, route in release.routes.items()},
         )
-        people: dict[str, Mapping[str, float]] = {}
-        for canary in read_canaries(tools.lake.objects, release_id):
-            # The right person is known beforehand; what the colour says about them now is what is being judged.
+        scores_of: dict[str, Mapping[str, float]] = {}
+        for canary in read_canaries(context.lake.objects, release_id):
+            # The right user is known beforehand; what the colour says about them now is what is being judged.
             scores = rank(
                 beside,
                 canary.user_id,
                 Kind.TODAY,
                 contents,
-                now_us=tools.now_us(),
+                now_us=context.now_us(),
                 resolve=known(canary.sequence_id),
             )
-            people[canary.user_id] = dict(zip(contents, scores.tolist(), strict=True))
-        expected[release_id] = people
+            scores_of[canary.user_id] = dict(zip(contents, scores.tolist(), strict=True))
+        expected[release_id] = scores_of
     return made, expected
 
 
@@ -226,17 +226,17 @@ class _Deaf:
 
 
 @contextmanager
-def disturbed(tools: ReleaseContext, fault: Fault) -> Iterator[ReleaseContext]:
+def disturbed(context: ReleaseContext, fault: Fault) -> Iterator[ReleaseContext]:
     """Give the switcher a slow book or a silent channel, as the fault says."""
     if fault is Fault.SLOW_BOOK:
-        yield replace(tools, lake=Lake(_SlowObjects(tools.lake.objects, 0.02)))
+        yield replace(context, lake=Lake(_SlowObjects(context.lake.objects, 0.02)))
     elif fault is Fault.LOST_NEWS:
-        yield replace(tools, serving=_Deaf(tools.serving))
+        yield replace(context, serving=_Deaf(context.serving))
     else:
-        yield tools
+        yield context
 
 
-def break_servers(tools: ReleaseContext, pids: Sequence[int] | None = None) -> Break:
+def break_servers(context: ReleaseContext, pids: Sequence[int] | None = None) -> Break:
     """Return what does the faults for real: SIGKILL for a service worker of this host, all Redis connections cut.
 
     Only processes whose ids are among `pids` are killed; None kills none.
@@ -246,12 +246,12 @@ def break_servers(tools: ReleaseContext, pids: Sequence[int] | None = None) -> B
     def breaks(fault: Fault) -> None:
         nonlocal turn
         if fault is Fault.KILL_WORKER and pids is not None:
-            known = [w.pid for w in tools.workers() if w.kind is WorkerKind.SERVICE and w.pid in _family(pids)]
+            known = [w.pid for w in context.workers() if w.kind is WorkerKind.SERVICE and w.pid in _family(pids)]
             if known:
                 os.kill(sorted(known)[turn % len(known)], signal.SIGKILL)
                 turn += 1
         if fault is Fault.CUT_CONNECTIONS:
-            tools.serving.client_kill_filter(_type="normal", skipme=True)
+            context.serving.client_kill_filter(_type="normal", skipme=True)
 
     return breaks
 

@@ -24,7 +24,7 @@ from stillpoint.lake.tables import Lake
 from stillpoint.messages import PULL_KINDS, Kind
 from stillpoint.settings import Settings
 
-PEOPLE = 800
+USERS = 800
 HISTORY_DAYS = 9
 MORE_DAYS = 1
 _SHOWN = 10
@@ -50,13 +50,13 @@ class Play:
         with self._step("start Redis and the AWS stand-in"):
             self._stage.up(without=_LATER)
         self._first_release(today)
-        people = self._people(today)
-        for story, person in zip(STORIES, people, strict=True):
-            self._tell(story, person)
+        users = self._users_of_stories(today)
+        for story, user in zip(STORIES, users, strict=True):
+            self._tell(story, user)
         tally = self._second_release(today)
         self._guard()
         self._trust()
-        self._end(people, tally)
+        self._end(users, tally)
 
     # --- acts ---
 
@@ -64,14 +64,14 @@ class Play:
         verb = self._stage.verb
         # The last day is left for the second release: what is added later may only be newer.
         start = today - timedelta(days=HISTORY_DAYS + MORE_DAYS)
-        with self._step(f"simulate {PEOPLE} people for {HISTORY_DAYS} days, define features in Feast") as done:
+        with self._step(f"simulate {USERS} users for {HISTORY_DAYS} days, define features in Feast") as done:
             with ThreadPoolExecutor(1) as pool:
                 applying = pool.submit(verb, "feast", "--colour", "sandbox", "apply")
                 history = verb(
                     "events",
                     "simulate",
                     "--users",
-                    str(PEOPLE),
+                    str(USERS),
                     "--days",
                     str(HISTORY_DAYS),
                     "--start",
@@ -119,7 +119,7 @@ class Play:
                     "events",
                     "simulate",
                     "--users",
-                    str(PEOPLE),
+                    str(USERS),
                     "--days",
                     days,
                     "--start",
@@ -161,13 +161,13 @@ class Play:
         verb("release", "check", record["id"], "--json")
         return _switched(verb("release", "switch", record["id"], "--why", why, "--json"))
 
-    def _tell(self, story: Story, person: str) -> None:
+    def _tell(self, story: Story, user: str) -> None:
         self._console.print()
-        self._console.rule(f"{story.title}: {person} {story.told}")
-        offered = self._client.predict(person, Kind.SLEEP)["items"]
+        self._console.rule(f"{story.title}: {user} {story.told}")
+        offered = self._client.predict(user, Kind.SLEEP)["items"]
         stories = [item["content_id"] for item in sorted(offered, key=is_sleep_story, reverse=True)]
         told = self._client.tell(
-            person, story.kind, story.feature, story.shown, story.make(person, datetime.now(UTC), stories)
+            user, story.kind, story.feature, story.shown, story.make(user, datetime.now(UTC), stories)
         )
         if self._first_change is None:
             self._first_change = time.monotonic() - self._began
@@ -198,7 +198,7 @@ class Play:
         found = self._stage.program("mixup", "inference.mixup", "r0001", "r0002")
         example = found["example"] or {}
         self._console.print(
-            f"  The model of r0001 over the features of r0002, as if only one of the two had been switched, for {found['people']} people:\n"
+            f"  The model of r0001 over the features of r0002, as if only one of the two had been switched, for {found['people']} users:\n"
             f"  guard off: [bold red]{found['somebody_else']}[/] are ranked with somebody else's taste"
             + (f"; {example['user']} is taken for {example['taken_for']}" if example else "")
             + f"\n  guard on: [bold green]{found['people'] - found['refused_by_guard']}[/] are; "
@@ -207,7 +207,7 @@ class Play:
         if found["refused_by_guard"] != found["people"]:
             self._wrong.append(f"the guard let {found['people'] - found['refused_by_guard']} mixed rankings through")
 
-    def _end(self, people: Sequence[str], tally: LoadTally) -> None:
+    def _end(self, users: Sequence[str], tally: LoadTally) -> None:
         if self._wrong:
             raise DemoFailed("the demo ran, but not as promised: " + "; ".join(self._wrong))
         total = time.monotonic() - self._began
@@ -216,8 +216,8 @@ class Play:
             f"The first recommendation changed after {self._first_change or 0:.0f} s, all of it took {total:.0f} s.",
             "",
             "stillpoint demo --keep              leave it running, and then:",
-            f"  {self._curl(address, people)}",
-            f"  stillpoint features {people[0]}          what is known of a person now, and how old it is",
+            f"  {self._curl(address, users)}",
+            f"  stillpoint features {users[0]}          what is known of a user now, and how old it is",
             "  stillpoint release status          both colours side by side",
             "  stillpoint feast --colour live feature-views list",
         ]
@@ -229,18 +229,18 @@ class Play:
         self._console.print()
         self._console.print(Panel("\n".join(lines), title="What to try next", expand=False))
 
-    def _curl(self, address: str, people: Sequence[str]) -> str:
+    def _curl(self, address: str, users: Sequence[str]) -> str:
         """Return a call that answers a recommendation of the model: one that a story has stored, else one made anew.
 
         Raises:
             DemoFailed: both answers are fallbacks.
         """
-        for story, person in zip(STORIES, people, strict=True):
-            if story.kind in PULL_KINDS and self._client.stored(person, story.kind)["source"] != "fallback":
-                return f"curl '{address}/v1/users/{person}/recommendations?kinds={story.kind}'"
-        if self._client.predict(people[0], Kind.TODAY)["source"] == "fallback":
-            raise DemoFailed(f"{people[0]} is answered by the fallback only, although a release is live")
-        body = json.dumps({"user_id": people[0], "kind": Kind.TODAY})
+        for story, user in zip(STORIES, users, strict=True):
+            if story.kind in PULL_KINDS and self._client.stored(user, story.kind)["source"] != "fallback":
+                return f"curl '{address}/v1/users/{user}/recommendations?kinds={story.kind}'"
+        if self._client.predict(users[0], Kind.TODAY)["source"] == "fallback":
+            raise DemoFailed(f"{users[0]} is answered by the fallback only, although a release is live")
+        body = json.dumps({"user_id": users[0], "kind": Kind.TODAY})
         return f"curl '{address}/v1/recommendations' -H 'Content-Type: application/json' -d '{body}'"
 
     # --- pieces ---
@@ -264,26 +264,26 @@ class Play:
         known = read_acknowledged(lake.objects)
         return known is not None and known.generation >= read_control(lake.objects).generation
 
-    def _people(self, today: date) -> list[str]:
-        """Return a person for each story: subscribed, fond of sleep and meditation, the most active first."""
+    def _users_of_stories(self, today: date) -> list[str]:
+        """Return a user for each story: subscribed, fond of sleep and meditation, the most active first."""
         lake = self._lake()
-        users = lake.read("users")
-        subscribed = set(users.filter(users["subscribed"])["user_id"].to_pylist())
+        table = lake.read("users")
+        subscribed = set(table.filter(table["subscribed"])["user_id"].to_pylist())
         last = today - timedelta(days=MORE_DAYS)
         taste = lake.read(feature_dataset(USER_TASTE), DateRange(last, last))
         taste = taste.filter(pc.greater(pc.add(taste["plays_30d_sleep"], taste["plays_30d_meditate"]), 3))
         ordered = taste.sort_by([("plays_30d_sleep", "descending"), ("user_id", "ascending")])["user_id"].to_pylist()
         chosen = [user for user in dict.fromkeys(ordered) if user in subscribed]
-        people = []
+        users = []
         for story in STORIES:
-            # A person whose list can still move in the story's direction.
-            fitting = (user for user in chosen if user not in people and self._can_move(story, user))
-            people.append(next(fitting, ""))
-        if "" in people:
+            # A user whose list can still move in the story's direction.
+            fitting = (user for user in chosen if user not in users and self._can_move(story, user))
+            users.append(next(fitting, ""))
+        if "" in users:
             raise DemoFailed(
-                f"none of {len(chosen)} simulated people suits each of the stories; try another STILLPOINT_SEED"
+                f"none of {len(chosen)} simulated users suits each of the stories; try another STILLPOINT_SEED"
             )
-        return people
+        return users
 
     def _can_move(self, story: Story, user: str) -> bool:
         count = story.count(self._client.predict(user, story.kind))

@@ -15,7 +15,7 @@ Section = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One person's story. `count` measures a list; it should grow, or shrink."""
+    """One user's story. `count` measures a list; it should grow, or shrink."""
 
     title: str
     told: str

@@ -50,7 +50,7 @@ class ServiceClient:
         return dict(answer.raise_for_status().json())
 
     def stored(self, user: str, kind: Kind) -> dict[str, Any]:
-        """Return what is stored for the person, or the fallback."""
+        """Return what is stored for the user, or the fallback."""
         answer = self._http.get(f"/v1/users/{user}/recommendations", params={"kinds": kind, "limit": 10})
         return dict(answer.raise_for_status().json()["recommendations"][kind])
 
@@ -68,7 +68,7 @@ class ServiceClient:
     def tell(
         self, user: str, kind: Kind, awaited: str, names: Sequence[str], events: Sequence[dict[str, Any]]
     ) -> StoryResult:
-        """Post a person's events and follow them until the stored recommendation has changed hands."""
+        """Post a user's events and follow them until the stored recommendation has changed hands."""
         before, features_before = self.predict(user, kind), self.features(user, names)
         held = self.stored(user, kind)
         started = time.perf_counter()
@@ -118,7 +118,7 @@ class LoadTally:
 
 
 class DemoLoad:
-    """Asks for predictions of many people, at a bounded rate, until stopped; a context manager."""
+    """Asks for predictions of many users, at a bounded rate, until stopped; a context manager."""
 
     def __init__(self, address: str, users: Sequence[str], *, per_second: float = 40.0) -> None:
         self._address = address

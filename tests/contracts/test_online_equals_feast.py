@@ -86,10 +86,10 @@ KEYS = [
 def cases(draw: st.DrawFn) -> Any:
     keys = draw(st.lists(st.sampled_from(KEYS), min_size=1, max_size=3))
     views = draw(st.lists(st.lists(st.sampled_from(VALUES), min_size=1, max_size=6), min_size=1, max_size=3))
-    people = draw(st.lists(st.tuples(*(strategy for *_, strategy in keys)), min_size=1, max_size=4, unique=True))
-    rows = [[tuple(draw(st.none() | strategy) for _, strategy in view) for _ in people] for view in views]
+    key_values = draw(st.lists(st.tuples(*(strategy for *_, strategy in keys)), min_size=1, max_size=4, unique=True))
+    rows = [[tuple(draw(st.none() | strategy) for _, strategy in view) for _ in key_values] for view in views]
     offsets = [draw(st.integers(0, 10**12)) for _ in views]
-    return keys, views, people, rows, offsets
+    return keys, views, key_values, rows, offsets
 
 
 class Pair:
@@ -149,7 +149,7 @@ def definitions(keys: list[Any], views: list[Any]) -> list[Any]:
 
 
 def proto_rows(
-    keys: list[Any], view: list[Any], people: list[Any], rows: list[Any], number: int, at: datetime
+    keys: list[Any], view: list[Any], key_values: list[Any], rows: list[Any], number: int, at: datetime
 ) -> list[Any]:
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 
@@ -158,10 +158,10 @@ def proto_rows(
         for n, (dtype, _) in enumerate(view)
     ]
     result = []
-    for index, person in enumerate(people):
+    for index, values in enumerate(key_values):
         key = EntityKey(
             join_keys=[f"k{n}" for n in range(len(keys))],
-            entity_values=[python_values_to_proto_values([person[n]], kind)[0] for n, (kind, _, _) in enumerate(keys)],
+            entity_values=[python_values_to_proto_values([values[n]], kind)[0] for n, (kind, _, _) in enumerate(keys)],
         )
         values = {f"v{number}_f{n}": column[index] for n, column in enumerate(columns)}
         result.append((key, values, at, at + timedelta(seconds=1)))
@@ -193,18 +193,18 @@ def shape(value: Any) -> str:
 def test_any_schema_and_value_is_the_same_in_bytes_and_read_in_both_directions(
     case: Any, tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer
 ) -> None:
-    keys, views, people, rows, offsets = case
+    keys, views, key_values, rows, offsets = case
     pair = Pair(tmp_path_factory.mktemp("pair"), redis_server)
     pair.apply(lambda: definitions(keys, views))
     for number, view in enumerate(views):
         at = NOW - timedelta(microseconds=offsets[number])
-        data = proto_rows(keys, view, people, rows[number], number, at)
+        data = proto_rows(keys, view, key_values, rows[number], number, at)
         for store in (pair.stock, pair.ours):
             pair.write(store, f"v{number}", data)
     stock, ours = pair.dump(pair.clients[0]), pair.dump(pair.clients[1])
     assert stock == ours
 
-    entities = {f"k{n}": [person[n] for person in people] + [people[0][n]] for n in range(len(keys))}
+    entities = {f"k{n}": [values[n] for values in key_values] + [key_values[0][n]] for n in range(len(keys))}
     expected = pair.stock.get_online_features(pair.stock.get_feature_service("all"), entities)
     answered = pair.ours.get_online_features(pair.ours.get_feature_service("all"), entities)
     assert proto_columns(answered) == proto_columns(expected)

@@ -262,7 +262,7 @@ def test_a_foreign_on_demand_view_is_refused_by_name(served: Served) -> None:
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> FeatureStore:
-    """A store with our own definitions, two services of which hold the on-demand view, and a person and a content."""
+    """A store with our own definitions, two services of which hold the on-demand view, and a user and a content."""
     folder = tmp_path_factory.mktemp("ours")
     online = StillpointOnlineStoreConfig(connection_string=redis_server.connection_string)
     store = FeatureStore(

@@ -123,12 +123,12 @@ def dump(server: RedisServer, database: int) -> dict[bytes, dict[bytes, bytes]]:
     return found
 
 
-def without_sentinel(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
+def without_null_marker(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
     """Feast makes a null timestamp the number -2**63, but only beside one that is not null; a fill of ours stores null."""
-    return {name: b"" if value == SENTINEL else value for name, value in fields.items()}
+    return {name: b"" if value == NULL_TIME else value for name, value in fields.items()}
 
 
-SENTINEL = Value(unix_timestamp_val=NULL_TIMESTAMP).SerializeToString()
+NULL_TIME = Value(unix_timestamp_val=NULL_TIMESTAMP).SerializeToString()
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 
 
@@ -144,7 +144,7 @@ def test_a_fill_leaves_the_bytes_that_a_push_of_the_same_rows_leaves(case: Any, 
     StillpointOnlineStore().online_write_batch(config_of(addresses[1]), view, rows, None)
     filled, pushed = dump(redis_server, 1), dump(redis_server, 2)
     assert len(filled) == ROWS
-    assert filled == {key: without_sentinel(fields) for key, fields in pushed.items()}
+    assert filled == {key: without_null_marker(fields) for key, fields in pushed.items()}
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=SLOW)

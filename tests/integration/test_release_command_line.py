@@ -23,11 +23,11 @@ from stillpoint.local.process import free_port
 from stillpoint.messages import Kind
 from stillpoint.releases.records import State
 from stillpoint.settings import Settings
-from tests.support.release_world import World, tools_for
+from tests.support.release_world import World, context_for
 
 
 @pytest.fixture
-def tools(tmp_path: Path, redis_factory: Any, monkeypatch: pytest.MonkeyPatch) -> ReleaseContext:
+def context(tmp_path: Path, redis_factory: Any, monkeypatch: pytest.MonkeyPatch) -> ReleaseContext:
     connection = redis_factory().connection_string
     values = {f"redis_{name}": connection for name in ("green", "blue", "serving", "state", "sandbox")}
     values |= {"home": str(tmp_path / "home"), "lake": str(tmp_path / "lake")}
@@ -37,12 +37,12 @@ def tools(tmp_path: Path, redis_factory: Any, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("STILLPOINT_GATE_LATENCY_P99_MS", "1000")
     monkeypatch.setenv("STILLPOINT_GATE_DAILY_AGE_HOURS", "72")
     monkeypatch.chdir(tmp_path)
-    return tools_for(Settings(_env_file=None), Lake(LocalObjects(tmp_path / "lake")))
+    return context_for(Settings(_env_file=None), Lake(LocalObjects(tmp_path / "lake")))
 
 
 @pytest.fixture
-def world(tools: ReleaseContext) -> World:
-    world = World(tools.lake)
+def world(context: ReleaseContext) -> World:
+    world = World(context.lake)
     world.fill()
     world.mapping(1)
     world.mapping(2)
@@ -50,7 +50,7 @@ def world(tools: ReleaseContext) -> World:
 
 
 def test_a_release_goes_live_from_the_command_line(
-    tools: ReleaseContext, world: World, capsys: pytest.CaptureFixture[str]
+    context: ReleaseContext, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def json_of(*arguments: str) -> Any:
         capsys.readouterr()
@@ -89,7 +89,7 @@ def test_models_are_named_for_all_kinds_or_for_one() -> None:
         routed_model(f"tomorrow={one}")
 
 
-def test_a_retraining_goes_live_and_can_go_on_where_it_was_interrupted(tools: ReleaseContext, world: World) -> None:
+def test_a_retraining_goes_live_and_can_go_on_where_it_was_interrupted(context: ReleaseContext, world: World) -> None:
     asked: list[Sequence[str]] = []
 
     def verbs(arguments: Sequence[str]) -> dict[str, Any]:
@@ -97,14 +97,14 @@ def test_a_retraining_goes_live_and_can_go_on_where_it_was_interrupted(tools: Re
         asked.append(arguments)
         return {"snapshot_id": "s1"} if arguments[0] == "snapshot" else {"sha256": world.model(1)}
 
-    assert plan_retrain(tools, store="live", resume=None)[2] == "stillpoint release prepare (r0001, into green)"
-    assert retrain(tools, store="live", run=verbs).release.id == "r0001"
+    assert plan_retrain(context, store="live", resume=None)[2] == "stillpoint release prepare (r0001, into green)"
+    assert retrain(context, store="live", run=verbs).release.id == "r0001"
     assert asked == [["snapshot", "--store", "sandbox"], ["train", "s1"]]
     digest = world.model(2)
-    assert retrain(tools, store="live", resume=digest, run=verbs).release.id == "r0002"
+    assert retrain(context, store="live", resume=digest, run=verbs).release.id == "r0002"
     with pytest.raises(ReleaseRefused, match=r"release r0001 is the rollback target and holds green until .* UTC"):
-        retrain(tools, store="live", resume=digest, run=verbs)
-    eager = replace(tools, settings=tools.settings.model_copy(update={"rollback_keep": 0}))
+        retrain(context, store="live", resume=digest, run=verbs)
+    eager = replace(context, settings=context.settings.model_copy(update={"rollback_keep": 0}))
     assert "stillpoint release retire r0001" in plan_retrain(eager, store="live", resume=digest)
     assert retrain(eager, store="live", resume=digest, run=verbs).release.id == "r0003"
 
@@ -113,7 +113,7 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing catches it."""
 
 
-def test_a_retraining_killed_at_each_step_goes_on_and_trains_once(tools: ReleaseContext, world: World) -> None:
+def test_a_retraining_killed_at_each_step_goes_on_and_trains_once(context: ReleaseContext, world: World) -> None:
     steps: set[str] = set()
     asked: list[str] = []
     model = world.model(1)
@@ -128,7 +128,7 @@ def test_a_retraining_killed_at_each_step_goes_on_and_trains_once(tools: Release
         asked.append(arguments[0])
         return {"snapshot_id": "s1"} if arguments[0] == "snapshot" else {"sha256": model}
 
-    killed = replace(tools, progress=progress, lease_seconds=0.2)
+    killed = replace(context, progress=progress, lease_seconds=0.2)
     for _ in range(80):
         try:
             retrain(killed, store="live", run=verbs)
@@ -140,31 +140,31 @@ def test_a_retraining_killed_at_each_step_goes_on_and_trains_once(tools: Release
         break
     assert {"snapshot", "train", "trained", "write the report", "end of the retraining"} <= steps
     assert asked == ["snapshot", "train"]
-    live = tools.book.live()
+    live = context.book.live()
     assert live is not None
-    assert {route.sha256 for route in tools.book.get(live.release).routes.values()} == {model}
-    assert [intent.id for intent in tools.book.intents() if tools.book.state(intent.id) is State.PREPARED] == []
-    assert plan_retrain(replace(tools, settings=tools.settings), store="live", resume=None)[0].startswith(
+    assert {route.sha256 for route in context.book.get(live.release).routes.values()} == {model}
+    assert [intent.id for intent in context.book.intents() if context.book.state(intent.id) is State.PREPARED] == []
+    assert plan_retrain(replace(context, settings=context.settings), store="live", resume=None)[0].startswith(
         "stillpoint snapshot"
     )
 
 
-def test_an_interrupted_retraining_is_planned_from_where_it_was(tools: ReleaseContext, world: World) -> None:
+def test_an_interrupted_retraining_is_planned_from_where_it_was(context: ReleaseContext, world: World) -> None:
     def verbs(arguments: Sequence[str]) -> dict[str, Any]:
         if arguments[0] == "train":
             raise StepFailed("no room")
         return {"snapshot_id": "s1"}
 
     with pytest.raises(StepFailed):
-        retrain(tools, store="live", run=verbs)
-    assert plan_retrain(tools, store="live", resume=None)[0] == "stillpoint train s1"
-    later = replace(tools, clock=lambda: tools.now() + timedelta(hours=25))
+        retrain(context, store="live", run=verbs)
+    assert plan_retrain(context, store="live", resume=None)[0] == "stillpoint train s1"
+    later = replace(context, clock=lambda: context.now() + timedelta(hours=25))
     assert plan_retrain(later, store="live", resume=None)[0] == "stillpoint snapshot --store sandbox"
-    tools.lake.objects.put("retraining.json", b"{")
+    context.lake.objects.put("retraining.json", b"{")
     with pytest.raises(CorruptData, match=r"retraining\.json is no note of a retraining; delete it"):
-        plan_retrain(tools, store="live", resume=None)
+        plan_retrain(context, store="live", resume=None)
 
 
-def test_a_training_step_that_fails_is_quoted(tools: ReleaseContext) -> None:
+def test_a_training_step_that_fails_is_quoted(context: ReleaseContext) -> None:
     with pytest.raises(StepFailed, match=r"`stillpoint train no-such-snapshot` ended with code \d: error: .*"):
         run_verb(["train", "no-such-snapshot"])

@@ -28,13 +28,13 @@ from release.switch import roll_back, switch
 from stillpoint.clock import system_clock
 from stillpoint.events.stream import put_events
 from stillpoint.local.provision import provision
-from tests.support.release_world import USERS, World, tools_for
+from tests.support.release_world import USERS, World, context_for
 from tests.support.service_process import ServiceProcess, environment
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark]
 
 SEARCHERS = [f"s{number}" for number in range(100, 120)]
-"""People whose features the stream changes all the time. The others' stay, so that their right rankings are known."""
+"""Users whose features the stream changes all the time. The others' stay, so that their right rankings are known."""
 THRESHOLDS = Thresholds(
     latency_p99_ms=2000,
     daily_age_hours=72,
@@ -116,10 +116,12 @@ def settings(settings, redis_factory):
     return type(settings)(_env_file=None, **{**dict(settings), **own, **trigger})
 
 
-def differing(tools, users):
-    live, other = (side(tools, tools.book.get(one)) for one in (tools.book.live().release, rollback_target(tools.book)))
+def differing(context, users):
+    live, other = (
+        side(context, context.book.get(one)) for one in (context.book.live().release, rollback_target(context.book))
+    )
     layouts = [layout for layout in shared(live, other) if layout.join_keys[0].name == "user_id"]
-    return compare(live, other, layouts, users, now_us=tools.now_us())
+    return compare(live, other, layouts, users, now_us=context.now_us())
 
 
 @pytest.mark.soak
@@ -132,16 +134,16 @@ def test_cycles_of_releases_beside_a_stream_and_steady_requests(settings, s3_lak
     """
     provision(settings)
     settings.home.mkdir(parents=True, exist_ok=True)
-    tools = tools_for(settings, s3_lake, lease_seconds=10.0, barrier_seconds=60.0, load_seconds=30.0)
+    context = context_for(settings, s3_lake, lease_seconds=10.0, barrier_seconds=60.0, load_seconds=30.0)
     world = World(s3_lake)
     world.fill(users=[*USERS, *SEARCHERS])
     world.catalogue()
     for version in (1, 2):
         world.mapping(version)
-    first = prepare(tools, world.wanted(2))
-    assert check(tools, first.id, thresholds=THRESHOLDS).passed
-    switch(tools, first.id, why="first")
-    made, expected = what_is_right(tools, [first.id])
+    first = prepare(context, world.wanted(2))
+    assert check(context, first.id, thresholds=THRESHOLDS).passed
+    switch(context, first.id, why="first")
+    made, expected = what_is_right(context, [first.id])
 
     reports, moves, filled = [], [], []
     phases = Phases()
@@ -155,36 +157,36 @@ def test_cycles_of_releases_beside_a_stream_and_steady_requests(settings, s3_lak
         stack.callback(service.kill)
         searching = Searching(aws.client("kinesis"), settings.event_stream)
         stack.callback(searching.stop)
-        breaks = break_servers(tools, [service.process.pid])
+        breaks = break_servers(context, [service.process.pid])
         load = LoadProcess(service.url, sorted(expected[first.id]), rate=200)
         with load:
             for cycle in range(cycles):
                 with phases("steady"):
                     time.sleep(1.5)
-                before = tools.book.live().release
+                before = context.book.live().release
                 events = sum(sum(report.verdicts.values()) for report in reports)
                 with phases("fill"):
-                    fresh = prepare(tools, world.wanted(1 + cycle % 2))
+                    fresh = prepare(context, world.wanted(1 + cycle % 2))
                 filled.append(sum(sum(report.verdicts.values()) for report in reports) - events)
                 with phases("check"):
-                    report = check(tools, fresh.id, thresholds=THRESHOLDS)
+                    report = check(context, fresh.id, thresholds=THRESHOLDS)
                 assert report.passed, [result.sentence() for result in report.failures()]
-                right = what_is_right(tools, [fresh.id])
+                right = what_is_right(context, [fresh.id])
                 made, expected = made | right[0], expected | right[1]
                 with phases("switch"):
-                    moves.append(switch(tools, fresh.id, why="cycle"))
+                    moves.append(switch(context, fresh.id, why="cycle"))
                 for flip in plan_flips(seed=cycle, flips=flips):
                     time.sleep(flip.pause_seconds)
                     with phases("switch"):
                         breaks(flip.fault)
-                        with disturbed(tools, flip.fault) as hands:
+                        with disturbed(context, flip.fault) as hands:
                             moves.append(move(hands, (before, fresh.id)))
                 with phases("switch"):
-                    moves.append(roll_back(tools, why="cycle"))
-                    moves.append(switch(tools, fresh.id, why="cycle"))
+                    moves.append(roll_back(context, why="cycle"))
+                    moves.append(switch(context, fresh.id, why="cycle"))
                 if cycle < cycles - 1:
                     with phases("retire"):
-                        retire(tools, why="make room")
+                        retire(context, why="make room")
                         now = system_clock()
                         merge(s3_lake, since=now.date() - timedelta(days=2), at=now)
                         fold(s3_lake, before=now - timedelta(seconds=20), fewest=20)
@@ -193,7 +195,7 @@ def test_cycles_of_releases_beside_a_stream_and_steady_requests(settings, s3_lak
         while sum(sum(report.verdicts.values()) for report in reports) < searching.sent:
             assert time.monotonic() < deadline, f"of {searching.sent} events not all came through"
             time.sleep(0.2)
-        unlike = differing(tools, [*USERS, *SEARCHERS])
+        unlike = differing(context, [*USERS, *SEARCHERS])
         code = service.stop(seconds=120)
     verdict = judge(load.answers, made, expected)
     seconds = sorted(moved.switch_seconds for moved in moves)

@@ -27,20 +27,20 @@ from stillpoint.releases.write_targets import ACKNOWLEDGED_KEY, Acknowledgement,
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
-from tests.support.release_world import USERS, World, tools_for
+from tests.support.release_world import USERS, World, context_for
 
 
 class Stream:
     """A stream reduced to what a fill sees: batches go online into every target, then into the lake, then it answers."""
 
-    def __init__(self, tools: ReleaseContext, world: World) -> None:
-        self.tools, self.world = tools, world
+    def __init__(self, context: ReleaseContext, world: World) -> None:
+        self.context, self.world = context, world
         self.batches = 0
         self.obeys = True
         self._ended = threading.Event()
         self._failure: BaseException | None = None
         self._lease = Lease(
-            tools.lake.objects, "stream", holder="test stream", ttl=timedelta(seconds=30), clock=tools.clock
+            context.lake.objects, "stream", holder="test stream", ttl=timedelta(seconds=30), clock=context.clock
         )
         self._lease.acquire()
         self._thread = threading.Thread(target=self._run)
@@ -54,7 +54,7 @@ class Stream:
             raise self._failure
 
     def _run(self) -> None:
-        lake = Lake(self.tools.lake.objects)
+        lake = Lake(self.context.lake.objects)
         try:
             while not self._ended.is_set():
                 self._batch(lake)
@@ -71,7 +71,7 @@ class Stream:
             rows = [self.world.row(view, user, now, self.batches) for user in users]
             table = pa.Table.from_pylist(rows, schema=feature_columns(view))
             for target in targets:
-                OnlineWriter(self.tools.online(target.colour), target.project).write(ViewLayout.of(view), table)
+                OnlineWriter(self.context.online(target.colour), target.project).write(ViewLayout.of(view), table)
             name = f"stream-{self.batches}-{view.name}"
             files += [lake.write(feature_dataset(view), day, name, part) for day, part in by_date(table)]
         lake.commit(Commit(writer="stream-test", sequence=self.batches, at=now, files=tuple(files)))
@@ -87,7 +87,7 @@ THRESHOLDS = Thresholds(
 
 
 @pytest.fixture
-def tools(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
+def context(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
     green, blue = redis_factory().connection_string, redis_factory().connection_string
     settings = Settings(
         _env_file=None,
@@ -96,49 +96,49 @@ def tools(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
         redis_blue=blue,
         **{f"redis_{name}": green for name in ("green", "serving", "state", "sandbox")},
     )
-    return tools_for(settings, Lake(LocalObjects(tmp_path / "lake")), lease_seconds=10.0, barrier_seconds=20.0)
+    return context_for(settings, Lake(LocalObjects(tmp_path / "lake")), lease_seconds=10.0, barrier_seconds=20.0)
 
 
-def differing(tools: ReleaseContext) -> int:
-    live, idle = side(tools, tools.book.get("r0001")), side(tools, tools.book.get("r0002"))
+def differing(context: ReleaseContext) -> int:
+    live, idle = side(context, context.book.get("r0001")), side(context, context.book.get("r0002"))
     layouts = [layout for layout in shared(live, idle) if layout.join_keys[0].name == "user_id"]
-    return len(compare(live, idle, layouts, USERS, now_us=tools.now_us()))
+    return len(compare(live, idle, layouts, USERS, now_us=context.now_us()))
 
 
-def first_live(tools: ReleaseContext) -> World:
-    world = World(tools.lake)
+def first_live(context: ReleaseContext) -> World:
+    world = World(context.lake)
     world.fill()
     world.mapping(1)
     world.mapping(2)
-    prepare(tools, world.wanted(1))
-    assert check(tools, "r0001", thresholds=THRESHOLDS).passed
-    switch(tools, "r0001", why="first")
+    prepare(context, world.wanted(1))
+    assert check(context, "r0001", thresholds=THRESHOLDS).passed
+    switch(context, "r0001", why="first")
     return world
 
 
-def test_a_colour_filled_under_streaming_equals_the_live_one_value_for_value(tools: ReleaseContext) -> None:
-    world = first_live(tools)
-    stream = Stream(tools, world)
+def test_a_colour_filled_under_streaming_equals_the_live_one_value_for_value(context: ReleaseContext) -> None:
+    world = first_live(context)
+    stream = Stream(context, world)
     try:
         time.sleep(0.5)
         before = stream.batches
-        prepare(replace(tools, progress=lambda step: time.sleep(0.15)), world.wanted(2))
+        prepare(replace(context, progress=lambda step: time.sleep(0.15)), world.wanted(2))
         during = stream.batches - before
-        report = check(tools, "r0002", thresholds=THRESHOLDS)
+        report = check(context, "r0002", thresholds=THRESHOLDS)
         assert report.passed, [result.sentence() for result in report.failures()]
     finally:
         stream.stop()
     assert during > 10, "events flowed while the colour was filled"
-    assert differing(tools) == 0
+    assert differing(context) == 0
 
 
-def test_a_stream_that_says_it_obeys_and_does_not_is_found_by_the_digest(tools: ReleaseContext) -> None:
-    world = first_live(tools)
-    stream = Stream(tools, world)
+def test_a_stream_that_says_it_obeys_and_does_not_is_found_by_the_digest(context: ReleaseContext) -> None:
+    world = first_live(context)
+    stream = Stream(context, world)
     stream.obeys = False
     try:
-        prepare(tools, world.wanted(2))
-        report = check(tools, "r0002", thresholds=replace_reads(3))
+        prepare(context, world.wanted(2))
+        report = check(context, "r0002", thresholds=replace_reads(3))
     finally:
         stream.stop()
     assert "shared views" in [result.name for result in report.failures()]
@@ -148,19 +148,21 @@ def replace_reads(count: int) -> Thresholds:
     return THRESHOLDS.model_copy(update={"digest_reads": count})
 
 
-def test_a_value_that_the_stream_wrote_is_never_overwritten_by_the_fill(tools: ReleaseContext) -> None:
+def test_a_value_that_the_stream_wrote_is_never_overwritten_by_the_fill(context: ReleaseContext) -> None:
     """The fill reads the lake as it was before a newer row went online."""
-    world = first_live(tools)
+    world = first_live(context)
     ahead = world.now + timedelta(seconds=30)
     view = STREAMED_VIEWS[0]
 
     def progress(step: str) -> None:
         if step == f"fill {view.name}":
             table = pa.Table.from_pylist([world.row(view, "u0", ahead, 63)], schema=feature_columns(view))
-            OnlineWriter(tools.online(tools.book.get("r0001").colour.other), "stillpoint_blue").write(
+            OnlineWriter(context.online(context.book.get("r0001").colour.other), "stillpoint_blue").write(
                 ViewLayout.of(view), table
             )
 
-    prepare(replace(tools, progress=progress), world.wanted(2))
-    read = side(tools, tools.book.get("r0002")).reader.read([view.name], {"user_id": ["u0"]}, now_us=tools.now_us())
+    prepare(replace(context, progress=progress), world.wanted(2))
+    read = side(context, context.book.get("r0002")).reader.read(
+        [view.name], {"user_id": ["u0"]}, now_us=context.now_us()
+    )
     assert read.values("session_play_count") == [63]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from release.check import check
-from release.colour import sentinel
+from release.colour import fill_marker
 from release.context import ReleaseContext
 from release.gate import Thresholds
 from release.prepare import prepare
@@ -24,7 +24,7 @@ from stillpoint.releases.records import State
 from stillpoint.releases.write_targets import read_control
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.deletion import project_keys
-from tests.support.release_world import CONTENTS, USERS, World, tools_for
+from tests.support.release_world import CONTENTS, USERS, World, context_for
 
 RELAXED = Thresholds(latency_p99_ms=1000, digest_pause_seconds=0.05, daily_age_hours=72, latency_reads=20)
 Verb = Callable[[ReleaseContext], object]
@@ -54,75 +54,75 @@ def make(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
         lake=str(tmp_path / "lake"),
         **{f"redis_{name}": connection for name in ("green", "blue", "serving", "state", "sandbox")},
     )
-    return tools_for(settings, Lake(LocalObjects(tmp_path / "lake")), lease_seconds=0.4)
+    return context_for(settings, Lake(LocalObjects(tmp_path / "lake")), lease_seconds=0.4)
 
 
-def start(tools: ReleaseContext) -> World:
-    world = World(tools.lake)
+def start(context: ReleaseContext) -> World:
+    world = World(context.lake)
     world.fill()
     world.mapping(1)
     world.mapping(2)
     for version in (1, 2):
-        release = prepare(tools, world.wanted(version))
-        assert check(tools, release.id, thresholds=RELAXED).passed
-        switch(tools, release.id, why=f"mapping {version}")
+        release = prepare(context, world.wanted(version))
+        assert check(context, release.id, thresholds=RELAXED).passed
+        switch(context, release.id, why=f"mapping {version}")
     return world
 
 
-def run_killed_everywhere(tools: ReleaseContext, verb: Verb) -> set[str]:
+def run_killed_everywhere(context: ReleaseContext, verb: Verb) -> set[str]:
     """Run the verb again and again, killed at each of its steps once, until it completes; return the steps."""
     steps: set[str] = set()
     for _ in range(100):
         try:
-            verb(replace(tools, progress=killed_at_a_new_step(steps)))
+            verb(replace(context, progress=killed_at_a_new_step(steps)))
         except Killed:
-            assert tools.book.live() is not None
+            assert context.book.live() is not None
             continue
         return steps
     raise AssertionError("the verb never completes")
 
 
-def count(tools: ReleaseContext, colour: Colour) -> int:
-    return sum(1 for _ in project_keys(tools.online(colour), f"stillpoint_{colour}"))
+def count(context: ReleaseContext, colour: Colour) -> int:
+    return sum(1 for _ in project_keys(context.online(colour), f"stillpoint_{colour}"))
 
 
 def test_every_verb_killed_before_each_of_its_steps_completes_when_run_again(
     tmp_path: Path, redis_factory: Any
 ) -> None:
-    tools = make(tmp_path, redis_factory)
-    world = start(tools)
-    entities = count(tools, Colour.BLUE)
+    context = make(tmp_path, redis_factory)
+    world = start(context)
+    entities = count(context, Colour.BLUE)
     assert entities == len(USERS) + len(CONTENTS)
 
-    assert len(run_killed_everywhere(tools, lambda each: retire(each, "r0001", why="room"))) == 4
-    assert tools.book.state("r0001") is State.RETIRED
-    assert count(tools, Colour.GREEN) == 0
-    assert [target.colour for target in read_control(tools.lake.objects).targets] == [Colour.BLUE]
+    assert len(run_killed_everywhere(context, lambda each: retire(each, "r0001", why="room"))) == 4
+    assert context.book.state("r0001") is State.RETIRED
+    assert count(context, Colour.GREEN) == 0
+    assert [target.colour for target in read_control(context.lake.objects).targets] == [Colour.BLUE]
 
     wanted = world.wanted(1)
-    steps = run_killed_everywhere(tools, lambda each: prepare(each, wanted))
+    steps = run_killed_everywhere(context, lambda each: prepare(each, wanted))
     assert {"claim r0003", "empty green", "start the stream's writes into green", "record", "mark complete"} <= steps
     assert sum(step.startswith("fill ") for step in steps) == 7
-    assert [intent.id for intent in tools.book.intents()] == ["r0001", "r0002", "r0003"], "no half release is left"
-    assert tools.book.state("r0003") is State.PREPARED
-    assert count(tools, Colour.GREEN) == entities
-    assert sentinel(tools.online(Colour.GREEN), "stillpoint_green").fill_complete
+    assert [intent.id for intent in context.book.intents()] == ["r0001", "r0002", "r0003"], "no half release is left"
+    assert context.book.state("r0003") is State.PREPARED
+    assert count(context, Colour.GREEN) == entities
+    assert fill_marker(context.online(Colour.GREEN), "stillpoint_green").fill_complete
 
-    assert len(run_killed_everywhere(tools, lambda each: check(each, "r0003", thresholds=RELAXED))) >= 8
-    assert len(run_killed_everywhere(tools, lambda each: switch(each, "r0003", why="forward"))) == 6
-    live = tools.book.live()
+    assert len(run_killed_everywhere(context, lambda each: check(each, "r0003", thresholds=RELAXED))) >= 8
+    assert len(run_killed_everywhere(context, lambda each: switch(each, "r0003", why="forward"))) == 6
+    live = context.book.live()
     assert live is not None
     assert (live.release, live.generation) == ("r0003", 3), "exactly one generation, however often it was killed"
-    assert tools.book.announced() is None
-    assert len(run_killed_everywhere(tools, lambda each: roll_back(each, why="back"))) == 6
-    live = tools.book.live()
+    assert context.book.announced() is None
+    assert len(run_killed_everywhere(context, lambda each: roll_back(each, why="back"))) == 6
+    live = context.book.live()
     assert live is not None
     assert (live.release, live.generation) == ("r0002", 4)
-    assert {name: tools.book.state(name) for name in ("r0002", "r0003")} == {
+    assert {name: context.book.state(name) for name in ("r0002", "r0003")} == {
         "r0002": State.LIVE,
         "r0003": State.CHECKED,
     }
-    assert tools.book.announced() is None
+    assert context.book.announced() is None
 
 
 PREPARE = """
@@ -135,29 +135,29 @@ from stillpoint.messages import Kind
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.settings import Settings
 sys.path.insert(0, "tests/support")
-from release_world import tools_for
+from release_world import context_for
 settings = Settings.model_validate_json(sys.argv[1])
 settings = settings.model_copy(update={"redis_green": settings.redis_green.__class__(sys.argv[4]),
     **{f"redis_{n}": settings.redis_green.__class__(sys.argv[4]) for n in ("blue", "serving", "state", "sandbox")}})
 def progress(step):
     if step.startswith(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
-tools = tools_for(settings, Lake(LocalObjects(settings.lake)), lease_seconds=0.4, progress=progress)
-release = prepare(tools, NewRelease(routes=routes_of(dict.fromkeys(Kind, sys.argv[2])), why="killed"))
+context = context_for(settings, Lake(LocalObjects(settings.lake)), lease_seconds=0.4, progress=progress)
+release = prepare(context, NewRelease(routes=routes_of(dict.fromkeys(Kind, sys.argv[2])), why="killed"))
 print(release.id)
 """
 
 
 def test_a_fill_ended_by_sigkill_completes_when_run_again(tmp_path: Path, redis_factory: Any) -> None:
-    tools = make(tmp_path, redis_factory)
-    world = World(tools.lake)
+    context = make(tmp_path, redis_factory)
+    world = World(context.lake)
     world.fill()
     world.mapping(1)
     digest = world.model(1)
-    connection = tools.settings.redis_green.get_secret_value()
+    connection = context.settings.redis_green.get_secret_value()
 
     def run(until: str) -> subprocess.CompletedProcess[str]:
-        arguments = [tools.settings.model_dump_json(), digest, until, connection]
+        arguments = [context.settings.model_dump_json(), digest, until, connection]
         return subprocess.run(
             [sys.executable, "-c", PREPARE, *arguments],
             capture_output=True,
@@ -169,24 +169,24 @@ def test_a_fill_ended_by_sigkill_completes_when_run_again(tmp_path: Path, redis_
     for step in ("fill user_profiles", "record"):
         killed = run(step)
         assert killed.returncode == -9, killed.stderr
-        assert tools.book.state("r0001") is State.PREPARING
-        assert not sentinel(tools.online(Colour.GREEN), "stillpoint_green").fill_complete
+        assert context.book.state("r0001") is State.PREPARING
+        assert not fill_marker(context.online(Colour.GREEN), "stillpoint_green").fill_complete
         time.sleep(0.5)
     done = run("never")
     assert done.stdout.strip() == "r0001", done.stderr
-    assert tools.book.state("r0001") is State.PREPARED
-    assert count(tools, Colour.GREEN) == len(USERS) + len(CONTENTS)
+    assert context.book.state("r0001") is State.PREPARED
+    assert count(context, Colour.GREEN) == len(USERS) + len(CONTENTS)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("delay", [round(0.4 * step, 1) for step in range(1, 25)])
 def test_a_fill_ended_by_sigkill_at_any_moment_completes(tmp_path: Path, redis_factory: Any, delay: float) -> None:
-    tools = make(tmp_path, redis_factory)
-    world = World(tools.lake)
+    context = make(tmp_path, redis_factory)
+    world = World(context.lake)
     world.fill()
     world.mapping(1)
     digest = world.model(1)
-    arguments = [tools.settings.model_dump_json(), digest, "never", tools.settings.redis_green.get_secret_value()]
+    arguments = [context.settings.model_dump_json(), digest, "never", context.settings.redis_green.get_secret_value()]
     process = subprocess.Popen([sys.executable, "-c", PREPARE, *arguments], cwd=Path(__file__).parents[2])
     try:
         process.wait(delay)
@@ -194,6 +194,6 @@ def test_a_fill_ended_by_sigkill_at_any_moment_completes(tmp_path: Path, redis_f
         process.kill()
         process.wait()
     time.sleep(0.5)
-    if tools.book.state("r0001") is not State.PREPARED:
-        prepare(tools, world.wanted(1))
-    assert check(tools, tools.book.releases()[-1], thresholds=RELAXED).passed
+    if context.book.state("r0001") is not State.PREPARED:
+        prepare(context, world.wanted(1))
+    assert check(context, context.book.releases()[-1], thresholds=RELAXED).passed

@@ -29,7 +29,7 @@ from stillpoint.local.process import free_port
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
-from tests.support.release_world import USERS, World, tools_for
+from tests.support.release_world import USERS, World, context_for
 
 RELAXED = Thresholds(
     latency_p99_ms=1000,
@@ -41,7 +41,7 @@ RELAXED = Thresholds(
 
 
 @pytest.fixture
-def tools(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
+def context(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
     """Tools with a Redis server for each colour."""
     green, blue = redis_factory().connection_string, redis_factory().connection_string
     settings = Settings(
@@ -51,27 +51,27 @@ def tools(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
         redis_blue=blue,
         **{f"redis_{name}": green for name in ("green", "serving", "state", "sandbox")},
     )
-    return tools_for(settings, Lake(LocalObjects(tmp_path / "lake")), load_seconds=20.0, lease_seconds=10.0)
+    return context_for(settings, Lake(LocalObjects(tmp_path / "lake")), load_seconds=20.0, lease_seconds=10.0)
 
 
-def bring_up(tools: ReleaseContext) -> World:
+def bring_up(context: ReleaseContext) -> World:
     """Make r0002 live and r0001 its rollback target."""
-    world = World(tools.lake)
+    world = World(context.lake)
     world.fill()
     world.catalogue()
     for version in (1, 2):
         world.mapping(version)
-        release = prepare(tools, world.wanted(version))
-        assert check(tools, release.id, thresholds=RELAXED).passed
-        switch(tools, release.id, why="first")
+        release = prepare(context, world.wanted(version))
+        assert check(context, release.id, thresholds=RELAXED).passed
+        switch(context, release.id, why="first")
     return world
 
 
 @contextlib.contextmanager
-def service(tools: ReleaseContext, *, workers: int) -> Iterator[tuple[str, int]]:
+def service(context: ReleaseContext, *, workers: int) -> Iterator[tuple[str, int]]:
     """Run `stillpoint serve` for real; gives its address and process."""
     port = free_port()
-    settings = tools.settings
+    settings = context.settings
     environment = {
         **os.environ,
         "STILLPOINT_HOME": str(settings.home),
@@ -91,7 +91,7 @@ def service(tools: ReleaseContext, *, workers: int) -> Iterator[tuple[str, int]]
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60
-        while len(tools.workers()) < workers or not _ready(url):
+        while len(context.workers()) < workers or not _ready(url):
             assert process.poll() is None, (settings.home.parent / "serve.log").read_text()
             assert time.monotonic() < deadline, (settings.home.parent / "serve.log").read_text()
             time.sleep(0.1)
@@ -114,15 +114,15 @@ def _ready(url: str) -> bool:
 
 
 def test_six_moves_with_faults_under_load_give_no_failed_no_mixed_and_no_wrong_answer(
-    tools: ReleaseContext, tmp_path: Path
+    context: ReleaseContext, tmp_path: Path
 ) -> None:
-    bring_up(tools)
+    bring_up(context)
     planned = plan_flips(
         seed=7, flips=6, faults=[Fault.NONE, Fault.CUT_CONNECTIONS, Fault.SLOW_BOOK, Fault.LOST_NEWS], pause=(0.3, 0.8)
     )
-    with service(tools, workers=1) as (url, _):
+    with service(context, workers=1) as (url, _):
         found, answers = rehearse(
-            tools, url, planned, seed=7, rate=60, breaks=break_servers(tools), warm_seconds=1.0, threads=3
+            context, url, planned, seed=7, rate=60, breaks=break_servers(context), warm_seconds=1.0, threads=3
         )
     said = text(found)
     assert found.verdict.passed, said
@@ -136,9 +136,9 @@ def test_six_moves_with_faults_under_load_give_no_failed_no_mixed_and_no_wrong_a
     assert "0 failed, 0 mixed, 0 wrong user" in said
 
 
-def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_seconds(tools: ReleaseContext) -> None:
-    world = bring_up(tools)
-    live = tools.book.get("r0002")
+def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_seconds(context: ReleaseContext) -> None:
+    world = bring_up(context)
+    live = context.book.get("r0002")
     turned = [
         {
             "user_id": user,
@@ -150,9 +150,9 @@ def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_secon
         for place, user in enumerate(USERS)
     ]
     table = pa.Table.from_pylist(turned, schema=feature_columns(USER_SEQUENCE))
-    OnlineWriter(tools.online(live.colour), live.project).write(ViewLayout.of(USER_SEQUENCE), table)
-    with service(tools, workers=1) as (url, _):
-        found, _ = rehearse(tools, url, [], seed=7, rate=40, breaks=break_servers(tools), warm_seconds=1.0)
+    OnlineWriter(context.online(live.colour), live.project).write(ViewLayout.of(USER_SEQUENCE), table)
+    with service(context, workers=1) as (url, _):
+        found, _ = rehearse(context, url, [], seed=7, rate=40, breaks=break_servers(context), warm_seconds=1.0)
     assert found.verdict.wrong_user >= 3
     assert found.verdict.wrong_user > found.verdict.requests / 4
     assert found.verdict.mixed == found.verdict.failed == 0
@@ -162,17 +162,17 @@ def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_secon
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_eighty_moves_at_two_hundred_requests_a_second(
-    tools: ReleaseContext, capsys: pytest.CaptureFixture[str]
+    context: ReleaseContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bring_up(tools)
-    with service(tools, workers=2) as (url, pid):
+    bring_up(context)
+    with service(context, workers=2) as (url, pid):
         found, _ = rehearse(
-            tools,
+            context,
             url,
             plan_flips(seed=1, flips=80),
             seed=1,
             rate=200,
-            breaks=break_servers(tools, [pid]),
+            breaks=break_servers(context, [pid]),
             warm_seconds=20,
         )
     with capsys.disabled():

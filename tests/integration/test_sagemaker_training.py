@@ -211,10 +211,10 @@ def test_wrong_artifact_is_refused_and_leaves_nothing(
     assert list(lake.objects.list("")) == []
 
 
-def test_mapping_of_other_people_is_refused(lake: Lake, site: Site, tmp_path: Path) -> None:
+def test_mapping_of_other_users_is_refused(lake: Lake, site: Site, tmp_path: Path) -> None:
     sagemaker_program.write(site.world.trained, tmp_path)
     (tmp_path / sagemaker_program.MAPPING).write_text('{"user_ids": ["one"]}')
-    with pytest.raises(ModelRefused, match=r"maps 1 people and its model knows .* do not belong together"):
+    with pytest.raises(ModelRefused, match=r"maps 1 users and its model knows .* do not belong together"):
         collect(lake, archive({path.name: path.read_bytes() for path in tmp_path.iterdir()}))
     assert list(lake.objects.list("")) == []
 

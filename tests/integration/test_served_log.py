@@ -233,7 +233,7 @@ def test_a_record_that_cannot_be_built_costs_only_itself(store: Failing) -> None
     assert (served(store), made.lost) == (["request0", "request2"], 1)
 
 
-def test_a_person_who_is_erased_while_their_record_waits_on_disk_is_not_written(store: Failing, tmp_path: Path) -> None:
+def test_a_user_who_is_erased_while_their_record_waits_on_disk_is_not_written(store: Failing, tmp_path: Path) -> None:
     store.away = True
     made = log(store, tmp_path / "spool")
     made.add(prediction(1))

@@ -315,7 +315,7 @@ def test_an_answer_is_explained_over_http_once_it_is_in_the_served_log(service: 
     assert (unknown.status_code, unknown.json()["field"]) == (404, "recommendation_id")
 
 
-def test_a_person_is_exported_and_erased_over_http_and_only_by_an_admin(made: HandMade, tmp_path: Path) -> None:
+def test_a_user_is_exported_and_erased_over_http_and_only_by_an_admin(made: HandMade, tmp_path: Path) -> None:
     file, tokens = token_file(tmp_path, {"admin": ["admin"], "app": ["read", "predict"]})
     variables = environment(made.settings, STILLPOINT_HTTP_TOKENS=str(file), STILLPOINT_ERASURE_KEY=KEY)
     service = ServiceProcess(tmp_path, variables, "--workers", "1", token=tokens["admin"])

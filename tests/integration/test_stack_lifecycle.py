@@ -1,4 +1,4 @@
-"""Does the embedded stack start, stop and recover as a person expects?"""
+"""Does the embedded stack start, stop and recover as its user expects?"""
 
 import json
 import os

@@ -48,7 +48,7 @@ def payload(user: str, kind: str, happened: datetime, **fields: Any) -> tuple[st
 
 
 def a_morning(user: str, now: datetime) -> list[tuple[str, bytes]]:
-    """Return one person's events: a search, an abandoned story, a walk; one late, one double, one malformed, one fast."""
+    """Return one user's events: a search, an abandoned story, a walk; one late, one double, one malformed, one fast."""
     story = {"play_id": f"p-{user}", "content_id": "c1", "category": "sleep"}
     events = [
         payload(user, "search", now - timedelta(seconds=50), query="preparing for big exam"),
@@ -79,8 +79,8 @@ def test_events_reach_both_places_once_and_ask_for_predictions(settings: Setting
     projects = {Colour.GREEN: f"g_{uuid.uuid4().hex[:6]}", Colour.BLUE: f"b_{uuid.uuid4().hex[:6]}"}
     write_control(lake.objects, tuple(Target(colour=c, project=p, views=views) for c, p in projects.items()))
     now = datetime.now(UTC)
-    people = [f"user-{number}" for number in range(20)]
-    sent = [event for person in people for event in a_morning(person, now)]
+    users = [f"user-{number}" for number in range(20)]
+    sent = [event for user in users for event in a_morning(user, now)]
     put_events(aws.client("kinesis"), settings.event_stream, sent)
     with streaming(settings) as (_, reports):
         wait_for(lambda: sum(report.records for report in reports) >= len(sent), "every record")
@@ -91,23 +91,23 @@ def test_events_reach_both_places_once_and_ask_for_predictions(settings: Setting
         for verdict, count in report.verdicts.items():
             sums[verdict] = sums.get(verdict, 0) + count
     assert sums == {"on_time": 13 * 20, "late": 20, "duplicate": 20, "quarantined": 40}
-    _wrong_clocks_are_told_apart(lake, now, len(people))
+    _wrong_clocks_are_told_apart(lake, now, len(users))
     acknowledged = read_acknowledged(lake.objects)
     assert acknowledged is not None
     assert acknowledged.generation == 1
     _streamed_rows_equal_history(lake)
     _online_equals_lake(settings, lake, projects)
-    _requests_are_made_for_what_happened(settings, aws, people)
+    _requests_are_made_for_what_happened(settings, aws, users)
 
 
-def _wrong_clocks_are_told_apart(lake: Lake, now: datetime, people: int) -> None:
+def _wrong_clocks_are_told_apart(lake: Lake, now: datetime, user_count: int) -> None:
     """A clock 50 seconds fast is accepted, its event keeps its own time; one 9 minutes fast is kept aside with its reason."""
     ahead = now + timedelta(seconds=50)
     stored = lake.read("events", columns=["event_timestamp", "verdict"]).to_pylist()
-    assert [row["verdict"] for row in stored if row["event_timestamp"] == ahead] == ["on_time"] * people
+    assert [row["verdict"] for row in stored if row["event_timestamp"] == ahead] == ["on_time"] * user_count
     aside = lake.read("quarantine", columns=["field", "reason"]).to_pylist()
     fast = [row["reason"] for row in aside if row["field"] == "event_timestamp"]
-    assert len(fast) == people
+    assert len(fast) == user_count
     assert all("after" in reason for reason in fast), fast[:1]
 
 
@@ -134,7 +134,7 @@ def _online_equals_lake(settings: Settings, lake: Lake, projects: dict[Colour, s
                 assert decode_time(stored) == int(row["event_timestamp"].timestamp() * 1_000_000 + 0.5)
 
 
-def _requests_are_made_for_what_happened(settings: Settings, aws: Any, people: list[str]) -> None:
+def _requests_are_made_for_what_happened(settings: Settings, aws: Any, users: list[str]) -> None:
     client = aws.client("sqs")
     url = client.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"]
     found: set[tuple[str, str, str]] = set()
@@ -145,8 +145,8 @@ def _requests_are_made_for_what_happened(settings: Settings, aws: Any, people: l
             found.add((request.user_id, request.event_type, request.kind))
         if not messages:
             break
-    for person in people:
-        asked = {(kind, wanted) for user, kind, wanted in found if user == person}
+    for user in users:
+        asked = {(kind, wanted) for owner, kind, wanted in found if owner == user}
         assert {("search", "today"), ("content_exit", "today"), ("content_exit", "sleep")} <= asked
         assert {wanted for kind, wanted in asked if kind == "biometric"} == {"today", "next"}
 

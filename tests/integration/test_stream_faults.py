@@ -22,7 +22,7 @@ from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
 from stillpoint.stores.redis.connection import connect
 from tests.support.fault_proxy import FaultProxy
-from tests.support.stream_world import People, Watcher, judge, now, patience, records_of
+from tests.support.stream_world import SimulatedUsers, Watcher, judge, now, patience, records_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark, pytest.mark.timeout(3600)]
 
@@ -48,7 +48,7 @@ supervisor.run()
 
 
 class Stream:
-    """A stream run in a process of its own, with people who keep sending."""
+    """A stream run in a process of its own, with users who keep sending."""
 
     def __init__(self, settings, aws, folder, seed, *, endpoint=None):
         self.settings, self.aws, self._folder = settings, aws, folder
@@ -59,7 +59,7 @@ class Stream:
         write_control(
             self._lake.objects, tuple(Target(colour=c, project=p, views=views) for c, p in self.projects.items())
         )
-        self.people, self.sent = People(25, seed), 0
+        self.users, self.sent = SimulatedUsers(25, seed), 0
         sqs = aws.client("sqs")
         url = sqs.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"]
         self.watcher = Watcher(sqs, url, connect(settings.connection("green")), self.projects.values())
@@ -113,7 +113,7 @@ class Stream:
         return sum(1 for _ in self._lake.objects.list("commits/stream-"))
 
     def send(self, count):
-        put_events(self.aws.client("kinesis"), self.settings.event_stream, self.people.some(count, now()))
+        put_events(self.aws.client("kinesis"), self.settings.event_stream, self.users.some(count, now()))
         self.sent += count
 
     def kill_a_worker(self):

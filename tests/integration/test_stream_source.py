@@ -14,7 +14,7 @@ from stillpoint.local.provision import provision
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
 from stillpoint.settings import Settings
-from tests.support.stream_world import People, now, streaming, wait_for
+from tests.support.stream_world import SimulatedUsers, now, streaming, wait_for
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(3600)]
 
@@ -103,7 +103,7 @@ def test_a_native_source_feeds_the_whole_stream(settings, aws):
     lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
     views = tuple(view.name for view in STREAMED_VIEWS)
     write_control(lake.objects, (Target(colour=Colour.GREEN, project="g_native", views=views),))
-    sent = People(10, 3).some(300, now())
+    sent = SimulatedUsers(10, 3).some(300, now())
     put_events(aws.client("kinesis"), settings.event_stream, sent)
     session = spark_session(settings, "sources", master="local[2]")
     session.dataSource.register(connector("aws-kinesis", EMR))

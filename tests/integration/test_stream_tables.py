@@ -29,7 +29,7 @@ from stillpoint.settings import Settings
 from stillpoint.stores.redis.keys import encode_keys
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
-from tests.support.stream_world import People
+from tests.support.stream_world import SimulatedUsers
 
 DAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ DAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 def fill(lake, *, sequence=0, seed=1, day=DAY):
     """Commit some events of a day as a stream does, once more with the same records if repeated."""
     events = []
-    for number, (_, payload) in enumerate(People(8, seed).some(120, day)):
+    for number, (_, payload) in enumerate(SimulatedUsers(8, seed).some(120, day)):
         event = parse(payload, int(day.timestamp()) * 1_000_000 + number)
         if hasattr(event, "event_id"):
             events.append(event)
@@ -158,7 +158,7 @@ def told(lake: Lake, redis_server, unique, monkeypatch, tmp_path):
     backfill(lake, ALL_DATES, at=DAY)
     users = pa.table(
         {
-            "user_id": ["person-1"],
+            "user_id": ["user-1"],
             "subscribed": [True],
             "push_opt_in": [True],
             "signed_up_at": pa.array([DAY - timedelta(days=40)], pa.timestamp("us", "UTC")),
@@ -192,7 +192,7 @@ def told(lake: Lake, redis_server, unique, monkeypatch, tmp_path):
 
 
 def planted(lake, client, project, view, what):
-    """Make one thing differ for one person, and return what makes it good again."""
+    """Make one thing differ for one user, and return what makes it good again."""
     declared = view_named(view)
     layout = ViewLayout.of(declared)
     user = lake.read(feature_dataset(declared))["user_id"][0].as_py()

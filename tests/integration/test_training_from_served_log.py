@@ -26,7 +26,7 @@ from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
-from tests.support.training_world import ENCODER, few_people
+from tests.support.training_world import ENCODER, few_users
 from training.snapshot import make_snapshot
 
 SERVED_AT = datetime(2026, 10, 7, 20, 30, tzinfo=UTC)
@@ -38,7 +38,7 @@ class Served:
     """Three simulated days, a Redis that holds what was known at `SERVED_AT`, and a list served to everybody then."""
 
     def __init__(self, folder: Path, redis: RedisServer, project: str) -> None:
-        self.lake, self.store = few_people(folder)
+        self.lake, self.store = few_users(folder)
         client = connect(redis.connection_string)
         for view in VIEWS:
             if view.origin is not Origin.MAPPING and view.entity is Entity.USER:

@@ -1,4 +1,4 @@
-"""Does a model trained on a leak-free snapshot react as people do? Simulator, lake, Feast and training, all real."""
+"""Does a model trained on a leak-free snapshot react as users do? Simulator, lake, Feast and training, all real."""
 
 import hashlib
 import json
@@ -116,7 +116,7 @@ def test_without_context_effect_real_time_features_show_no_lift(tmp_path: Path) 
 
 
 def ranks(bundle: ModelBundle, world: World, sequence_id: int | None = None, **changes: Any) -> Mapping[str, float]:
-    """Return the mean score of each category, and of sleep stories, for a usual person in a changed situation."""
+    """Return the mean score of each category, and of sleep stories, for a usual user in a changed situation."""
     contents = world.lake.read("features/content_profiles")
     newest = contents.filter(pc.equal(contents["event_timestamp"], pc.max(contents["event_timestamp"])))
     columns: dict[str, np.ndarray] = {}

@@ -21,7 +21,7 @@ from stillpoint.lake.tables import Lake
 from stillpoint.local.process import free_port
 from stillpoint.snapshot_definition import LabelDefinition
 from stillpoint.snapshots import Snapshot
-from tests.support.training_world import ENCODER, few_people, open_store
+from tests.support.training_world import ENCODER, few_users, open_store
 from training.snapshot import make_snapshot
 
 CUTOFF = datetime(2026, 10, 8, tzinfo=UTC)
@@ -32,7 +32,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.lake, self.store = few_people(folder)
+        self.lake, self.store = few_users(folder)
         self.snapshot = self.take()
 
     def take(self, store: feast.FeatureStore | None = None, **changes: object) -> Snapshot:

@@ -203,7 +203,7 @@ def test_sleep_lists_hold_sleep_and_music_only(host: Host) -> None:
     assert len(items) == 10
 
 
-def test_a_person_is_pushed_to_once_per_half_hour_and_the_same_push_may_be_repeated(host: Host) -> None:
+def test_a_user_is_pushed_to_once_per_half_hour_and_the_same_push_may_be_repeated(host: Host) -> None:
     first = request(kind=Kind.NEXT, type=EventType.CONTENT_COMPLETE)
     assert host.ask(first).pushed == 1
     assert host.ask(first).pushed == 1
@@ -272,17 +272,17 @@ def test_no_trouble_of_redis_counts_against_a_request_or_against_a_malformed_one
 
 
 @pytest.mark.parametrize(("version", "complete"), [(2, True), (1, False)])
-def test_a_sentinel_of_another_mapping_or_of_a_fill_gives_popular_content(
+def test_a_fill_marker_of_another_mapping_or_of_a_fill_gives_popular_content(
     host: Host, version: int, complete: bool
 ) -> None:
-    host.made.sentinel(version, complete=complete)
+    host.made.fill_marker(version, complete=complete)
     made = host.ask(request(kind=Kind.NEXT, type=EventType.CONTENT_COMPLETE)).predictions[0]
     assert made.source is Source.FALLBACK
     assert made.refusal is not None
     assert host.pushes == []
 
 
-def test_a_users_row_of_another_mapping_gives_popular_content_and_without_the_guard_another_persons(host: Host) -> None:
+def test_a_users_row_of_another_mapping_gives_popular_content_and_without_the_guard_another_users(host: Host) -> None:
     from stillpoint.clock import to_micros
     from stillpoint.features.declarations import USER_SEQUENCE
 
@@ -310,7 +310,7 @@ def test_what_was_ranked_under_a_generation_that_ended_is_not_stored(host: Host)
     assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == [None]
 
 
-def test_a_request_of_an_erased_person_is_a_no_op(host: Host) -> None:
+def test_a_request_of_an_erased_user_is_a_no_op(host: Host) -> None:
     host.jobs = host.build(Guard(), is_erased=lambda user, at_us: user == "u1" and at_us <= to_micros(NOW))
     report = host.ask(request("u1"), request("u2", event="f"))
     assert (report.erased, report.done, report.failed) == (1, 1, {})
@@ -318,7 +318,7 @@ def test_a_request_of_an_erased_person_is_a_no_op(host: Host) -> None:
     assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == [None]
 
 
-def test_what_was_stored_while_the_person_was_erased_is_taken_back(host: Host) -> None:
+def test_what_was_stored_while_the_user_was_erased_is_taken_back(host: Host) -> None:
     answers = iter([False, True])
     host.jobs = host.build(Guard(), is_erased=lambda user, at_us: next(answers))
     report = host.ask(request("u1"))
@@ -406,7 +406,7 @@ def test_what_asked_for_it_decides_between_a_modal_and_a_push(
     assert [(push.channel, push.reason) for push in host.pushes] == [(channel, reason)]
 
 
-def test_a_batch_of_many_people_is_one_model_call_per_kind_and_gives_each_the_list_of_a_batch_of_one(
+def test_a_batch_of_many_users_is_one_model_call_per_kind_and_gives_each_the_list_of_a_batch_of_one(
     host: Host,
 ) -> None:
     calls: list[int] = []

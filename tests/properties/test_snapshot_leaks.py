@@ -15,7 +15,7 @@ from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshots import Snapshot
-from tests.support.training_world import ENCODER, few_people
+from tests.support.training_world import ENCODER, few_users
 from training.snapshot import make_snapshot
 
 CUTOFF = datetime(2026, 10, 8, tzinfo=UTC)
@@ -24,7 +24,7 @@ STORED = [feature_dataset(view) for view in VIEWS if view.origin is not Origin.M
 
 @dataclass
 class Small:
-    """A lake of three days of few people, whose store knows it, and what was taken from it before anything was planted."""
+    """A lake of three days of few users, whose store knows it, and what was taken from it before anything was planted."""
 
     lake: Lake
     store: feast.FeatureStore
@@ -45,7 +45,7 @@ class Small:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     folder = tmp_path_factory.mktemp("small")
-    lake, store = few_people(folder)
+    lake, store = few_users(folder)
     before = make_snapshot(lake, store, cutoff=CUTOFF, encoder_sha256=ENCODER.sha256)
     return Small(lake, store, before, stored(lake, before))
 

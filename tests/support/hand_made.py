@@ -1,6 +1,6 @@
 """A whole release made by hand, in a second: catalogue, online features, a small trained model, record, pointer.
 
-`hand_made(lake, settings, project=unique)` → `HandMade`; its methods write a user's rows, the sentinel, and move the pointer.
+`hand_made(lake, settings, project=unique)` → `HandMade`; its methods write a user's rows, the fill marker, and move the pointer.
 Nothing here trains well: the trees learn to prefer the category that a search or a rising pulse asks for.
 """
 
@@ -131,7 +131,7 @@ class HandMade:
         us = to_micros(at)
         self.write(view, [(user_id, us, us, *(values.get(name) for name in view.feature_names))])
 
-    def sentinel(self, mapping_version: int, *, complete: bool = True) -> None:
+    def fill_marker(self, mapping_version: int, *, complete: bool = True) -> None:
         key = fill_marker_key(self.release.project)
         self.client.hset(key, mapping={"mapping_version": mapping_version, "fill_complete": int(complete)})
 
@@ -220,7 +220,7 @@ def hand_made(
     )
     for number in range(users):
         made.user(f"u{number}", sequence_id=number)
-    made.sentinel(mapping_version)
+    made.fill_marker(mapping_version)
     return made
 
 

@@ -1,4 +1,4 @@
-"""A small world to release in: a lake with people, contents and mappings, models for them, and tools on real servers."""
+"""A small world to release in: a lake with users, contents and mappings, models for them, and release contexts on real servers."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -39,9 +39,9 @@ CONTENTS = [f"c{number}" for number in range(12)]
 ENCODER = "e" * 64
 
 
-def tools_for(settings: Settings, lake: Lake, **changes: Any) -> ReleaseContext:
-    """Return tools on the settings' servers, with short patience."""
-    tools = ReleaseContext(
+def context_for(settings: Settings, lake: Lake, **changes: Any) -> ReleaseContext:
+    """Return a release context on the settings' servers, with short time limits."""
+    context = ReleaseContext(
         settings=settings,
         lake=lake,
         serving=connect(settings.redis_serving.get_secret_value()),
@@ -52,7 +52,7 @@ def tools_for(settings: Settings, lake: Lake, **changes: Any) -> ReleaseContext:
         load_seconds=3.0,
         barrier_seconds=2.0,
     )
-    return replace(tools, **changes)
+    return replace(context, **changes)
 
 
 class World:
@@ -129,7 +129,7 @@ class World:
         self.lake.commit(Commit(writer=f"test-{id(self)}", sequence=self._commits, at=self.now, files=(file,)))
 
     def mapping(self, version: int, *, users: list[str] = USERS) -> None:
-        """Write a mapping: version 1 counts up, others turn the order round, so that ids belong to other people."""
+        """Write a mapping: version 1 counts up, others turn the order round, so that ids belong to other users."""
         day = date(2026, 1, 1)
         at = datetime(day.year, day.month, day.day, tzinfo=UTC)
         order = users if version % 2 else users[::-1]

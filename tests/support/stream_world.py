@@ -1,4 +1,4 @@
-"""Is what the receiver left behind exactly what the oracle says? People for a stream, and the judge of its effects."""
+"""Is what the receiver left behind exactly what the oracle says? Users for a stream, and the judge of its effects."""
 
 import json
 import os
@@ -33,12 +33,12 @@ from tests import oracle
 VIEW_OF = {"search": "search_embeddings", "biometric": "biometrics"}
 
 
-class People:
-    """Makes payloads of people who search, play, leave, walk; with copies, lateness, wrong clocks and rubbish."""
+class SimulatedUsers:
+    """Makes payloads of users who search, play, leave, walk; with copies, lateness, wrong clocks and rubbish."""
 
     def __init__(self, count, seed):
         self._random = random.Random(seed)
-        self._users = [f"person-{number}" for number in range(count)]
+        self._users = [f"user-{number}" for number in range(count)]
         self._sent = defaultdict(list)
 
     def some(self, count, now):

@@ -70,8 +70,8 @@ def open_store(lake: Lake, folder: Path) -> feast.FeatureStore:
     return store
 
 
-def few_people(folder: Path, users: int = 60) -> tuple[Lake, feast.FeatureStore]:
-    """Return a lake with three days of few people from `START`, their features, and a store over it: made in a second."""
+def few_users(folder: Path, users: int = 60) -> tuple[Lake, feast.FeatureStore]:
+    """Return a lake with three days of few users from `START`, their features, and a store over it: made in a second."""
     lake = Lake(LocalObjects(folder / "lake"))
     write_history(lake, Scenario(start=START, days=3, users=users, contents=40, seed=5))
     load_features(lake, START + timedelta(days=3))

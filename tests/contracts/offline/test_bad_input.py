@@ -23,8 +23,8 @@ class TestBadInput:
             plays.get_historical_features(entity_df=frame, features=["plays_view:plays"])
 
     def test_a_missing_join_key_is_named_with_its_view(self, plays):
-        frame = spine([("u1", at(0.5))]).rename(columns={"user_id": "person"})
-        with pytest.raises(InvalidSpine, match=r"no column 'user_id', a join key of view 'plays_view'.*person"):
+        frame = spine([("u1", at(0.5))]).rename(columns={"user_id": "member"})
+        with pytest.raises(InvalidSpine, match=r"no column 'user_id', a join key of view 'plays_view'.*member"):
             plays.get_historical_features(entity_df=frame, features=["plays_view:plays"]).to_arrow()
 
     def test_an_unknown_feature_is_named(self, plays):

@@ -90,7 +90,7 @@ KINDS: list[tuple[Any, pa.DataType, Any]] = [
 
 
 def kinds_table() -> pa.Table:
-    """Return one row for each of 140 people, with values of every type and nulls among them."""
+    """Return one row for each of 140 users, with values of every type and nulls among them."""
     columns: dict[str, Any] = {
         "user_id": [f"k{n}" for n in range(140)],
         "event_timestamp": pa.array([NOW - timedelta(seconds=n, microseconds=n % 4) for n in range(140)], US),

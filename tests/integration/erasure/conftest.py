@@ -1,8 +1,8 @@
-"""The home of two people, one of whom is to be erased."""
+"""The home of two users, one of whom is to be erased."""
 
 import pytest
 
-from tests.support.known_people import Home
+from tests.support.known_users import Home
 
 
 @pytest.fixture

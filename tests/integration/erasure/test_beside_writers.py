@@ -1,4 +1,4 @@
-"""Is a person gone for good although streams, fills and backfills that know of the person are under way?"""
+"""Is a user gone for good although streams, fills and backfills that know of the user are under way?"""
 
 import json
 import threading
@@ -16,7 +16,7 @@ from stillpoint.lake.commits import Commit
 from stillpoint.leases.active_jobs import active_jobs, announce_job
 from stillpoint.leases.lease import Lease
 from tests.support.batch_world import NOW, Parts, searches
-from tests.support.known_people import OTHER, PERSON
+from tests.support.known_users import OTHER, USER
 
 
 def test_replays_and_late_events_up_to_the_erasure_are_no_ops_and_a_return_is_allowed(home):
@@ -24,17 +24,17 @@ def test_replays_and_late_events_up_to_the_erasure_are_no_ops_and_a_return_is_al
     home.erase()
     home.processor = home.world.processor()
     later = datetime.now(UTC) + timedelta(seconds=5)
-    back = searches([7], PERSON)[0]
+    back = searches([7], USER)[0]
     document = json.loads(back.data) | {"event_timestamp": later.isoformat()}
     back = back._replace(arrived_us=to_micros(later), data=json.dumps(document).encode())
-    fast = searches([50], PERSON)[0]._replace(arrived_us=to_micros(NOW))
-    broken = Record("s0", "80", PERSON, to_micros(NOW), b'{"user_id": "u1"')
-    home.batch(1, [*searches([1, 2], PERSON), fast, broken, *searches([8], OTHER)])
+    fast = searches([50], USER)[0]._replace(arrived_us=to_micros(NOW))
+    broken = Record("s0", "80", USER, to_micros(NOW), b'{"user_id": "u1"')
+    home.batch(1, [*searches([1, 2], USER), fast, broken, *searches([8], OTHER)])
     assert home.world.reports[-1].verdicts == {Verdict.ERASED: 4, Verdict.ON_TIME: 1}
-    assert home.found(PERSON) == []
+    assert home.found(USER) == []
     home.batch(2, [back])
     assert home.world.reports[-1].verdicts == {Verdict.ON_TIME: 1}
-    assert home.lake.read("events").filter(pc.equal(home.lake.read("events")["user_id"], PERSON)).num_rows == 1
+    assert home.lake.read("events").filter(pc.equal(home.lake.read("events")["user_id"], USER)).num_rows == 1
 
 
 def test_a_stream_that_runs_obeys_before_anything_is_deleted(home):
@@ -46,7 +46,7 @@ def test_a_stream_that_runs_obeys_before_anything_is_deleted(home):
             assert go_on.wait(10)
             return super().collect()
 
-    batch = threading.Thread(target=lambda: home.processor.process(Slow(searches([5], PERSON), 1), 1))
+    batch = threading.Thread(target=lambda: home.processor.process(Slow(searches([5], USER), 1), 1))
     batch.start()
     assert writing.wait(10)
     done = []
@@ -61,7 +61,7 @@ def test_a_stream_that_runs_obeys_before_anything_is_deleted(home):
         time.sleep(0.05)
     erasing.join(20)
     assert done
-    assert home.found(PERSON) == []
+    assert home.found(USER) == []
 
 
 def test_a_stream_that_does_not_obey_is_named(home):
@@ -82,11 +82,11 @@ def test_a_fill_under_way_ends_first(home):
     erasing.start()
     time.sleep(1.0)
     assert not done
-    home.made.user(PERSON, sequence_id=1)  # what a fill wrote from files that it had opened before
+    home.made.user(USER, sequence_id=1)  # what a fill wrote from files that it had opened before
     fill.release()
     erasing.join(20)
     assert done
-    assert home.found(PERSON) == []
+    assert home.found(USER) == []
 
 
 def test_a_backfill_that_read_before_is_waited_for_and_its_rows_go_too(home):
@@ -95,7 +95,7 @@ def test_a_backfill_that_read_before_is_waited_for_and_its_rows_go_too(home):
     rows = home.lake.read("features/session_bounce_rates")
     with announce_job(home.lake.objects, "stillpoint backfill", clock=clock):
         with pytest.raises(
-            StackUnavailable, match=r"stillpoint backfill, process \d+ .* may still write the person anew"
+            StackUnavailable, match=r"stillpoint backfill, process \d+ .* may still write rows of the user"
         ):
             home.erase(wait_seconds=0.3)
         erasing = threading.Thread(target=lambda: done.append(home.erase()))
@@ -106,7 +106,7 @@ def test_a_backfill_that_read_before_is_waited_for_and_its_rows_go_too(home):
         home.lake.commit(Commit(writer="backfill-late", sequence=0, at=NOW, files=(file,)))
     erasing.join(20)
     assert done
-    assert home.found(PERSON) == []
+    assert home.found(USER) == []
     assert active_jobs(home.lake.objects, clock=clock) == []
     assert list(home.lake.objects.list("leases/under_way/")) == []
 

@@ -1,4 +1,4 @@
-"""Is a person gone from everywhere after an erasure, and everybody else untouched? On a real lake, Redis and stream driver."""
+"""Is a user gone from everywhere after an erasure, and everybody else untouched? On a real lake, Redis and stream driver."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -12,15 +12,15 @@ from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.lake.tables import Lake
 from stillpoint.tombstones import ErasureLookup, erasure_key, read_tombstones
 from tests.support.batch_world import NOW
-from tests.support.known_people import OTHER, PERSON, PROJECT
+from tests.support.known_users import OTHER, PROJECT, USER
 
 
-def test_a_person_disappears_from_everywhere_and_others_stay_as_they_are(home):
-    assert len(home.found(PERSON)) > 12, "the test must plant the person in many places"
+def test_a_user_disappears_from_everywhere_and_others_stay_as_they_are(home):
+    assert len(home.found(USER)) > 12, "the test must plant the user in many places"
     before = home.kept(OTHER)
     home.processor._lease.release()
     receipt = home.erase()
-    assert home.found(PERSON) == []
+    assert home.found(USER) == []
     assert home.kept(OTHER) == before
     counts = {one.place: one.count for one in receipt.removed if one.what in ("rows", "keys")}
     assert counts["lake: events"] == 2
@@ -29,15 +29,15 @@ def test_a_person_disappears_from_everywhere_and_others_stay_as_they_are(home):
     assert counts[f"Redis: {PROJECT} online"] == 1
     assert counts["Redis: recommendations"] == counts["Redis: stream state"] == 1
     assert receipt.revised_snapshots == ("s1",)
-    assert receipt.models == (home.made.bundle.key,), "its id mapping held the person"
-    assert PERSON not in receipt.model_dump_json().replace(receipt.person, "")
+    assert receipt.models == (home.made.bundle.key,), "its id mapping held the user"
+    assert USER not in receipt.model_dump_json().replace(receipt.person, "")
     manifest = home.lake.get_json("snapshots/s1/manifest.json")
     rows = home.lake.objects.get("snapshots/s1/rows-1.parquet")
     assert (manifest["revision"], manifest["rows"], manifest["positives"]) == (1, 2, 1)
     assert manifest["rows_sha256"] == hashlib.sha256(rows).hexdigest()
 
 
-def test_an_unknown_person_gets_a_receipt_that_says_so_and_a_malformed_id_is_refused(home):
+def test_an_unknown_user_gets_a_receipt_that_says_so_and_a_malformed_id_is_refused(home):
     home.processor._lease.release()
     before = {key: home.lake.objects.get(key) for key in home.lake.objects.list("features/")}
     receipt = home.erase("nobody")
@@ -63,11 +63,11 @@ def test_the_lake_and_the_online_store_still_agree(home):
 def test_nobody_can_test_an_id_against_tombstones_without_the_key(home):
     home.processor._lease.release()
     receipt = home.erase()
-    assert receipt.person not in {hashlib.sha256(PERSON.encode()).hexdigest(), hashlib.md5(PERSON.encode()).hexdigest()}
+    assert receipt.person not in {hashlib.sha256(USER.encode()).hexdigest(), hashlib.md5(USER.encode()).hexdigest()}
     with pytest.raises(InvalidSettings, match="made with another key"):
         read_tombstones(home.lake.objects, b"another key")
     known = read_tombstones(home.lake.objects, erasure_key(home.settings))
-    assert known.until_us(PERSON) == to_micros(receipt.erased_until)
+    assert known.until_us(USER) == to_micros(receipt.erased_until)
     assert repr(erasure_key(home.settings)) not in repr(known)
 
 
@@ -76,10 +76,10 @@ def test_serving_knows_at_once_and_also_after_redis_has_forgotten(home):
     objects, key = home.lake.objects, erasure_key(home.settings)
     asked = ErasureLookup(home.redis, objects, key, lambda: NOW)
     moment = to_micros(NOW)
-    assert not asked(PERSON, moment)
+    assert not asked(USER, moment)
     home.erase()
-    assert asked(PERSON, moment)
+    assert asked(USER, moment)
     assert not asked(OTHER, moment)
-    assert not asked(PERSON, to_micros(datetime.now(UTC)) + 60_000_000)
+    assert not asked(USER, to_micros(datetime.now(UTC)) + 60_000_000)
     home.redis.delete("stillpoint:erased")
-    assert ErasureLookup(home.redis, objects, key, lambda: NOW)(PERSON, moment)
+    assert ErasureLookup(home.redis, objects, key, lambda: NOW)(USER, moment)

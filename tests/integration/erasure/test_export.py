@@ -1,4 +1,4 @@
-"""Does an export hold all of one person, and nothing of anybody else?"""
+"""Does an export hold all of one user, and nothing of anybody else?"""
 
 import json
 import zipfile
@@ -9,12 +9,12 @@ from privacy.erasure.rows import mentions
 from privacy.export import export
 from stillpoint.errors import InvalidInput
 from tests.support.batch_world import NOW
-from tests.support.known_people import OTHER, PERSON, PROJECT
+from tests.support.known_users import OTHER, PROJECT, USER
 
 
-def test_an_export_holds_the_person_and_nobody_else(home, tmp_path):
+def test_an_export_holds_the_user_and_nobody_else(home, tmp_path):
     target = tmp_path / "mine.zip"
-    counts = export(home.settings, home.lake, PERSON, target, now=NOW)
+    counts = export(home.settings, home.lake, USER, target, now=NOW)
     assert counts["lake/events"] == 2
     assert counts["lake/quarantine"] == counts["lake/mappings/1"] == counts["snapshots/s1"] == 1
     with zipfile.ZipFile(target) as archive:
@@ -22,10 +22,10 @@ def test_an_export_holds_the_person_and_nobody_else(home, tmp_path):
     assert all("deep sleep" in text for name, text in texts.items() if name == "lake/events.jsonl")
     online = json.loads(texts["online.json"])[PROJECT]
     assert any(name.endswith("search_count_24h") and cell["value"] == 2 for name, cell in online.items())
-    assert f"stillpoint:rec:{PERSON}:today:r0001" in json.loads(texts["stored.json"])
+    assert f"stillpoint:rec:{USER}:today:r0001" in json.loads(texts["stored.json"])
     assert not any(mentions(OTHER).search(text.encode()) for text in texts.values())
     with pytest.raises(InvalidInput, match="exists already"):
-        export(home.settings, home.lake, PERSON, target, now=NOW)
+        export(home.settings, home.lake, USER, target, now=NOW)
 
 
 def test_a_damaged_file_is_named_in_the_archive_and_the_rest_is_there(home, tmp_path):
@@ -33,7 +33,7 @@ def test_a_damaged_file_is_named_in_the_archive_and_the_rest_is_there(home, tmp_
     home.lake.objects.put(path, b"PAR1 not really")
     (gone,) = (file.path for file in home.lake.files("served"))
     home.lake.objects.delete(gone)
-    counts = export(home.settings, home.lake, PERSON, tmp_path / "mine.zip", now=NOW)
+    counts = export(home.settings, home.lake, USER, tmp_path / "mine.zip", now=NOW)
     assert (counts["unreadable files"], counts["lake/events"]) == (2, 2)
     with zipfile.ZipFile(tmp_path / "mine.zip") as archive:
         told = archive.read("unreadable.txt").decode().splitlines()
@@ -44,4 +44,4 @@ def test_a_damaged_file_is_named_in_the_archive_and_the_rest_is_there(home, tmp_
 def test_after_an_erasure_there_is_nothing_to_export(home, tmp_path):
     home.processor._lease.release()
     home.erase()
-    assert set(export(home.settings, home.lake, PERSON, tmp_path / "e.zip", now=NOW).values()) == {0}
+    assert set(export(home.settings, home.lake, USER, tmp_path / "e.zip", now=NOW).values()) == {0}

@@ -1,4 +1,4 @@
-"""Which files of the lake speak of a person, and what becomes of each kind?"""
+"""Which files of the lake speak of a user, and what becomes of each kind?"""
 
 import gzip
 import io
@@ -20,7 +20,7 @@ from privacy.export import export
 from stillpoint.clock import to_micros
 from stillpoint.lake.tables import Lake
 from tests.support.batch_world import NOW
-from tests.support.known_people import OTHER, PERSON
+from tests.support.known_users import OTHER, USER
 
 
 def test_compacted_days_are_rewritten_at_their_path(home):
@@ -29,7 +29,7 @@ def test_compacted_days_are_rewritten_at_their_path(home):
     path = f"tables/events/date={NOW.date()}/rows.parquet"
     assert pq.read_table(io.BytesIO(home.lake.objects.get(path))).num_rows == 3
     home.erase()
-    assert home.found(PERSON) == []
+    assert home.found(USER) == []
     left = pq.read_table(io.BytesIO(home.lake.objects.get(path)))
     assert left["user_id"].to_pylist() == [OTHER]
     assert Lake(home.lake.objects).read("events").num_rows == 1
@@ -39,16 +39,16 @@ def test_compacted_days_are_rewritten_at_their_path(home):
 def test_foreign_and_damaged_files_are_named_and_left(home):
     home.processor._lease.release()
     sink = io.BytesIO()
-    pq.write_table(pa.table({"user_id": [PERSON]}), sink)
-    home.lake.objects.put("elsewhere/people.parquet", sink.getvalue())
+    pq.write_table(pa.table({"user_id": [USER]}), sink)
+    home.lake.objects.put("elsewhere/users.parquet", sink.getvalue())
     home.lake.objects.put(f"events/date={NOW.date()}/torn.parquet", b"PAR1 not really")
     receipt = home.erase()
     assert [one.partition(":")[0] for one in receipt.skipped] == [
-        "elsewhere/people.parquet",
+        "elsewhere/users.parquet",
         f"events/date={NOW.date()}/torn.parquet",
     ]
     assert home.lake.objects.get(f"events/date={NOW.date()}/torn.parquet") == b"PAR1 not really"
-    assert home.found(PERSON) == ["elsewhere/people.parquet"]
+    assert home.found(USER) == ["elsewhere/users.parquet"]
 
 
 def archive(mapping):
@@ -65,12 +65,12 @@ def archive(mapping):
 def test_what_training_jobs_and_killed_writers_left_goes_too(home):
     home.processor._lease.release()
     objects, folder = home.lake.objects, Path(home.lake.root)
-    objects.put("sagemaker/job-1/output/model.tar.gz", archive({"user_ids": [OTHER, PERSON]}))
+    objects.put("sagemaker/job-1/output/model.tar.gz", archive({"user_ids": [OTHER, USER]}))
     objects.put("sagemaker/job-2/output/model.tar.gz", archive({"user_ids": [OTHER]}))
     mapping = home.lake.read("mappings/1")
     killed = home.lake.write("mappings/7", NOW.date(), "killed-before-its-commit", mapping)
     staged = folder / "served" / ".staged-k1ll3d"
-    staged.write_bytes(PERSON.encode())
+    staged.write_bytes(USER.encode())
     an_hour_ago = time.time() - 3_600
     os.utime(staged, (an_hour_ago, an_hour_ago))
     writing = folder / "served" / ".staged-n0w"
@@ -84,7 +84,7 @@ def test_what_training_jobs_and_killed_writers_left_goes_too(home):
     assert counts["lake: artifacts of training jobs", "old files deleted or rewritten"] == 1
     assert counts["lake", "writes that were killed, whoever they were about"] == 1
     assert receipt.skipped == ()
-    assert home.found(PERSON) == []
+    assert home.found(USER) == []
 
 
 def test_an_id_that_a_client_wrote_with_escapes_is_found_in_quarantine(home):
@@ -98,25 +98,25 @@ def test_an_id_that_a_client_wrote_with_escapes_is_found_in_quarantine(home):
     assert home.lake.read("quarantine")["partition_key"].to_pylist() == [OTHER]
 
 
-def test_foreign_files_of_any_kind_are_named_if_they_speak_of_the_person_and_never_touched(home, tmp_path):
+def test_foreign_files_of_any_kind_are_named_if_they_speak_of_the_user_and_never_touched(home, tmp_path):
     home.processor._lease.release()
     sink = io.BytesIO()
-    pq.write_table(pa.table({"member": [PERSON, OTHER]}), sink)
+    pq.write_table(pa.table({"member": [USER, OTHER]}), sink)
     foreign = {
         "crm/members.parquet": sink.getvalue(),
-        "events/notes.csv": f"id,note\n{PERSON},called\n".encode(),
-        "dumps/all.json.gz": gzip.compress(json.dumps([{"id": PERSON}]).encode()),
-        f"letters/{PERSON}.txt": b"dear you",
+        "events/notes.csv": f"id,note\n{USER},called\n".encode(),
+        "dumps/all.json.gz": gzip.compress(json.dumps([{"id": USER}]).encode()),
+        f"letters/{USER}.txt": b"dear you",
         "dumps/torn.csv.gz": b"no gzip",
         "sagemaker/job-9/output/model.tar.gz": b"no archive",
     }
-    silent = {"dumps/others.csv": f"{OTHER},{PERSON}0,x{PERSON}\n".encode()}
+    silent = {"dumps/others.csv": f"{OTHER},{USER}0,x{USER}\n".encode()}
     for key, data in (foreign | silent).items():
         home.lake.objects.put(key, data)
-    counts = export(home.settings, home.lake, PERSON, tmp_path / "mine.zip", now=NOW)
+    counts = export(home.settings, home.lake, USER, tmp_path / "mine.zip", now=NOW)
     assert counts["foreign files"] == len(foreign)
     with zipfile.ZipFile(tmp_path / "mine.zip") as mine:
-        assert "crm/members.parquet: holds the person" in mine.read("elsewhere.txt").decode()
+        assert "crm/members.parquet: holds the user" in mine.read("elsewhere.txt").decode()
     receipt = home.erase()
     assert {line.partition(":")[0] for line in receipt.skipped} == set(foreign)
     assert {key: home.lake.objects.get(key) for key in foreign | silent} == foreign | silent

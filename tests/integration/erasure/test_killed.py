@@ -7,7 +7,7 @@ import pytest
 from privacy.erasure.lake import LakeErasure
 from privacy.erasure.run import erase
 from stillpoint.lake.tables import Lake
-from tests.support.known_people import OTHER, PERSON
+from tests.support.known_users import OTHER, USER
 
 STEPS = ("_wait_for_stream", "forget_features", "forget_state", "LakeErasure.supersede", "LakeErasure.purge")
 STEPS += ("LakeErasure.revise_snapshots", "LakeErasure.revise_documents", "remaining")
@@ -32,7 +32,7 @@ def test_killed_at_any_step_it_can_be_run_again(home, monkeypatch, step):
         with pytest.raises(Killed):
             home.erase()
     home.erase()
-    assert home.found(PERSON) == []
+    assert home.found(USER) == []
     again = home.erase()
     assert not again.found
     assert again.removed == ()
@@ -76,7 +76,7 @@ def test_killed_at_one_write_after_the_other_it_completes_and_others_are_whole_a
             receipt = erase(
                 home.settings,
                 Lake(dying),
-                PERSON,
+                USER,
                 clock=lambda minutes=minutes: datetime.now(UTC) + minutes,
                 settle_seconds=0.0,
             )
@@ -86,7 +86,7 @@ def test_killed_at_one_write_after_the_other_it_completes_and_others_are_whole_a
     assert nth > 12, "the test must kill at many writes"
     assert receipt.models == (home.made.bundle.key,), "what a killed run found out is told by the one that completes"
     assert home.kept(OTHER) == before
-    assert home.found(PERSON) == []
+    assert home.found(USER) == []
 
 
 def test_rows_of_a_snapshot_that_was_never_completed_go_too(home):
@@ -94,7 +94,7 @@ def test_rows_of_a_snapshot_that_was_never_completed_go_too(home):
     rows = home.lake.objects.get("snapshots/s1/rows.parquet")
     home.lake.objects.put("snapshots/killed/rows.parquet", rows)
     home.erase()
-    assert home.found(PERSON) == []
+    assert home.found(USER) == []
 
 
 def test_a_half_revised_snapshot_is_completed(home, monkeypatch):

@@ -1,4 +1,4 @@
-"""Does a person disappear while requests, the stream, a worker and a fill all go on, and does nobody's request fail?"""
+"""Does a user disappear while requests, the stream, a worker and a fill all go on, and does nobody's request fail?"""
 
 import io
 import json
@@ -24,22 +24,22 @@ from stillpoint.events.stream import put_events
 from stillpoint.lake.tables import Lake
 from stillpoint.local.provision import provision
 from stillpoint.stores.redis.connection import connect
-from tests.support.release_world import USERS, World, tools_for
+from tests.support.release_world import USERS, World, context_for
 from tests.support.service_process import ServiceProcess, environment
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark]
 
-PERSON = "u4711"
-EVERYBODY = [*USERS, PERSON]
+USER = "u4711"
+EVERYBODY = [*USERS, USER]
 
 
 class Traffic:
-    """Requests and events of everybody until told; the person's own end when the person asks to be erased."""
+    """Requests and events of everybody until told; the user's own end when the user asks to be erased."""
 
     def __init__(self, url, kinesis, stream):
         self._http = httpx.Client(base_url=url, timeout=10)
         self._kinesis, self._stream = kinesis, stream
-        self.people = list(EVERYBODY)
+        self.users = list(EVERYBODY)
         self.statuses, self.sent = Counter(), []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -48,11 +48,11 @@ class Traffic:
     def _run(self):
         turn = 0
         while not self._ended.is_set():
-            people, turn = list(self.people), turn + 1
-            for user in (people[turn % len(people)], people[-1]):
+            users, turn = list(self.users), turn + 1
+            for user in (users[turn % len(users)], users[-1]):
                 self._request("POST", "/v1/recommendations", json={"user_id": user})
                 self._request("GET", f"/v1/users/{user}/recommendations")
-            events = [_event(user) for user in (people[turn % len(people)], people[-1])]
+            events = [_event(user) for user in (users[turn % len(users)], users[-1])]
             put_events(self._kinesis, self._stream, events)
             self.sent += events
             time.sleep(0.1)
@@ -77,8 +77,8 @@ def _event(user):
 
 
 def traces(settings, lake, clients):
-    """Return every file below the home, object of the lake, and key of Redis that names the person."""
-    word, found = mentions(PERSON), []
+    """Return every file below the home, object of the lake, and key of Redis that names the user."""
+    word, found = mentions(USER), []
 
     def look(place, data):
         if place.endswith(".parquet"):
@@ -93,7 +93,7 @@ def traces(settings, lake, clients):
         look(key, lake.objects.get(key))
     for client in clients:
         keys = list(client.scan_iter(count=1_000))
-        found += [repr(key) for key in keys if PERSON.encode() in key + (client.dump(key) or b"")]
+        found += [repr(key) for key in keys if USER.encode() in key + (client.dump(key) or b"")]
     return found
 
 
@@ -119,14 +119,14 @@ def test_an_erasure_amid_traffic_a_stream_and_a_fill_leaves_no_trace_and_fails_n
 ):
     provision(settings)
     settings.home.mkdir(parents=True, exist_ok=True)
-    tools = tools_for(settings, s3_lake, lease_seconds=10.0, barrier_seconds=30.0, load_seconds=20.0)
+    context = context_for(settings, s3_lake, lease_seconds=10.0, barrier_seconds=30.0, load_seconds=20.0)
     world = World(s3_lake)
     world.fill(users=EVERYBODY)
     world.catalogue()
     for version in (1, 2):
         world.mapping(version, users=EVERYBODY)
-    prepare(tools, world.wanted(1))
-    switch(tools, "r0001", why="first", force="the gate has tests of its own")
+    prepare(context, world.wanted(1))
+    switch(context, "r0001", why="first", force="the gate has tests of its own")
 
     reports, failures, receipts, steps = [], [], [], []
     supervisor = Supervisor(settings, clock=system_clock, on_batch=reports.append)
@@ -163,28 +163,28 @@ def test_an_erasure_amid_traffic_a_stream_and_a_fill_leaves_no_trace_and_fails_n
 
     def fill():
         try:
-            prepare(tools, world.wanted(2))
+            prepare(context, world.wanted(2))
         except BaseException as failure:  # noqa: BLE001 - told below
             failures.append(failure)
 
     filling = threading.Thread(target=fill)
     try:
         wait_for(
-            lambda: list(green.scan_iter(match=f"stillpoint:rec:{PERSON}:*")),
-            "a recommendation of the person",
+            lambda: list(green.scan_iter(match=f"stillpoint:rec:{USER}:*")),
+            "a recommendation of the user",
             seconds=150,
         )
         filling.start()
         assert held.wait(60)
         planted = traces(settings, s3_lake, (green, blue))
-        traffic.people = list(USERS)
+        traffic.users = list(USERS)
         time.sleep(0.2)
         assert filling.is_alive()
         receipts.append(
             erase(
                 settings,
                 Lake(s3_lake.objects),
-                PERSON,
+                USER,
                 clock=system_clock,
                 wait_seconds=60,
                 progress=steps.append,
@@ -192,7 +192,7 @@ def test_an_erasure_amid_traffic_a_stream_and_a_fill_leaves_no_trace_and_fails_n
             )
         )
         assert not filling.is_alive(), "the fill ended before old files were deleted"
-        own = [event for event in traffic.sent if event[0] == PERSON][:20]
+        own = [event for event in traffic.sent if event[0] == USER][:20]
         put_events(aws.client("kinesis"), settings.event_stream, own)
         before = sum(report.verdicts.get("erased", 0) for report in reports)
         wait_for(

@@ -1,4 +1,4 @@
-"""What a versioned bucket keeps of a person's deleted files goes too, and nobody else's; what may not be deleted is told."""
+"""What a versioned bucket keeps of a user's deleted files goes too, and nobody else's; what may not be deleted is told."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -82,7 +82,7 @@ def test_no_version_of_any_file_holds_the_person_and_everybody_elses_stay(
     assert erased(Lake(objects), "u1").versions == VersionErasure()
 
 
-def test_a_table_that_was_replaced_at_its_path_leaves_no_version_of_the_person(
+def test_a_table_that_was_replaced_at_its_path_leaves_no_version_of_the_user(
     s3_lake: Lake, versioned: Any, unique: str
 ) -> None:
     def event(user: str, number: int) -> dict[str, Any]:

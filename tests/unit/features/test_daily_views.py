@@ -60,12 +60,12 @@ def catalogue(*rows):
     )  # fmt: skip
 
 
-def computed(events=(), *, people=(), contents=(), days=(TODAY,), verdict=Verdict.ON_TIME):
+def computed(events=(), *, user_rows=(), contents=(), days=(TODAY,), verdict=Verdict.ON_TIME):
     count = len(events)
     table = events_table(events, [verdict] * count, ["s"] * count, [str(n) for n in range(count)])
     found = {}
     for day, view, rows in daily_tables(
-        list(days), events=table, users=users(*people), catalogue=catalogue(*contents), encoder=OneDirection()
+        list(days), events=table, users=users(*user_rows), catalogue=catalogue(*contents), encoder=OneDirection()
     ):
         assert rows.schema == feature_columns(view)
         key = view.entity.join_key
@@ -89,18 +89,18 @@ def computed(events=(), *, people=(), contents=(), days=(TODAY,), verdict=Verdic
     ],
 )
 def test_tenure_is_whole_days_since_sign_up(age, days, level):
-    row = computed(people=[{"user_id": "u1", "signed_up_at": D - age}])[TODAY, "user_profiles", "u1"]
+    row = computed(user_rows=[{"user_id": "u1", "signed_up_at": D - age}])[TODAY, "user_profiles", "u1"]
     assert (row["tenure_days"], row["tenure_level"], row["gender"]) == (days, level, None)
 
 
 def test_the_newest_user_row_updated_before_the_day_counts():
-    people = [
+    rows = [
         {"user_id": "u1", "locale": "old", "updated_at": D - timedelta(days=2)},
         {"user_id": "u1", "locale": "new", "updated_at": D - timedelta(microseconds=1)},
         {"user_id": "u1", "locale": "future", "updated_at": D},
         {"user_id": "u2", "updated_at": D},
     ]
-    found = computed(people=people)
+    found = computed(user_rows=rows)
     assert found[TODAY, "user_profiles", "u1"]["locale"] == "new"
     assert (TODAY, "user_profiles", "u2") not in found
 
@@ -117,7 +117,7 @@ def test_plays_happened_and_arrived_before_the_day_within_thirty_days():
     ]
     found = computed(
         events,
-        people=[{"user_id": "u1"}, {"user_id": "idle"}],
+        user_rows=[{"user_id": "u1"}, {"user_id": "idle"}],
         contents=[{"content_id": "c1"}, {"content_id": "c2", "title": "?"}],
     )
     taste = found[TODAY, "user_taste", "u1"]
@@ -149,10 +149,10 @@ def test_late_events_do_not_count():
 def test_a_range_of_days_equals_its_days_one_by_one():
     days = days_between(date(2026, 2, 20), date(2026, 3, 2))
     events = [play(n, START if n % 3 else COMPLETE, D_US - n * 7 * HOUR, play=f"p{n // 2}") for n in range(150)]
-    together = computed(events, people=[{"user_id": "u1", "updated_at": D - timedelta(days=5)}], days=days)
+    together = computed(events, user_rows=[{"user_id": "u1", "updated_at": D - timedelta(days=5)}], days=days)
     apart = {}
     for day in days:
-        apart |= computed(events, people=[{"user_id": "u1", "updated_at": D - timedelta(days=5)}], days=[day])
+        apart |= computed(events, user_rows=[{"user_id": "u1", "updated_at": D - timedelta(days=5)}], days=[day])
     assert together == apart
 
 

@@ -57,16 +57,16 @@ def test_eight_callers_at_once_each_get_their_own_scores(port: int) -> None:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
             for _ in range(50):
                 ids = rng.permutation(IDS)[: rng.integers(1, 12)].tolist()
-                plays, person = float(rng.integers(0, 1_000)), int(rng.integers(0, 20))
+                plays, sequence_id = float(rng.integers(0, 1_000)), int(rng.integers(0, 20))
                 answer = client.post(
                     "/invocations",
-                    json={"columns": columns(BUNDLE, plays), "content_ids": ids, "sequence_id": person},
+                    json={"columns": columns(BUNDLE, plays), "content_ids": ids, "sequence_id": sequence_id},
                 )
                 given = {
                     name: np.array(values, dtype=object if name in BUNDLE.manifest.categories else float)
                     for name, values in columns(BUNDLE, plays).items()
                 }
-                expected = BUNDLE.score(given, content_ids=ids, sequence_id=person)
+                expected = BUNDLE.score(given, content_ids=ids, sequence_id=sequence_id)
                 found.append((answer.json()["scores"], expected.tolist()))
         return found
 

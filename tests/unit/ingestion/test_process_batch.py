@@ -47,7 +47,7 @@ def test_a_batch_that_is_cut_off_anywhere_takes_effect_once_when_done_again(worl
         assert len(result[0]) == 7
         whole = whole or result
         assert result == whole
-        assert fresh.reports[0].again == (place == "send")
+        assert fresh.reports[0].is_replay == (place == "send")
 
 
 def test_predictions_are_asked_for_only_after_the_commit(world):

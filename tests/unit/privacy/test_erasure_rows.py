@@ -1,4 +1,4 @@
-"""Is a person's id found where it stands as a word, and nobody else's taken for it?"""
+"""Is a user's id found where it stands as a word, and nobody else's taken for it?"""
 
 import pytest
 

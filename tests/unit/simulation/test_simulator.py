@@ -104,10 +104,10 @@ def context(**changes: object) -> Context:
 def test_context_moves_what_is_wanted_and_the_switch_turns_it_off(
     changes: dict[str, np.ndarray], up: str, down: str
 ) -> None:
-    people, catalogue = SMALL.people, SMALL.catalogue
+    population, catalogue = SMALL.population, SMALL.catalogue
     users, items = np.array([5]), np.arange(len(catalogue))[None, :]
-    before = utility(people, catalogue, users, items, context(), effect=True)[0]
-    change = utility(people, catalogue, users, items, context(**changes), effect=True)[0] - before
+    before = utility(population, catalogue, users, items, context(), effect=True)[0]
+    change = utility(population, catalogue, users, items, context(**changes), effect=True)[0] - before
 
     def chosen(name: str) -> np.ndarray:
         if name == "story":
@@ -116,13 +116,13 @@ def test_context_moves_what_is_wanted_and_the_switch_turns_it_off(
 
     assert change[chosen(up)].min() > 1
     assert change[chosen(down)].max() < 0
-    off = utility(people, catalogue, users, items, context(**changes), effect=False)
-    np.testing.assert_array_equal(off, utility(people, catalogue, users, items, context(), effect=False))
+    off = utility(population, catalogue, users, items, context(**changes), effect=False)
+    np.testing.assert_array_equal(off, utility(population, catalogue, users, items, context(), effect=False))
 
 
 def test_true_preference_predicts_what_happened() -> None:
     scenario = replace(SMALL, users=3_000)
-    actions, lists = simulate_day(scenario.people, scenario.catalogue, START, seed=3, context_effect=True)
+    actions, lists = simulate_day(scenario.population, scenario.catalogue, START, seed=3, context_effect=True)
     started = np.isin(lists.recommendation, actions.play)
     expected = lists.truth.sum(axis=1).mean()
     assert 0.2 < expected < 0.8
@@ -132,7 +132,7 @@ def test_true_preference_predicts_what_happened() -> None:
 def test_titles_differ_and_no_content_is_shown_before_it_is_published() -> None:
     catalogue = SMALL.catalogue
     assert len(set(catalogue.titles)) == len(catalogue)
-    actions, lists = simulate_day(SMALL.people, catalogue, START, seed=3, context_effect=True)
+    actions, lists = simulate_day(SMALL.population, catalogue, START, seed=3, context_effect=True)
     shown = actions.list_row >= 0
     rows = actions.list_row[shown].astype(int)
     assert (catalogue.published_us[lists.items[rows]] <= actions.time_us[shown][:, None]).all()

@@ -41,7 +41,7 @@ def profiles(count, tenure):
 
 @pytest.fixture
 def moved(tmp_path, monkeypatch):
-    """A lake in which people have stayed thirty days longer than those of the snapshot."""
+    """A lake in which users have stayed thirty days longer than those of the snapshot."""
     lake = Lake(LocalObjects(tmp_path / "lake"))
     file = lake.write(feature_dataset(USER_PROFILES), NOON.date(), "now", profiles(200, 430))
     lake.commit(Commit(writer="now", sequence=0, at=NOON, files=(file,)))

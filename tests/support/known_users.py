@@ -1,4 +1,4 @@
-"""A lake, a Redis and a stream that know two people in every place that keeps something."""
+"""A lake, a Redis and a stream that know two users in every place that keeps something."""
 
 import gzip
 import hashlib
@@ -25,12 +25,12 @@ from stillpoint.served_rows import SERVED_COLUMNS
 from tests.support.batch_world import NOW, Parts, World, searches
 from tests.support.hand_made import hand_made, opted_in
 
-PERSON, OTHER = "u1", "u10"
+USER, OTHER = "u1", "u10"
 PROJECT = "stillpoint_green"
 
 
 class Home:
-    """A lake, a Redis and a stream that know two people whose ids begin alike, in every place that keeps something."""
+    """A lake, a Redis and a stream that know two users whose ids begin alike, in every place that keeps something."""
 
     def __init__(self, folder, server, name):
         self.world = World(folder, server, name)
@@ -38,22 +38,22 @@ class Home:
         views = tuple(view.name for view in STREAMED_VIEWS)
         write_control(self.lake.objects, (Target(colour=Colour.GREEN, project=PROJECT, views=views),))
         self.made = hand_made(self.lake, self.settings, project=PROJECT, users=12)
-        opted_in(self.lake, {PERSON: True, OTHER: True})
+        opted_in(self.lake, {USER: True, OTHER: True})
         self.processor = self.world.processor()
         broken = [
             Record("s0", f"{90 + n}", user, to_micros(NOW), json.dumps({"user_id": user, "type": "?"}).encode())
-            for n, user in enumerate((PERSON, OTHER))
+            for n, user in enumerate((USER, OTHER))
         ]
-        self.batch(0, [*searches([1, 2], PERSON), *searches([3], OTHER), *broken])
-        for user in (PERSON, OTHER):
+        self.batch(0, [*searches([1, 2], USER), *searches([3], OTHER), *broken])
+        for user in (USER, OTHER):
             self.redis.hset(f"stillpoint:rec:{user}:{Kind.TODAY}:r0001", "recommendation", user)
             self.redis.zadd(f"stillpoint:finished:{user}", {"c1": 1})
             self.redis.set(f"stillpoint:pushed:{user}", "p")
-        self.keep("served", SERVED_COLUMNS, [self.served(user) for user in (PERSON, OTHER)])
-        self.keep("mappings/1", None, [self.mapped(user, number) for number, user in enumerate((PERSON, OTHER))])
-        self.snapshot("s1", [PERSON, OTHER, OTHER])
-        self.lake.put_json("reports/check-r0001.json", {"examples": [f"{PERSON}: 1 instead of 2", f"{OTHER}: 2"]})
-        canaries = [{"user_id": user, "sequence_id": 1} for user in (PERSON, OTHER)]
+        self.keep("served", SERVED_COLUMNS, [self.served(user) for user in (USER, OTHER)])
+        self.keep("mappings/1", None, [self.mapped(user, number) for number, user in enumerate((USER, OTHER))])
+        self.snapshot("s1", [USER, OTHER, OTHER])
+        self.lake.put_json("reports/check-r0001.json", {"examples": [f"{USER}: 1 instead of 2", f"{OTHER}: 2"]})
+        canaries = [{"user_id": user, "sequence_id": 1} for user in (USER, OTHER)]
         self.lake.put_json("releases/r0001/canaries.json", {"mapping_version": 1, "canaries": canaries})
 
     def batch(self, number, records):
@@ -84,12 +84,12 @@ class Home:
         at = {"event_timestamp": NOW, "created_timestamp": NOW}
         return {"user_id": user, **at, "sequence_id": number, "mapping_version": 1}
 
-    def erase(self, user=PERSON, **options):
+    def erase(self, user=USER, **options):
         options = {"clock": lambda: datetime.now(UTC), "settle_seconds": 0.0, "wait_seconds": 10.0, **options}
         return erase(self.settings, Lake(self.lake.objects), user, **options)
 
     def found(self, user):
-        """Return every file of the home and every key of Redis that still mentions a person, compressed columns included."""
+        """Return every file of the home and every key of Redis that still mentions a user, compressed columns included."""
         word = mentions(user)
         traces = []
         for path in Path(self.lake.root).rglob("*"):
@@ -109,7 +109,7 @@ class Home:
         return traces
 
     def kept(self, user):
-        """Return all that is known of a person in the lake and online."""
+        """Return all that is known of a user in the lake and online."""
         lake = Lake(self.lake.objects)
         rows = {
             name: sorted(map(str, lake.read(name).filter(pc.equal(lake.read(name)["user_id"], user)).to_pylist()))

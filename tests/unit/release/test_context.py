@@ -35,7 +35,7 @@ class Counted(LocalObjects):
         return super().get(key)
 
 
-def tools(objects: Any) -> ReleaseContext:
+def context(objects: Any) -> ReleaseContext:
     return ReleaseContext(
         settings=Settings(_env_file=None),
         lake=Lake(objects),
@@ -64,7 +64,7 @@ def test_what_never_changes_is_read_once_in_all_steps(tmp_path: Path) -> None:
         )
         book.enter(f"r{number:04d}", State.PREPARING, at=NOW, by="ann", why="test")
     objects.read.clear()
-    held = tools(objects)
+    held = context(objects)
     for _ in range(3):
         assert rollback_target(held.book) is None
         held.book.histories()
@@ -90,7 +90,7 @@ class Troubled(LocalObjects):
 
 def test_a_verb_goes_on_when_a_put_of_its_heartbeat_failed(tmp_path: Path) -> None:
     objects = Troubled(tmp_path)
-    with exclusive(replace(tools(objects), lease_seconds=2.0), "prepare") as held:
+    with exclusive(replace(context(objects), lease_seconds=2.0), "prepare") as held:
         objects.away = True
         assert objects.failed.wait(20)
         objects.away = False
@@ -99,7 +99,7 @@ def test_a_verb_goes_on_when_a_put_of_its_heartbeat_failed(tmp_path: Path) -> No
         while beat.stat().st_mtime_ns == before:
             time.sleep(0.01)
         held.check()
-        with pytest.raises(LeaseHeld), exclusive(tools(objects), "switch"):
+        with pytest.raises(LeaseHeld), exclusive(context(objects), "switch"):
             pass
 
 
@@ -107,7 +107,7 @@ def test_a_verb_that_could_not_renew_its_lease_stops_before_it_destroys_anything
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     objects = Troubled(tmp_path)
-    with exclusive(replace(tools(objects), lease_seconds=0.2), "retire") as held:
+    with exclusive(replace(context(objects), lease_seconds=0.2), "retire") as held:
         objects.away = True
         while not any("could not be renewed" in text for text in caplog.messages):
             time.sleep(0.01)
@@ -121,7 +121,7 @@ def test_a_lease_that_cannot_be_given_up_does_not_hide_what_the_verb_raised(tmp_
     objects = Troubled(tmp_path)
 
     def verb() -> None:
-        with exclusive(tools(objects), "check"):
+        with exclusive(context(objects), "check"):
             objects.away = True
             raise ReleaseRefused("as the verb says")
 

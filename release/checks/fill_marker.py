@@ -4,13 +4,13 @@ from release import colour
 from release.gate import CheckResult, Subject
 
 
-class SentinelCheck:
+class FillMarkerCheck:
     name = "sentinel"
 
     def run(self, subject: Subject) -> CheckResult:
-        """Read the sentinel that guards every answer."""
+        """Read the fill marker, without which serving uses no model."""
         release = subject.candidate.release
-        found = colour.sentinel(subject.candidate.client, release.project)
+        found = colour.fill_marker(subject.candidate.client, release.project)
         return CheckResult(
             name=self.name,
             passed=found.fill_complete and found.mapping_version == release.mapping_version,
