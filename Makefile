@@ -20,6 +20,10 @@ hooks: setup ## git hooks: ruff and layers at each commit, types and the house r
 demo: setup ## the whole path on this machine, told as a story
 	@$(BIN)/stillpoint demo
 
+quick: setup ## ruff, and all tests that start no server and no Spark: under a minute
+	$(BIN)/ruff check .
+	@$(BIN)/pytest -n 2 --dist worksteal -m 'not (soak or redis or stack or spark or program)'
+
 test: setup ## every test: real Redis, real Spark, the AWS stand-in
 	@$(BIN)/pytest -n 2 --dist loadfile
 

@@ -9,13 +9,14 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import prometheus_client.values  # noqa: F401  (before Feast's server, which would make every later registry share files)
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from ingestion.spark import spark_session
 from stillpoint.errors import StackUnavailable
 from stillpoint.lake.objects import LocalObjects, S3Objects
 from stillpoint.lake.tables import Lake
@@ -23,6 +24,10 @@ from stillpoint.local.aws import AwsServer
 from stillpoint.local.java import use_java
 from stillpoint.local.redis_server import RedisServer, find_redis
 from stillpoint.settings import Settings
+from tests.support.servers import ServerGuard, marks_of_item
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 # As `training/__init__.py` does, for tests that load XGBoost before it: several workers share the processors.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -38,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Take the developer's own settings out of the tests, and keep libraries from calling home. Slowness is no failure."""
+    config.pluginmanager.register(ServerGuard(), "server-guard")
     hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     hypothesis_settings.load_profile("patient")
     for name in [name for name in os.environ if name.startswith(("STILLPOINT_", "AWS_", "MLFLOW_"))]:
@@ -59,9 +65,12 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return getattr(val, "__name__", None) if callable(val) else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests that read golden files; leave out those marked `tls` where Redis has no TLS, and say so."""
+    """Mark tests by their servers and golden files; leave out those marked `tls` where Redis has no TLS, and say so."""
     for item in items:
+        for mark in sorted(marks_of_item(item)):
+            item.add_marker(mark)
         if "golden" in getattr(item, "fixturenames", ()) or hasattr(getattr(item, "module", None), "GOLDEN"):
             item.add_marker("golden")
     needing = [item for item in items if item.get_closest_marker("tls")]
@@ -118,12 +127,43 @@ def redis_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisFac
         server.stop()
 
 
+@pytest.fixture(scope="module")
+def redis_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for a module's tests, with nothing of other modules in it."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsServer]:
     """One AWS stand-in for the session. Tests keep apart by names of buckets, streams and queues."""
     server = AwsServer(tmp_path_factory.mktemp("aws"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def java() -> Path:
+    """The home of a Java, for tests whose own programs start Spark."""
+    return use_java()
+
+
+@pytest.fixture(scope="session")
+def spark(java: Path, tmp_path_factory: pytest.TempPathFactory) -> "SparkSession":
+    """One Spark for the session, the one that `spark_session` returns whoever asks. Ended with the process."""
+    home = tmp_path_factory.mktemp("spark")
+    return spark_session(Settings(_env_file=None, home=home), "tests", master="local[2]")
+
+
+@pytest.fixture(scope="session")
+def whole_stack() -> None:
+    """Stands for a stack that the test's own commands start, on ports and in a folder of its own."""
+
+
+@pytest.fixture(scope="session")
+def programs() -> None:
+    """Stands for programs that the test itself starts and ends, such as `stillpoint serve`."""
 
 
 Golden = Callable[[str, bytes], None]

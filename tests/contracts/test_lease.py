@@ -20,9 +20,9 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["lake", "s3_lake"])
 def store(request):
-    return request.getfixturevalue("lake" if request.param == "folder" else "s3_lake").objects
+    return request.getfixturevalue(request.param).objects
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from stillpoint.lake.objects import LocalObjects, Objects, open_objects
 Open = Callable[[], Objects]
 
 
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.stack)])
+@pytest.fixture(params=["folder", "aws"])
 def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Return a function that opens the same store anew, as another process would."""
     if request.param == "folder":
         return lambda: open_objects(str(tmp_path / "store"))
-    aws: Any = request.getfixturevalue("aws")
+    aws: Any = request.getfixturevalue(request.param)
     bucket = f"objects-{uuid.uuid4().hex[:8]}"
     aws.client("s3").create_bucket(Bucket=bucket)
     arguments = {

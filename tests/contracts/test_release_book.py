@@ -45,13 +45,10 @@ def release(release_id: str = "r0001", **changes: Any) -> Release:
     return Release(**{**values, **changes})
 
 
-@pytest.fixture(params=["folder", "s3"])
-def store(request: pytest.FixtureRequest) -> Iterator[Objects]:
-    if request.param == "folder":
-        yield request.getfixturevalue("objects")
-    else:
-        lake: Lake = request.getfixturevalue("s3_lake")
-        yield lake.objects
+@pytest.fixture(params=["lake", "s3_lake"])
+def store(request: pytest.FixtureRequest) -> Objects:
+    lake: Lake = request.getfixturevalue(request.param)
+    return lake.objects
 
 
 @pytest.fixture

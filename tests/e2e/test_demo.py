@@ -101,8 +101,7 @@ def demo(home: Path, variables: dict[str, str]) -> Iterator["subprocess.Popen[st
         stillpoint("down", variables=variables)
 
 
-@pytest.mark.stack
-@pytest.mark.spark
+@pytest.mark.usefixtures("whole_stack", "java")
 @pytest.mark.timeout(900)
 def test_the_demo_tells_three_stories_switches_without_a_failed_or_mixed_answer_and_what_it_keeps_goes_down(
     tmp_path: Path,
@@ -126,8 +125,7 @@ def test_the_demo_tells_three_stories_switches_without_a_failed_or_mixed_answer_
     assert of_this_home(home) == []
 
 
-@pytest.mark.stack
-@pytest.mark.spark
+@pytest.mark.usefixtures("whole_stack", "java")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_the_middle_ends_the_demo_with_its_stream_and_all_that_started(
@@ -143,7 +141,7 @@ def test_a_signal_in_the_middle_ends_the_demo_with_its_stream_and_all_that_start
         assert of_this_home(home) == []
 
 
-@pytest.mark.stack
+@pytest.mark.usefixtures("whole_stack", "java")
 @pytest.mark.timeout(300)
 def test_what_a_killed_demo_leaves_is_shown_and_stopped_by_the_next_up(tmp_path: Path) -> None:
     home = tmp_path / "home"
@@ -170,6 +168,7 @@ def _home(process: psutil.Process) -> str | None:
         return None
 
 
+@pytest.mark.usefixtures("programs")
 def test_a_home_that_holds_other_data_is_left_alone(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "aws").mkdir(parents=True)

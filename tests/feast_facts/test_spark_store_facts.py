@@ -15,9 +15,7 @@ from feast import Entity, FeatureStore, FeatureView, Field, ValueType
 from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 from feast.repo_config import RepoConfig
 from feast.types import Int64
-
-from ingestion.spark import spark_session
-from stillpoint.settings import Settings
+from pyspark.sql import SparkSession
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
 
@@ -25,11 +23,9 @@ pytestmark = pytest.mark.soak
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+def store(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> FeatureStore:
     """A view of users and contents, of which one row was replayed twice."""
-    folder = tmp_path_factory.mktemp("spark")
-    spark_session(Settings(_env_file=None, home=folder), "spark-store-facts", master="local[2]")
-    return _store(folder)
+    return _store(tmp_path_factory.mktemp("spark"))
 
 
 def _store(folder: Path) -> FeatureStore:

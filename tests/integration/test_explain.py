@@ -18,7 +18,6 @@ from stillpoint.releases.book import ObjectReleaseBook
 from tests.support.hand_made import hand_made
 
 
-@pytest.mark.stack
 def test_contributions_from_the_log_add_up_to_what_the_prediction_used(
     s3_lake: Any, settings: Any, unique: str
 ) -> None:
@@ -47,7 +46,6 @@ def test_contributions_from_the_log_add_up_to_what_the_prediction_used(
     assert explained.document()["release"] == loaded.id
 
 
-@pytest.mark.stack
 def test_an_unknown_recommendation_is_said_to_be_unknown(s3_lake: Any) -> None:
     with pytest.raises(InvalidInput, match="no recommendation 'none' in the served log"):
         served_record(s3_lake, "none")

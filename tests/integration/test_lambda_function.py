@@ -7,8 +7,6 @@ import sysconfig
 import time
 from datetime import UTC, datetime
 
-import pytest
-
 from inference.lambda_package import HANDLER, package
 from inference.predictions.stored_recommendations import Recommendations
 from stillpoint.events.types import EventType
@@ -54,7 +52,6 @@ def requested(user: str, kind: Kind) -> PredictionRequest:
     )
 
 
-@pytest.mark.stack
 def test_the_zip_runs_as_a_function_and_drains_the_queue(
     settings: Settings, s3_lake: Lake, aws: AwsServer, redis_server: RedisServer, unique: str
 ) -> None:

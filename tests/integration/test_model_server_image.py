@@ -53,6 +53,7 @@ def entry() -> list[str]:
     return [sys.executable, *words[1:]]
 
 
+@pytest.mark.usefixtures("programs")
 def test_the_entry_point_answers_pings_and_refuses_an_empty_folder_in_one_sentence(tmp_path: Path) -> None:
     empty = subprocess.run(entry(), env=variables(tmp_path, 0), cwd=ROOT, capture_output=True, text=True, check=False)
     assert empty.returncode == 1
@@ -69,6 +70,7 @@ def test_the_entry_point_answers_pings_and_refuses_an_empty_folder_in_one_senten
 
 
 @pytest.mark.soak
+@pytest.mark.usefixtures("programs")
 @pytest.mark.timeout(900)
 def test_the_entry_point_starts_in_a_clean_environment_with_only_the_images_packages(tmp_path: Path) -> None:
     uv = Path(sys.executable).with_name("uv")

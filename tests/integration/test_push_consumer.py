@@ -18,8 +18,6 @@ from stillpoint.local.provision import provision
 from stillpoint.messages import Channel, Push
 from stillpoint.settings import Settings
 
-pytestmark = pytest.mark.stack
-
 DOCUMENT = Path(__file__).parents[2] / "docs" / "push-consumer.md"
 
 

@@ -21,7 +21,6 @@ from stillpoint.stores.redis.layout import Column, ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter, WriteResult, encode_rows
 from stillpoint.stores.values.types import ValueType
 
-pytestmark = pytest.mark.cluster
 LAYOUT = ViewLayout("v", (Column("user_id", ValueType.STRING),), (Column("n", ValueType.INT64),))
 PLAN = ReadPlan("p", (LAYOUT,))
 WIDE = ViewLayout("wide", LAYOUT.join_keys, tuple(Column(f"w{n}", ValueType.INT64) for n in range(60)))

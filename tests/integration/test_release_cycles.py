@@ -31,7 +31,7 @@ from stillpoint.local.provision import provision
 from tests.support.release_world import USERS, World, context_for
 from tests.support.service_process import ServiceProcess, environment
 
-pytestmark = [pytest.mark.stack, pytest.mark.spark]
+pytestmark = pytest.mark.usefixtures("spark", "programs")
 
 SEARCHERS = [f"s{number}" for number in range(100, 120)]
 """Users whose features the stream changes all the time. The others' stay, so that their right rankings are known."""

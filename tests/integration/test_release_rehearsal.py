@@ -31,6 +31,8 @@ from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 from tests.support.release_world import USERS, World, context_for
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 RELAXED = Thresholds(
     latency_p99_ms=1000,
     digest_pause_seconds=0.05,

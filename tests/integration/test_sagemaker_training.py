@@ -61,7 +61,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(aws: AwsServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(aws: AwsServer, programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     s3 = aws.client("s3")
     s3.create_bucket(Bucket="sagemaker-training")
     lake = Lake(S3Objects(s3, "sagemaker-training", "lake"))

@@ -20,18 +20,17 @@ from stillpoint.settings import Settings
 from tests.support.hand_made import hand_made
 from tests.support.service_process import ServiceProcess, environment, token_file
 
-pytestmark = pytest.mark.stack
 COMMITTED = Path(__file__).parents[2] / "openapi.json"
 LEAKS = re.compile(r"Traceback|File \"|\.py\b|site-packages|/work/|/home/|redis\.|botocore|starlette|Error\(")
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, aws: Any, redis_factory_of_module: Any) -> Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory, aws: Any, redis_of_module: Any) -> Settings:
     home = tmp_path_factory.mktemp("service")
     bucket = f"contract-{home.name}".replace("_", "-")
     aws.client("s3").create_bucket(Bucket=bucket)
     aws.client("kinesis").create_stream(StreamName=bucket, ShardCount=1)
-    connection = redis_factory_of_module.connection_string
+    connection = redis_of_module.connection_string
     return Settings(
         _env_file=None,
         home=home,
@@ -45,16 +44,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, aws: Any, redis_factory_o
 
 
 @pytest.fixture(scope="module")
-def redis_factory_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from stillpoint.local.redis_server import RedisServer
-
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def service(settings: Settings, aws: Any) -> Iterator[ServiceProcess]:
+def service(settings: Settings, aws: Any, programs: None) -> Iterator[ServiceProcess]:
     bucket = settings.lake.split("/")[2]
     lake = Lake(S3Objects(aws.client("s3"), bucket, "lake"))
     hand_made(lake, settings, project="stillpoint_contract").point()

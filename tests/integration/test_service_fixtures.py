@@ -86,6 +86,7 @@ def test_bad_questions_are_refused_as_the_service_refuses_them(client: TestClien
     assert (answer.status_code, answer.json()["field"]) == (422, "user_id")
 
 
+@pytest.mark.usefixtures("programs")
 def test_fixtures_start_at_once_without_any_server(tmp_path: Path) -> None:
     nothing = {
         "STILLPOINT_HOME": str(tmp_path / "home"),

@@ -31,6 +31,8 @@ from stillpoint.stores.redis.connection import connect
 from tests.support.hand_made import HandMade, hand_made
 from tests.support.service_process import COMMAND, ServiceProcess, environment, token_file
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 LEAKS = re.compile(rb"Traceback|File \"|\.py\b|site-packages|/work/|/home/|redis\.|botocore|starlette|uvicorn|Error\(")
 KEY = "an erasure key of the tests"
 USER = "person-4711-unmistakable"

@@ -18,7 +18,7 @@ from stillpoint.local.servers import servers
 from stillpoint.local.stack import Stack
 from stillpoint.settings import Settings
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.usefixtures("whole_stack")
 
 
 @pytest.fixture

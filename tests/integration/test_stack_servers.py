@@ -10,8 +10,6 @@ from stillpoint.local.aws import AwsServer
 from stillpoint.local.provision import provision
 from stillpoint.settings import Settings
 
-pytestmark = pytest.mark.stack
-
 
 def test_stand_in_enforces_create_only_objects(s3_lake: Lake) -> None:
     from stillpoint.errors import AlreadyExists

@@ -31,7 +31,7 @@ from stillpoint.stores.values.times import decode_time
 from tests.support.fuzzed_payloads import Fuzz
 from tests.support.stream_world import streaming, wait_for
 
-pytestmark = [pytest.mark.stack, pytest.mark.spark, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.usefixtures("spark"), pytest.mark.timeout(3600)]
 
 
 def payload(user: str, kind: str, happened: datetime, **fields: Any) -> tuple[str, bytes]:

@@ -24,7 +24,7 @@ from stillpoint.stores.redis.connection import connect
 from tests.support.fault_proxy import FaultProxy
 from tests.support.stream_world import SimulatedUsers, Watcher, judge, now, patience, records_of
 
-pytestmark = [pytest.mark.stack, pytest.mark.spark, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.usefixtures("java"), pytest.mark.timeout(3600)]
 
 RUN = """
 import logging, os, signal

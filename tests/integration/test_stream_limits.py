@@ -11,8 +11,6 @@ from stillpoint.events.stream import put_events
 from stillpoint.local.provision import provision
 from tests.support.fault_proxy import BYTES_A_SECOND, CALLS_A_SECOND, FaultProxy
 
-pytestmark = pytest.mark.stack
-
 RECORD = 20_000
 FIRST_SHARD = "shardId-000000000000"
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from ingestion.spark import spark_session
 from ingestion.stream_source import SourceUnusable, read_stream, stream_source
 from ingestion.supervisor import Supervisor
 from stillpoint.clock import system_clock
@@ -16,7 +15,7 @@ from stillpoint.releases.write_targets import Target, write_control
 from stillpoint.settings import Settings
 from tests.support.stream_world import SimulatedUsers, now, streaming, wait_for
 
-pytestmark = [pytest.mark.spark, pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.timeout(3600)
 
 
 def connector(name, columns):
@@ -81,15 +80,14 @@ def plain(settings, name):
     return settings.model_copy(update={"stream_source": name})
 
 
-def test_a_missing_or_foreign_connector_is_said_in_one_sentence_and_never_retried(tmp_path):
+def test_a_missing_or_foreign_connector_is_said_in_one_sentence_and_never_retried(tmp_path, spark):
     settings = Settings(_env_file=None, home=tmp_path, lake=str(tmp_path / "lake"))
-    session = spark_session(settings, "sources", master="local[2]")
-    session.dataSource.register(connector("kinesis", ("streamName", "data")))
+    spark.dataSource.register(connector("kinesis", ("streamName", "data")))
     source = stream_source(
         plain(settings, "kinesis"), start="LATEST", client=settings.aws_client_arguments(), query="q", lag_file=""
     )
     with pytest.raises(SourceUnusable, match=r"kinesis has the columns data, streamName; expected also sequenceNumber"):
-        read_stream(session, source)
+        read_stream(spark, source)
     supervisor = Supervisor(plain(settings, "aws-kinesis"), clock=system_clock)
     supervisor._processor = lambda query_id, epoch: None
     with pytest.raises(SourceUnusable, match=r"STREAM_SOURCE is aws-kinesis, and Spark 4\.\S+ has no such source: EMR"):
@@ -97,16 +95,14 @@ def test_a_missing_or_foreign_connector_is_said_in_one_sentence_and_never_retrie
 
 
 @pytest.mark.soak
-@pytest.mark.stack
-def test_a_native_source_feeds_the_whole_stream(settings, aws):
+def test_a_native_source_feeds_the_whole_stream(settings, aws, spark):
     provision(settings)
     lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
     views = tuple(view.name for view in STREAMED_VIEWS)
     write_control(lake.objects, (Target(colour=Colour.GREEN, project="g_native", views=views),))
     sent = SimulatedUsers(10, 3).some(300, now())
     put_events(aws.client("kinesis"), settings.event_stream, sent)
-    session = spark_session(settings, "sources", master="local[2]")
-    session.dataSource.register(connector("aws-kinesis", EMR))
+    spark.dataSource.register(connector("aws-kinesis", EMR))
     with streaming(plain(settings, "aws-kinesis")) as (_, reports):
         wait_for(lambda: sum(report.records for report in reports) >= len(sent), "every record")
     stored = lake.read("events", columns=["shard", "sequence"]).to_pylist()

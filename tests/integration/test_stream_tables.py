@@ -13,7 +13,6 @@ from ingestion.cli import events as commands
 from ingestion.compact import compact, merge
 from ingestion.daily import daily
 from ingestion.reconcile import reconcile
-from ingestion.spark import spark_session
 from stillpoint.encoder import WordLlamaEncoder
 from stillpoint.events.parsing import parse
 from stillpoint.events.recorded import events_table
@@ -25,7 +24,6 @@ from stillpoint.lake.datasets import ALL_DATES, by_date, dataset_columns, featur
 from stillpoint.lake.tables import Lake
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
-from stillpoint.settings import Settings
 from stillpoint.stores.redis.keys import encode_keys
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
@@ -53,18 +51,16 @@ def fill(lake, *, sequence=0, seed=1, day=DAY):
     return len(events)
 
 
-@pytest.mark.spark
-def test_plain_spark_sql_counts_exactly_the_committed_rows(lake: Lake, tmp_path):
+def test_plain_spark_sql_counts_exactly_the_committed_rows(lake: Lake, spark):
     count = fill(lake)
     fill(lake, sequence=1)
     backfill(lake, ALL_DATES, at=DAY)
     backfill(lake, ALL_DATES, at=DAY)
     lake.write("events", DAY.date(), "uncommitted", lake.read("events"))
-    session = spark_session(Settings(_env_file=None, home=tmp_path), "tables", master="local[2]")
 
     def counted(dataset):
-        session.read.parquet(f"{lake.root}/tables/{dataset}").createOrReplaceTempView("rows")
-        return session.sql("select count(*) as n from rows").first().n
+        spark.read.parquet(f"{lake.root}/tables/{dataset}").createOrReplaceTempView("rows")
+        return spark.sql("select count(*) as n from rows").first().n
 
     compact(lake, before=date(2026, 3, 3), at=DAY)
     assert counted("events") == count

@@ -40,7 +40,6 @@ def tree(spans: Any) -> dict[str, str | None]:
     return {span.name: None if span.parent is None else names.get(span.parent.span_id, "lost") for span in spans}
 
 
-@pytest.mark.stack
 def test_an_event_and_the_recommendations_it_led_to_are_one_trace(
     settings: Settings,
     s3_lake: Lake,

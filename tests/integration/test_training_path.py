@@ -221,7 +221,7 @@ def test_kept_model_is_found_by_its_digest_with_its_mapping(world: World) -> Non
 
 
 @pytest.fixture(scope="module")
-def tracked(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracked]:
+def tracked(world: World, tmp_path_factory: pytest.TempPathFactory, programs: None) -> Iterator[Tracked]:
     """A tracking server as the embedded stack starts it, which knows the world's model."""
     folder = tmp_path_factory.mktemp("mlflow")
     settings = Settings(

@@ -22,6 +22,8 @@ from stillpoint.stores.redis.connection import connect
 from tests.support.hand_made import HandMade, hand_made
 from tests.support.service_process import ServiceProcess, environment
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 NEXT_MONTH, ENDED, WITHDRAWN = "c0000", "c0006", "c0018"
 
 

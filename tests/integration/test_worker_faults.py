@@ -28,8 +28,6 @@ from stillpoint.stores.redis.connection import connect
 from tests.support.hand_made import HandMade, contents, hand_made, model, opted_in
 from tests.support.model_endpoint import Endpoint
 
-pytestmark = pytest.mark.stack
-
 NOW = datetime.now(UTC)
 VISIBILITY = 1
 RUN = "from inference.cli import worker; worker()"

@@ -41,9 +41,9 @@ def commit(lake, dataset, table, name, *, counts=True):
         lake.commit(Commit(writer=name, sequence=0, at=T0, files=(file,)))
 
 
-@pytest.fixture(params=["folder", "s3"])
-def any_lake(request, lake):
-    return request.getfixturevalue("s3_lake") if request.param == "s3" else lake
+@pytest.fixture(params=["lake", "s3_lake"])
+def any_lake(request):
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from feast.repo_config import RepoConfig
 from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, String, UnixTimestamp
 from feast.utils import _convert_arrow_to_proto
 
-from ingestion.spark import spark_session
-from stillpoint.settings import Settings
 from stillpoint.stores.history.join import JoinLimits, join_history
 from stillpoint.stores.history.latest import Pull
 from stillpoint.stores.history.on_spark import fill_on_spark, join_on_spark
@@ -29,12 +27,6 @@ from stillpoint.stores.history.views import JoinKey, RequestedFeature, ViewReque
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
 US = pa.timestamp("us", tz="UTC")
-
-
-@pytest.fixture(scope="module")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    home = tmp_path_factory.mktemp("spark")
-    return spark_session(Settings(_env_file=None, home=home), "offline-on-spark", master="local[2]")
 
 
 def write_traps(folder: Path) -> None:

@@ -27,7 +27,7 @@ from stillpoint.stores.redis.connection import connect
 from tests.support.release_world import USERS, World, context_for
 from tests.support.service_process import ServiceProcess, environment
 
-pytestmark = [pytest.mark.stack, pytest.mark.spark]
+pytestmark = pytest.mark.usefixtures("spark", "programs")
 
 USER = "u4711"
 EVERYBODY = [*USERS, USER]
