@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from inference.http.tuning import one_thread_per_process
 from stillpoint.errors import InvalidSettings
@@ -37,13 +39,26 @@ def run_service(settings: Settings, *, host: str, port: int, workers: int) -> No
         from inference.tokens import Tokens
 
         Tokens.load(settings.http_tokens)  # one clear error here, rather than one in every process
-    with tempfile.TemporaryDirectory(prefix="stillpoint-metrics-") as folder:
-        os.environ |= {
-            "STILLPOINT_HTTP_HOST": host,
-            "STILLPOINT_HTTP_PORT": str(port),
-            "PROMETHEUS_MULTIPROC_DIR": folder,
-        }
+    with (
+        tempfile.TemporaryDirectory(prefix="stillpoint-metrics-") as folder,
+        _variables(STILLPOINT_HTTP_HOST=host, STILLPOINT_HTTP_PORT=str(port), PROMETHEUS_MULTIPROC_DIR=folder),
+    ):
         _run("inference.http.app:create_app", host, port, workers)
+
+
+@contextmanager
+def _variables(**told: str) -> Iterator[None]:
+    """Tell the processes that are started inside the block; afterwards the environment is as before."""
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def run_fixtures(*, host: str, port: int) -> None:

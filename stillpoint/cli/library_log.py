@@ -45,18 +45,16 @@ def log_libraries() -> Iterator[None]:
     handler.setFormatter(logging.Formatter(_FORMAT))
     handler.setLevel(logging.WARNING)
     loud = [logging.getLogger(name) for name in _LOUD]
-    before = [logger.propagate for logger in loud]
-    for logger in (root, *loud):
-        logger.addHandler(handler)
-    for logger in loud:
-        logger.propagate = False
+    before = [(logger.propagate, logger.handlers) for logger in loud]
+    root.addHandler(handler)
+    for logger in loud:  # one that was imported before may have a handler of its own to standard error
+        logger.propagate, logger.handlers = False, [handler]
     logging.captureWarnings(True)
     try:
         yield
     finally:
         logging.captureWarnings(False)
-        for logger in (root, *loud):
-            logger.removeHandler(handler)
-        for logger, propagated in zip(loud, before, strict=True):
-            logger.propagate = propagated
+        root.removeHandler(handler)
+        for logger, (propagated, handlers) in zip(loud, before, strict=True):
+            logger.propagate, logger.handlers = propagated, handlers
         handler.close()

@@ -147,7 +147,7 @@ def test_command_trains_at_sagemaker_and_registers_the_model_with_its_job(
     for name, value in values.items():
         monkeypatch.setenv(f"STILLPOINT_{name.upper()}", str(value))
     monkeypatch.chdir(tmp_path)
-    always = ["--maximum-age-hours", "1000000", "--mapping-version", "1"]
+    always = ["--maximum-age-hours", "800000", "--mapping-version", "1"]
     assert run(["train", site.snapshot_id, "--on", "sagemaker", *always, "--json"]) == 0, capsys.readouterr().err
     report = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert report["sha256"] == site.world.trained.bundle.sha256

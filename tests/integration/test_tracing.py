@@ -189,5 +189,5 @@ def test_when_it_is_off_nothing_of_it_is_imported() -> None:
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    with pytest.raises(InvalidSettings, match=r"install `stillpoint\[tracing\]`, or set it to 0"):
+    with pytest.raises(InvalidSettings, match=r"install the extra `tracing` .*, or set it to 0"):
         tracing(Settings(_env_file=None, trace_share=0.5), "s")

@@ -111,10 +111,10 @@ def without_late_successes(lake: Lake, folder: str) -> None:
     ("spoil", "hours", "sentence"),
     [
         (too_old, 1, "h ago; expected under 1 h: run `stillpoint snapshot` again"),
-        (damaged, 1e6, "does not match its manifest; take the snapshot again"),
-        (swapped, 1e6, "does not match its manifest; take the snapshot again"),
-        (of_other_definitions, 1e6, "was taken under definitions 000000000000; the present ones"),
-        (without_late_successes, 1e6, "the test part of snapshot"),
+        (damaged, 8e5, "does not match its manifest; take the snapshot again"),
+        (swapped, 8e5, "does not match its manifest; take the snapshot again"),
+        (of_other_definitions, 8e5, "was taken under definitions 000000000000; the present ones"),
+        (without_late_successes, 8e5, "the test part of snapshot"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
@@ -150,7 +150,7 @@ def test_without_its_tracking_server_nothing_is_trained(
     monkeypatch.setenv("STILLPOINT_LAKE", place.lake.root)
     monkeypatch.setenv("STILLPOINT_MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     before = place.holds()
-    assert run(["train", "--maximum-age-hours", "1000000"]) == 1
+    assert run(["train", "--maximum-age-hours", "800000"]) == 1
     assert "does not answer (" in capsys.readouterr().err
     assert place.holds() == before
 

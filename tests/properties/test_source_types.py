@@ -20,7 +20,7 @@ from stillpoint.stores.history.join import JoinLimits, join_history
 from stillpoint.stores.history.latest import Pull, latest_rows
 from stillpoint.stores.history.sources import S3Access, open_path
 from stillpoint.stores.history.spine import read_spine
-from stillpoint.stores.history.types import request_types
+from stillpoint.stores.history.types import refuse_null_items, request_types
 from stillpoint.stores.history.views import JoinKey, RequestedFeature, ViewRequest
 from stillpoint.stores.history.write import PushedRows, append_to_path
 
@@ -93,6 +93,10 @@ def expected(value, dtype):
     return number
 
 
+def expected_or_none(value, dtype):
+    return None if does_not_fit(value, dtype) else expected(value, dtype)
+
+
 def does_not_fit(value, dtype):
     try:
         expected(value, dtype)
@@ -101,9 +105,10 @@ def does_not_fit(value, dtype):
     return False
 
 
-def pushed_or_refused(path, pushed, columns):
+def pushed_or_refused(path, pushed, columns, dtype):
     """Push rows; return what a refusal says."""
     try:
+        refuse_null_items(pushed.table["value"].combine_chunks(), dtype, "view 'stats', column 'value'")
         append_to_path(str(path), pushed, S3Access(), columns, at=T0)
     except InvalidInput as refusal:
         return str(refusal)
@@ -244,11 +249,16 @@ def test_a_push_is_joined_as_what_was_pushed_or_refused_whole(before, rows, dtyp
         source = open_path(str(path), "stats", S3Access())
         types = request_types(view)
         columns = source.columns_to_write(types)
-        refusal = pushed_or_refused(path, PushedRows(view="stats", table=table, types=types), columns)
+        refusal = pushed_or_refused(
+            path, PushedRows(view="stats", table=table, types=types), columns, view.features[0].dtype
+        )
         if refusal is not None:
             assert refusal.startswith("view 'stats', column 'value', row ")
             assert pq.read_table(name).num_rows == 0
-            assert columns.field("value").type != types["value"] or any(map(does_not_fit, rows[1], [dtype] * 9))
+            nothing = inside and any(expected_or_none(value, dtype) is None for value in rows[1])
+            assert (
+                columns.field("value").type != types["value"] or nothing or any(map(does_not_fit, rows[1], [dtype] * 9))
+            )
             return
         found = joined(path, view, list(range(len(nested))))
         again = filled(path, view)

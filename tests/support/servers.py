@@ -49,7 +49,7 @@ def mark_of_command(command: Sequence[Any]) -> str | None:
         return "redis"
     if "aws_program.py" in names:
         return "stack"
-    if names & {"java", "spark-submit", "spark-class"}:
+    if Path(words[0]).name in {"java", "spark-submit", "spark-class"}:
         return "spark"
     python = any(name.startswith("python") for name in names)
     return "program" if python and PROGRAMS & set(words) and "--help" not in words else None

@@ -28,7 +28,7 @@ from stillpoint.stores.history.column_types import common_type, is_single, is_un
 from stillpoint.stores.history.files import pushed_at, pushed_name, split_glob
 from stillpoint.stores.history.sources import S3Access, filesystem_of
 from stillpoint.stores.rehearsal import is_rehearsal
-from stillpoint.stores.values.exact import convert_exactly, fits, one_array
+from stillpoint.stores.values.exact import convert_exactly, does_not_fit, first_lost, fits, is_list, one_array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +62,15 @@ class PushedRows:
         given = one_array(self.table[column.name])
         declared = self._declared(column.name, given.type)
         array = convert_exactly(given, declared, where, nearest=is_single(declared))
+        if is_list(
+            given.type
+        ):  # NaN for a whole number is pandas' null; among a list's numbers it would be a null item
+            _refuse_lost(given, array, where)
         # A file may hold another kind of values than declared, as dates for text: it gets them as they came.
-        return convert_exactly(array if fits(array.type, column.type) else given, column.type, where)
+        values = array if fits(array.type, column.type) else given
+        kept = convert_exactly(values, column.type, where)
+        _refuse_lost(values, kept, where)
+        return kept
 
 
 def write_to_lake(lake: Lake, dataset: str, pushed: PushedRows, *, event: str, at: datetime) -> None:
@@ -108,6 +115,17 @@ def append_to_path(path: str, pushed: PushedRows, access: S3Access, schema: pa.S
         kept = [convert_exactly(before[column.name], column.type, path) for column in columns]
         added = pushed.fitted(columns, path)
         write_file(filesystem, inner, pa.concat_tables([pa.table(kept, schema=columns), added]))
+
+
+def _refuse_lost(before: pa.Array, after: pa.Array, where: str) -> None:
+    """Refuse NaN that a column of no floats would keep as nothing.
+
+    Raises:
+        InvalidInput: names the row and the value after `where`.
+    """
+    row = first_lost(before, after)
+    if row is not None:
+        raise InvalidInput(f"{where}, row {row}: {does_not_fit(before, row, after.type)}")
 
 
 def _settled(stored: pa.Schema, wanted: pa.Schema) -> pa.Schema:

@@ -102,6 +102,17 @@ def convert_exactly(
     return found.values
 
 
+def first_lost(before: pa.Array, after: pa.Array) -> int | None:
+    """Return the first row in which a null stands now, itself or inside its list, where a value was."""
+    lost = nulls_of(after) & ~nulls_of(before)
+    if lost.any():
+        return int(np.argmax(lost))
+    if is_list(before.type) and is_list(after.type):
+        item = first_lost(one_array(pc.list_flatten(before)), one_array(pc.list_flatten(after)))
+        return None if item is None else int(pc.list_parent_indices(after)[item].as_py())
+    return None
+
+
 def does_not_fit(array: pa.Array, row: int, wanted: pa.DataType) -> str:
     """Return the words for a value that a type cannot hold."""
     return f"{array[row]!s:.60} ({array.type}) cannot be kept exactly as {wanted}; correct the value or widen the type"

@@ -30,8 +30,12 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def test_libraries_write_to_their_log_and_the_terminal_holds_our_words(home: Path, capfd) -> None:
+def test_libraries_write_to_their_log_and_the_terminal_holds_our_words(
+    home: Path, capfd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logging.getLogger("feast").setLevel(logging.NOTSET)
+    own = logging.StreamHandler(sys.stderr)  # as MLflow has one, once something has imported it
+    monkeypatch.setattr(logging.getLogger("mlflow"), "handlers", [own])
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert cli.run(["daily"]) == 0
