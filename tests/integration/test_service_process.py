@@ -289,7 +289,7 @@ def test_a_password_of_redis_is_neither_logged_by_the_service_nor_shown_by_statu
     service = ServiceProcess(settings.home, environment(settings), "--workers", "1", ready="/healthz")
     assert service.http.get("/readyz").status_code == 503
     service.stop()
-    assert "cannot follow the release book" in service.log
+    assert "the release book cannot be followed" in service.log
     assert password not in service.log
     status = subprocess.run(
         [*COMMAND[:-1], "status"],
