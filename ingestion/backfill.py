@@ -1,7 +1,7 @@
-"""Backfill: features of recorded events, by the stream's own definition.
+"""Backfill: computes the streamed features of events that the lake holds, with the stream's own code.
 
-Rows are computed per user from all on-time events that can matter, and written by a commit of the run. Copies of rows
-that the stream or an earlier run wrote are equal and harmless. With a Spark session the users are spread over executors.
+Rows are computed per user from all on-time events that can affect them, and one commit makes all of them visible. A row that the
+stream or an earlier run has written already comes out equal, so the copy is harmless. With a Spark session, users are spread over executors.
 """
 
 import uuid
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int], None]
 _REACH = SEARCH_WINDOW + timedelta(days=1)
-"""How far before its first day a run reads: a search window, and sessions that began the day before."""
+"""How far before its first day a run reads events: one search window, and one day for sessions that began the day before."""
 
 
 def backfill(
@@ -40,9 +40,10 @@ def backfill(
     spark: "SparkSession | None" = None,
     progress: Progress = lambda view, rows: None,
 ) -> dict[str, int]:
-    """Compute the streamed views' rows of whole days and commit them at once. Return rows by view.
+    """Compute the streamed views' rows of whole UTC days and commit them in one commit. Return the number of rows by view.
 
-    Sessions that last over a day, beyond what the run reads, are computed from what it reads.
+    Reads the lake's on-time events, writes `features/<view>/`. Of a session that began more than a day before the first day, only the
+    part within that day is taken into account.
     """
     first = None if dates.first is None else dates.first - _REACH
     events = lake.read("events", DateRange(first, dates.last), where=pc.field("verdict") == "on_time")
@@ -66,7 +67,7 @@ def _rows_of(view: View, events: pa.Table, encoder: Encoder) -> pa.Table:
 
 
 def _spread(view: View, events: pa.Table, spark: "SparkSession") -> pa.Table:
-    """Compute on Spark's executors, all events of a user on one of them."""
+    """Compute on Spark's executors; all events of one user are on one executor."""
     schema = feature_columns(view)
     # Spark's Arrow exchange knows no zone but the session's, which is UTC, and no nested null marks.
     frame = spark.createDataFrame(_microseconds(events)).repartition("user_id")

@@ -113,7 +113,7 @@ def tail(
 
 @events.command()
 def reconcile(as_json: _Json = False) -> None:
-    """Compare verdicts with stored rows, and the lake with every colour in use, both ways. Exit code 1 on a difference."""
+    """Compare verdicts with stored rows, and the lake with the online store of every colour in use. Exit code 1 on a difference."""
     from ingestion.reconcile import reconcile as run
     from stillpoint.releases.write_targets import read_control
     from stillpoint.stores.redis.connection import connect

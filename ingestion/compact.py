@@ -1,9 +1,9 @@
-"""Compaction: the many small files of a day become one, and a closed day a table for anybody's Spark SQL.
+"""Compaction: merges the many small files of a day into one, and writes closed days as tables that plain Spark SQL can read.
 
 `tables/<dataset>/date=…/rows.parquet` holds each committed row of a closed day once. The commit that names it supersedes
 the small files. Rows that are committed for that day later are merged into the same path at the next run. The small files of
-a day that is still written to are merged beside the others, and copies among them go. What is superseded stays where it is, for
-readers that have begun.
+a day that is still written to are merged too, and copies of rows among them are dropped. Superseded files are not deleted, since readers
+may have them open.
 """
 
 import io
@@ -32,7 +32,7 @@ IDENTITY: dict[str, tuple[str, ...]] = {
         for view in (*STREAMED_VIEWS, *DAILY_VIEWS)
     },
 }
-"""What makes two rows of a dataset copies of each other, by a replay or a backfill."""
+"""The columns by which two rows of a dataset are copies of each other, written twice by a replay or a backfill."""
 
 SMALL_ROWS = 100_000
 MANY_FILES = 32
@@ -50,8 +50,8 @@ def compact(
 ) -> dict[str, int]:
     """Compact every day before `before` that has files outside `tables/`. Return rows by dataset.
 
-    One run at a time: callers hold the lease `compact`. Killed anywhere it can be run again: until the commit, readers by
-    commits see copies of rows, which they remove by key; readers of `tables/` see each committed row once at all times.
+    Callers hold the lease `compact`, so one run works at a time. A run that was killed can be repeated: until the commit, readers that go
+    by commits see copies of rows, which they remove by key; readers of `tables/` see each committed row exactly once.
     """
     counts: dict[str, int] = {}
     run = f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
@@ -89,8 +89,8 @@ def merge(
 ) -> dict[str, int]:
     """Merge the small files of the days from `since` on, where there are many of them. Return merged files by dataset.
 
-    A stream leaves a file per dataset and micro-batch, and a reader pays for each. One run at a time, beside everything
-    else: callers hold the lease `compact`. Killed anywhere it can be run again.
+    A stream writes a file per dataset and micro-batch, and every read opens all of them. Callers hold the lease `compact`; the stream may
+    go on writing meanwhile. A run that was killed can be repeated.
     """
     counts: dict[str, int] = {}
     run = f"merge-{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
@@ -135,7 +135,7 @@ def _parts(files: list[CommittedFile]) -> Iterator[list[CommittedFile]]:
 
 
 def _by_id(table: pa.Table) -> pa.Table:
-    """Return rows of the served log sorted by their id, so that a reader finds one by the statistics of its group."""
+    """Return rows of the served log sorted by recommendation id, so that Parquet's row-group statistics lead a reader to one id."""
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     frame = frame.sort("recommendation_id", "served_at")
@@ -144,13 +144,13 @@ def _by_id(table: pa.Table) -> pa.Table:
 
 
 def tables(lake: Lake, dataset: str) -> pads.Dataset:
-    """Return what a foreign reader sees of a dataset: the files below `tables/`, without any commit."""
+    """Return what a reader without knowledge of commits sees of a dataset: the files below `tables/`."""
     filesystem, root = lake.objects.arrow()
     return pads.dataset(f"{root}/tables/{dataset}", schema=dataset_columns(dataset), filesystem=filesystem)
 
 
 def _once(dataset: str, table: pa.Table) -> pa.Table:
-    """Return rows without copies, each as it was stored last: rows of one record, and rows of features that are equal."""
+    """Return rows without copies. Of rows with the same record, or of equal feature rows, the one stored last is kept."""
     frame = pl.DataFrame(pl.from_arrow(table))
     key = list(_RECORD) if IDENTITY.get(dataset) == _RECORD else None
     once = frame.unique(key, keep="last", maintain_order=True) if dataset in IDENTITY else frame
@@ -158,7 +158,7 @@ def _once(dataset: str, table: pa.Table) -> pa.Table:
 
 
 def _merged(lake: Lake, dataset: str, day: date, identity: tuple[str, ...]) -> pa.Table:
-    """Return the day's committed rows, each once and as it was stored last, in an order that depends on the rows alone."""
+    """Return the day's committed rows without copies, in an order that depends on the rows alone."""
     table = lake.open(dataset, lake.files_as_stored(dataset, DateRange(day, day))).to_table()
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)

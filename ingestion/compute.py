@@ -1,7 +1,7 @@
-"""Computes everything that follows from a micro-batch's records: verdicts, rows, states, requests. (pure)
+"""Computes what follows from a micro-batch's records: verdicts, feature rows, states, prediction requests. (pure)
 
 Records are parsed, judged and turned into rows per user, in the order of their sequence numbers. A record whose
-computation fails although every other succeeds is told apart by computing the user's records one by one.
+computation fails is found by computing its user's records one by one, and is quarantined; the others count.
 """
 
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class QuarantinedRecord:
-    """A record that is kept aside, with the field at fault and the reason."""
+    """A record for the quarantine, with the field at fault and the reason."""
 
     record: Record
     field: str | None
@@ -34,7 +34,7 @@ class QuarantinedRecord:
 
 @dataclass(slots=True)
 class BatchResult:
-    """All that a micro-batch's records lead to. `requests` pairs events with the kinds that they ask for."""
+    """The result of a micro-batch. `requests` pairs each event with the kinds of recommendation that it triggers."""
 
     events: list[tuple[AppEvent, Verdict, Record]] = field(default_factory=list)
     rows: dict[str, list[Row]] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class BatchResult:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the computation depends on beside records and states."""
+    """What the computation depends on besides records and states: encoder, limits and tombstones."""
 
     encoder: RememberingEncoder
     searched: SearchedCategory
@@ -57,14 +57,14 @@ class Rules:
 
 
 def sort_key(record: Record) -> tuple[int, str]:
-    """Order records as Kinesis ordered them: a child shard's numbers are greater than its parent's."""
+    """Return a key that sorts records as Kinesis ordered them: sequence numbers of a child shard are greater than its parent's."""
     return int(record.sequence), record.shard
 
 
 def parse_records(
     records: Iterable[Record],
 ) -> tuple[dict[str, list[tuple[Record, AppEvent]]], list[QuarantinedRecord]]:
-    """Return the events of each user in order, and what could not be read."""
+    """Return the events of each user in order, and the records that could not be parsed."""
     users: dict[str, list[tuple[Record, AppEvent]]] = {}
     refused: list[QuarantinedRecord] = []
     for record in sorted(records, key=sort_key):
@@ -88,7 +88,7 @@ def compute(
     *,
     now_us: int,
 ) -> BatchResult:
-    """Return everything that follows from the records. `states` holds each user's state before the batch."""
+    """Return verdicts, feature rows, new states and requests. `states` holds each user's state before the batch, empty for a new user."""
     erased = [rules.tombstones.covers(item.record.partition_key, item.record.arrived_us) for item in refused]
     result = BatchResult(quarantined=[item for item, gone in zip(refused, erased, strict=True) if not gone])
     if any(erased):
@@ -132,7 +132,7 @@ def _one_by_one(
 
 
 def _refuse_outage(error: Exception) -> None:
-    """Raise what is no record's fault again, such as a machine without memory: the batch is done again."""
+    """Raise an error that no record caused, such as a lack of memory, so that the whole batch is repeated."""
     if outage(error) is not None:
         raise error
 

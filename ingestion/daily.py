@@ -31,7 +31,7 @@ def daily(
 ) -> dict[str, int]:
     """Compute the daily views of days `first` to `last`, commit them, and write the last day's into each colour.
 
-    Running it again gives equal rows. An earlier day never replaces a later one online. Return rows by view.
+    Running it again gives equal rows. Online, the row of an earlier day never replaces that of a later day. Return the number of rows by view.
 
     Raises:
         InvalidInput: `last` has not begun at `at`, or `first` is after it; nothing was written.
@@ -64,7 +64,7 @@ def daily(
 
 
 def _refuse_days(first: date, last: date, at: datetime) -> None:
-    """Refuse a day that has not begun: its rows would be newer than every true one until then."""
+    """Refuse a day that has not begun: its rows would count as newer than every row computed until then."""
     today = at.astimezone(UTC).date()
     if last > today:
         raise InvalidInput(f"day {last} has not begun: it is {today} in UTC; ask for days up to {today}")

@@ -2,7 +2,7 @@
 
 A `Position` says up to where a shard has been read. A closed shard is read to its end before its children begin, so the
 order of one partition key survives a reshard. Kinesis allows five GetRecords calls and 2 MB a second and shard; calls are
-paced so that a lone reader stays below both, and one among several backs off.
+paced so that a single reader stays below both limits; beside other readers it backs off when Kinesis refuses a call.
 """
 
 import time
@@ -22,7 +22,7 @@ SECONDS_BETWEEN_CALLS = 0.2
 BYTES_A_SECOND = 2_000_000
 QUIET_SECONDS_BETWEEN_CALLS = 0.5
 QUIET_AFTER_SECONDS = 10.0
-"""After so long without a record in any shard, each is asked less often: the next record waits 0.3 s more at worst."""
+"""After this long without a record in any shard, shards are polled less often; the next record waits at most 0.3 s longer."""
 RECORDS_PER_CALL = 10_000
 _TRIES = 6
 
@@ -42,14 +42,14 @@ class Record(NamedTuple):
 
 @dataclass(slots=True)
 class _Cursor:
-    """Where the next call of a shard goes on: valid while the position is the one it was made for."""
+    """The iterator for a shard's next call; valid only for the position that it was made for."""
 
     position: dict[str, Any]
     iterator: str
 
 
 class LostShard(NamedTuple):
-    """A shard that was gone before it had been read to its end: what came after `after` was not read, if anything did."""
+    """A shard that disappeared before it was read to its end. Records after the sequence number `after`, if any, were not read."""
 
     shard: str
     after: str
@@ -74,7 +74,7 @@ class ShardReader:
 
     @property
     def lag_seconds(self) -> Mapping[str, float]:
-        """How far each shard's reading is behind its newest record, as of the last call."""
+        """Seconds by which reading is behind each shard's newest record, as of the last call (Kinesis's `MillisBehindLatest`)."""
         return {shard: milliseconds / 1_000 for shard, milliseconds in self._lag_ms.items()}
 
     def initial(self, start: str) -> Positions:
@@ -94,7 +94,7 @@ class ShardReader:
         }
 
     def read(self, positions: Positions, limit: int) -> tuple[list[Record], Positions]:
-        """Return up to about `limit` records after the positions, one call a shard, and the new positions."""
+        """Return about `limit` records at most after the positions, and the new positions; one GetRecords call per shard."""
         open_shards = [shard for shard, position in positions.items() if not position.get("closed")]
         if not open_shards:
             return [], self._with_children(positions)
@@ -111,10 +111,10 @@ class ShardReader:
         return records, after
 
     def between(self, start: Positions, end: Positions) -> Iterator[Record]:
-        """Yield again exactly the records that lie between two positions.
+        """Yield exactly the records between two positions, as they were read before: a replayed micro-batch needs the same ones.
 
         Raises:
-            CorruptData: Kinesis does not keep some of them any more.
+            CorruptData: the retention of some of them has ended.
         """
         for shard, last in end.items():
             first = start.get(shard, {"start": "TRIM_HORIZON"})
@@ -203,7 +203,7 @@ class ShardReader:
             return None
 
     def _with_children(self, positions: Positions) -> Positions:
-        """Add the shards whose parents are all read to their end or gone; forget closed shards that are gone."""
+        """Add the shards whose parents are all read to their end or gone; drop closed shards that no longer exist."""
         shards = {shard["ShardId"]: shard for shard in self._list()}
         result = {
             shard: position for shard, position in positions.items() if shard in shards or not position.get("closed")
@@ -245,7 +245,7 @@ def shard_of(sequence: str) -> str:
 
 
 def _said(position: dict[str, Any]) -> str:
-    """Return a position in words."""
+    """Return a position in words, for messages."""
     if "after" in position:
         return f"sequence number {position['after']}"
     if "at" in position:

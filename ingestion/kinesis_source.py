@@ -1,7 +1,7 @@
 """A Spark streaming source for Kinesis, in Python.
 
-A Python data source over boto3. Kinesis cannot tell its latest sequence number, so the driver's reader reads and learns
-the end of a batch in one go: each record is fetched once. The offsets are positions per shard; a batch that is replayed
+A Spark data source in Python over boto3. Kinesis has no call for its latest sequence number, so the driver reads the records of a batch
+to learn where it ends: each record is fetched once. The offsets are positions per shard; a batch that is replayed
 reads exactly the same records again.
 """
 
@@ -62,7 +62,7 @@ class KinesisStreamReader(SimpleDataSourceStreamReader):
         return self._shards
 
     def _tell(self, reader: ShardReader) -> None:
-        """Leave the lag, and the shards that were lost, in files for the process that serves metrics."""
+        """Write the lag and the lost shards to files, from which the process that serves metrics reads them."""
         path = self._options.get("lag_file")
         if path:
             with open(path, "w") as file:
@@ -72,7 +72,7 @@ class KinesisStreamReader(SimpleDataSourceStreamReader):
 
 
 def lost_file(lag_file: Path) -> Path:
-    """Return where lost shards are kept, beside the file of the lag. It outlives a run; remove it whenever you like."""
+    """Return the path of the file that lists lost shards, beside the lag file. It outlives a run and may be deleted at any time."""
     return lag_file.with_name("lost_shards.json")
 
 
@@ -85,7 +85,7 @@ def remember_lost(path: Path, lost: Iterable[LostShard]) -> None:
 
 
 def read_lost(path: Path) -> dict[str, str]:
-    """Return the lost shards that a file names, each with what was read last. None, if there is no such file."""
+    """Return the lost shards that a file lists, each with the last sequence number read; None if there is no such file."""
     try:
         return {str(shard): str(after) for shard, after in json.loads(path.read_text()).items()}
     except FileNotFoundError:

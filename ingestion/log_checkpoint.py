@@ -1,7 +1,7 @@
-"""Folds older commits into one checkpoint of the log, so that reading the lake does not cost more every hour.
+"""Folds older commits into one checkpoint of the commit log, so that the cost of reading the lake does not grow with its age.
 
-A listing gives 1,000 commits at a time, each of them is an object to be read, and a stream makes one per micro-batch. What
-is folded counts as before; the next fold takes the last one up, with the files that still count.
+Each commit is an object that readers list and read, and a stream makes one per micro-batch. Folded commits count as before. A new fold
+includes the previous one, reduced to the files that no later commit supersedes.
 """
 
 from collections import defaultdict
@@ -17,16 +17,16 @@ from stillpoint.lake.tables import Lake
 from stillpoint.served_rows import SERVED_IDS
 
 FOLD_AFTER = timedelta(hours=1)
-"""Younger commits stay as they are: a writer whose commit was made, but not confirmed to it, finds it when it tries again."""
+"""Younger commits are not folded: a writer that got no answer to its commit finds the commit when it repeats it."""
 FEWEST = 1_000
 
 
 def fold(lake: Lake, *, before: datetime, fewest: int = FEWEST) -> int:
-    """Fold the commits made before a moment into one object, and delete theirs. Return how many, 0 if there are too few.
+    """Fold the commits made before a moment into one object and delete the originals. Return their number; 0 if there are too few.
 
-    The newest commit of a stream, by which it knows how far it came, stays, and one whose files do not hold its sums, for
-    `stillpoint events reconcile` to tell. One run at a time: callers hold the lease `compact`. Killed anywhere it can be run
-    again: a commit that is in a fold counts once, deleted or not.
+    Not folded are the newest commit of each stream, from which it knows how far it got, and commits whose files do not hold their sums,
+    which `stillpoint events reconcile` reports. Callers hold the lease `compact`. A run that was killed can be repeated: a commit that is
+    in the fold counts once, whether its original was deleted or not.
     """
     earlier = lake.checkpoint()
     chosen = _chosen(lake, before)

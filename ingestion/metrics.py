@@ -77,11 +77,11 @@ class StreamMetrics:
         self._failures.inc()
 
     def lost(self, shards: int) -> None:
-        """Count shards that were lost."""
+        """Count shards that disappeared before they were read to their end."""
         self._lost.inc(shards)
 
     def lag(self, path: Path) -> None:
-        """Take over the shards' lag from the file that the source keeps; a file that is being written is left."""
+        """Set the shards' lag from the file that the source writes; a file that is half written is skipped."""
         try:
             lags = json.loads(path.read_text())
         except (FileNotFoundError, ValueError):
@@ -89,10 +89,10 @@ class StreamMetrics:
         self.lag_of(lags)
 
     def lag_of(self, seconds: Mapping[str, float]) -> None:
-        """Take over the lag of shards."""
+        """Set the lag of shards, in seconds by shard id."""
         for shard, lag in seconds.items():
             self._lag.labels(shard).set(lag)
 
     def serve(self, port: int) -> None:
-        """Serve the metrics on loopback."""
+        """Serve the metrics over HTTP on loopback."""
         start_http_server(port, addr="127.0.0.1", registry=self.registry)

@@ -1,8 +1,8 @@
-"""The driver's half of a micro-batch: it takes effect exactly once, in the right order.
+"""The driver's half of a micro-batch: makes it take effect exactly once, in the right order.
 
 Executors write online stores, lake files and states (`step`); then the driver commits one manifest; only then are the
-prediction requests sent. Killed before the commit, the batch is done again from the states before it. Killed after, the
-commit is found, and only the requests are sent again, whose ids make the copies one.
+prediction requests sent. After a kill before the commit, the batch is repeated from the states before it. After a kill behind the
+commit, the replay finds the commit and only sends the requests again; their ids let receivers drop the copies.
 """
 
 import threading
@@ -33,8 +33,8 @@ Send = Callable[[Sequence[str]], None]
 
 @dataclass(slots=True)
 class BatchReport:
-    """What a micro-batch did; `seconds` by stage, the slowest part's for the stages of executors. `freshness` counts
-    records by hundredths of a second from their arrival until their features were readable."""
+    """What a micro-batch did. `seconds` by stage; for stages on executors, those of the slowest part. `freshness` counts records by
+    hundredths of a second from arrival in Kinesis until their features were readable online."""
 
     number: int
     is_replay: bool
@@ -70,7 +70,7 @@ class BatchProcessor:
         report: Callable[[BatchReport], None],
         newest: int | None = None,
     ) -> None:
-        """`newest` is the last batch of this query that the lake holds."""
+        """`newest` is the number of the last batch that this query has committed; None for a new query."""
         self._settings = settings
         self._query = query
         self._lake = lake
@@ -91,10 +91,10 @@ class BatchProcessor:
         return f"stream-{self._query}"
 
     def process(self, frame: "DataFrame", number: int) -> None:
-        """Let one micro-batch take effect. It may be called again for the same number, with other partitions.
+        """Let one micro-batch take effect. Spark may call it again for the same number, with the same records in other partitions.
 
-        Lease, control and erasures are read anew for each, at the same time. None of it is remembered from one to the
-        next: what is acknowledged after a batch was in force for the whole of it, and nobody waits longer than for one.
+        Lease, write targets and erasures are read anew for each batch, concurrently. What is acknowledged after a batch was therefore in
+        force for the whole batch, and nobody waits for an acknowledgement longer than one batch takes.
         """
         with self._running:
             held = self._readers.submit(self._lease.check)
@@ -127,10 +127,10 @@ class BatchProcessor:
         self._report(report)
 
     def _instance(self) -> str:
-        """Return the run of Redis that holds the states of all committed batches.
+        """Return the run id of the Redis server, after checking that it holds the states of all committed batches.
 
         Raises:
-            StatesLost: it does not hold them.
+            StatesLost: some are missing.
         """
         instance = self._states.instance()
         marked = self._states.marked()
@@ -142,9 +142,9 @@ class BatchProcessor:
         return instance
 
     def acknowledge_if_idle(self) -> bool:
-        """Acknowledge a new control generation, and new erasures, while no micro-batch runs: the next one will obey.
+        """Acknowledge new write targets and erasures while no micro-batch runs; the next one will apply them.
 
-        Return False if one runs: what it did not know of is acknowledged later.
+        Return False if a micro-batch runs: then the acknowledgement follows after it.
         """
         if not self._running.acquire(blocking=False):
             return False
@@ -198,7 +198,7 @@ class BatchProcessor:
         return read_tombstones(self._lake.objects, erasure_key(self._settings))
 
     def _acknowledge_erasures(self, tombstones: Tombstones) -> None:
-        """Say that nothing of the users erased so far is on its way into any store."""
+        """Acknowledge that no data of the users erased so far is being written any more."""
         if tombstones.count > self._buried:
             self._lease.check()
             acknowledge_erasures(self._lake.objects, tombstones.count)

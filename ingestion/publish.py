@@ -19,11 +19,11 @@ from stillpoint.events.parsing import AppEvent, Malformed, parse
 
 _GZIP = b"\x1f\x8b"
 _LONGEST_LINE = 2**20
-"""Kinesis takes no longer record; of a longer line only the beginning is read."""
+"""The longest record that Kinesis takes; of a longer line only the beginning is read."""
 
 
 class Line(NamedTuple):
-    """One line of a file: its number from 1, its bytes, whether more stood there, and the user whose event it is."""
+    """One line of a file: its number from 1, its bytes, whether it was cut at the limit, and the user whose event it is."""
 
     number: int
     payload: bytes
@@ -39,13 +39,13 @@ class RefusedLine(NamedTuple):
     reason: str
 
     def sentence(self) -> str:
-        """Return it in words."""
+        """Return line number, field and reason as one sentence."""
         return f"line {self.line.number}: {f'{self.field}: ' if self.field else ''}{self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The lines of a file that are events, and those that are none."""
+    """The lines of a file that are valid events, and those that are refused."""
 
     events: tuple[Line, ...]
     refused: tuple[RefusedLine, ...]
@@ -73,10 +73,10 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 
 def judge(lines: Iterable[Line], *, now: datetime, rebase: bool) -> Judged:
-    """Tell events from other lines by the code of the stream, for records that arrive `now`.
+    """Separate valid events from refused lines, with the stream's own code, as if the records arrived `now`.
 
-    With `rebase` all times are shifted by one span so that the newest is `now`; an event that lies in the future is refused
-    before that, or it would push all others into the past.
+    With `rebase` all times are shifted by the same duration so that the newest is `now`. An event of the future is refused before that,
+    since it would shift all others into the past.
     """
     events: list[tuple[Line, AppEvent]] = []
     refused: list[RefusedLine] = []

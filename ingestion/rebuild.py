@@ -1,6 +1,6 @@
 """Rebuilds the stream's states from the lake after Redis has lost them.
 
-From the lake: the events that it committed, in the order of their arrival, lead to the same states.
+The committed events, taken in the order of their arrival, lead to the states that were lost.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from stillpoint.tombstones import Tombstones
 
 
 def needs_rebuild(states: StateStore, last_committed: int | None) -> bool:
-    """Say whether the states are behind the lake: the marker is written before each commit, so it never should be."""
+    """Return whether the states are behind the lake. The marker is written before each commit, so this only follows a loss."""
     marked = states.marked()
     return last_committed is not None and (marked is None or marked < last_committed)
 
@@ -40,10 +40,10 @@ def rebuild(
     batch: int,
     epoch: int,
 ) -> int:
-    """Write the states of all users that the lake knows of lately, as after `batch`. Return how many there were."""
+    """Write the states of all users with recent events in the lake, as they were after `batch`. Return the number of users."""
     since = now - 2 * max_event_age - SEARCH_WINDOW
     table = lake.read("events", DateRange(first=since.date()), where=pc.field("arrived_at") >= since)
-    # Late events and duplicates are judged again, and alike: they move the last arrival.
+    # Late events and duplicates are included: they are judged as before, and their arrival counts for the state.
     judged = table.schema.get_field_index("verdict")
     table = table.set_column(judged, "verdict", pa.array([Verdict.ON_TIME.value] * table.num_rows, pa.string()))
     events = sorted(on_time_events(table), key=attrgetter("user_id", "arrived_us"))

@@ -1,7 +1,7 @@
-"""Reconciliation: every record got a verdict, and what is online is what the lake says.
+"""Reconciliation: checks that every record got a verdict, and that online values equal the lake's newest rows.
 
-Sums come from the commits of streams, whose files must hold as many rows, in the manifests and on the disk. Online values
-are compared as bytes with the newest row in the lake, both ways.
+Verdicts are summed over the commits of streams, whose files must hold as many rows, by their manifests and as read. Online values are
+compared as bytes with the newest row in the lake; entities that only one side has are counted too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,10 +36,10 @@ _FILES_AT_ONCE = 16
 
 @dataclass(slots=True)
 class ViewComparison:
-    """One view of one project: entities that are equal, differ, miss online, or are online without a row in the lake.
+    """One view of one project: entities that are equal, differ, are missing online, or are online without a row in the lake.
 
-    `expired` ones are no difference: the lake's newest row is older than the view's time to live, so that a fill leaves it
-    out and a read does not give it, and online there is none or an older one.
+    `expired` entities are no difference: the lake's newest row is older than the view's time to live, so a fill leaves it out and a read
+    does not return it.
     """
 
     equal: int = 0
@@ -56,7 +56,7 @@ class ViewComparison:
 @dataclass(slots=True)
 class Reconciliation:
     """`verdicts` are sums over all commits of streams; `unequal_commits` those whose files do not hold their sums;
-    `damaged_files` those of records that are gone, unreadable or hold another number of rows than was committed."""
+    `damaged_files` are files of records that are missing, unreadable or hold another number of rows than was committed."""
 
     verdicts: dict[str, int] = field(default_factory=dict)
     unequal_commits: list[str] = field(default_factory=list)
@@ -75,9 +75,10 @@ class Reconciliation:
 def reconcile(
     lake: Lake, projects: Mapping[str, tuple[Any, Iterable[str]]], *, clock: Clock = system_clock
 ) -> Reconciliation:
-    """Compare the commits with themselves, and the lake with each project: (Redis client, streamed views it is given).
+    """Compare each commit's verdicts with its files, and the lake with each project, given as Redis client and streamed views.
 
-    What is too old to be served by now, as fill and gate see it, need not be online. A pair that differs is looked at once more with the lake's rows of that moment, as the stream may be running.
+    Values past their time to live need not be online, as for fill and gate. Since the stream may be running, a pair that differs is
+    compared once more with the lake's rows of that moment.
     """
     result = Reconciliation()
     _sum_commits(lake, result)
@@ -93,7 +94,7 @@ def reconcile(
 
 
 def holds_its_sums(commit: Commit) -> bool:
-    """Say whether the files of a stream's commit hold as many records as it counted verdicts; true of other commits."""
+    """Return whether the files of a stream's commit hold as many records as it counted verdicts; true for other commits."""
     if not commit.writer.startswith("stream-"):
         return True
     counts = _verdicts(commit)
@@ -117,7 +118,7 @@ def _sum_commits(lake: Lake, result: Reconciliation) -> None:
             continue
         for verdict, count in _verdicts(commit).items():
             result.verdicts[str(verdict)] = result.verdicts.get(str(verdict), 0) + count
-        # Files of folded commits, which were looked at then, may have been merged with others, or replaced.
+        # Files of folded commits were checked by the fold; since then they may have been merged or replaced.
         if not isinstance(commit, CheckpointedCommit) and not holds_its_sums(commit):
             result.unequal_commits.append(commit.key)
 

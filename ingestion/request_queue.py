@@ -24,7 +24,7 @@ class RequestQueue:
         self._url: str | None = None
 
     def send(self, requests: Sequence[str]) -> None:
-        """Send all requests, in no order; a call that is refused in part is repeated for that part.
+        """Send all requests, in no particular order. What SQS refuses of a call is sent again.
 
         Raises:
             StackUnavailable: the queue kept refusing. What was sent stays sent; sending all again is safe.

@@ -37,7 +37,7 @@ class SparkEnded(StackUnavailable):
 
 
 def is_alive(session: "SparkSession") -> bool:
-    """Say whether the session's Java process still answers."""
+    """Return whether the session's Java process still answers."""
     from py4j.protocol import Py4JError
 
     try:
@@ -47,7 +47,7 @@ def is_alive(session: "SparkSession") -> bool:
 
 
 def _log_to_file(home: Path) -> Path | None:
-    """Have Java log to a file of the home, not between our lines; None where the home cannot be written."""
+    """Return a log4j configuration that makes Java log to a file of the home, not between our lines; None if the home cannot be written."""
     path = home / "spark" / "log4j2.properties"
     try:
         (home / "logs").mkdir(parents=True, exist_ok=True)

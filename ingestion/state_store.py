@@ -23,12 +23,12 @@ _PIPELINE = 1_000
 
 
 class StatesLost(StackUnavailable):
-    """Redis has lost the stream's memory, wholly or in part: nothing may be computed before it is rebuilt."""
+    """Redis has lost some or all of the stream's states: nothing may be computed before they are rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One user's states around a batch; `expires_us` is when an unknown user would be treated alike."""
+    """One user's states before and after a batch. From `expires_us` on, a new user would be treated in the same way."""
 
     before: bytes
     after: bytes
@@ -44,15 +44,15 @@ class StateStore:
         self._script = client.register_script(SCRIPT)
 
     def instance(self) -> str:
-        """Return what names this run of the Redis server; it changes when the server restarts."""
+        """Return the server's run id, which changes when it restarts."""
         return str(self._client.info("server")["run_id"])
 
     def load(self, users: Sequence[str], batch: int, *, instance: str) -> dict[str, bytes]:
         """Return each user's state as it was before `batch`; empty bytes for an unknown user.
 
         Raises:
-            Fenced: a later batch has been stored already; this process is a zombie.
-            StatesLost: the server is not the `instance` any more, so an unknown user may be a forgotten one.
+            Fenced: a later batch is stored already, by another process that has taken over.
+            StatesLost: the server has restarted since `instance` was asked for, so an unknown user may be one whose state was lost.
         """
         states: dict[str, bytes] = {}
         for start in range(0, len(users), _PIPELINE):

@@ -1,8 +1,7 @@
 """The executor's half of a micro-batch: loads states, computes, and writes.
 
-It loads its users' states, computes, and writes: first every colour online, then the lake's files, last the states. It
-returns a report: files to commit, requests to send, counts. Nothing counts before the driver commits, and each write can
-be repeated, so a part that dies anywhere is simply done again.
+It writes first every colour online, then the lake's files, last the states, and returns a report: files to commit, requests to send,
+counts. Nothing counts before the driver commits, and each write can be repeated, so a part that fails anywhere is repeated as a whole.
 """
 
 import json
@@ -47,7 +46,7 @@ from stillpoint.tombstones import Tombstones, erasure_key
 class Batch:
     """What all parts of one micro-batch share. `is_replay`: the lake holds this micro-batch already, so only its prediction requests are sent.
 
-    `instance` names the run of Redis that holds all states up to this batch. `erased` holds the tombstones of now.
+    `instance` is the run id of the Redis server that holds all states up to this batch. `erased` holds the tombstones at the start of it.
     """
 
     settings: Settings
@@ -62,8 +61,8 @@ class Batch:
 
 @dataclass(slots=True)
 class PartReport:
-    """What one part did. Times are seconds by stage; `freshness` counts records by hundredths of a second from their
-    arrival until their features were readable. `rows` and `newest_event_us` are by `colour/view`."""
+    """What one part did. `seconds` by stage; `freshness` counts records by hundredths of a second from arrival until their features
+    were readable. `rows` and `newest_event_us` are by `colour/view`."""
 
     files: list[CommittedFile] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
@@ -99,7 +98,7 @@ class Clients:
 
 @lru_cache(maxsize=4)
 def open_clients(settings: Settings, query: str, control: Control) -> Clients:
-    """Build a worker's clients once for each control generation; an executor is an entry point of its own."""
+    """Build a worker's clients, once for each generation of write targets. An executor is an entry point, so clients are built here."""
     rules = _rules(settings)
     writers = {
         target.project: OnlineWriter(connect(settings.connection(target.colour)), target.project)
@@ -123,7 +122,7 @@ def _rules(settings: Settings) -> Rules:
 
 
 def run_part(records: Iterable[Record], batch: Batch) -> PartReport:
-    """Do one part of a micro-batch, all its effects included."""
+    """Process one part of a micro-batch with all its effects: online rows, lake files, states."""
     clients = open_clients(batch.settings, batch.query, batch.control)
     report = PartReport()
     started = time.perf_counter()
@@ -161,7 +160,7 @@ def run_part(records: Iterable[Record], batch: Batch) -> PartReport:
 
 
 def map_part(batches: Iterator[pa.RecordBatch], batch: Batch) -> Iterator[pa.RecordBatch]:
-    """Run one Spark partition and yield its report as one row; for `mapInArrow`."""
+    """Process one Spark partition and yield its report as one row of JSON; for `mapInArrow`."""
     columns = [[], [], [], [], []]  # type: list[list[Any]]
     for part in batches:
         for column, array in zip(columns, part.columns, strict=True):
@@ -235,7 +234,7 @@ def _write_lake(lake: Lake, batch: Batch, result: BatchResult, tables: dict[str,
 
 
 def quarantine_row(item: QuarantinedRecord) -> QuarantineRow:
-    """Return a record that is kept aside as a row of the lake's `quarantine/`."""
+    """Return a refused record as a row of the lake's `quarantine/`."""
     record = item.record
     return QuarantineRow(
         record.arrived_us,

@@ -51,7 +51,7 @@ _CONNECTOR = {
 
 
 class SourceUnusable(InvalidSettings):
-    """The source that the settings ask for is not here, or is not the one that is meant. Trying again does not help."""
+    """The source that the settings name is not installed, or another one is registered under its name. Retrying does not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def stream_source(
 def our_columns(source_format: str, available: Collection[str]) -> dict[str, str]:
     """Return Spark's expression for each column of a `Record`, given the columns that the source has.
 
-    A source that does not tell the shard gives null: `kinesis_shards.shard_of` reads it from the sequence number.
+    A source that does not give the shard leaves it null: `kinesis_shards.shard_of` reads it from the sequence number.
 
     Raises:
         SourceUnusable: columns are missing: another connector is registered under this name.
@@ -134,7 +134,7 @@ def read_stream(session: "SparkSession", source: StreamSource) -> "DataFrame":
 
 
 def native_lag(progress: Any) -> dict[str, float]:
-    """Return how many seconds reading is behind, by what a native source says in Spark's progress; empty if it is silent."""
+    """Return how many seconds reading is behind, from a native source's metrics in Spark's progress; empty if it reports none."""
     lags = [
         float(source["metrics"]["maxMsBehindLatest"]) / 1_000
         for source in (progress or {}).get("sources", ())
@@ -186,7 +186,7 @@ def _emr(
 
 
 def _moment(start: str) -> datetime | None:
-    """Return the moment that a start names, in UTC, or None for the words."""
+    """Return the moment that a start gives, in UTC; None for TRIM_HORIZON and LATEST."""
     if start in ("TRIM_HORIZON", "LATEST"):
         return None
     try:

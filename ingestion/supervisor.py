@@ -1,7 +1,7 @@
-"""Runs the stream for ever, one run at a time.
+"""Runs the stream until it is stopped, one run at a time.
 
 One run at a time holds the lease. The query is started again after each failure, with a growing pause and without a limit;
-a hook hears of each. SIGTERM ends the run after the micro-batch under way.
+a hook is called for each. SIGTERM ends the run after the micro-batch under way.
 """
 
 import json
@@ -53,16 +53,16 @@ log = logging.getLogger(__name__)
 
 TRIM_HORIZON = "TRIM_HORIZON"
 IDLE_SECONDS = 0.5
-"""How often the query and what the source says of its lag are looked at."""
+"""How often the query's state and the source's lag are checked."""
 ORDERS_SECONDS = 10.0
-"""How old the control and the erasures may be while no micro-batch runs and nobody says that they have changed."""
+"""How long write targets and erasures go unread while no micro-batch runs and no notification says that they changed."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 STOP_SECONDS = 8.0
 
 
 def query_identity(checkpoint: Path, source: str) -> str:
-    """Return the id that is bound to a checkpoint folder; a fresh folder gets a fresh one, so old commits stay its own.
+    """Return the id that is bound to a checkpoint folder. A new folder gets a new id, so its commits never mix with older ones.
 
     Raises:
         CorruptData: the checkpoint holds offsets but has lost its identity.
@@ -91,7 +91,7 @@ def query_identity(checkpoint: Path, source: str) -> str:
 
 
 def where_to_begin(checkpoint: Path, lake: Lake, start: str | None) -> str:
-    """Return where a new query begins: what is given, else `TRIM_HORIZON`. A query that has begun goes on where it was.
+    """Return where a new query begins reading: at `start` if given, else at `TRIM_HORIZON`. A checkpoint goes on where it was.
 
     Raises:
         InvalidInput: the checkpoint is new, the lake holds what another query has read, and no start is given.
@@ -114,7 +114,7 @@ def where_to_begin(checkpoint: Path, lake: Lake, start: str | None) -> str:
 
 
 def _newest_arrival(lake: Lake, writer: str) -> int:
-    """Return when the newest record arrived that a query has read, in microseconds; 0 if it says nothing of it."""
+    """Return the arrival time of the newest record that a query has read, in microseconds; 0 if its commits do not say."""
     said = [
         one.properties.get("newest_arrival_us")
         for one in lake.commits(writer)
@@ -137,7 +137,7 @@ class Supervisor:
         lease_ttl: timedelta = STREAM_TTL,
         source_client: dict[str, str] | None = None,
     ) -> None:
-        """`start` None is `TRIM_HORIZON`, and refused where that would read again what another query has read.
+        """`start` None means `TRIM_HORIZON`, which is refused where another query has read those records before.
         `source_client` holds boto3's arguments for Kinesis, where it is reached otherwise than the rest of AWS."""
         self._settings = settings
         self._clock = clock
@@ -170,7 +170,7 @@ class Supervisor:
 
         Raises:
             LeaseHeld: another run holds the lease. Fenced: another run has taken it over. SparkEnded: Java has ended.
-            SourceUnusable: the source that the settings ask for is not here. InvalidInput: `start` cannot be read, or is
+            SourceUnusable: the source that the settings name cannot be used. InvalidInput: `start` cannot be read, or is
             None although another query has read the stream.
         """
         epoch = self._lease.acquire()
@@ -208,7 +208,7 @@ class Supervisor:
             self._stop.wait(pause)
 
     def _failed(self, line: str) -> None:
-        """Log one line per outage, and another only if something else goes wrong meanwhile."""
+        """Log one line per outage, and another only if the failure changes."""
         kind = line.partition(":")[0]
         if kind != self._failing:
             log.error("the stream failed and starts again by itself until it works: %s", line)
@@ -220,7 +220,7 @@ class Supervisor:
         self._stop.set()
 
     def _release(self) -> None:
-        """Give the lease up. A store that does not answer now lets it expire by itself."""
+        """Give the lease up. If the store does not answer, the lease expires by itself."""
         try:
             self._lease.release()
         except Exception as error:  # noqa: BLE001  leaving must not fail for whatever the store raises
@@ -264,7 +264,7 @@ class Supervisor:
             self.metrics.lag_of(native_lag(query.lastProgress))
 
     def _obey(self, processor: BatchProcessor) -> bool:
-        """Acknowledge new targets and erasures. Return whether that could be done; if not, it is tried again soon."""
+        """Acknowledge new write targets and erasures. Return whether it succeeded; if not, the next beat tries again."""
         try:
             done = processor.acknowledge_if_idle()
         except Fenced:
@@ -276,7 +276,7 @@ class Supervisor:
         return done
 
     def _count_lost(self) -> None:
-        """Count and tell of shards that have gone before they were read to their end."""
+        """Count and report shards that disappeared before they were read to their end."""
         found = read_lost(lost_file(self._folder / "lag.json"))
         new = {shard: after for shard, after in found.items() if shard not in self._gone}
         self._gone = found
@@ -349,7 +349,7 @@ class Supervisor:
         )
 
     def _tell(self, failure: Exception) -> None:
-        """Call the failure hook. A hook that fails is logged; it never stops the stream."""
+        """Call the failure hook. An error in the hook is logged and never stops the stream."""
         hook = self._settings.failure_hook
         if not hook:
             return
