@@ -137,8 +137,8 @@ def explain(
     from inference.predictions.explain import served_record
     from stillpoint.clock import system_clock
     from stillpoint.messages import Kind
-    from stillpoint.model import ModelBundle
     from stillpoint.releases.book import ObjectReleaseBook
+    from stillpoint.releases.parts import load_model
 
     settings = Settings.load()
     lake = open_lake(settings)
@@ -146,7 +146,7 @@ def explain(
     book = ObjectReleaseBook(lake.objects)
     loaded = load(book, lake, settings, served["release"], served["generation"], now=system_clock())
     route = loaded.release.routes[Kind(served["kind"])]
-    bundle = ModelBundle.load(lake.objects.get(route.model_uri), expected_sha256=route.sha256)
+    bundle = load_model(lake.objects, route)
     document = explained(served, bundle, loaded.contents).document()
     if as_json:
         sys.stdout.write(json.dumps(document) + "\n")

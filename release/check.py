@@ -14,11 +14,11 @@ from release.checks.replay import Replay
 from release.checks.shared_views import SharedViews
 from release.context import ReleaseContext, exclusive
 from release.gate import Check, Report, Side, Subject, Thresholds, refuse_repeated_names, report_key, write_report
-from release.integrity import open_plan, refuse_changed
-from release.models import load_models
+from release.integrity import refuse_changed
 from release.report import html
 from release.states import settle
 from stillpoint.errors import ReleaseRefused
+from stillpoint.releases.parts import load_models, verified_plan
 from stillpoint.releases.records import Release, State
 
 
@@ -106,7 +106,7 @@ def side(context: ReleaseContext, release: Release) -> Side:
     """Return a release with its verified plan and models, ready to be read from and ranked with."""
     return Side(
         release=release,
-        plan=open_plan(context, release),
+        plan=verified_plan(context.lake.objects, release),
         client=context.online(release.colour),
         models=load_models(context.lake.objects, release.routes),
     )

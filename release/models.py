@@ -1,34 +1,13 @@
-"""Verifies that the models of a release are there, whole, and made for one mapping."""
+"""Models of a release go together: one for each kind, one mapping, one encoder, and inputs that the plan provides."""
 
 from collections.abc import Mapping
 
-from stillpoint.errors import ObjectMissing, ReleaseRefused
+from stillpoint.errors import ReleaseRefused
 from stillpoint.features.request_time import REQUEST_FEATURES
-from stillpoint.lake.objects import Objects
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle, model_key
 from stillpoint.releases.records import Route
 from stillpoint.stores.reading.plan import ReadPlan
-
-
-def load_models(objects: Objects, routes: Mapping[Kind, Route]) -> dict[str, ModelBundle]:
-    """Return each routed model by digest, its bytes verified.
-
-    Raises:
-        ReleaseRefused: an artifact is missing. ModelRefused: it is damaged, or not what its digest says.
-    """
-    found = {}
-    for route in routes.values():
-        if route.sha256 in found:
-            continue
-        try:
-            data = objects.get(route.model_uri)
-        except ObjectMissing:
-            raise ReleaseRefused(
-                f"there is no model {route.model_uri} under {objects.root}; `stillpoint train` writes it"
-            ) from None
-        found[route.sha256] = ModelBundle.load(data, expected_sha256=route.sha256)
-    return found
 
 
 def routes_of(models: Mapping[Kind, str], *, endpoint: str | None = None) -> dict[Kind, Route]:

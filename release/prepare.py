@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from release import canaries, colour, dual_write, fill
 from release.context import HeldReleaseLease, ReleaseContext, exclusive
-from release.models import load_models, one_mapping, refuse_unknown_inputs
+from release.models import one_mapping, refuse_unknown_inputs
 from release.states import occupants, settle
 from release.waiting import wait_until_unused
 from stillpoint.errors import AlreadyExists, ObjectMissing, ReleaseRefused
@@ -19,9 +19,9 @@ from stillpoint.features.declarations import RANKER_SERVICE, STREAMED_VIEWS
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle
 from stillpoint.releases.colour import Colour, project_name
+from stillpoint.releases.parts import load_models, verified_plan
 from stillpoint.releases.records import Intent, Pointer, Release, Route, State
 from stillpoint.releases.write_targets import Target, read_control
-from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.redis.connection import parse_connection_string
 
 
@@ -172,7 +172,7 @@ def _share(context: ReleaseContext, intent: Intent, models: dict[str, ModelBundl
             f"the models were trained with text encoder {manifest.encoder_sha256[:12]} and {base.id} uses "
             f"{base.encoder_sha256[:12]}; prepare a whole release"
         )
-    plan = ReadPlan.from_json(context.lake.objects.get(base.read_plan), expected_sha256=base.read_plan_sha256)
+    plan = verified_plan(context.lake.objects, base)
     refuse_unknown_inputs(models, plan, intent.feature_service)
     canaries.write(
         context.lake.objects, intent.id, intent.mapping_version, canaries.read(context.lake.objects, base.id)
@@ -267,7 +267,7 @@ def _bytes_of_live(context: ReleaseContext, live: Pointer | None) -> float:
     client = context.online(release.colour)
     if not int(client.info("memory").get("maxmemory", 0)):
         return 0.0
-    plan = ReadPlan.from_json(context.lake.objects.get(release.read_plan))
+    plan = verified_plan(context.lake.objects, release)
     held = colour.contents(client, plan)
     return (held.bytes_per_user or 0.0) * held.entities.get("user_id", 0)
 

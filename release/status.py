@@ -7,12 +7,12 @@ from typing import Any
 from release import colour as colours
 from release.context import ReleaseContext
 from release.dual_write import stream_holder
-from release.integrity import open_plan
 from release.states import last_report, occupants, rollback_target
 from stillpoint.errors import StillpointError
 from stillpoint.features.declarations import VIEWS
 from stillpoint.lake.datasets import DateRange, feature_dataset
 from stillpoint.releases.colour import Colour, project_name
+from stillpoint.releases.parts import verified_plan
 from stillpoint.releases.records import Intent, Release
 from stillpoint.releases.write_targets import read_acknowledged, read_control
 
@@ -95,7 +95,7 @@ def _colour(context: ReleaseContext, one: Colour, live: str | None, streamed: se
     problem = None
     try:
         if release is not None:
-            counted = colours.contents(client, open_plan(context, release))
+            counted = colours.contents(client, verified_plan(context.lake.objects, release))
         found = colours.fill_marker(client, project)
         marked = f"mapping {found.mapping_version}, {'complete' if found.fill_complete else 'not complete'}"
     except StillpointError as error:

@@ -1,6 +1,5 @@
 """A loaded and verified release: everything that a request uses from its first to its last step."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,11 +11,12 @@ from inference.ranking.scorers import InProcessScorer
 from inference.ranking.user_features import READ_FEATURES
 from stillpoint.clock import to_micros
 from stillpoint.encoder import Encoder
-from stillpoint.errors import CorruptData, ReleaseRefused
+from stillpoint.errors import ReleaseRefused
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle
 from stillpoint.releases.book import ReleaseBook
+from stillpoint.releases.parts import refuse_other_encoder, verified_parts
 from stillpoint.releases.records import Pointer, Release, Route
 from stillpoint.settings import Settings
 from stillpoint.stores.reading.plan import ReadPlan
@@ -78,42 +78,23 @@ def load(
     """Load a release: verify registry, read plan and models by digest, read the contents, and make one test read.
 
     Raises:
-        CorruptData, ModelRefused: a digest differs from the record's.
-        ReleaseRefused: a model's id mapping or the encoder is not the release's, or its colour has no content features.
+        ReleaseRefused: registry, plan, a model or the encoder is not as recorded, or the colour has no content features.
         StackUnavailable: the lake or Redis does not answer.
     """
     release = book.get(release_id)
-    objects = lake.objects
-    found = hashlib.sha256(objects.get(release.registry)).hexdigest()
-    if found != release.registry_sha256:
-        raise CorruptData(
-            f"{release.registry} has sha256 {found}; release {release.id} records {release.registry_sha256}"
-        )
-    plan = ReadPlan.from_json(objects.get(release.read_plan), expected_sha256=release.read_plan_sha256)
-    if encoder is not None and encoder.sha256 != release.encoder_sha256:
-        raise ReleaseRefused(
-            f"release {release.id} was made with encoder {release.encoder_sha256[:12]}…; this process has {encoder.sha256[:12]}…"
-        )
-    bundles: dict[str, ModelBundle] = {}
-    for route in release.routes.values():
-        if route.sha256 not in bundles:
-            bundles[route.sha256] = ModelBundle.load(objects.get(route.model_uri), expected_sha256=route.sha256)
-    for digest, bundle in bundles.items():
-        if bundle.manifest.mapping_version != release.mapping_version:
-            raise ReleaseRefused(
-                f"model {digest[:12]}… belongs to mapping {bundle.manifest.mapping_version}; release {release.id} to "
-                f"{release.mapping_version}"
-            )
-    reader = OnlineReader(connect(settings.connection(release.colour)), plan)
+    parts = verified_parts(lake.objects, release)
+    if encoder is not None:
+        refuse_other_encoder(release, encoder.sha256, "this process works")
+    reader = OnlineReader(connect(settings.connection(release.colour)), parts.plan)
     now_us = to_micros(now)
     contents = load_contents(lake, reader, now_us=now_us)
     reader.read(list(READ_FEATURES), {"user_id": ["canary"]}, now_us=now_us)
     return LoadedRelease(
         release=release,
         generation=generation,
-        plan=plan,
+        plan=parts.plan,
         reader=reader,
-        scorers={kind: make_scorer(route, bundles[route.sha256]) for kind, route in release.routes.items()},
+        scorers={kind: make_scorer(route, parts.models[route.sha256]) for kind, route in release.routes.items()},
         contents=contents,
     )
 

@@ -25,6 +25,7 @@ from stillpoint.features.request_time import REQUEST_TIMESTAMP
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle
+from stillpoint.releases.parts import load_model
 
 TOP_FEATURES = 5
 
@@ -100,7 +101,7 @@ class Explainer:
             return None
         loaded = self._loaded(served["release"], served["generation"], live)
         route = loaded.release.routes[Kind(served["kind"])]
-        bundle = ModelBundle.load(self._lake.objects.get(route.model_uri), expected_sha256=route.sha256)
+        bundle = load_model(self._lake.objects, route)
         return explain(served, bundle, loaded.contents).document()
 
     def _loaded(self, release: str, generation: int, live: LoadedRelease) -> LoadedRelease:

@@ -4,12 +4,13 @@ import pandas as pd
 import pytest
 from mlflow.pyfunc import PythonModelContext
 
-from release.models import load_models, refuse_unknown_inputs
+from release.models import refuse_unknown_inputs
 from stillpoint.errors import ModelRefused, ReleaseRefused
 from stillpoint.features.declarations import RANKER_SERVICE
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle, model_key
+from stillpoint.releases.parts import load_models
 from stillpoint.releases.records import Route
 from stillpoint.stores.reading.plan import ReadPlan
 from tests.support.hand_made import contents, model
