@@ -72,7 +72,7 @@ class StillpointMaterializationJob(MaterializationJob):
 
 
 class StillpointEngine(ComputeEngine):
-    """Materializes views; `pace` and `on_progress` may be set on `engine_of(store)` before a fill."""
+    """Materializes views; set `pace` and `on_progress` on `engine_of(store)` before a fill."""
 
     def __init__(
         self,
@@ -120,7 +120,10 @@ class StillpointEngine(ComputeEngine):
         return StillpointMaterializationJob(task)
 
     def _fill(self, registry: BaseRegistry, task: MaterializationTask) -> None:
-        """Write each entity's latest row that is not of the future. An error stops the fill; what is written stays, and a new run completes it."""
+        """Write each entity's latest row that is not of the future.
+
+        An error stops the fill. The rows written so far stay, and running the fill again completes it.
+        """
         view = task.feature_view
         tolerance = getattr(self.repo_config.online_store, "future_tolerance_seconds", TOLERANCE_SECONDS)
         task = replace(task, end_time=until_now(view.name, task.end_time, tolerance=tolerance))
@@ -149,7 +152,7 @@ class StillpointEngine(ComputeEngine):
         meter.close()
 
     def _fill_on_spark(self, task: MaterializationTask, entities: list[Entity], meter: "_Meter") -> None:
-        """Fill from Spark's executors. They write as fast as they can: a pace is one process's."""
+        """Fill from Spark's executors, without a pace: a pace limits one process only."""
         from stillpoint.stores.history.on_spark import fill_on_spark
 
         settings = self.repo_config.offline_store
@@ -239,7 +242,7 @@ def _write_part(config: Any, store: Any, view: View, rows: int, table: pa.Table)
 
 
 def _keep_readable(registry: BaseRegistry, view: View, project: str) -> None:
-    """Put the state back that Feast has just taken: in MATERIALIZING, servers refuse to read the view.
+    """Restore the view's state from before Feast set MATERIALIZING, in which feature servers refuse to read the view.
 
     Only `feast.FeatureStore.materialize` of a view that was filled before does so; its old values are good to read
     while new ones arrive one by one. A fill that is killed leaves the view available, not stuck.
@@ -261,7 +264,7 @@ def _write(sink: Sink, batch: pa.Table) -> int:
 
 
 class _Meter:
-    """Counts rows for Feast's progress bar and for whoever listens."""
+    """Counts rows for Feast's progress bar and for `on_progress`."""
 
     def __init__(
         self, view: str, bar: Callable[[int], Any] | None, listener: Callable[[Progress], None] | None

@@ -1,7 +1,9 @@
 """A row whose event time lies in the future is refused by a push and left out of a fill.
 
-Newer than every true row, it would be served, joined and kept in their place until its time has come. So would a row that
-claims to be created then, in place of every correction: a push refuses it too. Clocks differ a little, so `future_tolerance_seconds` of either store allows for it; null takes any time, for features that are known ahead.
+Being newer than every true row, it would be served and joined in their place until its time has passed. A row with a
+created time of the future would hide every correction, so a push refuses it too. As clocks differ a little,
+`future_tolerance_seconds` of either store sets how far ahead a time may be; null accepts any time, for features that are
+known in advance.
 """
 
 import logging
@@ -19,11 +21,11 @@ log = logging.getLogger(__name__)
 TOLERANCE_SECONDS = 60.0
 EVENT, CREATED = "event", "created"
 _SLACK_US = 5_000_000
-"""A fill that ends so little later had taken its own end from the clock."""
+"""A fill's end may lie this far behind the limit without a warning: it was taken from the clock a moment ago."""
 
 
 def latest_us(tolerance: float | None) -> int | None:
-    """Return the latest event time that is taken now, or None for any."""
+    """Return the latest event time that is accepted now, in microseconds since 1970; None accepts any."""
     return None if tolerance is None else to_micros(datetime.now(UTC)) + round(tolerance * 1_000_000)
 
 
@@ -35,7 +37,8 @@ def refuse_future(
     tolerance: float | None,
     what: str = EVENT,
 ) -> None:
-    """Refuse rows of the future. `names` says of each row whose it is; an empty sequence says nothing; `what` names the times.
+    """Refuse rows whose time lies in the future. `what` is `EVENT` or `CREATED`; `names` describes each row's entity for
+    the error text, or is empty.
 
     Raises:
         InvalidInput: names view, row, time, and how far that is ahead.
@@ -55,7 +58,7 @@ def refuse_future(
 
 
 def refuse_future_rows(view: str, rows: EncodedRows, *, tolerance: float | None) -> None:
-    """Do what `refuse_future` does, for rows that are encoded.
+    """Refuse encoded rows whose event time lies in the future, as `refuse_future` does.
 
     Raises:
         InvalidInput: as `refuse_future`.
@@ -73,7 +76,7 @@ def refuse_future_rows(view: str, rows: EncodedRows, *, tolerance: float | None)
 
 
 def until_now(view: str, end: datetime, *, tolerance: float | None) -> datetime:
-    """Return the end of a fill, but no later than now and the tolerance; what happens later is left out, and that is said."""
+    """Return a fill's end, at most now plus the tolerance; an earlier end than `end` is logged as a warning."""
     latest = latest_us(tolerance)
     if latest is None or to_micros(end) <= latest:
         return end

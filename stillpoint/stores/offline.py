@@ -1,7 +1,7 @@
 """The offline store plugin: `type: stillpoint.stores.offline.StillpointOfflineStore`.
 
 Each spine row comes back exactly once and in order, from Parquet in folders, globs and S3, or from the committed files
-of a lake. What Feast asks is translated here; the work is in `offline_join`, `offline_latest` and `offline_write`.
+of a lake. This module translates Feast's calls; the work is done in `history/`.
 """
 
 import logging
@@ -120,7 +120,7 @@ class StillpointOfflineStore(OfflineStore):
         """Join features to a spine: a DataFrame, an Arrow table, or a SQL query over the sources by name.
 
         Without a spine, answer for every entity of the views' sources as of `end_date`, from rows since `start_date`.
-        `created_cutoff` of the configuration, or `filter_by_created_timestamp`, leaves out what was learned later.
+        `created_cutoff` of the configuration, or `filter_by_created_timestamp`, leaves out rows created after the spine row.
 
         Raises:
             InvalidSpine: a join key or the time is missing, null or of a wrong type, or the time has no zone although
@@ -355,7 +355,7 @@ class StillpointOfflineStore(OfflineStore):
 
     @staticmethod
     def save_monitoring_metrics(config: RepoConfig, metric_type: str, metrics: list[dict[str, Any]]) -> None:
-        """Keep metrics; of equal keys the newer replaces the older."""
+        """Store metrics; a row replaces the stored row of the same key."""
         _metric_files(config).save(metric_type, metrics)
 
     @staticmethod
@@ -378,7 +378,7 @@ class StillpointOfflineStore(OfflineStore):
         feature_name: str | None = None,
         data_source_type: str | None = None,
     ) -> None:
-        """Let matching features' metrics be a baseline no more."""
+        """Clear the baseline flag of the matching features' metrics."""
         wanted = {
             "feature_view_name": feature_view_name,
             "feature_name": feature_name,
@@ -387,7 +387,7 @@ class StillpointOfflineStore(OfflineStore):
         _metric_files(config).clear_baseline(project, wanted)
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
-        """Refuse at `feast apply` what could never be read. A source that holds nothing yet is fine."""
+        """Refuse at `feast apply` a source that could never be read. One without files yet is accepted."""
         _path(config, data_source)
 
     def get_table_column_names_and_types_from_data_source(
@@ -465,9 +465,9 @@ def _path(config: RepoConfig, source: DataSource) -> str:
 
 
 def in_repo(config: RepoConfig, path: str) -> str:
-    """Return a path as Feast means it: what is relative is relative to the folder of `feature_store.yaml`.
+    """Resolve a path as Feast does: relative to the folder of `feature_store.yaml`, not to the process's folder.
 
-    So for sources, saved datasets, logged features and the lake, whatever folder a process works in.
+    Applies to sources, saved datasets, logged features and the lake.
     """
     return str(FileSource.get_uri_for_file_path(config.repo_path, path.removeprefix("file://")))
 
@@ -505,7 +505,7 @@ def _refuse_other_mapping(config: RepoConfig, path: str, name: str) -> None:
     if version != str(settings.mapping_version):
         raise InvalidInput(
             f"source {name!r} is id mapping {version}, and this store is bound to mapping_version "
-            f"{settings.mapping_version}; reading another mapping would predict for other people"
+            f"{settings.mapping_version}; reading another mapping would predict for other users"
         )
 
 
@@ -530,7 +530,7 @@ def _pull(
 def _micros(moment: datetime | None) -> int | None:
     if moment is None:
         return None
-    # Feast's own rule for the dates of a command: without a zone they are UTC.
+    # As in Feast's commands, a date without a zone is UTC.
     return to_micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
@@ -555,7 +555,7 @@ def _query(
                 for column, kind in request_types(view).items()
             }
             table = open_source(config, source, None, None).towards(declared, f"source {name!r}")
-            # Only what the query may mean: what another column holds is none of its business.
+            # Only the sources that the query names: the other sources' columns need not be readable.
             named = [column for column in table.schema.names if column.lower() in sql.lower()]
             names = table.schema.names if "*" in sql or not named else named
             tables[name] = pl.concat(

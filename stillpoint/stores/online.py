@@ -62,9 +62,9 @@ class StillpointOnlineStoreConfig(FeastConfigBaseModel):
     full_scan_for_deletion: bool | None = True
     """Delete the fields of a removed view; only this project's keys are touched, exactly."""
     skip_dedup: bool = False
-    """Accepted, without effect: the times are compared within the call that writes, so there is no round trip to save."""
+    """Accepted, without effect: times are compared within the writing call, so there is no round trip to save."""
     client: Literal["redis", "glide"] = "redis"
-    """Accepted, without effect: all fields are fetched by one pipeline of ours, whose answers are parsed in C."""
+    """Accepted, without effect: all fields are fetched by one pipeline, whose answers are parsed in C."""
 
     @model_validator(mode="after")
     def _tell(self) -> "StillpointOnlineStoreConfig":
@@ -139,7 +139,7 @@ class StillpointOnlineStore(OnlineStore):
     async def online_write_batch_async(
         self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
     ) -> None:
-        """Do what `online_write_batch` does, on the running event loop."""
+        """Write as `online_write_batch`, on the running event loop."""
         encoded = _encoded(config, table, data)
         for _, rows in encoded:
             refuse_future_rows(table.name, rows, tolerance=config.online_store.future_tolerance_seconds)
@@ -155,7 +155,7 @@ class StillpointOnlineStore(OnlineStore):
         return OnlineWriter(client, config.project, key_ttl_seconds=config.online_store.key_ttl_seconds)
 
     def write_frame(self, config: RepoConfig, view: FeatureView, frame: pd.DataFrame) -> None:
-        """Write a pushed frame as a fill writes it; nothing of it within a rehearsal.
+        """Write a pushed frame as a fill writes the same rows; within a rehearsal only check it.
 
         Raises:
             InvalidInput: a column is missing, a value does not fit its type, or a row is of the future; nothing was written.
@@ -166,7 +166,7 @@ class StillpointOnlineStore(OnlineStore):
             self._writer(config, self._connection(config)).write_encoded(layout, rows)
 
     async def write_frame_async(self, config: RepoConfig, view: FeatureView, frame: pd.DataFrame) -> None:
-        """Do what `write_frame` does, on the running event loop."""
+        """Write as `write_frame`, on the running event loop."""
         layout, rows = pushed_rows(view, batch_source_of(view), frame, config.project)
         refuse_future_rows(view.name, rows, tolerance=config.online_store.future_tolerance_seconds)
         if not is_rehearsal():
@@ -194,7 +194,7 @@ class StillpointOnlineStore(OnlineStore):
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
-        """Do what `online_read` does, on the running event loop."""
+        """Read as `online_read`, on the running event loop."""
         wanted = RequestedFields(self._reads)
         part = wanted.add(table, [_key(config, table, key) for key in entity_keys], requested_features)
         client = self._async_connection(config)
@@ -212,7 +212,7 @@ class StillpointOnlineStore(OnlineStore):
     ) -> OnlineResponse:
         """Answer Feast's whole call: each view by its own join keys, each entity fetched once.
 
-        Vectors that were computed beforehand (`precompute_online`) are not asked for: what the views hold now is as quick.
+        Feast's precomputed vectors (`precompute_online`) are not used: reading the views' present values is as quick.
         """
         request = online_request(registry, project, features, entity_rows, full_feature_names)
         self._check_versioned_read_support([(one.table, one.features) for one in request.views])
@@ -231,7 +231,7 @@ class StillpointOnlineStore(OnlineStore):
         full_feature_names: bool = False,
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
-        """Do what `get_online_features` does, on the running event loop."""
+        """Read as `get_online_features`, on the running event loop."""
         request = online_request(registry, project, features, entity_rows, full_feature_names)
         self._check_versioned_read_support([(one.table, one.features) for one in request.views])
         wanted, client, start = RequestedFields(self._reads), self._async_connection(config), time.monotonic()
@@ -250,7 +250,7 @@ class StillpointOnlineStore(OnlineStore):
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Delete the fields of views that left the registry, in exactly this project."""
+        """Delete the fields of views that were removed from the registry, in exactly this project."""
         _refuse_versions(config)
         if not config.online_store.full_scan_for_deletion:
             return

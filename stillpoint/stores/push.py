@@ -1,8 +1,8 @@
-"""A push is taken by both stores or by neither, and leaves online what a fill of the same rows leaves.
+"""Makes a push reach both stores or neither, and write online exactly what a fill of the same rows writes.
 
-Feast calls no plugin before a push's first write: it writes view by view, online and then offline, and makes its own objects
-of the values before a store sees them. So the configuration of our stores, when it is loaded, puts a step before three of
-Feast's methods. Stores of other makers are served as before.
+Feast calls no plugin before a push's first write: it writes view by view, online and then offline, and converts the values
+to its own objects before a store sees them. So when the configuration of a Stillpoint store is loaded, three of Feast's
+methods are wrapped. Other stores are unaffected.
 """
 
 import inspect
@@ -23,7 +23,7 @@ _OURS = "_stillpoint"
 
 @runtime_checkable
 class FrameWriter(Protocol):
-    """An online store that takes a pushed frame as it is."""
+    """An online store that writes a pushed frame itself."""
 
     def write_frame(self, config: RepoConfig, view: FeatureView, frame: pd.DataFrame) -> None: ...
 
@@ -31,7 +31,7 @@ class FrameWriter(Protocol):
 
 
 def take_over_pushes() -> None:
-    """Put our steps before Feast's methods, once in a process."""
+    """Wrap Feast's push methods, once per process."""
     steps: list[tuple[type[Any], str, Callable[[Any], Any]]] = [
         (FeatureStore, "push", _rehearsed),
         (FeatureStore, "push_async", _rehearsed_async),
@@ -69,7 +69,7 @@ def _rehearsed_async(push: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _can_be_half(push: Callable[..., Any], args: Any, kwargs: Any) -> bool:
-    """Say whether a push writes more than once, and only into stores that can rehearse it."""
+    """Return whether a push writes more than once, and only into stores that can rehearse it."""
     call = inspect.signature(push).bind(*args, **kwargs)
     call.apply_defaults()
     store, to = call.arguments["self"], call.arguments["to"]
@@ -84,7 +84,7 @@ def _can_be_half(push: Callable[..., Any], args: Any, kwargs: Any) -> bool:
 
 
 def _whole(write: Callable[..., None]) -> Callable[..., None]:
-    """Write a frame of nulls too: Feast drops it with a warning, and online remains what history says is gone."""
+    """Write a frame of nulls too: Feast drops it with a warning, and outdated values would stay online."""
 
     def ours(*args: Any, **kwargs: Any) -> None:
         found = _frame(write, args, kwargs)
@@ -110,7 +110,7 @@ def _whole_async(write: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _frame(write: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, FeatureView, pd.DataFrame] | None:
-    """Return what is to be written by our online store, None for what Feast shall write."""
+    """Return what the Stillpoint online store must write, or None if Feast writes it."""
     call = inspect.signature(write).bind(*args, **kwargs)
     given = call.arguments
     store = given.pop("self")
@@ -144,5 +144,5 @@ def _as_columns_async(ingest: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_stored(view: Any) -> bool:
-    """Say whether a view's columns come as they are stored: on-demand views are computed first, by Feast."""
+    """Return whether a view's pushed columns are stored as they are; Feast computes on-demand views first."""
     return isinstance(view, FeatureView) and view.batch_source is not None

@@ -1,4 +1,4 @@
-"""Within a rehearsal our stores check what they are given to write, to the last value, and write nothing."""
+"""A rehearsal: Stillpoint's stores check every value that they are given to write, and write nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ _REHEARSING: ContextVar[bool] = ContextVar("stillpoint_rehearsing", default=Fals
 
 @contextmanager
 def rehearsal() -> Iterator[None]:
-    """Rehearse what is called within: in this thread or task, and in those that it starts meanwhile."""
+    """Rehearse writes within the block: in this thread or task, and in tasks and threads that it starts."""
     token = _REHEARSING.set(True)
     try:
         yield
@@ -18,5 +18,5 @@ def rehearsal() -> Iterator[None]:
 
 
 def is_rehearsal() -> bool:
-    """Say whether nothing may be written now."""
+    """Return whether a rehearsal is running, in which nothing may be written."""
     return _REHEARSING.get()

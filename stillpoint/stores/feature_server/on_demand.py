@@ -1,6 +1,7 @@
-"""Splits a request's on-demand features into what is read and what is computed, and computes them.
+"""Splits a request's on-demand features into features to read and features to compute, and computes the latter.
 
-Only functions that are ours, by the name in the plan, are ever run; a registry's own code is not.
+Only registered pure functions of this code base are run, found by the name in the read plan; code stored in a Feast
+registry is never run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,10 +44,10 @@ class RequestedOnDemandView:
 def computed_of(
     plan: ReadPlan, features: str | Sequence[str], functions: Mapping[str, OnDemandFunction]
 ) -> tuple[RequestedOnDemandView, ...]:
-    """Return the on-demand part of a service (by name) or of a list of `view:feature`.
+    """Return the on-demand features of a service (by name) or of a list of `view:feature`.
 
     Raises:
-        PlanRefused: a view's function is not among ours.
+        PlanRefused: a view's function is not a registered one.
         UnknownFeature: the view has no such feature.
     """
     views = {view.name: view for view in plan.on_demand}
@@ -63,7 +64,7 @@ def computed_of(
 
 
 def sources_of(computed: Sequence[RequestedOnDemandView], shown: Sequence[Selection]) -> tuple[Selection, ...]:
-    """Return what must be read to show `shown` and to compute `computed`, each view once."""
+    """Return the stored features needed to show `shown` and to compute `computed`, each view once."""
     wanted: dict[tuple[Any, ...], list[str]] = {}
     for part in (*shown, *(source for one in computed for source in one.view.sources)):
         features = wanted.setdefault((part.view, part.shown_as, part.join_keys), [])
@@ -75,7 +76,7 @@ def moment_of(computed: Sequence[RequestedOnDemandView], entities: Mapping[str, 
     """Return the request's own columns that on-demand views need.
 
     Raises:
-        InvalidInput: one is missing, or holds what is not a finite number.
+        InvalidInput: a column is missing, or holds a value that is not a finite number.
     """
     found: dict[str, list[Any]] = {}
     for one in computed:

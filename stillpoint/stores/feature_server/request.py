@@ -1,8 +1,8 @@
-"""Requests to Feast's `/get-online-features` as reads of ours.
+"""Parses requests to Feast's `/get-online-features` into reads of `OnlineReader`.
 
 Pure: `RequestParser.parse` → a read of `OnlineReader` or `AsyncOnlineReader` → `feature_response.to_response`. The JSON is
 Feast's feature server's, so a stock `feast.FeatureStore` with `online_store: {type: remote, path: …}` works against it.
-Clients ask for the same features over and over, so what does not depend on the entities is worked out once.
+Clients ask for the same features again and again, so everything that does not depend on the entities is cached.
 """
 
 import base64
@@ -27,7 +27,7 @@ from stillpoint.stores.values.types import ValueType
 
 _KNOWN = {"entities", "features", "feature_service", "full_feature_names", "include_feature_view_version_metadata"}
 _KEPT = 1024
-"""So many different lists of features are remembered."""
+"""Number of different feature lists that are cached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class RequestedFeatures:
 
 @dataclass(frozen=True, slots=True)
 class FeatureRequest:
-    """What to read: pass `requested.read` and `entities` to a reader's `read`. `moment` is what on-demand functions are given."""
+    """A parsed request: pass `requested.read` and `entities` to a reader's `read`. `moment` holds the request's own columns,
+    as inputs of on-demand functions."""
 
     requested: RequestedFeatures
     entities: dict[str, list[Any]]
@@ -60,7 +61,7 @@ class RequestParser:
     """Parses requests for the features of one plan; for one thread or event loop."""
 
     def __init__(self, plan: ReadPlan, functions: Mapping[str, OnDemandFunction] = MappingProxyType({})) -> None:
-        """`functions` are ours for on-demand views, by the name that the registry's tag gives."""
+        """`functions` are the registered pure functions of on-demand views, by the name in the registry's tag."""
         self._plan = plan
         self._functions = functions
         self._requested: dict[tuple[str | tuple[str, ...], bool], RequestedFeatures] = {}
@@ -71,7 +72,7 @@ class RequestParser:
         Raises:
             InvalidInput: names the field that is missing or malformed.
             UnknownFeature: names the service, view or feature that the project does not have.
-            PlanRefused: an on-demand view whose function is not among ours, by name.
+            PlanRefused: names an on-demand view whose function is not a registered one.
         """
         if not isinstance(body, Mapping):
             raise InvalidInput('the body is not a JSON object; expected {"entities": {…}, "features": […]}')

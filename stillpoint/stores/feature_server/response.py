@@ -1,4 +1,4 @@
-"""Answers of a read as responses of Feast's `/get-online-features`.
+"""Turns the answer of a read into a response of Feast's `/get-online-features`.
 
 The statuses and values are Feast's own, so that its remote online store reads them; times and numbers are written as
 protobuf's JSON has them.
@@ -31,7 +31,7 @@ _STATUS = {
 
 
 def to_response(request: FeatureRequest, columns: OnlineColumns) -> dict[str, Any]:
-    """Return Feast's response JSON for what a reader answered; in compat mode Feast's very values and statuses."""
+    """Return Feast's response JSON for a read's answer; in compat mode with exactly Feast's values and statuses."""
     requested = request.requested
     present = ["PRESENT"] * columns.rows
     timeless = ["1970-01-01T00:00:00Z"] * columns.rows
@@ -128,7 +128,7 @@ def _number(value: float) -> float | str:
 
 
 def _times(columns: OnlineColumns, views: Sequence[str]) -> dict[str, list[str]]:
-    """Return each view's event times as text; all at once, as there are many views and few rows."""
+    """Return each view's event times as text, converted together, since a request has many views and few rows."""
     if not views:
         return {}
     texts = time_texts(np.concatenate([columns.event_us(view) for view in views]))

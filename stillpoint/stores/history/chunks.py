@@ -1,6 +1,6 @@
-"""Consecutive rows of a source are read in their files' own types, only the columns asked for, times in UTC.
+"""Reads consecutive rows of a source: only the requested columns, in the files' own types, with times in UTC.
 
-`Chunk.in_wanted_types` makes of them what the view declares, for the rows that are needed alone.
+`Chunk.in_wanted_types` converts them to the types that the view declares, for only the rows that are needed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ NO_TYPES = pa.schema([])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """One Parquet file: its path within the file system, its rows, and what its folders say, as text."""
+    """One Parquet file: its path within the file system, its number of rows, and its hive partition values as text."""
 
     path: str
     rows: int
@@ -31,7 +31,8 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedTypes:
-    """What a source's columns become: their types, who asks, and which may be rounded to the nearest Float32."""
+    """The types to convert a source's columns to. `where` begins error texts; `nearest` names the columns that may be
+    rounded to the nearest Float32."""
 
     types: pa.Schema
     where: str
@@ -40,7 +41,7 @@ class WantedTypes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReading:
-    """How files of equal types are read. `types` are their own, times in UTC, without the partitions' columns."""
+    """How files of equal schemas are read. `types` is their schema with times in UTC, without partition columns."""
 
     types: pa.Schema
     encoded: tuple[str, ...]
@@ -52,7 +53,7 @@ class FileReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Consecutive rows of a source that are read at once. `start` is the number of the first within the source."""
+    """Consecutive rows of a source that are read together. `start` is the first row's number within the source."""
 
     files: tuple[SourceFile, ...]
     reading: FileReading | None
@@ -62,11 +63,11 @@ class Chunk:
     start: int
 
     def read(self, columns: Sequence[str]) -> pl.DataFrame:
-        """Read columns in the files' own types."""
+        """Read the columns in the files' own types."""
         return self.scan(columns).collect()
 
     def scan(self, columns: Sequence[str], number: str | None = None) -> pl.LazyFrame:
-        """Return what `read` reads, not read yet. `number` names a column of row numbers within the source.
+        """Return a lazy frame of what `read` returns. `number` names a column to add, of row numbers within the source.
 
         A column that these files lack is null: files written before a feature existed stay readable.
         """
@@ -89,7 +90,7 @@ class Chunk:
         return numbered.select(*columns, number)
 
     def must_convert(self, columns: Sequence[str]) -> bool:
-        """Say whether any of the columns is stored in another type than is wanted."""
+        """Return whether any of the columns is stored in another type than the wanted one."""
         return any(self._own(name) != self.wanted.types.field(name).type for name in columns)
 
     def in_wanted_types(self, frame: pl.DataFrame, columns: Sequence[str], numbers: Ints | None = None) -> pl.DataFrame:
@@ -106,7 +107,7 @@ class Chunk:
     def converted(
         self, frame: pl.DataFrame, columns: Sequence[str], numbers: Ints | None
     ) -> tuple[pl.DataFrame, dict[int, str]]:
-        """Return rows with columns in the types wanted, null where a value does not fit, and what to say of these rows."""
+        """Return rows with columns in the wanted types, null where a value does not fit, and an error text per such row."""
         made: list[pl.Series] = []
         wrong: dict[int, str] = {}
         for name in columns:
@@ -136,7 +137,7 @@ class Chunk:
         return types.field(name).type if name in types.names else pa.null()
 
     def _place(self, number: int | None) -> str:
-        """Return which file and row a number within the source means."""
+        """Return the file and row, in words, of a row number within the source."""
         if number is None or not self.files:
             return f"file {self.files[0].path}" if self.files else "no file"
         row = number - self.start + self.offset
@@ -162,7 +163,7 @@ class Chunk:
         return parse_partition(dict(file.partitions)[name], self.wanted.types.field(name).type, where)
 
     def _read_arrow(self, own: Sequence[str], parted: Sequence[str]) -> pl.DataFrame:
-        """Read by Arrow, which knows every zone, and hand on in UTC."""
+        """Read by Arrow, which knows every time zone, and convert to UTC for Polars."""
         assert self.reading is not None
         parts = []
         for file, first, last in self._spans():
@@ -184,7 +185,7 @@ class Chunk:
 
 
 def as_arrow(values: pl.Series, own: pa.DataType) -> pa.Array:
-    """Return what Polars read as Arrow, in the type that the files have."""
+    """Return a Polars series as an Arrow array of the type in the files."""
     array = values.to_arrow(compat_level=pl.CompatLevel.oldest())
     return array if pa.types.is_null(own) else convert(array, own).values
 
@@ -197,7 +198,7 @@ def as_polars(table: pa.Table) -> pl.DataFrame:
 
 
 def _read_rows(path: str, filesystem: pafs.FileSystem, columns: Sequence[str], first: int, last: int) -> pa.Table:
-    """Read a file's rows from `first` to before `last`, and no row group beyond them."""
+    """Read a file's rows from `first` to before `last`, and only the row groups that hold them."""
     with pq.ParquetFile(path, filesystem=filesystem) as file:
         counts = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
         ends = np.cumsum(counts, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The type of a source's column follows from what the view declares and from all of its files, not from the first one.
+"""Derives the type of a source's column from the view's declaration and from all of its files, not just the first.
 
 Each file is read in its own type with its zones as UTC; `wanted_type` says what its values become.
 """
@@ -28,7 +28,7 @@ def in_utc(kind: pa.DataType) -> pa.DataType:
 
 
 def has_other_zone(kind: pa.DataType) -> bool:
-    """Say whether a type holds, at any depth, times of another zone than UTC. Polars knows few of them and ends on some."""
+    """Return whether a type holds, at any depth, times of another zone than UTC; Polars crashes on some zones."""
     if pt.is_timestamp(kind):
         return kind.tz not in (None, "UTC")
     if pt.is_dictionary(kind):
@@ -37,15 +37,14 @@ def has_other_zone(kind: pa.DataType) -> bool:
 
 
 def is_untyped(kind: pa.DataType) -> bool:
-    """Say whether a type, or one inside it, is that of nulls alone: the file says nothing about the values."""
+    """Return whether a type, or one inside it, is Arrow's null type: the file tells nothing about the values."""
     return pt.is_null(kind) or any(is_untyped(kind.field(index).type) for index in range(kind.num_fields))
 
 
 def common_type(types: Iterable[pa.DataType]) -> pa.DataType | None:
-    """Return the type in which the values of all types given can be kept, in whatever order they come.
+    """Return the type that can hold the values of all given types, in any order; None if they are of different kinds.
 
-    None if they are different kinds of values. Whole numbers beside fractions are Float64, where a whole number that it
-    cannot hold is refused on reading.
+    Integers and floats together become Float64; an integer that Float64 cannot hold exactly is refused on reading.
     """
     result: pa.DataType = pa.null()
     for kind in sorted({in_utc(kind) for kind in types}, key=str):
@@ -57,7 +56,7 @@ def common_type(types: Iterable[pa.DataType]) -> pa.DataType | None:
 
 
 def wanted_type(declared: pa.DataType | None, common: pa.DataType) -> pa.DataType:
-    """Return the type that a column's values get: the declared kind of number, in the source's layout and unit."""
+    """Return the type to convert a column to: the declared kind of value, in the source's list layout and time unit."""
     if declared is None:
         return common
     if pt.is_null(common):
@@ -72,7 +71,7 @@ def wanted_type(declared: pa.DataType | None, common: pa.DataType) -> pa.DataTyp
 
 
 def is_single(kind: pa.DataType) -> bool:
-    """Say whether a type is Float32 or lists of it: declared so, a number is the nearest one that seven digits hold."""
+    """Return whether a type is Float32 or a list of it; numbers declared so are rounded to the nearest Float32."""
     return is_single(kind.value_type) if is_list(kind) else bool(pt.is_float32(kind))
 
 

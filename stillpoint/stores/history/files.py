@@ -1,6 +1,6 @@
-"""A path stands for one file, the Parquet files of a folder, or those that a glob names; folders `key=value` are columns.
+"""Finds the files of a source path: one file, the Parquet files of a folder, or of a glob; folders `key=value` are columns.
 
-What exists under its literal name is that, whatever brackets it holds; only then is it a glob.
+A path that exists literally is taken literally, even with brackets in its name; otherwise it is a glob.
 """
 
 import re
@@ -23,7 +23,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 @dataclass(frozen=True, slots=True)
 class SourceFiles:
-    """Files in order of their paths, pushed ones last, and the folder that was asked for: what lies between are partitions."""
+    """Files in order of their paths, pushed ones last. The folders between `base` and a file are partitions."""
 
     base: str
     files: tuple[pafs.FileInfo, ...]
@@ -68,7 +68,7 @@ def pushed_name(at: int, unique: str) -> str:
 
 
 def pushed_at(name: str) -> int:
-    """Return the time of a file's push from its name, -1 for one that no push of ours added: pushes were stored last."""
+    """Return the push time in a file's name, in microseconds since 1970; -1 for a file that no push added."""
     found = _PUSHED.fullmatch(name)
     return -1 if found is None else int(found[1])
 
@@ -85,10 +85,10 @@ def split_glob(filesystem: pafs.FileSystem, inner: str) -> tuple[str, str | None
 
 
 def parse_partition(text: str | None, wanted: pa.DataType, where: str) -> pa.Scalar:
-    """Return the value of a partition as a column of some type has it.
+    """Return a partition value as a scalar of the wanted type.
 
     Raises:
-        InvalidInput: the text is no such value.
+        InvalidInput: the text is not a value of that type.
     """
     if text is None:
         return pa.scalar(None, wanted)
@@ -103,7 +103,7 @@ def parse_partition(text: str | None, wanted: pa.DataType, where: str) -> pa.Sca
 
 
 def partition_type(texts: Iterable[str | None]) -> pa.DataType:
-    """Return the type of partition values that nobody declared: whole numbers and days where all are written so."""
+    """Return the type of undeclared partition values: Int64 or Date if all of them are written so, else text."""
     found = {text for text in texts if text is not None}
     if not found:
         return pa.string()
@@ -124,7 +124,7 @@ def _is_data(info: pafs.FileInfo, base: str) -> bool:
 
 
 def _parquet_first(files: list[pafs.FileInfo]) -> list[pafs.FileInfo]:
-    """Keep the files that are called Parquet, in whatever case; all of them if none is."""
+    """Return the files with a Parquet suffix (in any case), or all files if none has one."""
     return [info for info in files if _PARQUET.fullmatch(info.path)] or files
 
 

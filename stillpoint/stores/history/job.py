@@ -1,4 +1,4 @@
-"""Feast's retrieval job: when a result is computed, and how it is kept."""
+"""Feast's retrieval job: computes a result at its first use, and saves it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -64,8 +64,8 @@ class StillpointRetrievalJob(RetrievalJob):
         A relative path lies in the folder of `feature_store.yaml`, where the saved dataset is read again.
 
         Raises:
-            SavedDatasetLocationAlreadyExists: something is there, and `allow_overwrite` is false.
-            InvalidInput: the storage is not one of files.
+            SavedDatasetLocationAlreadyExists: the path exists, and `allow_overwrite` is false.
+            InvalidInput: the storage is not a `SavedDatasetFileStorage`.
         """
         if not isinstance(storage, SavedDatasetFileStorage):
             raise InvalidInput(f"saved dataset storage {type(storage).__name__}: expected SavedDatasetFileStorage")

@@ -1,8 +1,8 @@
 """Joins history to a spine, in bounded memory and every spine row exactly once.
 
-Only join keys and times are read first; the arithmetic of `point_in_time` picks at most one source row for each spine
-row; the features of those rows alone are gathered. A source larger than a chunk is read in chunks, and one whose keys
-exceed the memory allowed is worked through in partitions of its entities.
+First only join keys and times are read; `point_in_time` picks at most one source row per spine row; then the features of
+just those rows are gathered. A source larger than a chunk is read in chunks, and one whose keys exceed the memory limit
+is processed in partitions of its entities.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ class OpenSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinLimits:
-    """Rows read at once, and rows whose keys and times are held at once."""
+    """Memory limits: rows read at a time, and rows whose keys and times are in memory at a time."""
 
     chunk_rows: int = 2_000_000
     key_rows: int = 20_000_000
@@ -48,10 +48,10 @@ def join_history(
     limits: JoinLimits,
     since: int | None = None,
 ) -> pa.Table:
-    """Return the spine with the features of each view appended, in spine order, every row once.
+    """Return the spine's rows, each once and in order, with the features of each view appended as columns.
 
-    Features of the newest row at or before the spine row's time (with `cutoff`: among the rows known by then) that is
-    not older than the view's time-to-live, nor than `since`; null where there is none.
+    The features are those of the entity's newest source row at or before the spine row's time; with `cutoff`, only rows
+    created by that time count. Null where there is no such row, or it is older than the view's time-to-live or `since`.
 
     Raises:
         InvalidSpine: a join key is missing or of another type than the source's, or a feature's name is taken.
@@ -67,7 +67,7 @@ def join_history(
     def one(view: ViewRequest) -> pa.Table:
         return _join_view(spine, view, coded[tuple(key.spine for key in view.keys)], open_source, cutoff, limits, since)
 
-    # Sorting and searching leave the interpreter's lock; two views at once use two cores and bound the memory.
+    # Sorting and searching release the interpreter lock; two views at a time use two cores and bound the memory.
     with ThreadPoolExecutor(2) as pool:
         joined = list(pool.map(one, views))
     table = spine.table
@@ -226,7 +226,7 @@ def _key_frames(
         if view.created:
             created = utc_micros(view.created, frame.schema[view.created], where)
             times.append(created.fill_null(UNKNOWN).alias(_CREATED))
-        # Its times are taken first: a key may be the time's column too.
+        # Take the times first: a join key may be the time column too.
         frame = frame.with_columns(times)
         if chunk.must_convert(names):
             frame = chunk.in_wanted_types(frame, names, frame[_ROW].to_numpy())
@@ -240,7 +240,7 @@ def _coded(
     between: tuple[int | None, int],
     partition: tuple[int, int],
 ) -> pl.DataFrame:
-    """Keep the rows of asked entities within the times asked, with the entity's code. A null key or time drops out."""
+    """Keep the rows of the spine's entities within a time range, with the entity's code; null keys and times drop out."""
     if any(frame.schema[key.source] == pl.Null for key in view.keys):
         frame = frame.clear().with_columns(pl.lit(None, dtype=pl.UInt32).alias(_CODE))
     elif view.keys:
@@ -259,7 +259,7 @@ def _coded(
 
 
 def _gather(features: Sequence[str], chunks: Sequence[Chunk], whole: pl.DataFrame | None, answer: Ints) -> pl.DataFrame:
-    """Return the features of the answering rows, one row per question, null where there is none."""
+    """Return the features of the source rows in `answer`, one row per spine row, null where it is `NONE`."""
     index = pl.Series("i", np.maximum(answer, 0), dtype=pl.UInt32).to_frame().with_columns(found=answer != NONE)
     if whole is not None:
         chosen = index.select(pl.when("found").then("i"))["i"]

@@ -1,4 +1,4 @@
-"""A source's rows in a range of times, and each entity's latest, without holding the source in memory."""
+"""Reads a source's rows in a time range, and each entity's latest row, in bounded memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,9 +16,9 @@ _EVENT, _CREATED, _ROW, _WRONG = "__event", "__created", "__row", "__wrong"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pull:
-    """Columns to be read from a source, by the source's own names, and the range of event times (microseconds).
+    """The columns to read from a source, by the source's own names, and the range of event times in microseconds.
 
-    `types` are those that a view declares, `view` is its name; a source that is read for no view keeps its own types.
+    `types` are declared by the view named `view`; a source that is read without a view keeps its own types.
     """
 
     keys: tuple[str, ...]
@@ -37,12 +37,12 @@ class Pull:
 
 
 def every_column(pull: Pull, source: SourceTable) -> Pull:
-    """Return a pull of all columns: what Feast means when it names no feature, for a view with a function."""
+    """Return a pull of all columns, which is what Feast means by naming no feature (for a view with a function)."""
     return replace(pull, features=tuple(source.schema.names))
 
 
 def open_pull(source: SourceTable, pull: Pull) -> SourceTable:
-    """Return the source as a pull reads it: towards the types that its view declares.
+    """Return the source with the types that the pull's view declares.
 
     Raises:
         InvalidInput: the source lacks a column; names it and the source.
@@ -90,9 +90,9 @@ def newest_event(source: SourceTable, event: str, *, chunk_rows: int) -> int | N
 def latest_rows(source: SourceTable, pull: Pull, *, chunk_rows: int, entities_at_once: int) -> Iterator[pa.Table]:
     """Yield each entity's latest row in the range: the greatest (event, created), the later stored if both are equal.
 
-    Rows with a null join key or event time belong to nobody and are left out. Chunks are reduced one by one; a source
-    of more rows than `entities_at_once` is worked through in partitions of its entities, so that memory is bounded by
-    one chunk and one partition's latest rows.
+    Rows with a null join key or event time are left out. Chunks are reduced one by one; a source of more rows than
+    `entities_at_once` is processed in partitions of its entities, so that memory is bounded by one chunk and one
+    partition's latest rows.
 
     Raises:
         InvalidInput: a column is missing, or a value of a latest row does not fit the type that the view declares.
@@ -111,11 +111,11 @@ def latest_rows(source: SourceTable, pull: Pull, *, chunk_rows: int, entities_at
 def candidates(chunk: Chunk, pull: Pull, source: str, partition: tuple[int, int] = (0, 1)) -> pl.DataFrame:
     """Return each entity's latest row within one chunk, in the types wanted; `merged` makes one of the chunks.
 
-    A value that does not fit is told by `latest_table` if its row is the latest still.
+    A value that does not fit its type is marked, and refused by `latest_table` only if its row is the latest of all chunks.
     """
     frame = _in_range(chunk, pull, source)
     if chunk.must_convert(pull.keys):
-        # Before they are compared: in another file the same entity may have a key of another type.
+        # Convert before comparing: another file may hold the same entity's key in another type.
         rows = frame.collect()
         frame = chunk.in_wanted_types(rows, pull.keys, rows[_ROW].to_numpy()).lazy()
     if pull.keys:

@@ -1,7 +1,8 @@
 """The metrics of Feast's monitoring of one feature's stored values: nulls, moments, quantiles, histogram.
 
-The numbers are stock Feast's, by the same Arrow functions. Where stock fails, these answer: statistics are over finite
-numbers, a range too narrow for its bins has a histogram of one bin and one beyond a float has none, bytes count as text.
+The numbers are equal to stock Feast's, by the same Arrow functions. Inputs on which stock fails are handled: statistics
+ignore NaN and infinities, a range too narrow for its bins gets one bin, a range beyond a float's gets no histogram, and
+bytes count as text.
 """
 
 from collections.abc import Mapping
@@ -17,14 +18,14 @@ Kind = Literal["numeric", "categorical"]
 
 
 class Count(TypedDict):
-    """How often a value is there."""
+    """A value and its frequency."""
 
     value: str | bool | int | float
     count: int
 
 
 class NumericHistogram(TypedDict):
-    """Counts between neighbouring edges; there is one edge more than counts."""
+    """Counts between neighbouring edges; `bins` has one edge more than `counts`."""
 
     bins: list[float]
     counts: list[int]
@@ -32,7 +33,7 @@ class NumericHistogram(TypedDict):
 
 
 class CategoricalHistogram(TypedDict):
-    """The most frequent values, and how much is left out."""
+    """The most frequent values, how many rows hold other values, and how many different values there are."""
 
     values: list[Count]
     other_count: int

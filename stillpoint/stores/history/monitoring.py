@@ -1,7 +1,7 @@
 """Keeps the metrics of Feast's monitoring in Parquet files beside `feature_store.yaml`, as stock Feast's stores do.
 
-The files have stock's names, columns and keys, so that either reads what the other wrote. They are replaced whole and
-under a lock: a reader sees the old file or the new one, and two runs at once lose nothing.
+The files have stock Feast's names, columns and keys, so both can read each other's. They are replaced atomically under a
+lock: a reader sees the old file or the new one, and two simultaneous runs lose no rows.
 """
 
 import json
@@ -56,7 +56,7 @@ class MetricFiles:
                 self._change(metric_type, lambda rows: rows)
 
     def save(self, metric_type: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows; one of equal key replaces the row that was there."""
+        """Add rows; a row replaces the stored row of the same key."""
         keys = monitoring_parquet_meta(metric_type)[2]
 
         def merged(before: list[Row]) -> list[Row]:
@@ -80,7 +80,7 @@ class MetricFiles:
     ) -> list[Row]:
         """Return rows in order of their dates, in Feast's form: times as ISO text, histograms as dictionaries.
 
-        An empty project means all; a filter that is None asks for nothing; both dates are included.
+        An empty project means all projects, a filter of None is ignored, and both dates are included.
 
         Raises:
             InvalidInput: a filter names no column.
@@ -104,7 +104,7 @@ class MetricFiles:
         return [normalize_monitoring_row(row) for row in found]
 
     def clear_baseline(self, project: str, wanted: Mapping[str, str | None]) -> None:
-        """Let the features' rows that match be a baseline no more."""
+        """Clear the baseline flag of the matching rows."""
         asked = {"project_id": project} | {name: value for name, value in wanted.items() if value is not None}
 
         def cleared(rows: list[Row]) -> list[Row] | None:

@@ -1,7 +1,7 @@
-"""A column has one name in a source's files and may have another in views: every lookup asks here which.
+"""Translates between a column's name in a source's files and its name in views.
 
-Feast's `field_mapping` leads from stored names to the views' names. `timestamp_field`, `created_timestamp_column` and join
-keys may be written either way, as Feast allows; both ways mean the same stored column.
+Feast's `field_mapping` maps stored names to the views' names. `timestamp_field`, `created_timestamp_column` and join keys
+may be given by either name, as Feast allows; both mean the same stored column.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ def as_declared(stored: pa.Table, view: FeatureView) -> pa.Table:
 
 
 def as_computed(computed: pa.Table, view: FeatureView) -> pa.Table:
-    """Return rows that Feast has computed under the names of the view's definition; they come by the views' names.
+    """Rename rows that Feast has computed, which have the views' names, to the names of the view's definition.
 
     Raises:
         InvalidInput: a column is missing.

@@ -1,7 +1,7 @@
-"""Runs joins and fills on Spark's executors, for data beyond one machine, with the very same code.
+"""Runs joins and fills on Spark's executors, for data beyond one machine, with the code of the single machine.
 
-Executors run what a single machine runs, on a part of the entities each: a spine is dealt out by its join keys, a source's
-chunks are reduced where they are read and meet again by entity. So both give the same rows, ties included.
+Each executor runs that code on a part of the entities: a spine is partitioned by its join keys, a source's chunks are
+reduced where they are read and combined by entity. So both give the same rows, ties included.
 """
 
 import io
@@ -46,7 +46,7 @@ def join_on_spark(
     since: int | None,
     parts: int,
 ) -> pa.Table:
-    """Do what `join_history` does, a part of the spine on each executor."""
+    """Return what `join_history` returns, with each executor joining a part of the spine."""
     dealt = _deal(spine, sorted({key.spine for view in views for key in view.keys}), parts)
     work = _packed(_JoinPart(spine.time_column, tuple(views), open_source, cutoff, limits, since))
 
@@ -58,7 +58,7 @@ def join_on_spark(
     rows = [(part, _bytes_of(table)) for part, table in enumerate(dealt) if table.num_rows or part == 0]
     frame = session().createDataFrame(rows, _FORM).repartition(parts, "part").mapInArrow(run, _FORM)
     tables = [_table_of(row.data) for row in frame.collect()]
-    # A part without any source row has features of type null; the others say what they are.
+    # A part without any source row has features of type null; the other parts have the real types.
     joined = pa.concat_tables(tables, promote_options="permissive")
     return joined.sort_by(_ROW).drop_columns([_ROW])
 
@@ -66,7 +66,7 @@ def join_on_spark(
 def fill_on_spark(
     source: SourceTable, pull: Pull, write: Callable[[pa.Table], int], *, chunk_rows: int, parts: int
 ) -> int:
-    """Write each entity's latest row from the executors; return how many there were. `write` is sent to them."""
+    """Write each entity's latest row from the executors, and return the number of rows. `write` is pickled and sent."""
     source = open_pull(source, pull)
     head = _packed((source.schema, source.name, pull))
     tail = _packed(write)
@@ -89,7 +89,9 @@ def fill_on_spark(
             assert isinstance(frame, pl.DataFrame)
             found.setdefault(part, {})[number] = frame
         for part, frames in sorted(found.items()):
-            in_order = [frames[number] for number in sorted(frames)]  # of equal rows the one stored later counts
+            in_order = [
+                frames[number] for number in sorted(frames)
+            ]  # of rows with equal times the one stored later counts
             rows = latest_table(merge_candidates(in_order, wanted), wanted, schema)
             yield _row(part, str(writing(rows)).encode())
 
@@ -104,7 +106,7 @@ def fill_on_spark(
 
 
 class _JoinPart:
-    """What an executor does with a part of the spine."""
+    """Joins one part of the spine on an executor."""
 
     def __init__(
         self,
@@ -136,7 +138,7 @@ TIMES = "__spine_time"
 
 
 def _deal(spine: Spine, keys: Sequence[str], parts: int) -> list[pa.Table]:
-    """Return the spine in parts by its join keys, with row numbers and times in microseconds."""
+    """Partition the spine by its join keys; the parts have row numbers and times in microseconds."""
     table = spine.table.append_column(_ROW, pa.array(np.arange(spine.table.num_rows)))
     table = table.append_column(TIMES, pa.array(spine.times))
     present = [key for key in keys if key in spine.frame.columns]

@@ -1,6 +1,6 @@
-"""The point-in-time join: the newest source row that was known, for an entity at a time.
+"""The point-in-time join: for an entity and a time, the newest source row that was known then. (pure)
 
-Pure arithmetic over numpy arrays; nothing here reads a file. Rows and questions carry an entity *code*: a dense integer
+Arithmetic over numpy arrays. Source rows and questions (spine rows) carry an entity *code*: a dense integer
 that stands for one combination of join key values, so composite keys cannot collide and a null key (code -1) matches
 nothing. Times are microseconds since 1970 UTC.
 """
@@ -14,7 +14,7 @@ import polars as pl
 Ints = npt.NDArray[np.int64]
 
 NONE = -1
-"""The row that answers "there was none", and the code of an entity with a null key."""
+"""The index that means "no row", and the code of an entity with a null key."""
 
 UNKNOWN = np.iinfo(np.int64).min
 """The created time of a row whose created timestamp is null."""
@@ -38,12 +38,16 @@ class Rows:
 
 
 def as_of(rows: Rows, *, code: Ints, time: Ints, ttl: int | None, cutoff: bool) -> Ints:
-    """Return for each question the index of the answering row, or `NONE`.
+    """Return for each question (`code`, `time`) the index of the answering row, or `NONE`.
 
     The answer is the row of the entity with the greatest (event, created, position) among those with event ≤ time and,
-    with `cutoff`, created ≤ time: what was known then, corrections that came later left out. If the answer is older
-    than `ttl` (age > ttl; an age of exactly `ttl` counts) there is none. With `cutoff`, a row without a created time is
-    never known; a source that records none at all is unaffected.
+    with `cutoff`, created ≤ time, so that later corrections are left out. There is no answer if that row's age exceeds
+    `ttl` (an age of exactly `ttl` is accepted). With `cutoff`, a row without a created time is never known; a source
+    without created times at all is unaffected.
+
+    >>> rows = Rows(code=np.array([0, 0]), event=np.array([10, 20]))
+    >>> as_of(rows, code=np.array([0, 0, 1]), time=np.array([15, 5, 15]), ttl=None, cutoff=False).tolist()
+    [0, -1, -1]
     """
     if cutoff and rows.created is not None:
         return _as_of_known(rows, code, time, ttl)
@@ -57,10 +61,10 @@ def as_of(rows: Rows, *, code: Ints, time: Ints, ttl: int | None, cutoff: bool) 
 
 
 def _as_of_known(rows: Rows, code: Ints, time: Ints, ttl: int | None) -> Ints:
-    """Answer with the cutoff: as-of search on the time a row became known, onto the running maximum of its event time.
+    """Answer with the cutoff: search by the time at which rows became known, in the running maximum of event times.
 
-    Rows of one event time become known in the order of their created times, so the last one that holds the maximum is
-    the newest. Packed events begin with the code, so a running maximum never carries into the next entity.
+    Rows of one event time become known in the order of their created times, so the last row that holds the maximum is
+    the newest. Packed events begin with the code, so the running maximum never carries over into the next entity.
     """
     assert rows.created is not None
     usable = np.flatnonzero(rows.created != UNKNOWN)
@@ -86,7 +90,7 @@ def _highest(*codes: Ints) -> int:
 
 
 def _young_enough(rows: Rows, answer: Ints, code: Ints, time: Ints, ttl: int | None) -> Ints:
-    """Keep the answers that belong to the asked entity and are within the time-to-live."""
+    """Keep the answers that belong to the question's entity and are within the time-to-live."""
     good = (answer != NONE) & (code != NONE) & (rows.code[answer] == code)
     if ttl is not None:
         good &= time - rows.event[answer] <= ttl
@@ -95,7 +99,7 @@ def _young_enough(rows: Rows, answer: Ints, code: Ints, time: Ints, ttl: int | N
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """How a code and a time are packed into one integer that sorts like the pair.
+    """Packs a code and a time into one integer that sorts like the pair.
 
     `times` holds the distinct times when the range is too wide for the bits beside the codes; then ranks are packed.
     """
@@ -129,7 +133,7 @@ class _Scale:
 def _last_at_or_before(packed: Ints, scale: _Scale, code: Ints, time: Ints) -> Ints:
     """Return the last position in `packed` (sorted) that is not after each question, or `NONE`."""
     question, early = scale.pack_question(code, time)
-    # Searching in order keeps the cache warm: twice as fast as searching at random.
+    # Searching in sorted order uses the processor's cache: twice as fast as in random order.
     order = _argsort(question)
     found = np.empty(len(question), dtype=np.int64)
     found[order] = np.searchsorted(packed, question[order], side="right") - 1

@@ -1,8 +1,8 @@
 """The Parquet files of a Feast source, read in bounded pieces, each file in its own type.
 
 A source below the store's `lake_root` means the lake's committed files; any other path is a file, a folder, a
-hive-partitioned folder or a glob, local or on S3. Nothing here knows feature views: `SourceTable.towards` is told the
-types that a view declares.
+hive-partitioned folder or a glob, local or on S3. This module does not know feature views: `SourceTable.towards` takes
+the types that a view declares.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ from stillpoint.stores.values.exact import is_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Access:
-    """Where S3 is and who asks. What is None comes from AWS's own chain (environment, profile, instance)."""
+    """S3 endpoint, region and credentials. None means AWS's own chain (environment, profile, instance)."""
 
     endpoint_url: str | None = None
     region: str | None = None
@@ -47,7 +47,7 @@ class S3Access:
     session_token: str | None = field(default=None, repr=False)
 
     def at(self, endpoint_url: str | None) -> "S3Access":
-        """Return this access at another endpoint, if there is one."""
+        """Return the same access with another endpoint, or unchanged if `endpoint_url` is None."""
         return replace(self, endpoint_url=endpoint_url) if endpoint_url else self
 
     def filesystem(self) -> pafs.FileSystem:
@@ -91,7 +91,7 @@ class S3Access:
 
 @lru_cache(maxsize=16)
 def open_lake(root: str, access: S3Access) -> Lake:
-    """Return the lake at `root`. One per process, since a lake remembers the commits that it has read."""
+    """Return the lake at `root`; cached per process, since a lake caches the commits that it has read."""
     return Lake(open_objects(root, access.boto_arguments()))
 
 
@@ -110,7 +110,7 @@ def _canonical(path: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceTable:
-    """The files of a source at one moment. `wanted` holds every column of any file, with the type that it gets."""
+    """The files of a source at one moment. `wanted` has every column of any file, with the type to convert it to."""
 
     name: str
     path: str
@@ -121,7 +121,7 @@ class SourceTable:
 
     @property
     def schema(self) -> pa.Schema:
-        """Every column and its type: what the view declares, or what holds the values of all files."""
+        """Every column with its type: the declared one, or the common type of all files."""
         return self.wanted.types
 
     @property
@@ -129,7 +129,7 @@ class SourceTable:
         return sum(file.rows for group in self.groups for file in group.files)
 
     def types_of(self, column: str) -> set[pa.DataType]:
-        """Return the types in which files hold a column. A file without rows says nothing if another has some."""
+        """Return the types that a column has in the files; files without rows count only if all are empty."""
         found: dict[bool, set[pa.DataType]] = {True: set(), False: set()}
         for group in self.groups:
             if column in group.reading.types.names and column not in group.partitions:
@@ -138,14 +138,14 @@ class SourceTable:
         return found[True] or found[False]
 
     def towards(self, declared: Mapping[str, pa.DataType], where: str) -> "SourceTable":
-        """Return the source as somebody reads it who declares some columns' types; `where` is what errors begin with."""
+        """Return the source with declared types for some columns; `where` begins the texts of conversion errors."""
         types = []
         for found in self.schema:
             kind = declared.get(found.name)
             stored = self.types_of(found.name)
             common = common_type(stored)
             if common is None:
-                # Different kinds of values: those of another kind than declared are refused when they are read.
+                # The files hold different kinds of values; those that do not fit the declared type are refused on reading.
                 types.append(found.type if kind is None else kind)
             else:
                 types.append(wanted_type(kind, found.type if kind is None and not stored else common))
@@ -228,9 +228,9 @@ def open_lake_dataset(
     filesystem, root = lake.objects.arrow()
     if schema is None and not files:
         raise NothingStored(f"source {name!r}: the lake {lake.root} holds no committed file of {dataset!r}")
-    # A compacted day is written again at its path, by a later compaction or an erasure: its commit's count is not its own.
+    # A compacted day is rewritten at its path by later compactions and erasures, so the row count in its commit is outdated.
     rewritten = [file.path for file in files if file.path.startswith(TABLES)]
-    # Files of a dataset that is free in form may differ; the others are written in the declared columns.
+    # Files of a dataset without declared columns may differ; the others are written with the declared columns.
     looked_at = rewritten if schema is not None else [file.path for file in files]
     with ThreadPoolExecutor(16) as pool:
         found = pool.map(lambda path: pq.read_metadata(f"{root}/{path}", filesystem=filesystem), looked_at)
@@ -292,7 +292,7 @@ def _source(
     marks: Sequence[pafs.FileInfo],
     access: S3Access | None,
 ) -> SourceTable:
-    """Group consecutive files of equal types, and say in which type each column is read if nobody declares one."""
+    """Group consecutive files of equal types, and determine each column's type if no view declares one."""
     runs: list[tuple[pa.Schema, list[SourceFile]]] = []
     kinds: dict[str, pa.DataType] = {field.name: in_utc(field.type) for field in known}
     texts: dict[str, list[str | None]] = {}

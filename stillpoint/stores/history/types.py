@@ -1,4 +1,4 @@
-"""Types that fit together: a spine's keys with a source's, a source's columns with what a view declares."""
+"""Decides which types fit together: a spine's join keys with a source's, a source's columns with a view's declaration."""
 
 from collections.abc import Iterable, Mapping
 
@@ -40,7 +40,7 @@ _ARROW: dict[FeastType, pa.DataType] = {
 
 
 def arrow_type(dtype: FeastType | None) -> pa.DataType | None:
-    """Return the Arrow type of a declared type's values; None where Feast leaves the form open (maps, JSON, sets…)."""
+    """Return the Arrow type of a declared Feast type; None for types that Feast does not map to one (maps, JSON, sets…)."""
     if isinstance(dtype, Array):
         item = arrow_type(dtype.base_type)
         return None if item is None else pa.list_(item)
@@ -123,7 +123,8 @@ def check_feature_type(view: str, wanted: RequestedFeature, stored: Iterable[pa.
 
 
 def spelled_for_feast(stored: pa.DataType) -> str:
-    """Return a stored type's name as Feast's schema inference knows it: it ends on dates, dictionaries and most lists."""
+    """Return a stored type's name as Feast's schema inference expects it; stock Feast fails on dates, dictionaries and most
+    lists."""
     kind = plain_type(stored)
     if is_list(kind) and not pa.types.is_fixed_size_list(kind):
         return f"list<item: {spelled_for_feast(kind.value_type)}>"
@@ -137,7 +138,7 @@ def spelled_for_feast(stored: pa.DataType) -> str:
 
 
 def refuse_null_items(array: pa.Array, dtype: FeastType, where: str) -> None:
-    """Refuse a null inside a list or set of which Feast's form holds none; floats have NaN for it, times a missing one.
+    """Refuse a null inside a list or set, unless Feast's format can hold it (NaN in float lists, a missing time).
 
     Raises:
         InvalidInput: names the row and the list after `where`.

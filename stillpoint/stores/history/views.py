@@ -1,4 +1,4 @@
-"""What a request asks of each feature view: source columns, and their names in the result."""
+"""The part of a historical request for each feature view: source columns, and their names in the result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class JoinKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedFeature:
-    """A feature that is asked for: its column in the source and its name in the result."""
+    """A requested feature: its column in the source, its name in the result, and its declared type."""
 
     feature: str
     source: str
@@ -37,7 +37,7 @@ class RequestedFeature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewRequest:
-    """All that a join needs to know about one view. `ttl` is in microseconds, None means no limit."""
+    """Everything that a join needs to know of one view. `ttl` is in microseconds, None means no limit."""
 
     view: str
     source: DataSource

@@ -1,4 +1,4 @@
-"""Appends rows to a source without rewriting history, losing a neighbour's or changing a value.
+"""Appends rows to a source, without rewriting its history, losing another writer's rows or changing a value.
 
 A lake source gets new files and a commit, a folder a new file, and a single file is replaced whole, atomically, under a
 lock: a reader sees the old file or the new one.
@@ -33,14 +33,14 @@ from stillpoint.stores.values.exact import convert_exactly, does_not_fit, first_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushedRows:
-    """Rows that are pushed to a view, and the types that it declares, by the source's column names."""
+    """Rows that are pushed to a view, with the types that the view declares, by the source's column names."""
 
     view: str
     table: pa.Table
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
 
     def fitted(self, columns: pa.Schema, where: str) -> pa.Table:
-        """Return the rows in a source's columns: as the view declares them, then kept exactly.
+        """Return the rows converted to the view's declared types, and then exactly to the source's columns.
 
         Raises:
             InvalidInput: the columns are not the source's, or one cannot hold a value; names view, column, row and value.
@@ -62,11 +62,9 @@ class PushedRows:
         given = one_array(self.table[column.name])
         declared = self._declared(column.name, given.type)
         array = convert_exactly(given, declared, where, nearest=is_single(declared))
-        if is_list(
-            given.type
-        ):  # NaN for a whole number is pandas' null; among a list's numbers it would be a null item
+        if is_list(given.type):  # NaN as a whole number is pandas's null; inside a list it would become a null item
             _refuse_lost(given, array, where)
-        # A file may hold another kind of values than declared, as dates for text: it gets them as they came.
+        # A file may hold another kind of values than declared, such as dates for text: it gets the pushed values unchanged.
         values = array if fits(array.type, column.type) else given
         kept = convert_exactly(values, column.type, where)
         _refuse_lost(values, kept, where)
@@ -74,7 +72,7 @@ class PushedRows:
 
 
 def write_to_lake(lake: Lake, dataset: str, pushed: PushedRows, *, event: str, at: datetime) -> None:
-    """Add rows to a lake's dataset in one commit: all of them count, or none.
+    """Add rows to a lake's dataset in one commit, which takes effect for all rows or none.
 
     Raises:
         InvalidInput: the columns are not the dataset's, or one cannot hold a value.
@@ -129,7 +127,7 @@ def _refuse_lost(before: pa.Array, after: pa.Array, where: str) -> None:
 
 
 def _settled(stored: pa.Schema, wanted: pa.Schema) -> pa.Schema:
-    """Return a file's columns; one of nulls alone takes the type of its first values."""
+    """Return a file's columns; a column of nulls alone takes the type of the first values written to it."""
     return pa.schema([wanted.field(column.name) if is_untyped(column.type) else column for column in stored])
 
 
@@ -140,7 +138,7 @@ def _next_name(filesystem: pafs.FileSystem, folder: str, at: datetime) -> str:
 
 
 def write_file(filesystem: pafs.FileSystem, path: str, table: pa.Table) -> None:
-    """Write one Parquet file whole; nobody ever reads half of it."""
+    """Write one Parquet file atomically; a reader never sees half of it."""
     if not isinstance(filesystem, pafs.LocalFileSystem):
         sink = io.BytesIO()
         pq.write_table(table, sink, compression=COMPRESSION)
@@ -159,7 +157,7 @@ def write_file(filesystem: pafs.FileSystem, path: str, table: pa.Table) -> None:
 
 @contextmanager
 def locked(filesystem: pafs.FileSystem, path: str) -> Iterator[None]:
-    """Hold the file's lock while it is read and replaced. S3 has none: use a folder where several writers push."""
+    """Hold the file's lock while it is read and replaced. There are no locks on S3: let several writers push to a folder."""
     if not isinstance(filesystem, pafs.LocalFileSystem):
         yield
         return
@@ -180,5 +178,5 @@ def _check_columns(table: pa.Table, expected: list[str], where: str) -> None:
 
 
 def _index_columns(table: pa.Table) -> set[str]:
-    """Return what Arrow made of a nameless index of pandas: no columns of the rows."""
+    """Return the columns that Arrow made of an unnamed pandas index; they are no columns of the rows."""
     return {name for name in table.column_names if re.fullmatch(r"__index_level_\d+__", name)}

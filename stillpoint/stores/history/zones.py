@@ -1,9 +1,9 @@
-"""A time without a zone in a spine is UTC or refused, as `coerce_tz_aware` says, in every kind of spine alike.
+"""Applies Feast's setting `coerce_tz_aware` to times without a zone, in every kind of spine alike.
 
-Feast applies the setting to pandas columns of times only. Here it holds for pandas objects, Arrow, Polars, SQL, text and
-dates too: true, Feast's default, takes a time without a zone for UTC and a date for its midnight UTC; false refuses both
-and says how to attach a zone in this very kind of spine. What is typed into Feast's own command is UTC either way, like
-that command's dates: its help shows times without a zone.
+Feast applies it only to pandas columns of times. Here it also holds for pandas objects, Arrow, Polars, SQL, text and dates:
+true (Feast's default) takes a time without a zone as UTC and a date as its midnight UTC; false refuses both, with an error
+that shows how to attach a zone in that kind of spine. Times typed into Feast's own command are UTC either way, since its
+help shows times without a zone.
 """
 
 import re
@@ -23,7 +23,7 @@ _IN_ARROW = "table = table.set_column(table.column_names.index({name!r}), {name!
 
 
 class SpineKind(Enum):
-    """What somebody gave as a spine. The value is how a zone is attached to a column of times, and of dates."""
+    """The kind of a given spine. The value is code that attaches a zone to a column of times, and of dates."""
 
     PANDAS = (
         "frame[{name!r}] = frame[{name!r}].dt.tz_localize('UTC')",
@@ -44,7 +44,7 @@ class SpineKind(Enum):
 
 
 def typed_into_feast() -> bool:
-    """Return whether Feast's command `get-historical-features` is what runs."""
+    """Return whether the caller is Feast's command `get-historical-features`."""
     context = click.get_current_context(silent=True)
     callback = None if context is None else context.command.callback
     return callback is not None and callback.__module__ == "feast.cli.features"
@@ -62,7 +62,7 @@ def with_zone(table: pa.Table, column: str, kind: SpineKind, *, naive_is_utc: bo
             return table
         if not naive_is_utc:
             raise InvalidSpine(_refusal(column, f"it holds {held}", kind.value[0]))
-        # Without a zone Arrow counts from the epoch in UTC: the same number, now with the zone's name.
+        # Arrow stores times without a zone as if they were UTC: keep the number and add the zone.
         return _replaced(table, column, table[column].cast(pa.timestamp(held.unit, tz="UTC")))
     if pa.types.is_date(held):
         if not naive_is_utc:
@@ -74,10 +74,10 @@ def with_zone(table: pa.Table, column: str, kind: SpineKind, *, naive_is_utc: bo
 
 
 def with_zoned_objects(frame: pd.DataFrame, *, naive_is_utc: bool) -> pd.DataFrame:
-    """Return a frame whose Python times all have a zone: pandas keeps times of several zones as objects.
+    """Return a frame whose Python times all have a zone (pandas keeps times of several zones as objects).
 
     Raises:
-        InvalidSpine: one among them has none, although those are refused; the row is named.
+        InvalidSpine: one of them has no zone although `naive_is_utc` is false; names the row.
     """
     for name in frame.select_dtypes(include="object").columns:
         values = list(frame[name])
@@ -93,7 +93,7 @@ def with_zoned_objects(frame: pd.DataFrame, *, naive_is_utc: bool) -> pd.DataFra
 
 
 def refuse_dropped_offsets(sql: str) -> None:
-    """Refuse SQL whose `TIMESTAMP` would drop an offset in silence, as the standard has it.
+    """Refuse SQL with a `TIMESTAMP` literal whose offset the SQL standard would silently drop.
 
     Raises:
         InvalidSpine: names the literal.

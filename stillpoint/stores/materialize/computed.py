@@ -1,8 +1,8 @@
-"""A view with a function, aggregations or other views as its source is computed by Feast's own plan before it is filled.
+"""Computes the rows of a view with a function, aggregations or other views as its source, by Feast's own plan.
 
-The plan is Feast's local one, in pandas. Five things are put right: each node has a name of its own (Feast's overwrite
-each other where a view has several sources), a function gets a frame per source, every view's own field mapping counts, of equal times the row stored last
-wins, and aggregates keep their entity's newest times.
+The plan is Feast's local one, in pandas, with five corrections: each node has its own name (Feast's nodes overwrite each
+other if a view has several sources), a function gets one frame per source, every view's own field mapping is applied, of
+rows with equal times the one stored last wins, and aggregates keep their entity's newest times.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ EXACT_IN_FLOATS = 2**53
 
 
 def needs_computing(view: View) -> bool:
-    """Return whether the view's source does not hold its features as they are."""
+    """Return whether the view's features must be computed from its source, instead of being read from it."""
     return bool(
         getattr(view, "source_views", None)
         or getattr(view, "feature_transformation", None)
@@ -44,7 +44,7 @@ def computed_rows(registry: BaseRegistry, task: MaterializationTask, context: Ex
     """Return each entity's latest computed row, under the names of the view's definition.
 
     Raises:
-        InvalidInput: the result lacks a column that the view declares, or a node of the plan cannot run.
+        InvalidInput: the result lacks a declared column, or a node of the plan fails.
     """
     view = task.feature_view
     value = _Builder(registry, task, ExactPandas()).build().execute(context)
@@ -56,7 +56,7 @@ def computed_rows(registry: BaseRegistry, task: MaterializationTask, context: Ex
 
 
 def beyond_floats(column: pa.ChunkedArray) -> bool:
-    """Return whether pandas or numpy would round a column of whole numbers: one is too large, and one is null."""
+    """Return whether pandas would round a column of whole numbers: it holds a null and a number beyond 2**53."""
     if not pa.types.is_integer(column.type) or not column.null_count:
         return False
     ends = pc.min_max(column).as_py()
@@ -64,7 +64,7 @@ def beyond_floats(column: pa.ChunkedArray) -> bool:
 
 
 class ExactPandas(PandasBackend):
-    """Feast's pandas, except that whole numbers beyond a float's stay whole numbers beside a null (as `Int64`)."""
+    """Feast's pandas backend, but large whole numbers in a column with nulls stay exact (as pandas's `Int64`)."""
 
     def from_arrow(self, table: pa.Table) -> pd.DataFrame:
         frame: pd.DataFrame = table.to_pandas()

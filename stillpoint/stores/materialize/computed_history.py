@@ -1,8 +1,8 @@
-"""History of a view with a function is what the function makes of the source's rows, as a fill has it online.
+"""Computes the history of a view with a function: what the function returns for the source's rows, as a fill does online.
 
-A join asks what was known at each moment, so the function must keep rows: it may add, change and drop, but each row that
-it returns stands for one of the source, by keys and event time. One that sums rows up is refused, since its sums would
-hold what came later; its results belong in a source of their own.
+A join asks what was known at each moment, so each row that the function returns must correspond to one source row, by keys
+and event time; it may change and drop rows. A function that aggregates rows is refused, since its results would contain
+later rows; such results belong in a source of their own.
 """
 
 import uuid
@@ -22,14 +22,14 @@ from stillpoint.stores.materialize.computed import ExactPandas, needs_computing
 
 
 def computes_history(view: FeatureView) -> bool:
-    """Return whether the features of a view must be computed from its source's rows; a view of views has stored them."""
+    """Return whether the view's features must be computed from its source's rows; a view of views stores them instead."""
     return needs_computing(view) and not view.source_views
 
 
 def computed_source(
     view: FeatureView, raw: SourceTable, first: int | None, last: int, *, chunk_rows: int, scratch: Path
 ) -> SourceTable:
-    """Return a source's rows between two times as the view's function returns them, kept in a folder of the caller's.
+    """Apply the view's function to a source's rows between two times; the result is written to the folder `scratch`.
 
     Raises:
         InvalidInput: the view aggregates, or its function returns rows that are not the source's.

@@ -1,4 +1,4 @@
-"""Paces a fill while others are being served."""
+"""Limits the rate of a fill, so that it does not slow down serving."""
 
 import time
 from collections.abc import Callable
@@ -21,12 +21,12 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """The time that the rest takes at the rate so far; None before the first row."""
+        """Estimated seconds for the remaining rows at the rate so far; None before the first row."""
         return (self.total - self.rows) / self.rows_per_second if self.rows_per_second else None
 
 
 Pace = Callable[[Progress], float]
-"""Says before each batch how many seconds to wait and ask again; 0 lets the batch go."""
+"""Called before each batch: returns how many seconds to wait before asking again; 0 starts the batch."""
 
 
 def at_most(rows_per_second: float) -> Pace:
@@ -35,16 +35,16 @@ def at_most(rows_per_second: float) -> Pace:
 
 
 def while_absent(pause_file: Path) -> Pace:
-    """Return a pace that waits as long as a file exists: anybody may pause a fill by `touch`."""
+    """Return a pace that waits while a file exists, so that `touch` pauses a fill."""
     return lambda progress: 0.2 if pause_file.exists() else 0.0
 
 
 def slowest(paces: list[Pace]) -> Pace:
-    """Return a pace that obeys all of them."""
+    """Return a pace that waits as long as the slowest of the given paces."""
     return lambda progress: max((pace(progress) for pace in paces), default=0.0)
 
 
 def wait_for(pace: Pace, progress: Callable[[], Progress], sleep: Callable[[float], None] = time.sleep) -> None:
-    """Return once the pace lets the next batch go."""
+    """Block until the pace allows the next batch."""
     while (seconds := pace(progress())) > 0:
         sleep(seconds)

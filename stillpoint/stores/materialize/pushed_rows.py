@@ -1,7 +1,7 @@
-"""A frame that is pushed becomes the very bytes that a fill of the same rows leaves.
+"""Encodes a pushed frame to exactly the bytes that a fill of the same rows writes.
 
-Feast makes a Python object of each value and passes whole numbers beside a null through floats. Here each column is encoded
-as a fill encodes it, from Arrow where pandas has a type for it and value by value where it holds objects.
+Feast would make a Python object of each value and convert whole numbers beside a null to floats. Here each column is
+encoded as in a fill: from Arrow if pandas has a type for it, and value by value if it holds objects.
 """
 
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def pushed_times(series: "pd.Series[Any]", view: str) -> list[int | None]:
     """Return times as microseconds since 1970. Without a zone they are UTC, as text they are ISO 8601: Feast's own rules.
 
     Raises:
-        InvalidInput: something is no time; names view, column and row.
+        InvalidInput: a value is not a time; names view, column and row.
     """
     try:
         if isinstance(series.dtype, pd.DatetimeTZDtype) or series.dtype.kind == "M":

@@ -1,6 +1,7 @@
 """Writes a view's rows from Arrow into the online store.
 
-Into ours as columns, through the ordered writer; into any other through Feast's own `online_write_batch`.
+Into `StillpointOnlineStore` by columns, through the ordered writer; into any other store through Feast's own
+`online_write_batch`.
 """
 
 from collections.abc import Callable
@@ -28,17 +29,17 @@ Sink = Callable[[pa.Table], None]
 
 
 def open_sink(config: RepoConfig, store: OnlineStore, view: FeatureView) -> Sink:
-    """Return the fastest way of writing a view's rows into an online store. Safe from several threads."""
+    """Return the fastest function that writes a view's rows into an online store. Thread-safe."""
     if type(store).__module__ == OUR_STORE:
         return _columns_sink(config, view)
     return _rows_sink(config, store, view)
 
 
 def view_layout(view: FeatureView) -> ViewLayout:
-    """Return where a Feast view's features lie in Redis.
+    """Return the Redis layout of a Feast view.
 
     Raises:
-        InvalidInput: a join key or feature has a type that the layout does not know.
+        InvalidInput: a join key or feature has a type that the layout does not support.
     """
     try:
         keys = tuple(Column(c.name, ValueType(c.dtype.to_value_type().name)) for c in view.entity_columns)
@@ -91,7 +92,7 @@ def _rows_sink(config: RepoConfig, store: OnlineStore, view: FeatureView) -> Sin
 
 
 def _exact_parts(table: pa.Table) -> list[pa.Table]:
-    """Return the rows whole, or one by one where Feast would pass whole numbers beside a null through rounding floats."""
+    """Return the table as one part, or row by row if Feast would round whole numbers in a column with nulls."""
     if any(beyond_floats(column) for column in table.columns):
         return [table.slice(row, 1) for row in range(table.num_rows)]
     return [table]

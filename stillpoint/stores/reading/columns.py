@@ -1,6 +1,6 @@
 """The answer of an online read as columns: values, statuses, times and ages of each row.
 
-Columns are in the order of the service, rows in the order of the request. `fetched.py` decodes what is asked for.
+Columns are in the order of the service, rows in the order of the request. `replies.py` decodes columns when they are used.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ class OnlineColumns:
         return part.spread(part.events(asked.number))
 
     def created_us(self, view: str) -> npt.NDArray[np.int64]:
-        """Return when a view's values were learned; `ABSENT_US` where that is not known (written by stock Feast)."""
+        """Return a view's created times in microseconds since 1970; `ABSENT_US` where unknown (written by stock Feast)."""
         part, asked = self._view(view)
         return part.spread(part.created(asked.number))
 
@@ -124,8 +124,8 @@ class OnlineColumns:
         )
 
     def simple(self, position: int) -> tuple[ValueType, list[Any]] | None:
-        """Return the type and `values` of a feature of numbers, flags or text; None for other types, and where something
-        else than the feature's type is stored. `position` is that in `full_names`."""
+        """Return type and values of a numeric, Boolean or text feature; None for other types, and if another type than the
+        declared one is stored. `position` is the one in `full_names`."""
         _, number, place = self._query.full[position]
         part = self._fetched[number]
         type = part.group.columns[place].type

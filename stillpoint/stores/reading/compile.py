@@ -1,7 +1,7 @@
-"""Compiles a registry into a read plan, and digests the definitions that it holds.
+"""Compiles a registry into a read plan, and computes the digest of its definitions.
 
-Works on the registry's protobuf: a live registry, a `feast.FeatureStore`, or the bytes of a frozen `registry.pb`. No code
-that somebody stored in the registry is run.
+Works on the registry's protobuf: a live registry, a `feast.FeatureStore`, or the bytes of a frozen `registry.pb`. Code that
+is stored in the registry is never run.
 """
 
 import hashlib
@@ -21,19 +21,19 @@ from stillpoint.stores.redis.layout import ENTITYLESS_KEY, Column, ViewLayout
 from stillpoint.stores.values.types import ValueType
 
 FUNCTION_TAG = "stillpoint.function"
-"""Tag of an on-demand view that is one of our registered pure functions: its import path, `package.module:name`."""
+"""Tag of an on-demand view with the name of its registered pure function."""
 
 
 def compile_plan(source: Any, project: str | None = None) -> ReadPlan:
     """Compile the read plan of one project from a `FeatureStore`, a Feast registry, or a registry's bytes.
 
-    `project` may be left out for a `FeatureStore`, or where the registry holds one project. Views that are not online
-    are left out.
+    `project` may be omitted for a `FeatureStore`, or if the registry holds one project. Views that are not online are
+    omitted from the plan.
 
     Raises:
         PlanRefused: two features share a hash field, a view is versioned or disabled, a key or feature has a type that
             Redis cannot hold, a service names a view that is missing; the text names it.
-        CorruptData: the bytes are no registry.
+        CorruptData: the bytes are not a registry.
     """
     registry = registry_proto(source)
     if project is None:
@@ -113,8 +113,8 @@ def view_layout(view: Any) -> ViewLayout:
 def definitions_sha256(source: Any, project: str | None = None) -> str:
     """Return the digest of a project's definitions: entities, sources, views, services.
 
-    Stamps, states, intervals and the project's own name are left out, so an identical `apply` and a `materialize`
-    change nothing, and two colours with the same definitions agree.
+    Timestamps, states, materialization intervals and the project's name are left out. So applying the same definitions
+    again, or materializing, does not change the digest, and two colours with the same definitions have the same one.
     """
     registry = registry_proto(source)
     if project is None:

@@ -1,7 +1,7 @@
-"""One of Feast's own reads as one command per entity, and the replies as Feast's answer.
+"""Serves Feast's own read calls: one Redis command per entity, and the replies as Feast's answer.
 
-Redis holds serialized protobuf messages. An answer is put together from their bytes and parsed once, in C, instead of one
-Python object at a time.
+Redis holds serialized protobuf messages. The answer is assembled from their bytes and parsed once, in C, instead of
+building one Python object per value.
 """
 
 import sys
@@ -29,7 +29,7 @@ from stillpoint.stores.values.times import decode_time
 ReadRow = tuple[datetime | None, dict[str, Value] | None]
 Fields = tuple[bytes, ...]
 Replies = dict[bytes, dict[bytes, bytes | None]]
-"""What is stored of each key, by hash field."""
+"""The stored values of each key, by hash field."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEPT = 256
@@ -87,7 +87,7 @@ class RequestPart:
 
 
 class RequestedFields:
-    """The fields that a request needs of each key, so that each key is asked for once."""
+    """Collects the fields that a request needs of each key, so that each key is fetched once."""
 
     def __init__(self, reads: HashReads) -> None:
         self._reads = reads
@@ -95,7 +95,7 @@ class RequestedFields:
         self._undecided: dict[HashRead, bytes] = {}
 
     def add(self, table: FeatureView, keys: list[bytes], requested: Sequence[str] | None) -> RequestPart:
-        """Ask for features of a view, all of them if none is named."""
+        """Add features of a view to the request, all of them if `requested` is None."""
         features = list(requested) if requested else [field.name for field in table.features]
         part = RequestPart(
             table.name, features, [feature_field(table.name, name) for name in features], event_field(table.name), keys
@@ -106,7 +106,7 @@ class RequestedFields:
         return part
 
     def show(self, view: ViewRows, rows: int) -> "AnsweredView":
-        """Ask for what a call wants of a view, to be shown in that many rows."""
+        """Add a view's requested features, to be returned in `rows` rows."""
         return AnsweredView(self.add(view.table, view.keys, view.features), view.table, view.places, rows)
 
     def commands(self) -> list[Command]:
@@ -120,7 +120,7 @@ class RequestedFields:
         return found + [encoding_command(key) for key in self._undecided.values()]
 
     def replies(self, answers: list[Any], client: Any) -> Replies:
-        """Return what the commands' answers hold."""
+        """Return the stored values in the commands' replies."""
         hashes, encodings = answers[: len(self._fields)], answers[len(self._fields) :]
         for answer in hashes:
             if isinstance(answer, Exception):
@@ -135,7 +135,7 @@ class RequestedFields:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredView:
-    """A view of an answer: `indexes` are the rows of each of its keys, `rows` is how many there are."""
+    """A view of an answer: `indexes` are the row numbers of each of its keys, `rows` is the number of rows."""
 
     part: RequestPart
     table: FeatureView
@@ -154,7 +154,7 @@ def fill(
     """Append the views' features to Feast's answer, with its names, statuses and times.
 
     Raises:
-        CorruptData: names view, feature and key of stored bytes that are no value or no time.
+        CorruptData: stored bytes are not a value or time; names view, feature and key.
     """
     metrics = sys.modules.get("feast.metrics")  # a feature server that counts has imported it
     vectors: list[bytes] = []
@@ -189,7 +189,7 @@ def fill(
 
 
 def _framed(tag: bytes, data: bytes) -> bytes:
-    """Return a field of a protobuf message whose content has a length."""
+    """Return a length-delimited field of a protobuf message."""
     size = len(data)
     if size < 0x80:
         return tag + _SHORT[size] + data

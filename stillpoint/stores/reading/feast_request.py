@@ -1,7 +1,8 @@
-"""Each view of a call of `get_online_features` gets the rows of its own join keys, by the names under which it asks for them.
+"""Resolves a call of Feast's `get_online_features`: each view gets the entities of its own join keys.
 
-Feast's `_get_unique_entities` renames every given column and takes those that then fit: beside an alias with a join key map,
-the last of two columns wins, and a view is answered with another entity's values. Here each view looks its columns up.
+Feast's `_get_unique_entities` renames every given column and takes those that then fit: next to an alias with a join key
+map the last of two columns wins, and a view is answered with another entity's values. Here each view looks up its columns
+by the names under which it expects its join keys.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ EntityRows = list[dict[str, Any]] | Mapping[str, Sequence[Any] | RepeatedValue]
 
 @dataclass(frozen=True, slots=True)
 class ViewRows:
-    """A view that is asked: its features, the distinct keys of its entities in Redis, and the rows of each."""
+    """A requested view: its features, the distinct Redis keys of its entities, and the row numbers of each key."""
 
     table: FeatureView
     features: list[str]
@@ -38,7 +39,7 @@ class ViewRows:
 
 @dataclass(frozen=True, slots=True)
 class OnlineRequest:
-    """What a call asks for. `response` begins with the join keys and the request data, as Feast's does."""
+    """A resolved call. `response` holds the join keys and the request data already, as Feast's answer begins with them."""
 
     views: list[ViewRows]
     rows: int
@@ -59,7 +60,7 @@ def online_request(
 
     Raises:
         InvalidInput: rows differ in their keys, columns in their length, or a join key is missing, null or of another type.
-        PlanRefused: a view is asked twice under one name by different join keys.
+        PlanRefused: a view is requested twice under one name, with different join keys.
     """
     references, on_demand, _, _, known, grouped, shown, request_data, _ = utils._get_cached_request_context(
         registry, project, features, full_names
@@ -85,7 +86,7 @@ def online_request(
 
 
 class _Given:
-    """The columns that a call gives, and the keys that views take from them; each column is encoded once per type."""
+    """The columns that a call gives, and the keys that views need from them; each column is encoded once per type."""
 
     def __init__(self, columns: dict[str, list[Any]], registry: BaseRegistry, project: str, asked: Names[str]) -> None:
         self._columns, self._registry, self._project, self._asked = columns, registry, project, asked
@@ -139,7 +140,7 @@ class _Given:
 def _refuse_two_maps(
     features: list[str] | FeatureService, on_demand: Sequence[OnDemandFeatureView], tables: Sequence[FeatureView]
 ) -> None:
-    """Refuse what Feast merges by name: a view that is asked twice under one name, each time by other join keys.
+    """Refuse a view that is requested twice under one name with different join keys, which Feast would merge.
 
     Raises:
         PlanRefused: names the view and both maps.
@@ -179,7 +180,7 @@ def _columns(entity_rows: EntityRows) -> dict[str, list[Any]]:
 
 
 def _python(value: Any) -> Any:
-    """Return what a value of Feast's holds; anything else is returned as it is."""
+    """Return the Python value in a Feast `Value`; anything else is returned unchanged."""
     if not isinstance(value, Value):
         return value
     kind = value.WhichOneof("val")
@@ -187,7 +188,7 @@ def _python(value: Any) -> Any:
 
 
 def _asked(table: FeatureView, field: Field) -> str:
-    """Return the name under which a view asks for a join key."""
+    """Return the name under which a view expects a join key."""
     return str(table.projection.join_key_map.get(field.name, field.name))
 
 

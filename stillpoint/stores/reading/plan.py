@@ -1,4 +1,4 @@
-"""The read plan: all that a reader must know of a project, and nothing else.
+"""The read plan: everything that an online reader must know of a project.
 
 A read plan is a small JSON document compiled from a registry: the views with their join keys, hash fields, types and
 time-to-live, and the services with the order of their columns. `OnlineReader` executes it without importing Feast.
@@ -20,7 +20,11 @@ FORMAT = 1
 
 
 def fill_marker_key(project: str) -> str:
-    """Return the Redis hash that says which id mapping a project holds, and whether it is filled."""
+    """Return the Redis key of a project's fill marker: which id mapping the project holds, and whether its fill is complete.
+
+    >>> fill_marker_key("stillpoint_green")
+    'stillpoint:sentinel:stillpoint_green'
+    """
     return f"stillpoint:sentinel:{project}"
 
 
@@ -40,7 +44,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class OnDemand:
-    """An on-demand view; `function` names our registered pure function, None marks a foreign one, which is refused."""
+    """An on-demand view; `function` names a registered pure function, None means that it has none and is refused."""
 
     name: str
     features: tuple[Column, ...]
@@ -75,8 +79,8 @@ class ReadPlan:
         views: Sequence[View] = VIEWS,
         services: dict[str, tuple[View, ...]] | None = None,
     ) -> "ReadPlan":
-        """Return the plan of our declared views, without a registry: what compiling our own registry gives, the
-        on-demand view aside."""
+        """Return the plan of the declared views, without a registry: what compiling the app's registry gives, without the
+        on-demand view."""
         chosen = SERVICES if services is None else services
         return cls(
             project=project,
@@ -108,7 +112,7 @@ class ReadPlan:
 
         Raises:
             UnknownFeature: names the service, view or feature that the plan does not have.
-            PlanRefused: an on-demand view is asked for; its inputs can be read, its function is not in the plan.
+            PlanRefused: an on-demand view is named; its inputs can be read, but it is computed elsewhere.
         """
         if isinstance(features, str):
             if features in self.on_demand_services:
@@ -188,7 +192,7 @@ class ReadPlan:
         """Parse a stored plan.
 
         Raises:
-            CorruptData: it is no read plan of this format, a hash field is not that of its name, or the digest differs.
+            CorruptData: it is not a read plan of this format, a hash field does not match its name, or the digest differs.
         """
         try:
             document = json.loads(data)

@@ -1,4 +1,4 @@
-"""The parts of a read that are the same whatever the entities.
+"""The compiled form of a read: everything that does not depend on the entities.
 
 A request's features are compiled once into groups of views that lie in the same Redis hashes: the command without its
 key, where each feature lies in a reply, its type, and the names under which it is shown.
@@ -51,7 +51,7 @@ class Group:
         return any(name in names for _, name in self.keys)
 
     def oldest_us(self, now_us: int) -> npt.NDArray[np.int64]:
-        """Return per view the oldest event time that may be served; that of an absent view is always older."""
+        """Return the oldest event time that may be served of each view; an absent view's time is always older."""
         oldest: npt.NDArray[np.int64] = now_us - self.max_age_us
         oldest[self.max_age_us == ABSENT_US] = ABSENT_US + 1
         return oldest
@@ -64,7 +64,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`short` and `full` place each shown feature: its name, its group, its place in a reply; in the service's order."""
+    """A compiled read. `short` and `full` list the features in the service's order: name, group, position in a reply."""
 
     groups: tuple[Group, ...]
     join_keys: frozenset[str]

@@ -1,7 +1,7 @@
-"""Reads the features of entities as of now.
+"""Reads the present features of entities.
 
 `OnlineReader` executes a read plan: one command per entity for any number of views, all in one round trip, with the
-project's fill marker. Values come back as columns, which are decoded when they are asked for.
+project's fill marker. Values are returned as columns, which are decoded when they are used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ class _Reader:
         fill_marker: bool = True,
         future_tolerance: timedelta | None = FUTURE_TOLERANCE,
     ) -> None:
-        """`created` also fetches when values were learned; `fill_marker` also fetches the project's fill marker.
+        """`created` also fetches created times; `fill_marker` also fetches the project's fill marker.
 
         `future_tolerance` says how far ahead of a read's moment a value may have happened and be served in enforce mode;
         None: any time, for features that are known ahead.
@@ -154,7 +154,7 @@ class OnlineReader(_Reader):
         time-to-live or of the future; `Mode.COMPAT` gives Feast's very values and statuses.
 
         Raises:
-            UnknownFeature: the plan does not have what was asked for.
+            UnknownFeature: the plan does not have a requested service, view or feature.
             InvalidInput: a join key is missing, null, of the wrong type, or the lists differ in length.
             StackUnavailable: Redis is down or slow.
             CorruptData: (also from the columns, when they are decoded) stored bytes cannot be read.
@@ -174,7 +174,7 @@ class AsyncOnlineReader(_Reader):
         now_us: int,
         mode: Mode = Mode.ENFORCE,
     ) -> OnlineColumns:
-        """Do what `OnlineReader.read` does."""
+        """Read as `OnlineReader.read`."""
         prepared = self._prepare(features, entities)
         return self._finish(prepared, await send_async(self._client, prepared.commands), now_us, mode)
 

@@ -1,7 +1,6 @@
-"""Decodes one group's stored bytes: values, times, and what is withheld.
+"""Decodes the replies of one group: values, times, statuses, and which values are withheld.
 
-Nothing is decoded before it is asked for; then all columns of a type are decoded at once, few of them as Python values,
-many as one numpy block.
+Decoding happens at first use, for all columns of a type together: a few values as Python objects, many as a numpy block.
 """
 
 from collections.abc import Sequence
@@ -25,11 +24,11 @@ Number = TypeVar("Number", bound=np.generic)
 Block = tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]
 
 UNREADABLE = (CorruptData, ValueError, ArithmeticError, OSError)
-"""What decoding bytes that are no value can raise."""
+"""The errors that decoding invalid bytes can raise."""
 
 
 class GroupReplies:
-    """Replies of one group: `flat` holds `width` fields for each key; `rows` says which key each row has (None: its own)."""
+    """Replies of one group: `flat` holds `width` fields per key; `rows` is the key number of each row (None: one key per row)."""
 
     __slots__ = (
         "_blocks",
@@ -75,7 +74,7 @@ class GroupReplies:
         self._foreign: set[ValueType] = set()
 
     def stored(self, place: int) -> Sequence[bytes | None]:
-        """Return one field of each key as it is stored."""
+        """Return one field's stored bytes of each key."""
         return self.flat[place :: len(self.group.read.fields)]
 
     def spread(self, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
@@ -89,7 +88,7 @@ class GroupReplies:
         return self._decode(self.group.columns[place].type, place) if values is None else values
 
     def simple(self, place: int) -> list[Any] | None:
-        """Return `values` of numbers, flags and text; None for other types, and where another type is stored."""
+        """Return `values` of a numeric, Boolean or text feature; None for other types, or if another type is stored."""
         type = self.group.columns[place].type
         if type not in QUICK:
             return None
@@ -135,7 +134,7 @@ class GroupReplies:
         return times
 
     def created(self, view: int) -> npt.NDArray[np.int64]:
-        """Return when a view's values were learned, `ABSENT_US` where that is not known or was not fetched."""
+        """Return a view's created times in microseconds, `ABSENT_US` where unknown or not fetched."""
         group = self.group
         if not group.created:
             return np.full(len(self.keys), ABSENT_US, np.int64)

@@ -1,4 +1,4 @@
-"""The words of the online store's answers: modes, statuses, cells, and a project's fill marker."""
+"""The types of online answers: modes, statuses, cells, and a project's fill marker."""
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -20,7 +20,7 @@ class Mode(StrEnum):
 
 
 class FieldStatus(IntEnum):
-    """Why a value is, or is not, there; Feast's numbers. `OUTSIDE_MAX_AGE`: past its time-to-live, or of the future."""
+    """Whether and why a value is present; with Feast's numbers. `OUTSIDE_MAX_AGE`: past its time-to-live, or of the future."""
 
     PRESENT = 1
     NULL_VALUE = 2
@@ -30,7 +30,7 @@ class FieldStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class FillMarker:
-    """Which id mapping the project holds, and whether its fill is complete; both None/False if nobody wrote it."""
+    """Which id mapping a project holds, and whether its fill is complete; None and False if it was never written."""
 
     mapping_version: int | None
     fill_complete: bool

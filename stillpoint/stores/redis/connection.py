@@ -46,7 +46,7 @@ class Address:
 
 
 class RedisRefused(StillpointError):
-    """Redis refused the command for what it is, such as a value of another kind under its key."""
+    """Redis refused the command itself, for example because its key holds another kind of value."""
 
 
 def parse_connection_string(text: str) -> Address:
@@ -134,11 +134,11 @@ def is_cluster(client: Any) -> bool:
 
 @contextmanager
 def redis_errors(target: Any) -> Iterator[None]:
-    """Turn redis-py's errors into ours: which Redis, what it said, what to do.
+    """Turn redis-py's errors into Stillpoint's, which name the Redis, its answer, and what to do.
 
     Raises:
-        StackUnavailable: down, unreachable, full, read-only, not to be entered: see `stillpoint.outages`.
-        RedisRefused: Redis answered that the command itself cannot be done.
+        StackUnavailable: Redis is down, unreachable, full, read-only, or refuses the login: see `stillpoint.outages`.
+        RedisRefused: Redis answered that the command itself is invalid.
     """
     try:
         yield
@@ -147,7 +147,7 @@ def redis_errors(target: Any) -> Iterator[None]:
 
 
 def explain(error: Exception, target: Any) -> StillpointError:
-    """Return the error of ours that says what a Redis error means."""
+    """Return the Stillpoint error for an error of redis-py."""
     place = f"Redis at {target}" if isinstance(target, Address) else where(target)
     found = outage(error)
     if found is None:

@@ -1,7 +1,7 @@
-"""Deletes keys without ever touching another project's.
+"""Deletes a project's keys without ever touching another project's.
 
-Redis can only be scanned by pattern, and a project's name may end another's (`green`, `shadow_green`). So every key that a
-scan finds is parsed, and deleted only if its project is exactly the one meant.
+Redis can only be scanned by pattern, and one project's name may be the end of another's (`green`, `shadow_green`). So every
+scanned key is parsed, and deleted only if its project is exactly the given one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,9 +40,9 @@ def delete_project(client: Any, project: str, join_keys: Sequence[str] | None = 
 
 
 def delete_view(client: Any, project: str, layout: ViewLayout) -> int:
-    """Delete one view's fields from every entity of exactly this project; return how many entities were looked at.
+    """Delete one view's fields from every entity of exactly this project; return the number of entities examined.
 
-    An entity without any other view disappears.
+    The key of an entity without any other view is deleted.
     """
     fields = (layout.event_field, layout.created_field, *layout.fields)
     keys = project_keys(client, project, [column.name for column in layout.join_keys])

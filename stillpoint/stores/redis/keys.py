@@ -33,7 +33,7 @@ def encode_keys(layout: ViewLayout, table: Any, project: str) -> list[bytes]:
 
 
 def join_keys(prefix: bytes, parts: Sequence[Sequence[bytes]], project: bytes, rows: int) -> list[bytes]:
-    """Put together keys from their encoded values, one list per join key in sorted order."""
+    """Assemble keys from their encoded values, one list per join key in sorted order."""
     if len(parts) == 1:
         return [prefix + value + project for value in parts[0]]
     if not parts:
@@ -55,10 +55,11 @@ def encode_key_values(column: Column, values: Sequence[Any], view: str) -> list[
 
 
 def plain_keys(column: Column, values: Sequence[Any], view: str) -> list[Any]:
-    """Return the values of one join key as the declared type has them: text, bytes, or whole numbers.
+    """Convert the values of one join key to the declared type: text, bytes, or whole numbers.
 
-    A text key may be given as a whole number, a UUID or a date, a whole number as a float without a fraction, and a time as
-    a date, in seconds since 1970 or with a zone (without one it is UTC); what would lose something is refused.
+    A text key may be given as a whole number, a UUID or a date; a whole number as a float without a fraction; a time as a
+    date, in seconds since 1970, or as a datetime (without a zone it is UTC). A conversion that would lose information is
+    refused.
 
     Raises:
         InvalidInput: a value is null, NaN or does not fit the declared type; names view, join key and row.
@@ -77,7 +78,7 @@ def plain_keys(column: Column, values: Sequence[Any], view: str) -> list[Any]:
 
 
 def requested_keys(column: Column, values: Sequence[Any], view: str) -> list[Any]:
-    """Do what `plain_keys` does for the keys of a read, where a whole number may also be text, as in protobuf's JSON.
+    """Convert the keys of a read as `plain_keys`; a whole number may also be given as text, as in protobuf's JSON.
 
     Raises:
         InvalidInput: as `plain_keys`.
@@ -140,12 +141,12 @@ _ENCODERS: dict[ValueType, Callable[[Any], bytes]] = {
     ValueType.INT64: _number(ValueType.INT64, "q"),
     ValueType.UNIX_TIMESTAMP: _number(ValueType.UNIX_TIMESTAMP, "q"),
 }
-"""Values as `plain_keys` returns them, to bytes; anything else is refused, and then made plain."""
+"""Encoders of values as `plain_keys` returns them; any other value is refused, then converted and tried again."""
 
 
 def _plain_string(value: Any) -> str:
     if isinstance(value, str):
-        value.encode()  # half a surrogate pair is no text
+        value.encode()  # raises for half a surrogate pair
         return str(value)
     if isinstance(value, datetime) or not isinstance(value, uuid.UUID | date):
         return str(_plain_whole(value, 128, floats=False))
@@ -176,7 +177,7 @@ def _plain_time(value: Any) -> int:
         return _plain_whole(value, 64)
     since = (value if value.tzinfo is not None else value.replace(tzinfo=UTC)) - _EPOCH
     if since.microseconds or getattr(value, "nanosecond", 0):
-        raise ValueError  # a key holds whole seconds: another entity's would be meant
+        raise ValueError  # a key holds whole seconds; rounding would name another entity
     return since.days * 86_400 + since.seconds
 
 

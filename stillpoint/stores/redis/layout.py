@@ -1,14 +1,14 @@
 """The layout in Redis: a feature's key, hash field and timestamp field.
 
-Feast's layout (entity key serialization version 3), written down once, without Feast:
+Feast's layout (entity key serialization version 3), implemented without Feast:
 
 - One hash per entity and project. Key: `u32le(n)`, then for each join key sorted by name `u32le(2) u32le(length) name`,
   then for each value in that order `u32le(type) u32le(length) bytes`, then the project's name.
 - Feature field: little-endian murmur3_x86_32 (seed 0) of `<view>:<feature>`. Value: a serialized `feast.types.Value`.
-- `_ts:<view>`: a serialized protobuf `Timestamp`, the event time. It alone says that the view holds the entity.
-- `_cts:<view>`: ours, ignored by Feast. 8 bytes of created time (5 bytes little-endian signed seconds, 3 bytes
-  microseconds), then a copy of the `_ts:<view>` that it belongs to. If the copy differs from `_ts:<view>`, somebody else
-  wrote the view since, and the created time is not known.
+- `_ts:<view>`: a serialized protobuf `Timestamp`, the event time. It alone tells that the view holds the entity.
+- `_cts:<view>`: Stillpoint's own field, ignored by Feast. 8 bytes of created time (5 bytes little-endian signed seconds,
+  3 bytes microseconds), then a copy of the `_ts:<view>` written with it. If the copy differs from `_ts:<view>`, stock
+  Feast has written the view since, and the created time is unknown.
 """
 
 import struct
@@ -34,7 +34,7 @@ class Column:
 
 @dataclass(frozen=True)
 class ViewLayout:
-    """What a writer or a reader must know of one feature view; `max_age_us` None means that values never expire."""
+    """Where and how one feature view is stored; `max_age_us` None means that values never expire."""
 
     name: str
     join_keys: tuple[Column, ...]
@@ -52,7 +52,7 @@ class ViewLayout:
 
     @classmethod
     def of(cls, view: View) -> "ViewLayout":
-        """Return the layout of one of our declared views."""
+        """Return the layout of a declared view (`stillpoint.features.declarations`)."""
         return cls(
             name=view.name,
             join_keys=(Column(view.entity.join_key, ValueType.STRING),),
@@ -89,7 +89,11 @@ _DECLARED = {
 
 @lru_cache(maxsize=65_536)
 def feature_field(view: str, feature: str) -> bytes:
-    """Return the 4-byte hash field of a feature. Two features of one entity can collide: compiling a plan checks."""
+    """Return the 4-byte hash field of a feature. Compiling a read plan refuses two features that collide.
+
+    >>> feature_field("user_taste", "plays_30d").hex()
+    'de36da52'
+    """
     return _murmur3(f"{view}:{feature}".encode()).to_bytes(4, "little")
 
 
@@ -102,7 +106,11 @@ def created_field(view: str) -> bytes:
 
 
 def key_prefix(join_keys: Sequence[str]) -> bytes:
-    """Return what the keys of all entities with these join keys begin with."""
+    """Return the common beginning of the keys of all entities with these join keys, in any order.
+
+    >>> key_prefix(["user_id"])
+    b'\\x01\\x00\\x00\\x00\\x02\\x00\\x00\\x00\\x07\\x00\\x00\\x00user_id'
+    """
     parts = [struct.pack("<I", len(join_keys))]
     for name in sorted(join_keys):
         encoded = name.encode()
@@ -113,8 +121,11 @@ def key_prefix(join_keys: Sequence[str]) -> bytes:
 def parse_key(key: bytes) -> tuple[tuple[str, ...], tuple[tuple[int, bytes], ...], bytes] | None:
     """Split a key of Feast's layout into join keys, (type, bytes) values, and the project.
 
-    Returns None if the key is not of this layout. As there are as many values as join keys, the project is exactly
-    what remains, even when it ends with another project's name.
+    Returns None if the key is not of this layout. There are as many values as join keys, so the project is exactly the
+    rest, even if it ends with another project's name.
+
+    >>> parse_key(key_prefix(["user_id"]) + b"\\x02\\x00\\x00\\x00\\x02\\x00\\x00\\x00" + b"u7" + b"stillpoint_green")
+    (('user_id',), ((2, b'u7'),), b'stillpoint_green')
     """
     try:
         (count,) = struct.unpack_from("<I", key, 0)
@@ -139,7 +150,11 @@ def parse_key(key: bytes) -> tuple[tuple[str, ...], tuple[tuple[int, bytes], ...
 
 
 def describe_key(key: bytes) -> str:
-    """Return an entity in words, for error messages: `user_id=u7`."""
+    """Return the entity of a key in words, for error messages.
+
+    >>> describe_key(key_prefix(["user_id"]) + b"\\x02\\x00\\x00\\x00\\x02\\x00\\x00\\x00" + b"u7" + b"stillpoint_green")
+    'user_id=u7'
+    """
     parsed = parse_key(key)
     if parsed is None:
         return repr(key)
@@ -155,13 +170,13 @@ def describe_key(key: bytes) -> str:
 
 
 def encode_created(created_us: int, event: bytes) -> bytes:
-    """Return the value of `_cts:`, `event` being the value of `_ts:` that is written with it."""
+    """Return the value of `_cts:` for a created time; `event` is the value of `_ts:` that is written with it."""
     seconds, rest = divmod(created_us, 1_000_000)
     return seconds.to_bytes(5, "little", signed=True) + rest.to_bytes(3, "little") + event
 
 
 def decode_created(data: bytes | None, event: bytes | None) -> int | None:
-    """Return the created time in microseconds, or None where it is not known for this `event`."""
+    """Return the created time in microseconds since 1970, or None if it is unknown for this value of `_ts:`."""
     if data is None or event is None or data[8:] != event or len(data) < 8:
         return None
     return int.from_bytes(data[:5], "little", signed=True) * 1_000_000 + int.from_bytes(data[5:8], "little")

@@ -1,7 +1,7 @@
 """Sends many prepared commands to Redis in one round trip, and reads their replies.
 
-redis-py packs every argument of every command in Python, which is most of the cost of a feature read. Here a command is
-bytes already; redis-py still owns the connections (TLS, ACL, pools, topology of a cluster). On a cluster, commands go to
+redis-py packs every argument of every command in Python, which is most of the cost of a feature read. Here commands are
+packed once; redis-py still owns the connections (TLS, ACL, pools, topology of a cluster). On a cluster, commands go to
 the owners of their keys' slots, one pipeline per node, and a command that was redirected is sent again by redis-py.
 """
 
@@ -108,7 +108,7 @@ def _converse(connection: Any, commands: Sequence[Command]) -> list[Any]:
                 replies.append(error)
         return replies
     except BaseException:
-        connection.disconnect()  # replies may be under way: this connection must not serve anybody else
+        connection.disconnect()  # replies may still arrive: this connection must not be reused
         raise
 
 
@@ -144,7 +144,7 @@ def _again(client: Any, command: Command) -> Any:
 
 
 async def send_async(client: Any, commands: Sequence[Command]) -> list[Any]:
-    """Do what `send` does, on the running event loop."""
+    """Send as `send`, on the running event loop."""
     if not commands:
         return []
     with redis_errors(client):

@@ -1,9 +1,8 @@
-"""An Arrow table as the bytes of commands, without a Python object per value.
+"""Encodes an Arrow table as the bytes of Redis commands, without a Python object per value.
 
 Each column becomes an Arrow array of Redis bulk strings (`$<length>\r\n<bytes>\r\n`), by numpy for numbers and by Arrow's
-kernels for text; one join makes them rows. Rows that follow each other lie side by side in one buffer, so a command is a
-slice. What has no such form here (rare types, odd columns) is encoded value by value by `values_columns` and `layout_keys`,
-to the same bytes.
+kernels for text; one join combines them to rows. Consecutive rows are adjacent in one buffer, so a command is a slice of
+it. Rare types are encoded value by value by `values/columns.py` and `redis/keys.py`, to the same bytes.
 """
 
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ _WIRE = {ValueType.DOUBLE: 1, ValueType.FLOAT: 5, ValueType.STRING: 2, ValueType
 
 @dataclass(frozen=True, slots=True)
 class BulkRows:
-    """Rows of one view as bulk strings: Redis keys as they are, keys, and event time, created time and features of a row."""
+    """Rows of one view: Redis keys, the keys as bulk strings, and event time, created time and features as bulk strings."""
 
     keys: pa.BinaryArray
     key_bulks: pa.BinaryArray
@@ -62,7 +61,7 @@ class BulkRows:
 def bulk_rows(
     layout: ViewLayout, table: Any, project: str, event_us: pa.Int64Array, created_us: pa.Int64Array | None
 ) -> BulkRows:
-    """Encode a table whose columns are known to be there; times in microseconds, created null where unknown.
+    """Encode a table that has every column of the view; times in microseconds since 1970, created null where unknown.
 
     Raises:
         InvalidInput: a join key is null or of the wrong type, or a value does not fit its type; names it.
@@ -79,7 +78,7 @@ def bulk_rows(
 
 
 def bulk_column(type: ValueType, column: Any) -> list[Any]:
-    """Return parts, arrays or scalars, that joined row by row are the bulk strings of a feature's values."""
+    """Return parts (arrays or scalars) that, joined row by row, are the bulk strings of a feature's values."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks)
@@ -142,7 +141,7 @@ def _texts(type: ValueType, array: Any) -> list[Any] | None:
 
 @cache
 def _heads(tag: bytes, sized: bool) -> pa.BinaryArray:
-    """Return what comes before a value by its length, or if `sized` by its length plus one; the first is null's."""
+    """Return the bytes before a value, indexed by its length, or if `sized` by its length plus one (0 is null)."""
     if not sized:
         return pa.array([b"$0\r\n", *(b"$%d\r\n%b" % (1 + size, tag) for size in range(1, 11))], pa.binary())
     heads = [b"$0\r\n"]
@@ -191,7 +190,7 @@ def _key_part(column: Column, chunked: Any) -> list[Any] | None:
 
 
 def time_column(micros: pa.Int64Array) -> pa.BinaryArray:
-    """Return what `_ts:` holds for each time; none may be null."""
+    """Return the value of `_ts:` for each time; none may be null."""
     block_lengths = _times(micros.to_numpy(zero_copy_only=False))
     if block_lengths is None:
         return pa.array([encode_time(value) for value in micros.to_pylist()], pa.binary())
@@ -199,7 +198,7 @@ def time_column(micros: pa.Int64Array) -> pa.BinaryArray:
 
 
 def created_column(created_us: pa.Int64Array | None, event_us: pa.Int64Array, events: pa.BinaryArray) -> pa.BinaryArray:
-    """Return what `_cts:` holds for each created time beside its event time; empty where there is none."""
+    """Return the value of `_cts:` for each created time with its event time; empty where the created time is null."""
     if created_us is None:
         return pa.array([b""] * len(events), pa.binary())
     if created_us.null_count:
@@ -233,7 +232,7 @@ def _times(micros: Ints) -> tuple[Block, Ints] | None:
 
 
 def _varints(values: Ints) -> tuple[Block, Ints]:
-    """Return each number as protobuf's varint, padded to ten bytes, and how many of them count."""
+    """Return each number as a protobuf varint, padded to ten bytes, with its length."""
     left = values.view(np.uint64)
     block = np.zeros((len(values), 10), np.uint8)
     lengths = np.ones(len(values), np.int64)
@@ -253,7 +252,7 @@ def _bytes_of(values: npt.NDArray[Any]) -> Block:
 
 
 def _ragged(block: Block, lengths: Ints) -> pa.BinaryArray:
-    """Return the first bytes of each row of a block, as many as its length says."""
+    """Return the first `lengths[i]` bytes of each row i of a block."""
     offsets = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
     whole = len(lengths) > 0 and int(lengths.min()) == block.shape[1]
@@ -264,7 +263,7 @@ def _ragged(block: Block, lengths: Ints) -> pa.BinaryArray:
 
 
 def _bulk(array: pa.BinaryArray) -> list[Any]:
-    """Return the parts of any bytes as bulk strings."""
+    """Return the parts of arbitrary bytes as bulk strings."""
     lengths = pc.binary_length(array)
     longest = pc.max(lengths).as_py() or 0
     if longest <= _LONGEST:
@@ -276,7 +275,7 @@ _LENGTHS = pa.array([b"$%d\r\n" % size for size in range(_LONGEST + 1)], pa.bina
 
 
 def _offsets(array: pa.BinaryArray) -> npt.NDArray[np.int32]:
-    """Return where each value of an array begins, and the last ends; the array starts at its buffer's start."""
+    """Return where each value of an array begins, and where the last one ends; the array must start at its buffer's start."""
     return np.frombuffer(array.buffers()[1], np.int32)[: len(array) + 1]
 
 

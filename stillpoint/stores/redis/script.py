@@ -1,6 +1,6 @@
-"""Encoded rows as calls of one Lua script, which compares and writes many entities, each atomically.
+"""Builds the calls of the Lua script that compares and writes many entities, each atomically.
 
-A call is bytes: a head, then slices of what the rows are encoded to already.
+A call is bytes: a head, then slices of the encoded rows.
 """
 
 import hashlib
@@ -100,7 +100,7 @@ _BYTES_PER_CALL = 256 * 1024
 
 
 class PackedRows(Protocol):
-    """Rows whose keys, and whose event times, created times and features, are bulk strings (`$<length>\\r\\n<bytes>\\r\\n`)."""
+    """Rows whose keys and values (event time, created time, features) are bulk strings (`$<length>\\r\\n<bytes>\\r\\n`)."""
 
     def __len__(self) -> int: ...
 
@@ -108,18 +108,18 @@ class PackedRows(Protocol):
         """Return the Redis key of a row."""
 
     def sizes(self) -> Ints:
-        """Return how many bytes each row's values take."""
+        """Return the size in bytes of each row's values."""
 
     def ordered(self, order: Ints) -> "PackedRows":
         """Return the rows in another order."""
 
     def parts(self, first: int, end: int) -> tuple[Any, Any]:
-        """Return the keys and the values of rows that follow each other, each as one buffer."""
+        """Return the keys and the values of consecutive rows, each as one buffer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedRows:
-    """A few rows, as lists."""
+    """A few rows as lists of bytes."""
 
     keys: list[bytes]
     bodies: list[bytes]
@@ -150,7 +150,7 @@ class ListedRows:
 
 @dataclass(frozen=True, slots=True)
 class ScriptCall:
-    """One call of the script, and whose rows it writes."""
+    """One call of the script, and the range of rows that it writes."""
 
     command: Command
     rows: PackedRows
@@ -158,12 +158,12 @@ class ScriptCall:
     count: int
 
     def key(self, number: int) -> bytes:
-        """Return the Redis key of the call's row of this number, counted from one."""
+        """Return the Redis key of the call's n-th row, counted from one."""
         return self.rows.key(self.first + number - 1)
 
 
 def script_calls(layout: ViewLayout, rows: PackedRows, *, ttl_seconds: int, by_slot: bool) -> list[ScriptCall]:
-    """Return the calls that write the rows; `by_slot` for a cluster, where a call reaches one hash slot only."""
+    """Return the calls that write the rows; `by_slot` for a cluster, where all keys of a call must be in one hash slot."""
     slots: Ints | None = None
     if by_slot:
         slots = np.fromiter((key_slot(rows.key(row)) for row in range(len(rows))), np.int64, len(rows))
@@ -188,7 +188,7 @@ def script_calls(layout: ViewLayout, rows: PackedRows, *, ttl_seconds: int, by_s
 
 
 def _spans(sizes: Ints, slots: Ints | None) -> list[tuple[int, int]]:
-    """Split rows into calls: by hash slot if given, and never so large that a call blocks readers for long."""
+    """Split rows into calls: by hash slot if given, and small enough that no call blocks readers for long."""
     ends = np.cumsum(sizes)
     spans, first = [], 0
     while first < len(sizes):

@@ -1,8 +1,8 @@
-"""Writes rows to Redis so that the newest always wins, whoever else writes.
+"""Writes rows to Redis so that the newest row always wins, with any number of concurrent writers.
 
-One Lua call compares and writes many entities, each atomically: a row replaces the stored one only if its (event time,
-created time) is not smaller: of equal ones the last written counts, as offline the last stored. A row without a created time
-is older than every row of the same event time that has one.
+One Lua call compares and writes many entities, each atomically. A row replaces the stored one unless its (event time,
+created time) is smaller; of equal times the last written wins, as offline the last stored. A row without a created time is
+older than every row of the same event time that has one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ _MANY = 128
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What became of the rows: `older` ones were older than what was stored, and changed nothing."""
+    """How many rows were written, and how many changed nothing because a newer row was stored."""
 
     written: int
     older: int
@@ -46,7 +46,7 @@ class WriteResult:
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """Rows of one view, column by column, as bytes: keys, event times, created times (empty: none), feature values."""
+    """Rows of one view as columns of bytes: keys, event times, created times (empty if unknown), feature values."""
 
     keys: list[bytes]
     events: list[bytes]
@@ -85,7 +85,7 @@ def encode_rows(layout: ViewLayout, table: Any, project: str) -> EncodedRows:
 
 
 def pack_rows(layout: ViewLayout, table: Any, project: str) -> PackedRows:
-    """Do what `encode_rows` does, to the same bytes, in the form that is sent; quicker for many rows, slower for few.
+    """Encode a table to the same bytes as `encode_rows`, in the form that is sent; quicker for many rows, slower for few.
 
     Raises:
         InvalidInput: as `encode_rows`.
@@ -100,7 +100,7 @@ def _listed(rows: EncodedRows) -> ListedRows:
 
 
 def _times(layout: ViewLayout, table: Any) -> tuple[pa.Int64Array, pa.Int64Array | None]:
-    """Return event and created times in microseconds, once it is known that the table has every column."""
+    """Check that the table has every column, and return event and created times in microseconds since 1970."""
     names = set(table.column_names)
     wanted = [column.name for column in (*layout.join_keys, *layout.features)] + [EVENT_TIMESTAMP]
     missing = [name for name in wanted if name not in names]
@@ -126,7 +126,7 @@ def _micros(layout: ViewLayout, table: Any, name: str) -> pa.Int64Array:
 
 
 class OnlineWriter:
-    """Writes rows of any view of one project to one Redis or Redis Cluster; safe beside any number of other writers."""
+    """Writes rows of any view of one project to Redis or Redis Cluster; safe with any number of other writers."""
 
     def __init__(self, client: Any, project: str, *, key_ttl_seconds: int | None = None) -> None:
         self._client = client
@@ -139,10 +139,10 @@ class OnlineWriter:
         return self._project
 
     def write(self, layout: ViewLayout, table: Any) -> WriteResult:
-        """Write an Arrow table (see `encode_rows`) and return how many rows won.
+        """Write an Arrow table (see `encode_rows`) and return how many rows were newer than the stored ones.
 
-        Can be repeated: the same rows again change nothing but the keys' time to live. If it fails half-way, each entity is either wholly old or wholly
-        new; write the table again.
+        Idempotent: writing the same rows again only renews the keys' time to live. If it fails half-way, each entity is
+        either entirely old or entirely new; write the table again.
 
         Raises:
             InvalidInput: a column is missing or of the wrong type; nothing was written.
@@ -152,7 +152,7 @@ class OnlineWriter:
         return self._write(layout, pack_rows(layout, table, self._project))
 
     def write_encoded(self, layout: ViewLayout, rows: EncodedRows) -> WriteResult:
-        """Write rows that are encoded already."""
+        """Write encoded rows."""
         return self._write(layout, _listed(rows))
 
     def _write(self, layout: ViewLayout, rows: PackedRows) -> WriteResult:
@@ -169,7 +169,7 @@ class OnlineWriter:
         return result
 
     async def write_encoded_async(self, layout: ViewLayout, rows: EncodedRows) -> WriteResult:
-        """Do what `write_encoded` does, with an asyncio client."""
+        """Write encoded rows with an asyncio client."""
         result = WriteResult(0, 0)
         for batch in self._round_trips(layout, _listed(rows)):
             replies = await send_async(self._client, [call.command for call in batch])

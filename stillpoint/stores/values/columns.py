@@ -39,7 +39,7 @@ def encode_column(type: ValueType, column: Any) -> list[bytes]:
     """Return the stored bytes of each value of an Arrow array; null, and NaN in a scalar, become empty bytes.
 
     Raises:
-        InvalidInput: a value does not fit the type; the text says which, the caller adds view and feature.
+        InvalidInput: names a value that does not fit the type; the caller adds view and feature.
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):
@@ -63,7 +63,7 @@ def encode_column(type: ValueType, column: Any) -> list[bytes]:
 
 
 def _kept(array: pa.Array, wanted: pa.DataType, *, nearest: bool = False) -> pa.Array:
-    """Return values in another type, exactly; a Float32 is the nearest one, as its declaration says."""
+    """Convert values to another type exactly; with `nearest`, floats are rounded to the nearest Float32."""
     found = convert(array, wanted, nearest=nearest)
     if found.wrong.any():
         raise ValueError(does_not_fit(array, int(np.argmax(found.wrong)), wanted))
@@ -163,7 +163,7 @@ def decode_numbers(type: ValueType, stored: Sequence[bytes | None]) -> tuple[npt
     """Decode stored bytes of a scalar number type; returns values (0 where null) and which are null.
 
     Raises:
-        CorruptData: some bytes are not a value of this type. The caller finds which, one by one.
+        CorruptData: some bytes are not a value of this type; the caller decodes one by one to find which.
     """
     filled = [value or b"" for value in stored]
     lengths = np.fromiter(map(len, filled), np.int64, len(filled))
@@ -207,7 +207,7 @@ def _varints(block: npt.NDArray[np.uint8], lengths: Any, longest: int, missing: 
 def decode_vectors(type: ValueType, stored: Sequence[bytes | None]) -> npt.NDArray[Any] | None:
     """Decode float lists that all have one length into (n, length); NaN rows where null.
 
-    Returns None if the lengths differ or something is not as expected: then one by one.
+    Returns None if the lengths differ or some bytes are unusual; the caller then decodes one by one.
     """
     width = 4 if type is ValueType.FLOAT_LIST else 8
     sample = next((value for value in stored if value), None)
@@ -261,7 +261,7 @@ _FEW = 96
 
 
 def _decode_many_times(stored: Sequence[bytes | None], absent: int) -> npt.NDArray[np.int64] | None:
-    """Decode times whose seconds take five bytes (1978 to 3058) with numpy; None if any other is among them."""
+    """Decode times whose seconds take five bytes (1978 to 3058) with numpy; None if there is any other time."""
     filled = [b"" if value is None else value for value in stored]
     lengths = np.fromiter(map(len, filled), np.int64, len(filled))
     gone = np.fromiter((value is None for value in stored), np.bool_, len(filled))

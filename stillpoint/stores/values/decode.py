@@ -22,7 +22,7 @@ from stillpoint.stores.values.types import (
 )
 
 _BROKEN = (ValueError, LookupError, struct.error, TypeError, AttributeError, ArithmeticError, OSError)
-"""What bytes that are no value lead to, besides maps in maps without end."""
+"""The errors that parsing invalid bytes can raise, besides RecursionError for deeply nested maps."""
 
 
 def read_value(data: bytes) -> tuple[ValueType, Any] | None:
@@ -49,7 +49,7 @@ def read_value(data: bytes) -> tuple[ValueType, Any] | None:
 
 
 def time_of(seconds: int) -> datetime | None:
-    """Return a stored time, None for Feast's missing one."""
+    """Return a stored time as a UTC datetime, or None for Feast's missing time."""
     return None if seconds == NULL_TIMESTAMP else datetime.fromtimestamp(seconds, tz=UTC)
 
 

@@ -1,6 +1,6 @@
 """Encodes one Python value as Feast's bytes, without Feast and without protobuf.
 
-`values/columns.py` does whole columns of the common types at once, with the same result.
+`values/columns.py` encodes whole columns of the common types, to the same bytes.
 """
 
 import json
@@ -16,9 +16,16 @@ from stillpoint.stores.values.types import ELEMENT_CODES, FIELD_NUMBERS, NULL_TI
 
 
 def encode_value(type: ValueType, value: Any) -> bytes:
-    """Return the stored bytes of a Python value of a declared type. None is null, and so are NaN, NaT and pandas's NA for
-    anything but a collection. A value is kept exactly or refused, but for two: a Float32 is the nearest one, and a time
-    counts whole seconds, as in Feast's format.
+    """Return the stored bytes of a Python value of a declared type.
+
+    None is null; so are NaN, NaT and pandas's NA, except for collections. A value is stored exactly or refused, with two
+    exceptions: a FLOAT is rounded to the nearest Float32, and a time is cut to whole seconds, as in Feast's format.
+
+    >>> encode_value(ValueType.INT64, 7)
+    b' \\x07'
+    >>> encode_value(ValueType.INT64, 7.5)
+    Traceback (most recent call last):
+    TypeError: 7.5 is no whole number
 
     Raises:
         TypeError, ValueError, OverflowError: the value does not fit the type; the caller knows view, feature and entity.
@@ -40,7 +47,7 @@ def encode_value(type: ValueType, value: Any) -> bytes:
 
 
 def is_missing(value: Any) -> bool:
-    """Say whether a value stands for none: None, NaN, or pandas's NaT and NA."""
+    """Return whether a value is a form of null: None, NaN, or pandas's NaT and NA."""
     if value is None:
         return True
     kind = type(value)
@@ -52,7 +59,7 @@ def is_missing(value: Any) -> bool:
 
 
 def varint(value: int) -> bytes:
-    """Return the protobuf varint of an integer; negative ones take ten bytes."""
+    """Return the protobuf varint of an integer; negative integers take ten bytes."""
     value &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
     while value > 0x7F:
@@ -142,7 +149,7 @@ def infer_type(value: Any) -> ValueType:
     """Return the type that Feast infers for a Python value.
 
     Raises:
-        TypeError: Feast could not store it either.
+        TypeError: no Feast type fits it.
     """
     if isinstance(value, bool):
         return ValueType.BOOL

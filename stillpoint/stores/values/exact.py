@@ -1,4 +1,4 @@
-"""Arrow columns are converted to another type exactly; a value that the type cannot hold is named, never changed.
+"""Converts Arrow columns to another type exactly; a value that the type cannot hold is refused, never changed.
 
 Numbers, flags, text, bytes, times, lists, structs and maps of any width and unit. Every path that changes a type uses
 this: pushes, joins, fills, reads.
@@ -21,14 +21,18 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """Values in the type wanted, null where one did not fit, and which those are."""
+    """Converted values, null where one did not fit, and a mask of these."""
 
     values: pa.Array
     wrong: Bools
 
 
 def fits(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Say whether values of one type can be values of another at all: text is no number, a list is no struct."""
+    """Return whether values of one type can be converted to another at all (numbers to numbers, but not text to numbers).
+
+    >>> fits(pa.int64(), pa.float32()), fits(pa.string(), pa.int64())
+    (True, False)
+    """
     found, wanted = plain_type(found), plain_type(wanted)
     if found == wanted or pt.is_null(found):
         return True
@@ -46,10 +50,14 @@ def fits(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def convert(array: pa.Array, wanted: pa.DataType, *, nearest: bool = False) -> Conversion:
-    """Return values in another type. NaN as a whole number, decimal, flag or time is null: pandas writes null so.
+    """Convert values to another type. NaN becomes null in types without NaN, since pandas represents null so.
 
-    A number between two floats of the type wanted does not fit, unless `nearest`: then the nearer one is taken, as a
-    feature that is declared Float32 asks for. A time without a zone is UTC; a whole number as a time counts seconds.
+    A number between two floats of the wanted type does not fit, unless `nearest` is set: then it is rounded, as for
+    features declared Float32. A time without a zone is UTC; a whole number as a time counts seconds since 1970.
+
+    >>> converted = convert(pa.array([1.0, 1.5, None]), pa.int64())
+    >>> converted.values.to_pylist(), converted.wrong.tolist()
+    ([1, None, None], [False, True, False])
 
     Raises:
         TypeError: the types do not fit each other (`fits`).
@@ -86,10 +94,10 @@ def convert(array: pa.Array, wanted: pa.DataType, *, nearest: bool = False) -> C
 def convert_exactly(
     column: pa.Array | pa.ChunkedArray, wanted: pa.DataType, where: str, *, nearest: bool = False
 ) -> pa.Array:
-    """Return a column in another type.
+    """Convert a column to another type.
 
     Raises:
-        InvalidInput: a value does not fit; names its row, itself and both types after `where`.
+        InvalidInput: a value does not fit; the text is `where` with the row, the value and both types.
     """
     array = one_array(column)
     try:
@@ -114,7 +122,7 @@ def first_lost(before: pa.Array, after: pa.Array) -> int | None:
 
 
 def does_not_fit(array: pa.Array, row: int, wanted: pa.DataType) -> str:
-    """Return the words for a value that a type cannot hold."""
+    """Return the error text for a value that a type cannot hold."""
     return f"{array[row]!s:.60} ({array.type}) cannot be kept exactly as {wanted}; correct the value or widen the type"
 
 
@@ -142,7 +150,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the values themselves: what a dictionary encodes, how an extension is stored."""
+    """Return the type of the values themselves: a dictionary's value type, an extension's storage type."""
     if pt.is_dictionary(kind):
         return plain_type(kind.value_type)
     return plain_type(kind.storage_type) if isinstance(kind, pa.BaseExtensionType) else kind
@@ -153,7 +161,7 @@ def _none(array: pa.Array) -> Bools:
 
 
 def _by_cast(array: pa.Array, wanted: pa.DataType) -> Conversion:
-    """Convert text, bytes, times of day and durations: Arrow's safe casts of these are exact, or fail."""
+    """Convert text, bytes, times of day and durations, for which Arrow's safe casts are exact or fail."""
     try:
         return Conversion(array.cast(wanted), _none(array))
     except pa.ArrowInvalid:
@@ -193,7 +201,7 @@ def _lists(array: pa.Array, wanted: pa.DataType, nearest: bool) -> Conversion:
 
 
 def _structs(array: pa.Array, wanted: pa.DataType, nearest: bool) -> Conversion:
-    """Convert field by field. A field that the wanted type lacks does not fit where it holds something."""
+    """Convert field by field. A value does not fit if it holds something in a field that the wanted type lacks."""
     gone, fields = nulls_of(array), dict(zip(array.type.names, array.flatten(), strict=True))
     wrong, made = _none(array), []
     for field in wanted:

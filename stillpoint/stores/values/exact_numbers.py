@@ -1,4 +1,4 @@
-"""Numbers and flags change their width exactly: what the wanted type cannot hold is marked and becomes null."""
+"""Converts numbers and flags between types exactly; values that the wanted type cannot hold are marked and become null."""
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
@@ -12,7 +12,7 @@ import pyarrow.types as pt
 
 Bools = npt.NDArray[np.bool_]
 Converted = tuple[pa.Array, Bools]
-"""Values in the type wanted, and which of them did not fit (these are null)."""
+"""Converted values, and a mask of those that did not fit (these are null)."""
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -26,9 +26,9 @@ def nulls_of(array: pa.Array) -> Bools:
 
 
 def as_numbers(array: pa.Array, wanted: pa.DataType, *, nearest: bool) -> Converted:
-    """Return numbers or flags in another type of number. NaN is null where no float is wanted.
+    """Convert numbers or flags to another number type. NaN becomes null unless the wanted type is a float.
 
-    `nearest` takes the nearer of two floats of the type wanted for a decimal or float that lies between them.
+    `nearest` rounds a decimal or float to the nearest float of the wanted type; without it such a value does not fit.
     """
     if pt.is_boolean(array.type):
         return as_numbers(array.cast(pa.uint8()), wanted, nearest=nearest)
@@ -70,7 +70,7 @@ def _as_whole(numbers: npt.NDArray[Any], wanted: pa.DataType) -> tuple[npt.NDArr
     bounds = np.iinfo(target)
     if numbers.dtype.kind == "f":
         wide = numbers.astype(np.float64)
-        # Both ends are powers of two (or 0), so floats hold them exactly.
+        # Both limits are powers of two (or 0), so floats hold them exactly.
         fine = (wide >= float(bounds.min)) & (wide < float(int(bounds.max) + 1)) & (wide == np.floor(wide))
     else:
         fine = (numbers >= int(bounds.min)) & (numbers <= int(bounds.max))
@@ -109,7 +109,7 @@ def _as_decimals(array: pa.Array) -> list[Decimal | None]:
 
 
 def _shortest(value: Any) -> Decimal:
-    """Return the decimal as which a float is written: 0.1, not 0.1000000000000000055."""
+    """Return a float's shortest decimal that reads back as it: 0.1, not 0.1000000000000000055."""
     return Decimal(str(value))
 
 

@@ -1,4 +1,4 @@
-"""Times change their unit and zone exactly: the moment stays, and what the wanted unit cannot hold is marked."""
+"""Converts times between units and zones exactly; values that the wanted unit cannot hold are marked and become null."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ def is_moment(kind: pa.DataType) -> bool:
 
 
 def as_times(array: pa.Array, wanted: pa.DataType) -> Converted:
-    """Return moments (or whole numbers, which count seconds) in another unit. A time without a zone is UTC."""
+    """Convert moments, or whole numbers of seconds since 1970, to another unit. A time without a zone is UTC."""
     gone = nulls_of(array)
     ticks, have, want = _ticks(array, gone), _rate(array.type), _rate(wanted)
     if have == want:
@@ -41,7 +41,7 @@ def as_times(array: pa.Array, wanted: pa.DataType) -> Converted:
 
 
 def utc_micros(column: pa.Array | pa.ChunkedArray) -> pa.Int64Array:
-    """Return moments as microseconds since 1970, cut downwards; all times are compared so.
+    """Return moments as microseconds since 1970, rounded down; this is the form in which all times are compared.
 
     Raises:
         pa.ArrowInvalid: a moment is beyond what 64 bits of microseconds hold.

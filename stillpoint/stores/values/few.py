@@ -1,7 +1,7 @@
-"""Decodes a few values of one type, where numpy's fixed costs (`columns.py`) would be most of the time.
+"""Decodes a few values of one type, for which numpy's fixed costs (`columns.py`) would dominate.
 
-One entity's features are tens of values of each type: whole numbers are looked up by their bytes, floats are read as one
-record array, texts are cut. The result is that of decoding each alone.
+One entity's features are tens of values of each type. Whole numbers are looked up by their bytes, floats are read as one
+record array, texts are sliced. The result is the same as that of decoding each value alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,10 +15,10 @@ from stillpoint.stores.values.python import decode_value
 from stillpoint.stores.values.types import FIELD_NUMBERS, ValueType
 
 FEW = 512
-"""Up to this many values, decoding them here is quicker than as a numpy block."""
+"""Up to this many values, this module is quicker than a numpy block."""
 
 KEPT = 16_384
-"""So many short numbers of each type are remembered by their bytes (some 2 MB each)."""
+"""Number of short integers cached by their bytes, per type (about 2 MB each)."""
 _LONGEST_KEPT = 5
 KNOWN: dict[ValueType, dict[bytes | None, Any]] = {ValueType.INT64: {}, ValueType.INT32: {}, ValueType.BOOL: {}}
 
@@ -33,7 +33,7 @@ def decode_few(type: ValueType, stored: Sequence[bytes | None]) -> list[Any]:
 
 
 def _whole(type: ValueType, stored: Sequence[bytes | None]) -> list[Any]:
-    """Decode whole numbers and flags; short ones are remembered by their bytes, so counts cost one look-up."""
+    """Decode whole numbers and flags; short ones are cached by their bytes, so small counts cost one look-up."""
     known = KNOWN[type]
     values = list(map(known.get, stored))
     if None in values:

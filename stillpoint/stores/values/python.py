@@ -36,7 +36,7 @@ def decode_value(data: bytes | None, declared: ValueType | None = None) -> Any:
 
 
 def decode_declared(data: bytes | None, declared: ValueType) -> Any:
-    """Do what `decode_value` does, and refuse a value of another type than declared.
+    """Decode as `decode_value`, but refuse a value of another type than declared.
 
     Raises:
         CorruptData: the bytes are not a serialized value of the type.
@@ -52,7 +52,7 @@ def decode_declared(data: bytes | None, declared: ValueType) -> Any:
 
 
 def _was_text(type: ValueType, declared: ValueType) -> bool:
-    """Say whether an old Feast wrote a UUID, or several, as text."""
+    """Return whether an older Feast wrote this UUID type as text."""
     return type in _STRINGS and declared.removeprefix("TIME_") in _UUIDS
 
 
