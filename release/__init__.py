@@ -1,1 +1,1 @@
-"""Releases: a feature colour and its models go live together, and back."""
+"""Releases: a feature colour and its models go live together, and are rolled back together."""

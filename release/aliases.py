@@ -1,7 +1,7 @@
-"""Keeps the registered model's aliases equal to what is live and to what belongs to which colour.
+"""Keeps the registered model's MLflow aliases equal to what is live and to what each colour holds.
 
-MLflow is told after a release verb: whatever is wrong there, the verb has done its work and only a warning says so.
-Aliases follow from the book of releases, so the next verb puts right what this one could not.
+Aliases are set after a release verb has done its work: an error of MLflow gives a warning and fails nothing. Aliases follow from the
+release book, so the next verb corrects what this one could not set.
 """
 
 import json
@@ -25,14 +25,14 @@ SECONDS = 60.0
 REQUEST_SECONDS = 5.0
 _PLACES = (LIVE, *(colour.value for colour in Colour))
 ALIASES = frozenset(_PLACES) | {f"{place}-{kind}" for place, kind in product(_PLACES, Kind)}
-"""All aliases that are the release verbs' to set and to take away."""
+"""All aliases that release verbs set and remove."""
 
 
 def wanted(book: ObjectReleaseBook) -> dict[str, str]:
     """Return the digest of the model of each alias.
 
-    A colour's is that of its live release, else of the newest one recorded in it. Where kinds have models of their own,
-    the alias is `green-sleep` and so on, and there is no plain one.
+    A colour's alias names the model of its live release, else of the newest release recorded in it. Where kinds have different
+    models, aliases are `green-sleep` and so on, and there is no plain `green`.
     """
     pointer, recorded = book.live(), set(book.releases())
     found = {}
@@ -46,7 +46,7 @@ def wanted(book: ObjectReleaseBook) -> dict[str, str]:
 
 
 def tell_mlflow(uri: str, aliases: Mapping[str, str], *, seconds: float = SECONDS) -> str | None:
-    """Set the aliases at the tracking server or backend `uri`, and take away those of `ALIASES` that are not named.
+    """Set the aliases at the tracking server or backend `uri`, and remove those of `ALIASES` that are not wanted.
 
     Returns None, or a sentence that says what could not be done. Raises nothing about MLflow.
     """

@@ -1,4 +1,4 @@
-"""Runs every check of the gate, keeps the report, and enters the release as checked or not."""
+"""Runs every check of the gate, keeps the report, and records whether the release counts as checked."""
 
 from collections.abc import Sequence
 
@@ -47,7 +47,7 @@ def check(
 ) -> Report:
     """Run the gate on a prepared or checked release and keep its report as JSON and HTML under `reports/`.
 
-    Green: the release is checked. Red: it is prepared (again), and cannot be switched to without a reason.
+    Green: the release's state becomes `checked`. Red: it becomes `prepared`, and a switch to it needs a stated reason.
 
     Raises:
         ReleaseRefused: the release is unknown, not prepared, or does not match its record.

@@ -55,7 +55,7 @@ def _context(as_json: bool, **changes: Any) -> Any:
 
 
 def _tell_mlflow(context: Any) -> None:
-    """Set the aliases of the registered model as the book of releases has it now; a failure is only a warning."""
+    """Set the registered model's aliases from the release book; a failure gives a warning only."""
     from release.aliases import tell_mlflow, wanted
 
     warning = tell_mlflow(context.settings.mlflow_tracking_uri, wanted(context.book))

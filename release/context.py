@@ -1,4 +1,4 @@
-"""What every release verb is given: clients, limits, and the lease by which it is alone."""
+"""The context of every release verb: clients, time limits, and the lease that keeps other release verbs out."""
 
 import logging
 import time
@@ -29,7 +29,7 @@ def _silent(step: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseContext:
-    """Clients and limits, passed in. `progress` is told of each step before it is taken; it may raise to stop there."""
+    """Clients and time limits of a release verb. `progress` is called with each step before it is taken; it may raise to stop there."""
 
     settings: Settings
     lake: Lake
@@ -43,12 +43,12 @@ class ReleaseContext:
     load_seconds: float = 60.0
     """How long workers may take to load an announced release, or to acknowledge a generation."""
     barrier_seconds: float = 120.0
-    """How long the stream may take to obey a new control."""
+    """How long the stream may take to acknowledge new write targets."""
     _clients: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def book(self) -> ObjectReleaseBook:
-        """One for all steps: it remembers what never changes."""
+        """The release book, one for all steps: it caches what never changes."""
         return ObjectReleaseBook(self.lake.objects)
 
     def now(self) -> datetime:
@@ -68,7 +68,7 @@ class ReleaseContext:
         return present(self.serving)
 
     def wait_until(self, met: Callable[[], bool], seconds: float, *, every: float = 0.02) -> bool:
-        """Ask again and again until it is so; say whether it was so in time."""
+        """Poll until the condition holds; return whether it held in time."""
         deadline = time.monotonic() + seconds
         while not met():
             if time.monotonic() >= deadline:
@@ -78,19 +78,19 @@ class ReleaseContext:
 
 
 class HeldReleaseLease:
-    """The release lease while a verb runs. `check` before every step that destroys or decides."""
+    """The release lease while a verb runs. Call `check` before every step that deletes data or makes something live."""
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
         self._lost: Fenced | None = None
 
     def lose(self, fenced: Fenced) -> None:
-        """Note that the lease is lost, whatever the store may say later."""
+        """Note that the lease is lost, for good."""
         log.error("%s", fenced)
         self._lost = fenced
 
     def require(self) -> None:
-        """Make sure that the lease is not known to be lost. Asks nobody, so it may be called often.
+        """Raise if the lease is known to be lost. Makes no call, so it may be called often.
 
         Raises:
             Fenced: it is lost.
@@ -99,7 +99,7 @@ class HeldReleaseLease:
             raise self._lost
 
     def check(self) -> None:
-        """Make sure that nobody took the lease, nor could have taken it.
+        """Raise unless the lease is still held, by what the store says now.
 
         Raises:
             Fenced: somebody did, or it ended since this process could not renew it.
@@ -110,7 +110,7 @@ class HeldReleaseLease:
 
 @contextmanager
 def exclusive(context: ReleaseContext, verb: str) -> Iterator[HeldReleaseLease]:
-    """Hold the release lease, renewing it in the background until it ends, whatever the store answers between.
+    """Hold the release lease, renewed in the background; failed renewals are tolerated until it expires.
 
     Raises:
         LeaseHeld: another release verb runs; the text names who runs it. After a kill, wait for the time to live.

@@ -1,4 +1,4 @@
-"""Turns the stream's writes into a colour on and off, and waits until the stream obeys."""
+"""Turns the stream's writes into a colour on and off, and waits until the stream has acknowledged it."""
 
 from release.context import ReleaseContext
 from stillpoint.errors import ReleaseRefused
@@ -10,37 +10,37 @@ from stillpoint.releases.write_targets import Control, Target, read_acknowledged
 
 
 def targets_without(control: Control, colour: Colour) -> tuple[Target, ...]:
-    """Return the targets but for one colour."""
+    """Return the write targets of all colours but one."""
     return tuple(target for target in control.targets if target.colour is not colour)
 
 
 def aim(context: ReleaseContext, targets: tuple[Target, ...]) -> int:
-    """Make these the stream's targets, wait until it obeys, and return the control's generation.
+    """Make these the stream's write targets, wait for its acknowledgement, and return their generation.
 
-    Targets that stand already are not written again, but the wait is the same, so a killed verb can be repeated.
+    Equal targets are not written again, but waited for all the same, so a killed verb can be repeated.
 
     Raises:
-        ReleaseRefused: a stream runs and does not obey in time; the text names it.
+        ReleaseRefused: a stream runs and does not acknowledge in time; the text names it.
     """
     control = read_control(context.lake.objects)
     if control.targets != targets:
         control = write_control(context.lake.objects, targets)
     if control.generation:
-        wait_obeyed(context, control.generation)
+        wait_acknowledged(context, control.generation)
     return control.generation
 
 
 def stream_holder(context: ReleaseContext) -> Epoch | None:
-    """Return who runs the stream, or None if nobody does."""
+    """Return the holder of the stream's lease, or None if no stream runs."""
     lease = watched_stream_lease(context.lake.objects, watcher=context.operator, clock=context.clock)
     return lease.holder()
 
 
-def wait_obeyed(context: ReleaseContext, generation: int) -> None:
-    """Wait until the stream has committed its first batch under this generation. With no stream it is met at once.
+def wait_acknowledged(context: ReleaseContext, generation: int) -> None:
+    """Wait until the stream has acknowledged this generation. Without a running stream, return at once.
 
-    A stream that starts later reads the control before its first batch; one that died is fenced off from the lake, and
-    its rows are written again by its successor.
+    A stream that starts later reads the targets before its first batch. One that died is fenced off from the lake, and its successor
+    writes its rows again.
     """
 
     def obeyed() -> bool:

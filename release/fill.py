@@ -1,4 +1,4 @@
-"""Fills a colour: a fresh registry, Feast's own `materialize`, and a frozen copy."""
+"""Fills a colour: a new registry, Feast's own `materialize`, and a frozen copy of the registry."""
 
 import hashlib
 import io
@@ -29,14 +29,14 @@ from stillpoint.stores.reading.compile import compile_plan, definitions_sha256
 from stillpoint.stores.reading.plan import ReadPlan
 
 SLACK = timedelta(minutes=5)
-"""How much older than its time to live a streamed value may be and still be filled: the fill takes a while."""
+"""How much older than its time to live a value may be and still be filled, as a margin for the duration of the fill."""
 SLOW_MS = 5.0
 """A fill pauses while one field of the live colour takes longer than this to read, at the 99th percentile."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrozenRegistry:
-    """What a release keeps of a colour's registry."""
+    """The registry of a release, frozen: its bytes, the read plan compiled from them, and digests."""
 
     registry: bytes
     plan: ReadPlan
@@ -48,9 +48,9 @@ class FrozenRegistry:
 
 
 def fresh_registry(context: ReleaseContext, colour: Colour, mapping_version: int) -> None:
-    """Forget the colour's registry and apply the definitions of now into a new one.
+    """Delete the colour's registry and apply today's definitions into a new one.
 
-    An emptied colour needs a fresh registry: Feast remembers in the old one what it has filled, and would skip it.
+    An emptied colour needs a new registry: Feast keeps the materialized intervals in the old one, and would skip them.
     """
     folder, _, name = context.settings.registry_path(colour).rpartition("/")
     open_objects(folder, context.settings.aws_client_arguments()).delete(name)
@@ -58,7 +58,7 @@ def fresh_registry(context: ReleaseContext, colour: Colour, mapping_version: int
         os.makedirs(folder, exist_ok=True)
     with feast_environment(context.settings, mapping_version):
         store = feature_store(context, colour, mapping_version)
-        with warnings.catch_warnings():  # Feast calls on-demand views experimental each time; ours is pure and tested
+        with warnings.catch_warnings():  # Feast warns each time that on-demand views are experimental
             warnings.simplefilter("ignore", RuntimeWarning)
             store.apply(define(lake_root=context.settings.lake, mapping_version=mapping_version).all())
 
@@ -69,7 +69,7 @@ def feature_store(context: ReleaseContext, colour: Colour, mapping_version: int)
 
 
 def fill_range(lake: Lake, view: View, mapping_version: int, *, now: datetime) -> tuple[datetime, datetime] | None:
-    """Return from when to when a view must be filled, or None if the lake has nothing of it.
+    """Return the time range in which a view must be filled, or None if the lake has no rows of it.
 
     A view with a time to live needs only what can still be served; the others need each entity's newest row, however
     old. Event times up to a minute ahead are allowed, so the range ends after `now`.
@@ -93,9 +93,9 @@ def fill_view(
     live: Any | None,
     go_on: Callable[[], None] = lambda: None,
 ) -> None:
-    """Fill one view by `feast materialize` from the lake. A newer value that the stream has written stays.
+    """Fill one view by `feast materialize` from the lake. Newer values that the stream has written are kept.
 
-    `go_on` is asked after each chunk of rows, and raises to stop the fill there.
+    `go_on` is called after each chunk of rows, and raises to stop the fill there.
     """
     window = fill_range(context.lake, view, mapping_version, now=context.now())
     if window is None:
@@ -107,12 +107,15 @@ def fill_view(
         engine.on_progress = _speak(context, go_on)
         if live is not None:
             engine.pace = considerate(live)
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # Feast's own bars; ours say more
+        with (
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):  # hides Feast's progress bars; `progress` reports instead
             store.materialize(start_date=window[0], end_date=window[1], feature_views=[view.name])
 
 
 def considerate(live: Any, *, slow_ms: float = SLOW_MS, timer: Callable[[], float] = time.perf_counter) -> Pace:
-    """Return a pace that waits while Redis, which also serves the live colour, answers slowly."""
+    """Return a pace that pauses the fill while the Redis of the live colour answers slowly."""
     recent: deque[float] = deque(maxlen=100)
 
     def pace(progress: Progress) -> float:
@@ -147,7 +150,7 @@ def _speak(context: ReleaseContext, go_on: Callable[[], None]) -> Callable[[Prog
 
 
 def freeze(context: ReleaseContext, colour: Colour, mapping_version: int) -> FrozenRegistry:
-    """Return the registry's bytes, the plan compiled from exactly these, and the digest of its definitions."""
+    """Return the registry's bytes, the read plan compiled from these bytes, and the digest of its definitions."""
     folder, _, name = context.settings.registry_path(colour).rpartition("/")
     data = open_objects(folder, context.settings.aws_client_arguments()).get(name)
     project = project_name(colour)

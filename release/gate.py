@@ -1,4 +1,4 @@
-"""The release gate's questions and report: what was checked, found and expected."""
+"""The release gate's vocabulary: thresholds, the subject of a check, its result, and the report."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -77,12 +77,12 @@ class CheckResult(BaseModel):
     examples: tuple[str, ...] = ()
 
     def sentence(self) -> str:
-        """Return the result in one clause."""
+        """Return the result as a clause: name, found, expected."""
         return f"{self.name}: found {self.found}; expected {self.expected}"
 
 
 class Report(BaseModel):
-    """What the gate says about a release."""
+    """The results of all checks on a release."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -103,7 +103,7 @@ class Report(BaseModel):
 
 @dataclass(frozen=True)
 class Side:
-    """A release with all that is needed to read from it and to rank with it."""
+    """A release with its read plan, Redis client and models."""
 
     release: Release
     plan: ReadPlan
@@ -129,7 +129,7 @@ class Subject:
 
 
 class Check(Protocol):
-    """One question of the gate."""
+    """One check of the gate: reads from the subject, changes nothing."""
 
     @property
     def name(self) -> str: ...
@@ -138,10 +138,17 @@ class Check(Protocol):
 
 
 def report_key(release_id: str, at: datetime) -> str:
+    """Return the key of a gate report.
+
+    >>> from datetime import UTC
+    >>> report_key("r0002", datetime(2026, 11, 21, 12, 0, 1, tzinfo=UTC))
+    'reports/releases/r0002/20261121T120001000000.json'
+    """
     return f"reports/releases/{release_id}/{at:%Y%m%dT%H%M%S%f}.json"
 
 
 def write_report(objects: Objects, key: str, report: Report) -> None:
+    """Write a report as JSON under its key."""
     objects.put(key, (json.dumps(report.model_dump(mode="json"), indent=1) + "\n").encode())
 
 

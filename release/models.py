@@ -1,4 +1,4 @@
-"""Models of a release go together: one for each kind, one mapping, one encoder, and inputs that the plan provides."""
+"""Checks that the models of a release fit together: one per kind, one mapping, one encoder, and inputs that the read plan provides."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from stillpoint.stores.reading.plan import ReadPlan
 
 
 def routes_of(models: Mapping[Kind, str], *, endpoint: str | None = None) -> dict[Kind, Route]:
-    """Return a routing table from the digest of each kind's model; ranked in process, or behind one endpoint.
+    """Return a routing table from the digest of each kind's model; models run in process, or behind one SageMaker endpoint.
 
     Raises:
         ReleaseRefused: a kind has no model.

@@ -1,7 +1,7 @@
-"""Prepares a release: its colour emptied and filled, its models verified, its record written.
+"""Prepares a release: empties and fills its colour, verifies its models, writes its record.
 
-Every step can be repeated. What was meant is written before anything is touched (`intent.json`), what is done beside it
-(`progress.json`); a verb that is killed and run again finds both and goes on.
+Every step can be repeated. The intent is written before anything is changed (`intent.json`), the progress beside it
+(`progress.json`); a verb that was killed finds both when it is run again, and continues.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from stillpoint.stores.redis.connection import parse_connection_string
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRelease:
-    """What the new release shall be. `model_only` uses the live release's features as they are, without a fill."""
+    """The parameters of a new release. `model_only` shares the live release's features, without a fill."""
 
     routes: dict[Kind, Route]
     why: str
@@ -49,7 +49,7 @@ def prepare(context: ReleaseContext, wanted: NewRelease) -> Release:
 
     Raises:
         ReleaseRefused: a rollback target still needs the colour; models of different mappings; Redis has no room; the
-            stream does not obey. ModelRefused: a model is damaged. LeaseHeld: another release verb runs.
+            stream does not acknowledge its new targets. ModelRefused: a model is damaged. LeaseHeld: another release verb runs.
     """
     with exclusive(context, "prepare") as held:
         live = settle(context)
@@ -163,7 +163,7 @@ def _claim(context: ReleaseContext, intent: Intent) -> None:
 
 
 def _share(context: ReleaseContext, intent: Intent, models: dict[str, ModelBundle]) -> Release:
-    """Return the record of a model-only release: all but the models is the shared release's."""
+    """Return the record of a model-only release: that of the shared release with other models."""
     assert intent.shares is not None
     base = context.book.get(intent.shares)
     manifest = next(iter(models.values())).manifest
@@ -260,7 +260,7 @@ def _fill(
 
 
 def _bytes_of_live(context: ReleaseContext, live: Pointer | None) -> float:
-    """Estimate what a colour takes from what the live one takes, when both share a server and a limit is set."""
+    """Estimate a colour's memory from the live colour's; 0 if nothing is live or the server has no `maxmemory`."""
     if live is None:
         return 0.0
     release = context.book.get(live.release)

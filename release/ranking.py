@@ -1,4 +1,4 @@
-"""Ranks contents for a user by a release, for the gate and for proofs; serving has its own fast path."""
+"""Ranks contents for a user by a release, for the gate and the rehearsal; serving has its own fast path."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,11 +13,11 @@ from stillpoint.messages import Kind
 from stillpoint.stores.reading.columns import OnlineColumns
 
 Resolve = Callable[[Side, OnlineColumns], int | None]
-"""Says which row of the model's factors is the user's; None for a user without one."""
+"""Returns the user's row in the model's collaborative factors; None for a user without one."""
 
 
 def guarded(side: Side, user: OnlineColumns) -> int | None:
-    """Resolve as serving does: the fill marker and the user's own mapping version must be the model's."""
+    """Resolve as serving does: the mapping versions of fill marker and user row must equal the model's, else the model is not used."""
     expected = side.release.mapping_version
     found = user.fill_marker
     if found is None or not found.fill_complete or found.mapping_version != expected:
@@ -26,13 +26,13 @@ def guarded(side: Side, user: OnlineColumns) -> int | None:
 
 
 def unguarded(side: Side, user: OnlineColumns) -> int | None:
-    """Believe whatever sequence id is stored: how a stale mapping silently ranks for another user. For proofs only."""
+    """Resolve to the stored sequence id unchecked, which ranks for another user under a stale mapping. For demonstrations only."""
     sequence = user.values("sequence_id")[0]
     return None if sequence is None else int(sequence)
 
 
 def known(sequence_id: int) -> Resolve:
-    """Resolve to a row that is known beforehand, whatever the colour says."""
+    """Resolve to a given row, whatever the colour holds."""
     return lambda side, user: sequence_id
 
 

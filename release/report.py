@@ -1,4 +1,4 @@
-"""The gate's report as one HTML file that fetches nothing."""
+"""Renders the gate's report as one HTML file without external resources."""
 
 import html as escape
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from stillpoint.html_page import document, svg
 
 
 def html(report: Report) -> str:
-    """Return the report as one HTML page, what failed first; every text from outside is escaped."""
+    """Return the report as one HTML page, failed checks first; all foreign text is escaped."""
     say = escape.escape
     results = sorted(report.results, key=lambda one: one.passed)
     verdict = "green" if report.passed else "red"

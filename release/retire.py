@@ -13,8 +13,8 @@ from stillpoint.releases.write_targets import read_control
 def retire(context: ReleaseContext, release_id: str | None = None, *, why: str) -> str:
     """End a release for good, and empty its colour if nothing else uses it. Returns the release's id.
 
-    First the state, then the stream's writes end (acknowledged), then nobody serves from it, then its keys go: killed
-    anywhere, a second run completes. Without an id, the rollback target is retired.
+    The order is: the state, the end of the stream's writes (acknowledged), the wait until no worker serves from it, the deletion of its
+    keys. After a kill a second run completes it. Without an id, the rollback target is retired.
 
     Raises:
         ReleaseRefused: it is live, unknown, or a worker still answers with it.

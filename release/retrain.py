@@ -1,7 +1,7 @@
 """Retrains in one command: snapshot, train, prepare, check, switch.
 
-The training room is run by its own verbs, in a process of its own: rooms do not import each other. What was done is
-noted in `retraining.json`, so that the next run goes on where one was killed; the book of releases tells the rest.
+Training runs by its own verbs, in another process: rooms do not import each other. Finished steps are noted in `retraining.json`, so that
+the next run continues a killed one; the release book tells how far the release has got.
 """
 
 import json
@@ -32,11 +32,11 @@ RunVerb = Callable[[Sequence[str]], dict[str, Any]]
 
 
 class StepFailed(StillpointError):
-    """A step of a retraining ended with an error; the text holds its last words."""
+    """A step of a retraining ended with an error; the text quotes the end of its output."""
 
 
 class Journal(BaseModel):
-    """How far a retraining came. A run that began longer ago than `RESUME_WITHIN` is not gone on with."""
+    """The progress of a retraining. A run that began longer ago than `RESUME_WITHIN` is not continued."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,7 +65,7 @@ def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def plan_retrain(context: ReleaseContext, *, store: str, resume: str | None) -> list[str]:
-    """Return what `retrain` would do now, a line per step; what an interrupted run has done is left out.
+    """Return what `retrain` would do now, a line per step, without the steps that an interrupted run has finished.
 
     Raises:
         ReleaseRefused: a rollback target is younger than it is to be kept.
@@ -100,7 +100,7 @@ def retrain(context: ReleaseContext, *, store: str, resume: str | None = None, r
     Goes on with an interrupted run of the last day; `resume` names a model instead. A refusal by the gate ends a run.
 
     Raises:
-        ReleaseRefused: a rollback target is younger than it is to be kept; said before anything is done.
+        ReleaseRefused: a rollback target is younger than it is to be kept; raised before anything is done.
             GateRefused: the gate is red; the release stays prepared. StepFailed: a training step failed.
     """
     journal = _interrupted(context) if resume is None else None
@@ -134,7 +134,7 @@ def _end(context: ReleaseContext, done: SwitchReport) -> SwitchReport:
 
 
 def _trained(context: ReleaseContext, journal: Journal | None, *, store: str, run: RunVerb) -> str:
-    """Return the digest of the model of this run, which is noted after each step."""
+    """Return the digest of this run's model, trained now or by the interrupted run; each step is noted when it is done."""
     if journal is None:
         context.progress("snapshot")
         taken = run(["snapshot", "--store", _store(context, store)])
@@ -154,7 +154,7 @@ def _note(context: ReleaseContext, journal: Journal) -> None:
 
 
 def _interrupted(context: ReleaseContext) -> Journal | None:
-    """Return what a retraining noted that neither ended nor was refused, and is young enough to go on with.
+    """Return the journal of an interrupted retraining that is recent enough to be continued, else None.
 
     Raises:
         CorruptData: the note cannot be read.
@@ -202,7 +202,7 @@ def _to_retire(context: ReleaseContext) -> str | None:
     """Return the rollback target whose colour is needed, None if there is none.
 
     Raises:
-        ReleaseRefused: it is too young to be retired without being asked; the text says when it may be.
+        ReleaseRefused: it must be kept longer; the text says until when.
     """
     live = context.book.live()
     if live is None:

@@ -16,7 +16,7 @@ from stillpoint.registered_models import DIGEST_TAG, MODEL_NAME
 
 
 class Registry(Protocol):
-    """The registered model, as far as aliases need it. Versions are texts of numbers."""
+    """The registered model as far as aliases need it. Versions are decimal strings."""
 
     def aliases(self) -> dict[str, str]: ...
     def versions(self, digest: str) -> list[str]: ...
@@ -25,10 +25,10 @@ class Registry(Protocol):
 
 
 def set_aliases(registry: Registry, wanted: Mapping[str, str], ours: Collection[str]) -> list[str]:
-    """Make `ours` among the model's aliases those of `wanted`; return the digests that have no version.
+    """Set the aliases in `ours` to the models in `wanted`; return the digests that have no registered version.
 
-    An alias whose model is not registered is taken away: it must not go on naming another one. Of several versions with
-    one digest (the same was trained again), the newest is named.
+    An alias whose model is not registered is removed, so that it does not go on naming another model. Of several versions with one
+    digest (the same model was trained twice), the newest gets the alias.
     """
     present = registry.aliases()
     versions = {digest: max(registry.versions(digest), key=int, default=None) for digest in set(wanted.values())}

@@ -1,7 +1,7 @@
-"""The states that follow from the pointer, and what occupies a colour.
+"""Derives the states of releases from the pointer, and tells what occupies a colour.
 
-The pointer decides; states are its notes. A verb that is killed between the two leaves notes behind, which the next verb
-puts right.
+The pointer alone decides what is live; states are notes that follow from it. A verb that was killed after the pointer moved leaves old
+states, which the next verb corrects.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from stillpoint.releases.records import GONE, History, Intent, Move, Pointer, St
 def settle(context: ReleaseContext) -> Pointer | None:
     """Make the states agree with the pointer, and return it.
 
-    The release that it names is live. The one before it becomes a rollback target after a switch; after a rollback it
-    gets back the state that it came from, checked with the same report, or prepared if it was forced.
+    The release that the pointer names is live. The previous one becomes the rollback target after a switch; after a rollback it gets
+    back its earlier state: checked, with the same report, or prepared if its switch was forced.
     """
     book = context.book
     pointer = book.live()

@@ -1,4 +1,4 @@
-"""What is live, what lies in the other colour, and what happened until now."""
+"""Reports what is live, what the other colour holds, and the history of releases."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -61,7 +61,7 @@ class ReleaseStatus:
 
 
 def status(context: ReleaseContext) -> ReleaseStatus:
-    """Look at the book, both colours, the stream's control and the serving workers; changes nothing."""
+    """Return the status from the release book, both colours, the stream's write targets and the serving workers. Changes nothing."""
     book = context.book
     pointer = book.live()
     control = read_control(context.lake.objects)
@@ -155,7 +155,7 @@ def _newest_ages(context: ReleaseContext) -> dict[str, float | None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened: a generation, or a release's new state."""
+    """An entry of the history: a new generation of the pointer, or a release's new state."""
 
     at: datetime
     what: str

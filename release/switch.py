@@ -1,7 +1,7 @@
 """Switches the live release, forwards or back, with no failed and no mixed answer.
 
-Announce, let every worker load, create the next generation, let every worker acknowledge. The generation is the only
-thing that decides; all else makes it quick.
+The new release is announced, every worker loads it, the pointer's next generation is created, every worker acknowledges it. Only the
+pointer decides what is live; the other steps make the change quick.
 """
 
 import time
@@ -20,7 +20,7 @@ from stillpoint.releases.records import Announcement, Move, Pointer, Release, St
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchReport:
-    """What happened. Seconds: until workers had loaded, and from the new generation to the last acknowledgement."""
+    """The result of a switch. `load_seconds` until workers had loaded; `switch_seconds` from the new generation to the last acknowledgement."""
 
     pointer: Pointer
     release: Release
@@ -58,7 +58,7 @@ def switch(
 def roll_back(context: ReleaseContext, *, why: str) -> SwitchReport:
     """Make the rollback target live again; the release that was live becomes checked, with the same report and age.
 
-    Does not wait for hanging workers longer than others: they are named in the result.
+    Hanging workers do not stop a rollback: they are named in the result.
 
     Raises:
         ReleaseRefused: there is nothing to roll back to, or the target no longer matches its record.

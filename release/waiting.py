@@ -1,4 +1,4 @@
-"""Waits for workers to do something first, and names those that died or hang."""
+"""Waits until workers have loaded or acknowledged a release, and names those that died or hang."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ AGAIN_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class WaitResult:
-    """Who did it, who died meanwhile (its beat expired or it left), and who lives but has not done it in time."""
+    """The workers that did it, those that died meanwhile (heartbeat expired, or left), and those alive that did not do it in time."""
 
     done: tuple[Presence, ...]
     died: tuple[str, ...]
@@ -21,27 +21,27 @@ class WaitResult:
 
 
 def name(worker: Presence) -> str:
-    """Return a worker in words."""
+    """Return a worker's kind, name, process and address as one text."""
     return f"{worker.kind} {worker.worker} (process {worker.pid} at {worker.address})"
 
 
 def wait_for_workers(
     context: ReleaseContext, done: Callable[[Presence], bool], news: Notification | None = None
 ) -> WaitResult:
-    """Wait until every present worker has done it. Lambdas freeze between invocations and are not waited for.
+    """Wait until `done` holds for every present worker. Lambdas freeze between invocations and are not waited for.
 
-    A worker that appears meanwhile is waited for too; one whose beat expires is not any more. `news` were sent and may have
-    been lost: they are sent again while somebody has not done it.
+    Workers that appear meanwhile are waited for too; those whose heartbeat expires are not any more. The notification `news` may have
+    been lost, so it is sent again while a worker has not done it.
     """
-    told_at = time.monotonic()
+    notified_at = time.monotonic()
     seen: dict[str, Presence] = {}
     alive: list[Presence] = []
 
     def all_done() -> bool:
-        nonlocal alive, told_at
-        if news is not None and time.monotonic() - told_at >= AGAIN_SECONDS:
+        nonlocal alive, notified_at
+        if news is not None and time.monotonic() - notified_at >= AGAIN_SECONDS:
             nudge(context.serving, news)
-            told_at = time.monotonic()
+            notified_at = time.monotonic()
         alive = [worker for worker in context.workers() if worker.kind is not WorkerKind.LAMBDA]
         seen.update({worker.worker: worker for worker in alive})
         return all(done(worker) or worker.refused is not None for worker in alive)

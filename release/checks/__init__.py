@@ -1,1 +1,1 @@
-"""The questions of the gate, one per module."""
+"""The checks of the release gate, one per module."""

@@ -1,7 +1,7 @@
 """Gate check: each kind's model is at least as good as the live one.
 
-Both were judged on the end of their own snapshot before the final fit, so the figures are compared as recorded, and a
-small difference between far apart snapshots says little. By default the gate only reports it.
+Each model was evaluated on the end of its own snapshot before the final fit, and these recorded figures are compared. Between snapshots
+that lie far apart, a small difference says little. By default the gate only reports it.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,12 @@ METRIC = "ranker_ndcg_at_3"
 
 
 class BetterThanLive:
+    """Compares the NDCG@3 of each kind's model with the live model's."""
+
     name = "better than live"
 
     def run(self, subject: Subject) -> CheckResult:
-        """Compare what the models' manifests say. With nothing live there is nothing to be better than."""
+        """Compare the metrics in the models' manifests. Passes when nothing is live."""
         live = None if subject.live is None else figures(subject.live)
         return judge(figures(subject.candidate), live, least=subject.thresholds.better_than_live)
 
@@ -34,10 +36,9 @@ def judge(
     *,
     least: float | None,
 ) -> CheckResult:
-    """Say for each kind by how much NDCG@3 rises. `least` is the least rise that passes; None passes all.
+    """Return for each kind by how much NDCG@3 rises. `least` is the smallest rise that passes; None lets every rise pass.
 
-    The same model again is neither better nor worse, and always passes. A figure that is unknown passes only without
-    `least`.
+    The same model as the live one always passes. A metric that was not recorded passes only without `least`.
     """
     expected = (
         "NDCG@3 of each model reported" if least is None else f"NDCG@3 at least {least:+.4f} against the live model"

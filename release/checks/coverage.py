@@ -1,4 +1,4 @@
-"""Gate check: every view holds the entities that the lake has rows of."""
+"""Gate check: online, every view holds the entities of which the lake has rows."""
 
 from dataclasses import replace
 
@@ -8,6 +8,8 @@ from stillpoint.features.declarations import VIEWS
 
 
 class Coverage:
+    """Looks sampled entities of the lake up online."""
+
     name = "coverage"
 
     def run(self, subject: Subject) -> CheckResult:

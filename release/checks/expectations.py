@@ -1,4 +1,4 @@
-"""Gate checks of data, where the room `validation` and what it needs are installed."""
+"""Gate checks by expectations, where `validation` and its dependencies are installed."""
 
 from release.gate import Check
 

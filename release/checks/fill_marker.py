@@ -5,6 +5,8 @@ from release.gate import CheckResult, Subject
 
 
 class FillMarkerCheck:
+    """Compares the colour's fill marker with the release's record."""
+
     name = "sentinel"
 
     def run(self, subject: Subject) -> CheckResult:

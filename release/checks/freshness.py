@@ -1,4 +1,4 @@
-"""Gate check: what the colour would serve is fresh."""
+"""Gate check: the colour's daily rows are recent."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ class Freshness:
     name = "freshness"
 
     def run(self, subject: Subject) -> CheckResult:
-        """Take the newest online row of a sample of each daily view. Streamed views are compared with the lake by parity."""
+        """Read the newest online row among sampled entities of each daily view. Streamed views are covered by the parity check."""
         subject = replace(subject, lake=subject.lake.frozen())
         limit = subject.thresholds.daily_age_hours
         ages: dict[str, float | None] = {}

@@ -1,4 +1,4 @@
-"""Gate check: the colour holds, value for value, what the lake says."""
+"""Gate check: the colour's online values equal the lake's newest rows."""
 
 import time
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from stillpoint.stores.reading.types import Mode
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """One entity's online row of a view; `event_us` is the smallest integer where there is none."""
+    """One entity's online row of a view; `event_us` is the smallest 64-bit integer where there is no row."""
 
     event_us: int
     values: tuple[Any, ...]
@@ -28,8 +28,8 @@ class Parity:
     def run(self, subject: Subject) -> CheckResult:
         """Compare sampled online rows with the lake's newest.
 
-        The stream writes online first, so a row may be ahead of the lake: it must turn up there, equal, after a while.
-        A row that is behind the lake is wrong at once.
+        The stream writes online first, so a row may be newer than the lake's: it must appear there, equal, within the re-readings.
+        A row that is older than the lake's is counted as wrong at once.
         """
         thresholds = subject.thresholds
         compared: dict[str, float | None] = {}
@@ -59,7 +59,7 @@ class Parity:
 
 
 def read_online(subject: Subject, view: View, rows: ExpectedRows) -> dict[str, StoredRow]:
-    """Return the online rows of the sampled entities, however old."""
+    """Return the online rows of the sampled entities, also those past their time to live."""
     if not len(rows):
         return {}
     ids = rows.frame[rows.key].to_list()
@@ -90,7 +90,7 @@ def compare_newest(rows: ExpectedRows, online: Mapping[str, StoredRow]) -> tuple
 
 
 def compare_moments(rows: ExpectedRows, ahead: Mapping[str, StoredRow]) -> tuple[dict[str, str], dict[str, StoredRow]]:
-    """Look for the rows that were ahead among all moments of the lake; return what is wrong, and what is still ahead."""
+    """Look for the rows that were ahead among all event times in the lake; return the wrong ones, and those still ahead."""
     moments = {(row[rows.key], to_micros(row["event_timestamp"])): row for row in rows.moments.to_dicts()}
     wrong: dict[str, str] = {}
     still: dict[str, StoredRow] = {}
@@ -107,7 +107,7 @@ _TIMES = 3  # key, event and created timestamp come before the features
 
 
 def equal(stored: StoredRow, row: Mapping[str, Any]) -> bool:
-    """Say whether a row holds the same values; null equals null only, embeddings are compared bit for bit."""
+    """Return whether a row holds the same values; null equals only null, embeddings are compared bit for bit."""
     return all(_same(online, lake) for online, lake in zip(stored.values, list(row.values())[_TIMES:], strict=True))
 
 

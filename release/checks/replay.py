@@ -1,4 +1,4 @@
-"""Gate check: how differently the candidate ranks what users were really asked to choose from."""
+"""Gate check: how differently the candidate ranks the candidates of recently served requests."""
 
 from collections.abc import Sequence
 from datetime import timedelta

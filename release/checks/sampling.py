@@ -1,4 +1,4 @@
-"""The entities that the gate looks at, and what the lake says they should hold."""
+"""The sample of entities that the gate checks, with the rows that the lake expects online."""
 
 import zlib
 from collections.abc import Collection
@@ -16,7 +16,7 @@ from stillpoint.lake.datasets import DateRange, feature_dataset, join_batches
 
 BATCH_ROWS = 50_000
 MARGIN = timedelta(seconds=60)
-"""Rows nearer than this to the end of their life may be gone when the gate asks for them."""
+"""Rows that are closer than this to the end of their time to live are left out: they may expire before the gate reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class ExpectedRows:
 
 
 def expected_rows(subject: Subject, view: View, entities: Collection[str] | None = None) -> ExpectedRows:
-    """Return what a sample of a view's entities must hold now: rows that may still be served, of `entities` if given.
+    """Return the rows that a sample of a view's entities must have online at the subject's `now`, of `entities` if given.
 
-    The sample is the entities whose hashes, by the seed, are the smallest: it is found in one pass that never holds more
-    than its rows and some batches, and it stays the same while others come and go.
+    Sampled are the entities with the smallest hashes under the seed. One pass over the lake finds them in bounded memory, and the sample
+    stays the same when other entities are added or removed.
     """
     dataset = feature_dataset(view, subject.candidate.release.mapping_version)
     key, dates, where = view.entity.join_key, DateRange(), None

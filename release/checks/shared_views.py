@@ -1,4 +1,4 @@
-"""Gate check: both colours hold the same, so that the switch leaves no gap."""
+"""Gate check: both colours hold the same values of shared views, so that a switch loses none."""
 
 import hashlib
 import time
@@ -22,7 +22,7 @@ class SharedViews:
     def run(self, subject: Subject) -> CheckResult:
         """Compare every entity and shared view of both colours by bytes and event time.
 
-        Events flow meanwhile, so pairs that differ are read again. What neither colour may still serve is left out.
+        Events arrive meanwhile, so pairs that differ are read again. Values that both colours would withhold as too old are left out.
         """
         live, thresholds = subject.live, subject.thresholds
         if live is None or live.release.project == subject.candidate.release.project:
@@ -54,7 +54,7 @@ class SharedViews:
 
 
 def shared(live: Side, candidate: Side) -> list[ViewLayout]:
-    """Return the views that both plans read in the same layout. Each release's own mapping is left out."""
+    """Return the views that both plans read in the same layout, without the id mapping, which differs by release."""
     ours = {layout.name: layout for layout in candidate.plan.views}
     return [
         layout
@@ -77,7 +77,7 @@ def compare(
 
 
 def _digests(side: Side, layouts: Sequence[ViewLayout], ids: Sequence[str], now_us: int) -> dict[Pair, bytes | None]:
-    """Digest each pair; None for one that is absent or too old to be served."""
+    """Return a digest per pair; None for one that is absent or past its time to live."""
     first = layouts[0]
     prefix = key_prefix([first.join_keys[0].name])
     project = side.release.project.encode()

@@ -18,7 +18,7 @@ from validation.suites import view_suite
 
 
 class OnlineExpectations:
-    """Do the candidate colour's own rows meet what is declared of every feature?"""
+    """Checks that the candidate colour's rows meet the declared expectations of every feature."""
 
     name = "expectations"
 
@@ -28,11 +28,11 @@ class OnlineExpectations:
             side.client, side.reader, side.release.project, count=subject.thresholds.sample, now_us=subject.now_us
         )
         found = {view.name: validate(view_suite(view), [table], at=subject.now) for view, table in tables}
-        return told(self.name, found, "rows that keep every declared range, set and length")
+        return joint_result(self.name, found, "rows that keep every declared range, set and length")
 
 
 class LakeExpectations:
-    """Do the lake's newest rows of the views, from which the colour was filled, meet what is declared of them?"""
+    """Checks that the lake's newest rows, from which the colour was filled, meet the declared expectations."""
 
     name = "lake expectations"
 
@@ -54,11 +54,11 @@ class LakeExpectations:
                 found[view.name] = validate(view_suite(view), rows, at=subject.now)
         except CorruptData as error:
             return CheckResult(name=self.name, passed=False, found=str(error), expected=expected)
-        return told(self.name, found, expected)
+        return joint_result(self.name, found, expected)
 
 
-def told(name: str, found: dict[str, ValidationResult], expected: str) -> CheckResult:
-    """Return what the outcomes of several views say together. A view without rows is named; no rows at all are no pass."""
+def joint_result(name: str, found: dict[str, ValidationResult], expected: str) -> CheckResult:
+    """Return one result for several views. Views without rows are named; if no view has rows, the check fails."""
     rows = sum(outcome.rows for outcome in found.values())
     empty = [view for view, outcome in found.items() if not outcome.rows]
     red = [
@@ -79,10 +79,10 @@ def told(name: str, found: dict[str, ValidationResult], expected: str) -> CheckR
 
 
 class ServedParity:
-    """Was what the live release has served what the lake's events say?
+    """Checks that the values which the live release has served equal those recomputed from the lake's events.
 
-    The same stream and the same definitions fill the candidate, so a difference there is one here. Rows that the lake may
-    not know yet, since the stream writes online first, are given time as everywhere in the gate.
+    The same stream and definitions feed the candidate, so a difference there would occur here too. The stream writes online first, so
+    rows that the lake does not have yet are looked for again, as in the other checks.
     """
 
     name = "served parity"

@@ -1,1 +1,1 @@
-"""Proof under load: many switches with faults, every answer recorded and judged."""
+"""Rehearsal: many switches under load and with faults, every answer recorded and judged."""

@@ -13,7 +13,7 @@ Expected = Mapping[str, Mapping[str, Scores]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedAnswer:
-    """One response as it came. `at` is when it was asked for, seconds since the rehearsal began."""
+    """One recorded response. `at` is the time of its request, in seconds since the rehearsal began."""
 
     at: float
     seconds: float
@@ -91,7 +91,7 @@ def judge(
 
 
 def mixture(answer: RecordedAnswer, made: Mapping[str, ReleaseIdentity]) -> str | None:
-    """Say what in an answer does not belong to one single release, or None."""
+    """Return what in an answer does not belong to a single release, or None."""
     named = sorted(set(answer.releases))
     if len(named) != 1:
         return f"it names {', '.join(named) or 'no release'}"
@@ -108,7 +108,7 @@ def mixture(answer: RecordedAnswer, made: Mapping[str, ReleaseIdentity]) -> str 
 
 
 def whose(answer: RecordedAnswer, scores_of: Mapping[str, Scores]) -> str:
-    """Return the user whose ranking an answer is: the one asked for, unless somebody else's scores fit it better.
+    """Return the user whose ranking an answer holds: the requested one, unless another user's expected scores fit better.
 
     Ages move scores a little while the rehearsal runs, so scores are compared by distance. Fallbacks and stored answers
     have no user's scores.

@@ -1,4 +1,4 @@
-"""Asks a service at a steady rate and keeps every answer."""
+"""Sends requests to a service at a steady rate and keeps every answer."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from release.rehearsal.judge import RecordedAnswer
 
 
 class RehearsalLoad:
-    """Asks a service from several threads until it is stopped; `answers` holds what came back."""
+    """Sends requests from several threads until it is stopped; `answers` holds every response."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class RehearsalLoad:
                 seconds = time.monotonic() - began
                 return read_answer(response, user, at=at, seconds=seconds, retried=retried)
             except httpx.TransportError as error:
-                # A worker that dies drops its connections: ask once more, as a load balancer does.
+                # A worker that dies drops its connections: send the request once more, as a load balancer does.
                 if retried:
                     seconds = time.monotonic() - began
                     words = f"{type(error).__name__}: {error}"
@@ -82,7 +82,7 @@ class RehearsalLoad:
 
 
 def read_answer(response: httpx.Response, user: str, *, at: float, seconds: float, retried: bool) -> RecordedAnswer:
-    """Turn a response into what the judge looks at."""
+    """Return a response as the record that the judge reads."""
     if response.status_code != 200:
         return RecordedAnswer(
             at=at,

@@ -1,4 +1,4 @@
-"""Asks a service from a process of its own, so that the rehearsal's own work does not delay the asking."""
+"""Sends requests from a process of its own, so that the rehearsal's other work does not delay them."""
 
 import multiprocessing
 import time

@@ -28,11 +28,11 @@ from stillpoint.releases.presence import WorkerKind
 from stillpoint.releases.records import GONE
 
 Break = Callable[[Fault], None]
-"""Does what a fault says to the servers around."""
+"""Applies a fault to the servers."""
 
 
 class PointerMove(BaseModel):
-    """One switch or rollback as it went. Seconds since the load began, and durations."""
+    """One switch or rollback: when it happened, in seconds since the load began, and how long its parts took."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -98,7 +98,7 @@ def rehearse(context: ReleaseContext, url: str, flips: Sequence[Flip], *, seed: 
 
 
 def two_releases(context: ReleaseContext) -> tuple[str, str]:
-    """Return the live release and the one that it can be changed for.
+    """Return the live release and the one that a move would make live.
 
     Raises:
         ReleaseRefused: there is none.
@@ -127,7 +127,7 @@ def move(context: ReleaseContext, pair: tuple[str, str]) -> SwitchReport:
 def what_is_right(
     context: ReleaseContext, pair: Sequence[str]
 ) -> tuple[dict[str, ReleaseIdentity], dict[str, dict[str, Scores]]]:
-    """Return what each release is made of, and how it ranks for each of its canaries."""
+    """Return each release's identity, and the expected scores of each of its canaries."""
     contents = content_ids(context.lake)
     made, expected = {}, {}
     for release_id in pair:
@@ -140,7 +140,7 @@ def what_is_right(
         )
         scores_of: dict[str, Mapping[str, float]] = {}
         for canary in read_canaries(context.lake.objects, release_id):
-            # The right user is known beforehand; what the colour says about them now is what is being judged.
+            # The canary's sequence id is known; the expected scores must not depend on what the colour says about it.
             scores = rank(
                 beside,
                 canary.user_id,
@@ -227,7 +227,7 @@ class _Deaf:
 
 @contextmanager
 def disturbed(context: ReleaseContext, fault: Fault) -> Iterator[ReleaseContext]:
-    """Give the switcher a slow book or a silent channel, as the fault says."""
+    """Yield the context, with a slow release book or lost notifications where the fault says so."""
     if fault is Fault.SLOW_BOOK:
         yield replace(context, lake=Lake(_SlowObjects(context.lake.objects, 0.02)))
     elif fault is Fault.LOST_NEWS:
@@ -237,7 +237,7 @@ def disturbed(context: ReleaseContext, fault: Fault) -> Iterator[ReleaseContext]
 
 
 def break_servers(context: ReleaseContext, pids: Sequence[int] | None = None) -> Break:
-    """Return what does the faults for real: SIGKILL for a service worker of this host, all Redis connections cut.
+    """Return a function that applies faults: SIGKILL of a service worker on this host, or closing all Redis connections.
 
     Only processes whose ids are among `pids` are killed; None kills none.
     """
