@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from stillpoint.cli import arguments
+from stillpoint.errors import NotFound
 from stillpoint.settings import Settings
 
 
@@ -86,12 +88,15 @@ def features(
     from inference.ranking.user_features import READ_FEATURES
     from stillpoint.clock import system_clock, to_micros
     from stillpoint.releases.book import ObjectReleaseBook
+    from stillpoint.stores.reading.types import FieldStatus
 
     settings = Settings.load()
     lake = open_lake(settings)
     loaded = load_live(ObjectReleaseBook(lake.objects), lake, settings, now=system_clock())
     columns = loaded.reader.read(list(READ_FEATURES), {"user_id": [user_id]}, now_us=to_micros(system_clock()))
     cells = columns.to_dicts(full_names=True)[0]
+    if all(cell.status is FieldStatus.NOT_FOUND for cell in cells.values()):
+        raise NotFound(f"release {loaded.id} ({loaded.release.colour}) knows nothing of user {user_id}")
     if as_json:
         sys.stdout.write(
             json.dumps(
@@ -113,14 +118,28 @@ def features(
 
 
 def features_table(title: str, rows: Iterable[tuple[str, Any, str, float | None]]) -> Table:
-    """Return a table of features with value, status and age in seconds.
+    """Return a table of features below their views, each with value and status, and how old the view's values are.
 
     Long texts wrap within their cell: cut short, two names with the same beginning would look the same.
     """
-    table = Table(*(Column(name, overflow="fold") for name in ("feature", "value", "status", "age")), title=title)
-    for name, value, status, age in rows:
-        table.add_row(name, _short(value), status, "" if age is None else f"{age:,.1f} s")
+    table = Table(*(Column(name, overflow="fold") for name in ("feature", "value", "status")), title=title)
+    for view, features in groupby(rows, lambda row: row[0].partition(":")[0]):
+        found = list(features)
+        table.add_section()
+        table.add_row(f"[bold]{view}[/]", _old(found[0][3]))
+        for name, value, status, _ in found:
+            table.add_row(f"  {name.partition(':')[2]}", _short(value), status)
     return table
+
+
+def _old(age: float | None) -> str:
+    """Return an age in the largest unit of which it has two."""
+    if age is None:
+        return ""
+    for unit, seconds in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if age >= 2 * seconds:
+            return f"{age / seconds:.1f} {unit} old"
+    return f"{age:.1f} s old"
 
 
 def explain(

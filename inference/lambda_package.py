@@ -9,9 +9,15 @@ import io
 import sys
 import zipfile
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from inference import lambda_handler
 from stillpoint import errors
+from stillpoint.cli import arguments
+from stillpoint.cli.program import run_program
+from stillpoint.lake.files import write_whole
 
 HANDLER = "inference.lambda_handler.handle"
 _LEFT_OUT = ("stillpoint/local/", "stillpoint/cli/")
@@ -33,14 +39,10 @@ def package() -> bytes:
     return sink.getvalue()
 
 
-def main() -> int:
-    """Write the zip to the file named on the command line."""
-    if len(sys.argv) != 2:
-        sys.stderr.write("usage: python -m inference.lambda_package FILE.zip\n")
-        return 2
-    Path(sys.argv[1]).write_bytes(package())
-    return 0
+def main(file: Annotated[Path, typer.Argument(parser=arguments.destination, metavar="FILE.zip")]) -> None:
+    """Write the package to a file, whole or not at all."""
+    write_whole(file, package())
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_program("inference.lambda_package", main, sys.argv[1:]))

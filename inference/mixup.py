@@ -7,14 +7,17 @@ without paired releases does while it refills: once without the guard, once with
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow.compute as pc
+import typer
 
 from inference.clients import open_lake
 from inference.live.loaded_release import LoadedRelease, load
 from inference.predictions.predict import Guard, PredictionTask, predict
 from inference.ranking.user_features import READ_FEATURES, decode_user
+from stillpoint.cli import arguments
+from stillpoint.cli.program import run_program
 from stillpoint.clock import from_micros, system_clock, to_micros
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
@@ -68,16 +71,20 @@ def experiment(lake: Lake, old: LoadedRelease, new: LoadedRelease, users: Sequen
     return {"people": len(users), "somebody_else": somebody_else, "refused_by_guard": refused, "example": example}
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the experiment for two recorded releases and print its result as JSON."""
+def main(
+    old: Annotated[str, typer.Argument(parser=arguments.release_id, metavar="OLD", help="The release of the models.")],
+    new: Annotated[
+        str, typer.Argument(parser=arguments.release_id, metavar="NEW", help="The release of the features.")
+    ],
+) -> None:
+    """Run the experiment for two recorded releases and print its result as JSON: OLD's models over the features of NEW."""
     settings = Settings.load()
     lake = open_lake(settings)
     book = ObjectReleaseBook(lake.objects)
-    old, new = (load(book, lake, settings, release_id, 0, now=system_clock()) for release_id in arguments)
-    users = [user for _, user in sorted(owners(lake, new.release.mapping_version).items())][:_USERS]
-    sys.stdout.write(json.dumps(experiment(lake, old, new, users)) + "\n")
-    return 0
+    former, latter = (load(book, lake, settings, release_id, 0, now=system_clock()) for release_id in (old, new))
+    users = [user for _, user in sorted(owners(lake, latter.release.mapping_version).items())][:_USERS]
+    sys.stdout.write(json.dumps(experiment(lake, former, latter, users)) + "\n")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(run_program("inference.mixup", main, sys.argv[1:]))

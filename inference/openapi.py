@@ -24,6 +24,7 @@ from inference.http.routes import (
     OperationName,
 )
 from inference.tokens import CHALLENGE
+from stillpoint.cli.program import run_program
 from stillpoint.events.parsing import (
     FIELDS_OF,
     HEART_RATE_RANGE,
@@ -303,5 +304,10 @@ def _event_schema() -> Schema:
     return {"oneOf": forms}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the description."""
     sys.stdout.write(text())
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_program("inference.openapi", main, sys.argv[1:]))

@@ -15,11 +15,14 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
+import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inference.http.problems import Problem
+from stillpoint.cli import arguments
+from stillpoint.cli.program import run_program
 from stillpoint.errors import InvalidSettings
 
 log = logging.getLogger(__name__)
@@ -150,16 +153,15 @@ def _state(file: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def main() -> int:
+def main(
+    name: Annotated[str, typer.Argument(parser=arguments.label, metavar="NAME", help="Whose token it is.")],
+    scopes: Annotated[list[Scope], typer.Argument(metavar="SCOPE…", help=f"Of {', '.join(Scope)}.")],
+) -> None:
     """Print a new token once, and its entry for the tokens file."""
-    if len(sys.argv) < 3 or not set(sys.argv[2:]) <= set(Scope):
-        sys.stderr.write(f"usage: python -m inference.tokens NAME SCOPE…   scopes: {', '.join(Scope)}\n")
-        return 2
     token = secrets.token_urlsafe(32)
-    entry = {"name": sys.argv[1], "sha256": hashlib.sha256(token.encode()).hexdigest(), "scopes": sys.argv[2:]}
+    entry = {"name": name, "sha256": hashlib.sha256(token.encode()).hexdigest(), "scopes": list(dict.fromkeys(scopes))}
     sys.stdout.write(f"{token}\n{json.dumps(entry)}\n")
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_program("inference.tokens", main, sys.argv[1:]))

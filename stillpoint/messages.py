@@ -6,17 +6,27 @@ is no fault of a message: while a new release of the program is rolled out, it w
 """
 
 import hashlib
+import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeGuard
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StrictInt, StringConstraints
 
 from stillpoint.events.types import EventType
 
 NEWEST_VERSION: Final = 1
-USER_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+LONGEST_USER_ID = 64
+USER_ID_PATTERN = rf"^[A-Za-z0-9_-]{{1,{LONGEST_USER_ID}}}$"
+USER_ID_FORM = f"1 to {LONGEST_USER_ID} letters, digits, `_` or `-`"
 UserId = Annotated[str, StringConstraints(pattern=USER_ID_PATTERN)]
+
+_USER_ID = re.compile(USER_ID_PATTERN.removeprefix("^").removesuffix("$"))
+
+
+def is_user_id(value: object) -> TypeGuard[str]:
+    """Return whether something is a user id as an event may carry it; every door asks here."""
+    return type(value) is str and _USER_ID.fullmatch(value) is not None
 
 
 class Kind(StrEnum):

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from inference.http.inflating import TooLarge, inflater
 from inference.http.problems import Problem, invalid
-from stillpoint.messages import PULL_KINDS, USER_ID_PATTERN, Kind
+from stillpoint.messages import PULL_KINDS, Kind, is_user_id
 
 DEFAULT_LIMIT = 10
 MAX_BODY = 4 * 1024 * 1024
@@ -19,7 +19,6 @@ MAX_ENTITIES = 10_000
 MAX_LIMIT = 100
 RECOMMENDATION_ID_PATTERN = r"^[0-9a-f]{32}$"
 REQUEST_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
-_USER_ID = re.compile(USER_ID_PATTERN.removesuffix("$") + r"\Z")
 _NAME = re.compile(rb'"\s*:')
 _RECOMMENDATION_ID = re.compile(RECOMMENDATION_ID_PATTERN.removesuffix("$") + r"\Z")
 
@@ -120,7 +119,7 @@ def refuse_unknown(given: Mapping[str, Any], known: Sequence[str]) -> None:
 
 def user_of(value: Any, field: str = "user_id") -> str:
     """Return a user id."""
-    if not isinstance(value, str) or not _USER_ID.match(value):
+    if not is_user_id(value):
         raise invalid(field, "expected 1 to 64 of A-Z, a-z, 0-9, _ and -")
     return value
 

@@ -18,10 +18,11 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from privacy.erasure.receipt import REQUESTS
-from privacy.erasure.rows import LONGEST_ID, mentions
+from privacy.erasure.rows import mentions
 from stillpoint.lake.checkpoint import CHECKPOINTS
 from stillpoint.lake.datasets import TABLES, dataset_columns
 from stillpoint.lake.tables import Lake
+from stillpoint.messages import LONGEST_USER_ID
 from stillpoint.outages import outage
 
 ARTIFACTS = "sagemaker/"
@@ -125,4 +126,4 @@ def _texts(filesystem: pafs.FileSystem, path: str) -> Iterator[bytes]:
         kept = b""
         while part := opened.read(_CHUNK):
             yield kept + part
-            kept = part[-2 * LONGEST_ID :]
+            kept = part[-2 * LONGEST_USER_ID :]

@@ -8,19 +8,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stillpoint.errors import InvalidInput
+from stillpoint.messages import USER_ID_FORM, is_user_id
 
 _WORD = rb"A-Za-z0-9_@+-"
-LONGEST_ID = 256
 
 
 def checked(user_id: str) -> str:
     """Return a user id that an event could carry.
 
     Raises:
-        InvalidInput: it is empty, too long, or has blanks or control characters around or in it.
+        InvalidInput: no event could.
     """
-    if not user_id or len(user_id) > LONGEST_ID or not user_id.isprintable() or user_id != user_id.strip():
-        raise InvalidInput(f"user id {user_id[:40]!r} is malformed; expected 1 to {LONGEST_ID} printable characters")
+    if not is_user_id(user_id):
+        raise InvalidInput(f"user id {user_id[:64]!r} is malformed; expected {USER_ID_FORM}, as events carry it")
     return user_id
 
 

@@ -5,7 +5,7 @@ imported breaks its own verbs alone. Exit codes: 0 done, 1 refused or failed, 2 
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 INTERRUPTED = 130
 _SIGNALS = 128
@@ -19,13 +19,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    from stillpoint.cli.root import command
+
+    return run_to_end(
+        lambda: command(arguments).main(args=list(arguments), prog_name="stillpoint", standalone_mode=False)
+    )
+
+
+def run_to_end(act: Callable[[], object]) -> int:
+    """Run something to its end and return its exit code; the libraries' words go to their log, a failure is one line."""
     from stillpoint.cli.failures import explain
     from stillpoint.cli.library_log import log_libraries
-    from stillpoint.cli.root import command
 
     try:
         with log_libraries():
-            outcome = command(arguments).main(args=list(arguments), prog_name="stillpoint", standalone_mode=False)
+            outcome = act()
     except KeyboardInterrupt:
         return INTERRUPTED
     except SystemExit as ended:  # a library's own, as uvicorn's 3, or the end after a signal

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import typer
 
 from stillpoint.durations import seconds_of
-from stillpoint.messages import USER_ID_PATTERN, Kind
+from stillpoint.messages import USER_ID_FORM, Kind, is_user_id
 
 LONGEST_TEXT = 500
 MAX_NAME_LENGTH = 128
@@ -114,7 +114,9 @@ def recommendation_id(text: str) -> str:
 
 def user_id(text: str) -> str:
     """Return the id of a user as an event may carry it."""
-    return _like(text, USER_ID_PATTERN, "a user id", "1 to 64 letters, digits, `_` or `-`, as events carry it")
+    if not is_user_id(text):
+        raise typer.BadParameter(f"{_shown(text)} is not a user id; expected {USER_ID_FORM}, as events carry it")
+    return text
 
 
 def content_id(text: str) -> str:
@@ -122,6 +124,13 @@ def content_id(text: str) -> str:
     if not 1 <= len(text) <= MAX_NAME_LENGTH or not text.isprintable() or text != text.strip() or text.isspace():
         raise typer.BadParameter(f"{_shown(text)} is no content; expected 1 to {MAX_NAME_LENGTH} printable characters")
     return text
+
+
+def label(text: str) -> str:
+    """Return a name that is shown in logs."""
+    return _like(
+        text, r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", "a name", "1 to 64 letters, digits and ._@-, as logs show it"
+    )
 
 
 def endpoint(text: str) -> str:
@@ -265,6 +274,7 @@ PARSERS: tuple[Callable[[str], object], ...] = (
     recommendation_id,
     user_id,
     content_id,
+    label,
     endpoint,
     digest,
     digest_beginning,

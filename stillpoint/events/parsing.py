@@ -20,7 +20,7 @@ from stillpoint.events.foreign import foreign_format
 from stillpoint.events.types import SCHEMA_VERSION, Category, EventType, Platform
 from stillpoint.events.visible import is_blank
 from stillpoint.features.declarations import FUTURE_TOLERANCE
-from stillpoint.messages import USER_ID_PATTERN, Kind
+from stillpoint.messages import Kind, is_user_id
 
 MAX_PAYLOAD_BYTES = 65_536
 MAX_QUERY_LENGTH = 200
@@ -223,7 +223,6 @@ def _member(values: dict[str, Any]) -> Callable[[Any], Any]:
 
 
 _EVENT_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_USER_ID = re.compile(USER_ID_PATTERN.removeprefix("^").removesuffix("$"))
 _TIMESTAMP = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-5][0-9])"
 )
@@ -238,7 +237,7 @@ def _event_id(value: Any) -> str:
 
 
 def _user_id(value: Any) -> str:
-    if type(value) is not str or _USER_ID.fullmatch(value) is None:
+    if not is_user_id(value):
         raise _refuse(value, "1 to 64 of A-Z a-z 0-9 _ -")
     return value
 
