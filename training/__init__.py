@@ -2,7 +2,7 @@
 
 import os
 
-# Its thread reads the environment while others write it, which ends processes; and nothing is sent anywhere.
+# MLflow's telemetry thread reads the environment while other threads write it, which crashes processes; nothing may be sent anyway.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 # Threads of a fit that wait for each other sleep instead of burning the processors that they wait for: on a machine that does

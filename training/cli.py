@@ -67,7 +67,7 @@ def snapshot(
 ) -> None:
     """Take an immutable training set from the lake, through Feast.
 
-    With `--from served-log` it holds what the model saw of the users, for the lists whose making was logged, and says how far that is from the join.
+    With `--from served-log` it holds the user features that the model saw, for the lists in the served log, and reports how far they are from the join.
     """
     import stillpoint
     from stillpoint.encoder import WordLlamaEncoder
@@ -148,7 +148,7 @@ def train(
     ] = TrainingPlace.HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Train the collaborative filter and the ranker on a snapshot, judge them, and keep the model in the lake."""
+    """Train the collaborative filter and the ranker on a snapshot, evaluate them, and store the model in the lake."""
     from stillpoint.leases.active_jobs import announce_job
     from stillpoint.snapshots import load_snapshot, refuse_older_than
     from training.collaborative import next_mapping_version
@@ -224,7 +224,7 @@ def deploy(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a model behind a SageMaker endpoint. `stillpoint release prepare --endpoint` makes a release ask it."""
+    """Put a model behind a SageMaker endpoint. `stillpoint release prepare --endpoint` makes a release use it."""
     from training.sagemaker_job import deploy as run
 
     settings = Settings.load()

@@ -1,7 +1,7 @@
 """The collaborative filter: alternating least squares over implicit feedback.
 
-Factors are indexed by `sequence_id` only; the mapping from users to it belongs to one model and lies in
-`mappings/<mapping_version>/`. A ranker's training rows take their scores from fits on earlier interactions.
+Factors are indexed by `sequence_id` only; the mapping from users to sequence ids belongs to one model and lies in
+`mappings/<mapping_version>/`. The scores in a ranker's training rows come from fits on earlier interactions, so they do not leak.
 """
 
 import hashlib
@@ -29,15 +29,15 @@ from stillpoint.lake.tables import Lake, feature_columns
 
 FACTORS = 16
 THREADS = 2
-"""Each user's and each content's factors are solved for alone, so that bits do not depend on this number."""
+"""Factors of each user and content are solved separately, so the result does not depend on this number, bit for bit."""
 MANY_PLAYS = 50_000
-"""Fewer are fitted in one thread, since waiting for each other would take longer."""
+"""With fewer interactions one thread is used, since the threads' waiting for each other would take longer."""
 _TYPES = (EventType.CONTENT_START, EventType.CONTENT_EXIT, EventType.CONTENT_COMPLETE)
 
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """A fitted filter: row i of `users` belongs to `user_ids[i]`, its sequence id being i."""
+    """A fitted filter: row i of `users` holds the factors of `user_ids[i]`, whose sequence id is i."""
 
     user_ids: tuple[str, ...]
     content_ids: tuple[str, ...]
@@ -55,10 +55,10 @@ class Factors:
 
 
 def interactions(lake: Lake, *, until: datetime) -> pl.DataFrame:
-    """Return who played what with which strength: 2 for a completed play, 1 for another, none for an abandoned one.
+    """Return plays with a strength: 2 for a completed play, 1 for any other, none (no row) for an abandoned one.
 
-    Columns `user_id`, `content_id`, `known_us` (when the play's outcome had happened and arrived), `strength`. Only
-    on-time events that happened and arrived until `until` count.
+    Columns: `user_id`, `content_id`, `known_us` (when the play's outcome had both happened and arrived), `strength`. Only on-time
+    events that happened and arrived by `until` count.
     """
     events = lake.read(
         "events",
@@ -93,7 +93,7 @@ def interactions(lake: Lake, *, until: datetime) -> pl.DataFrame:
 def fit(plays: pl.DataFrame, *, mapping_version: int, seed: int) -> Factors:
     """Fit the filter on plays, the same bits for the same arguments. Users are ordered by a digest of version and id.
 
-    So a sequence id of another mapping means another user, and the guards that must notice it have something to see.
+    A sequence id therefore means another user under another mapping, which the guards against mixed mappings rely on.
     """
     user_ids = tuple(sorted(set(plays["user_id"]), key=lambda one: _shuffled(mapping_version, one)))
     content_ids = tuple(sorted(set(plays["content_id"])))
@@ -127,9 +127,9 @@ def fit(plays: pl.DataFrame, *, mapping_version: int, seed: int) -> Factors:
 def scores_from_earlier(
     plays: pl.DataFrame, rows: pa.Table, *, mapping_version: int, seed: int, slices: int = 8
 ) -> np.ndarray:
-    """Return a score per training row from a fit on plays that were known before the row's slice of time began.
+    """Return a score per training row, from a fit on plays known before the row's time slice began.
 
-    Rows of the first slice get NaN where nothing was known. Slices hold equally many rows.
+    Slices hold equal numbers of rows. Rows without known plays get NaN, as in the first slice.
     """
     moments = rows["event_timestamp"].cast(pa.int64()).to_numpy()
     users = rows["user_id"].to_numpy(zero_copy_only=False)
@@ -153,10 +153,10 @@ def next_mapping_version(lake: Lake) -> int:
 
 
 def write_mapping(lake: Lake, user_ids: Sequence[str], *, mapping_version: int, cutoff: datetime) -> None:
-    """Commit which user has which sequence id, with the cutoff as event and created time. Repeatable.
+    """Commit each user's sequence id, with the cutoff as event and created time. Can be repeated.
 
     Raises:
-        AlreadyExists: this version is taken by another mapping.
+        AlreadyExists: another mapping has this version.
     """
     moment = pa.scalar(to_micros(cutoff), pa.int64())
     count = len(user_ids)

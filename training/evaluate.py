@@ -1,7 +1,7 @@
 """Ranking metrics by context and group, with confidence intervals over users.
 
-Lists are what was shown at one moment; a ranking is judged by where it puts the successes. Confidence intervals come
-from drawing users with replacement, since one user's lists are not independent.
+A list is what was shown at one moment; a ranking is judged by the places that it gives to successes. Confidence intervals come from a
+bootstrap over users, since one user's lists are not independent.
 """
 
 import math
@@ -15,7 +15,7 @@ DRAWS = 300
 
 
 class Estimate(BaseModel):
-    """A mean over lists with its 95 % interval by users, and how many lists it rests on; without any, NaN (JSON: null)."""
+    """A mean over lists, its 95 % confidence interval over users, and the number of lists; NaN without lists (JSON: null)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,9 +32,9 @@ class Estimate(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedRows:
-    """Rows to judge by, as arrays of equal length: which list, whose, which content, and whether it was a success.
+    """Rows to evaluate on, as arrays of equal length: list, user, content, and whether the content was a success.
 
-    Ids may be of any type that has an order; numbers are compared much faster than texts (`codes`).
+    Ids may be of any sortable type; numbers are compared much faster than texts (`codes`).
     """
 
     list_id: np.ndarray
@@ -45,7 +45,7 @@ class JudgedRows:
 
 @dataclass(frozen=True, slots=True)
 class ListScores:
-    """Per list with at least one success: the metrics at k, and the user."""
+    """Recall@k and NDCG@k per list with at least one success, with the list's user."""
 
     user: np.ndarray
     list_id: np.ndarray
@@ -54,13 +54,13 @@ class ListScores:
 
 
 def codes(ids: np.ndarray) -> np.ndarray:
-    """Return numbers that are equal and ordered as the ids are."""
+    """Return whole numbers that are equal, and ordered, exactly as the ids are."""
     return np.unique(ids, return_inverse=True)[1]
 
 
 def score_lists(rows: JudgedRows, scores: np.ndarray, *, k: int) -> ListScores:
-    """Return recall@k and NDCG@k of each list that has a success. A null score ranks last; ties keep the shown order
-    of no score: they are broken by content, the same for every ranking."""
+    """Return recall@k and NDCG@k of each list that has a success. A null score ranks last. Ties are broken by content, not by the
+    order shown, and in the same way for every ranking."""
     ranked = np.where(np.isnan(scores), -np.inf, scores)
     _, place, list_of = np.unique(rows.list_id, return_index=True, return_inverse=True)
     order = np.lexsort((_tie_breaker(rows.content), -ranked, list_of))
@@ -85,7 +85,7 @@ def score_lists(rows: JudgedRows, scores: np.ndarray, *, k: int) -> ListScores:
 
 
 class Draws:
-    """Users drawn with replacement, once for all values that are known of the same lists."""
+    """Bootstrap draws of users, made once and used for all values of the same lists."""
 
     def __init__(self, users: np.ndarray, *, seed: int) -> None:
         """`users` are the owners of the lists. The same users and seed give the same draws."""
@@ -99,7 +99,7 @@ class Draws:
         self._drawn_lists = np.maximum(self._weights @ counts, 1)
 
     def estimate(self, values: np.ndarray) -> Estimate:
-        """Return the mean of per-list values with its interval. NaN throughout when there is no list."""
+        """Return the mean of per-list values with its interval; all NaN without lists."""
         if not self._lists:
             return Estimate(value=np.nan, low=np.nan, high=np.nan, lists=0)
         means = (self._weights @ np.bincount(self._owner, values)) / self._drawn_lists
@@ -132,7 +132,7 @@ def compare(
 
 
 def calibration_error(probability: np.ndarray, label: np.ndarray, bins: int = 10) -> float:
-    """Return the mean gap between promised and observed success over equally filled bins, weighted by rows; NaN of none."""
+    """Return the expected calibration error: the mean gap between predicted and observed success over bins of equal size; NaN without rows."""
     if not len(probability):
         return math.nan
     order = np.argsort(probability, kind="stable")
@@ -142,7 +142,7 @@ def calibration_error(probability: np.ndarray, label: np.ndarray, bins: int = 10
 
 
 def coverage(rows: JudgedRows, scores: np.ndarray, *, k: int) -> float:
-    """Return the share of all shown contents that appear among the first k of some list; NaN of none."""
+    """Return the share of all shown contents that appear among the first k of any list; NaN without rows."""
     if not len(rows.content):
         return math.nan
     order = np.lexsort((_tie_breaker(rows.content), -np.nan_to_num(scores, nan=-np.inf), rows.list_id))
@@ -153,5 +153,5 @@ def coverage(rows: JudgedRows, scores: np.ndarray, *, k: int) -> float:
 
 
 def _tie_breaker(content: np.ndarray) -> np.ndarray:
-    """Return an order of contents that has nothing to do with the order in which they were shown."""
+    """Return an order of contents that does not depend on the order in which they were shown."""
     return codes(content)

@@ -1,4 +1,4 @@
-"""A model's evaluation as an HTML page: intervals, by context and by group of users."""
+"""Renders a model's evaluation as an HTML page: intervals, by context and by group of users."""
 
 from collections.abc import Mapping
 from html import escape
@@ -54,7 +54,7 @@ def page(evaluation: Evaluation, model_sha256: str) -> str:
 
 
 def _verdict(everybody: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """Return a sentence that says which weaker rankings the ranker does not beat beyond chance."""
+    """Return a sentence that names the baselines over which the ranker's lift is not significant."""
     weaker = [name for name in everybody if name not in ("ranker", "true_preference")]
     level = [_TITLES.get(name, name) for name in weaker if not everybody[name]["ndcg_lift"].high < 0]
     if not weaker:

@@ -1,4 +1,4 @@
-"""Checks a snapshot's rows against the declarations while it is taken; the result is in its manifest."""
+"""Checks a snapshot's rows against the declarations while it is taken; the result goes into its manifest."""
 
 import logging
 from collections.abc import Callable
@@ -14,13 +14,15 @@ BATCH_ROWS = 250_000
 
 
 def expectations() -> Callable[[pa.Table], list[Expectation]] | None:
-    """Return what checks the rows; None where Great Expectations is not installed (the extra `validate`).
+    """Return a function that checks the rows, or None if Great Expectations (the extra `validate`) is not installed.
 
     The checks are those of `stillpoint validate snapshot`.
     """
     if find_spec("great_expectations") is None:
         return None
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # or its import tells of a hundred functions
+    logging.getLogger("great_expectations").setLevel(
+        logging.WARNING
+    )  # otherwise its import logs about a hundred functions
     from validation.expectations import validate
     from validation.suites import snapshot_suite
 

@@ -1,4 +1,4 @@
-"""Features by Feast's point-in-time join, as the columns that a snapshot holds."""
+"""Reads features by Feast's point-in-time join, as the columns that a snapshot holds."""
 
 import feast
 import numpy as np
@@ -28,10 +28,10 @@ Columns = dict[str, np.ndarray]
 
 
 class PointInTime:
-    """A feature store, asked for what was known then."""
+    """Point-in-time reads of the ranker's feature service from one feature store."""
 
     def __init__(self, store: feast.FeatureStore) -> None:
-        """Look the ranker's service up.
+        """Look up the ranker's feature service in the store.
 
         Raises:
             UnknownFeature: the store does not know the service, or it lacks a declared feature.
@@ -42,7 +42,7 @@ class PointInTime:
     def join(self, spine: pl.DataFrame) -> Columns:
         """Return every feature of the service (embeddings too) and the streamed views' ages for each row at its `as_of`.
 
-        A user's are joined once per user and moment, and not once per item.
+        User features are joined once per user and moment, not once per item of a list.
         """
         users = spine.select("user_id", AS_OF).unique(maintain_order=True).with_row_index("user_row")
         place = spine.join(users, on=["user_id", AS_OF], how="left", maintain_order="left")["user_row"]
@@ -64,7 +64,7 @@ class PointInTime:
 
 
 def feature_rows(spine: pl.DataFrame, columns: Columns) -> pa.Table:
-    """Return the spine's rows with the service's features but embeddings, and the request-time features at `as_of`."""
+    """Return the spine's rows with the service's features except embeddings, and the request-time features at `as_of`."""
     columns = columns | {REQUEST_TIMESTAMP: spine[AS_OF].cast(pl.Int64).to_numpy()}
     names = [feature.name for view in _VIEWS for feature in view if feature.dtype is not DType.EMBEDDING]
     kept = spine.select(*SPINE_KEYS, "kind", "position", "label").to_arrow()
@@ -78,7 +78,7 @@ def feature_rows(spine: pl.DataFrame, columns: Columns) -> pa.Table:
 
 
 def with_event_timestamps(store: feast.FeatureStore) -> feast.FeatureStore:
-    """Return a store that also says when each view's value happened, which the ages are made of."""
+    """Return a store whose joins also return each view's event timestamp, from which ages are computed."""
     if getattr(store.config.offline_store, "add_event_timestamps", False):
         return store
     config: RepoConfig = store.config.model_copy()
@@ -88,7 +88,7 @@ def with_event_timestamps(store: feast.FeatureStore) -> feast.FeatureStore:
 
 
 def _references(store: feast.FeatureStore) -> dict[Entity, list[str]]:
-    """Return the service's features by entity, so that a user's are joined once per list and not once per item."""
+    """Return the service's features by entity, so that user features are joined once per list and not once per item."""
     try:
         service = store.get_feature_service(RANKER_SERVICE)
     except feast.errors.FeatureServiceNotFoundException:
@@ -104,7 +104,7 @@ def _references(store: feast.FeatureStore) -> dict[Entity, list[str]]:
 
 
 def _columns(view: View, joined: pa.Table, keys: pl.DataFrame) -> dict[str, np.ndarray]:
-    """Return a view's features and its age as request-time features take them."""
+    """Return a view's features and its age as inputs of the request-time features."""
     found = {
         feature.name: feature_column(feature.name, feature.dtype, joined[feature.name].combine_chunks())
         for feature in view

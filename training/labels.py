@@ -1,4 +1,4 @@
-"""Labels from impressions: which shown contents were a success."""
+"""Makes labels from impressions: 1 for each shown content that became a success, else 0."""
 
 from datetime import datetime, timedelta
 
@@ -18,10 +18,10 @@ LABEL_EVENT_TYPES = (EventType.IMPRESSION, EventType.CONTENT_START, EventType.CO
 def label_rows(
     events: pa.Table, *, cutoff: datetime, first: datetime | None = None, definition: LabelDefinition | None = None
 ) -> pl.DataFrame:
-    """Return one row per item shown from `first` until `cutoff` less the time to settle, ordered by time and list.
+    """Return one row per item shown from `first` until `cutoff` minus the settling time, ordered by time and list.
 
-    `events` are rows of the lake's `events/`; late ones count (they happened), copies do not. Columns: `SPINE_KEYS`,
-    `kind`, `position` (from 0) and `label` (0 or 1). Nothing that happened or arrived after `cutoff` is looked at.
+    `events` are rows of the lake's `events/`; late ones count, since they happened; duplicates do not. Columns: `SPINE_KEYS`,
+    `kind`, `position` (from 0) and `label` (0 or 1). Nothing that happened or arrived after `cutoff` has an effect.
     """
     definition = definition or LabelDefinition()
     frame = pl.from_arrow(events)
@@ -41,7 +41,7 @@ def label_rows(
         .unique(subset=["user_id", "event_id"], keep="first", maintain_order=True)
         .collect()
     )
-    shown = (  # Also what is left out below: it takes the starts that follow it from what was shown before.
+    shown = (  # Includes impressions that are left out below: a start after one of them must not count for an earlier impression.
         known.filter(pl.col("type") == EventType.IMPRESSION.value)
         .with_columns(pl.int_ranges(pl.col("items").list.len()).alias("position"))
         .explode("items", "position")

@@ -1,4 +1,4 @@
-"""Which shown contents were offered when they were shown, by what the catalogue said then. (pure)"""
+"""Tells which shown contents the catalogue offered at that moment. (pure)"""
 
 from datetime import datetime
 
@@ -7,10 +7,10 @@ import pyarrow as pa
 
 
 def offered_then(shown: pl.DataFrame, catalogue: pa.Table, *, known: datetime) -> pl.Series:
-    """Say of each row (`content_id`, `event_timestamp`) whether the content might be shown then, by what was known then.
+    """Return for each row (`content_id`, `event_timestamp`) whether the catalogue offered the content at that time, one flag per row.
 
-    Only catalogue rows updated until `known` are looked at. A moment before a content's first row is judged by that first
-    row; a content without a row counts as offered, since nothing is said about it.
+    Only catalogue rows updated by `known` count. Times before a content's first row are judged by that row; a content without a row
+    counts as offered.
     """
     rows = (
         pl.DataFrame(pl.from_arrow(catalogue))

@@ -39,12 +39,12 @@ FEATURE_ORDER: tuple[str, ...] = (
 REAL_TIME = frozenset(name for name in FEATURE_ORDER if name in _STREAMED) | {
     one.feature.name for one in REQUEST_FEATURES if _STREAMED & set(one.inputs)
 }
-"""Features that change within a session; the baseline without real-time features lacks them."""
+"""Features that change within a session; the baseline `without real-time features` is trained without them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Rows by time: the earliest to learn from, then to stop early, the latest to judge by."""
+    """Masks over rows by time: the earliest to train on, the next for early stopping, the latest to evaluate on."""
 
     train: np.ndarray
     stop: np.ndarray
@@ -52,7 +52,7 @@ class Split:
 
 
 def split_by_time(moments: np.ndarray, *, stop: float = 0.1, test: float = 0.2) -> Split:
-    """Return boolean masks over rows; rows of one moment stay together."""
+    """Return the masks over rows; rows with equal times are never separated."""
     first_stop, first_test = np.quantile(moments, [1 - stop - test, 1 - test])
     return Split(
         train=moments < first_stop, stop=(moments >= first_stop) & (moments < first_test), test=moments >= first_test
@@ -60,12 +60,12 @@ def split_by_time(moments: np.ndarray, *, stop: float = 0.1, test: float = 0.2) 
 
 
 def categories_of(rows: pa.Table) -> dict[str, tuple[str, ...]]:
-    """Return the values of each text column, in order."""
+    """Return the categories of each text column, sorted."""
     return {name: tuple(sorted({value for value in rows[name].unique().to_pylist() if value})) for name in TEXTS}
 
 
 def matrix_of(rows: pa.Table, collaborative: np.ndarray, categories: dict[str, tuple[str, ...]]) -> np.ndarray:
-    """Return what the trees see: float32 (n, features) in `FEATURE_ORDER`, texts as codes, NaN for null."""
+    """Return the model's matrix: float32 (n, features) in `FEATURE_ORDER`, texts as category codes, NaN for null."""
     matrix = np.empty((rows.num_rows, len(FEATURE_ORDER)), dtype=np.float32)
     for place, name in enumerate(FEATURE_ORDER):
         if name == COLLABORATIVE_SCORE:
@@ -89,9 +89,9 @@ def train_ranker(
     rounds: int = MAXIMUM_ROUNDS,
     without: Sequence[str] | frozenset[str] = (),
 ) -> xgboost.Booster:
-    """Train trees, the same for the same arguments; with `stop` rows, until these do not improve any more.
+    """Train boosted trees, deterministically; with `stop` rows, until these do not improve any more (early stopping).
 
-    Columns named in `without` are blanked, so that the trees cannot use them.
+    Columns named in `without` are set to NaN, so that the trees cannot use them.
     """
     types = ["c" if name in TEXTS else "float" for name in FEATURE_ORDER]
     blank = [place for place, name in enumerate(FEATURE_ORDER) if name in without]

@@ -1,7 +1,6 @@
-"""The model as MLflow's Python model, which scores where there is nothing but MLflow.
+"""The model as an MLflow pyfunc, which scores where nothing but MLflow is installed.
 
-MLflow keeps this file and the package `stillpoint` with the model (`training/tracking.py`), so it may import nothing else of
-ours: whoever loads `models:/stillpoint-ranker@live` needs no checkout and no installation of Stillpoint.
+MLflow stores this file and the package `stillpoint` with the model (`training/tracking.py`), so it may import no other room: whoever loads `models:/stillpoint-ranker@live` needs no checkout and no installation of Stillpoint.
 """
 
 from typing import Any

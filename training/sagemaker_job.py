@@ -1,6 +1,6 @@
-"""Runs training at SageMaker, takes the model over into the lake, and puts a model behind an endpoint.
+"""Runs training as a SageMaker job, copies the model into the lake, and deploys models to endpoints.
 
-The same calls reach AWS and the stand-in. An artifact is taken over only if its bundle is what its name says.
+The same calls reach AWS and the stand-in. An artifact is accepted only if its bundle has the digest in its name.
 """
 
 import io
@@ -50,7 +50,7 @@ def train_at_sagemaker(
 
     Raises:
         InvalidInput: the lake is not in S3.
-        StackUnavailable: the job failed or ran too long; the text is the reason that it left.
+        StackUnavailable: the job failed or ran too long; the text quotes SageMaker's failure reason.
     """
     if not settings.lake.startswith("s3://"):
         raise InvalidInput(f"the lake is {settings.lake}; a job at SageMaker reads it from s3://…")
@@ -96,11 +96,11 @@ def train_at_sagemaker(
 
 
 def collect(lake: Lake, artifact: bytes) -> ModelBundle:
-    """Take a job's artifact into the lake: mapping, report, then the bundle, which is returned. Repeatable.
+    """Copy a job's artifact into the lake: mapping, report, then the bundle, which is returned. Can be repeated.
 
     Raises:
-        CorruptData: it is not such an artifact. ModelRefused: the bundle is not what its name says.
-        AlreadyExists: the mapping version is taken by another mapping.
+        CorruptData: it is no artifact of this program. ModelRefused: the bundle does not have the digest in its name.
+        AlreadyExists: another mapping has this version.
     """
     files = _unpacked(artifact)
     names = [name for name in files if name.endswith(".tar.gz")]
@@ -145,12 +145,11 @@ def deploy(
     wait_seconds: float = 900.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Put a model of the lake behind an endpoint, new or updated. An update drains the former one; if it fails, the former
-    model keeps answering.
+    """Deploy a model of the lake to a new or existing endpoint. If an update fails, the previous model keeps answering.
 
     Raises:
-        InvalidInput: the lake is not in S3. ObjectMissing, ModelRefused: there is no such whole model.
-        StackUnavailable: the container did not become healthy; the text holds its last words.
+        InvalidInput: the lake is not in S3. ObjectMissing: there is no such model. ModelRefused: it is damaged.
+        StackUnavailable: the container did not become healthy; the text quotes SageMaker's reason.
     """
     if not lake.root.startswith("s3://"):
         raise InvalidInput(f"the lake is {lake.root}; SageMaker reads models from s3://…")
@@ -181,7 +180,7 @@ def deploy(
 
 
 def undeploy(client: "SageMakerClient", *, endpoint: str) -> None:
-    """Delete an endpoint with its configurations and models; what lies in the lake stays. Interrupted, it can be run again.
+    """Delete an endpoint with its configurations and SageMaker models; the lake is not touched. Can be repeated after an interruption.
 
     Raises:
         NotFound: there is no such endpoint, nor anything left of one.
@@ -222,9 +221,9 @@ def _wait_in_service(
 
 
 def _pauses() -> Iterator[float]:
-    """Yield how long to wait between two looks, for ever: short at first, each a tenth longer, at most half a minute.
+    """Yield the pauses between polls in seconds, without end: short at first, each a tenth longer, at most half a minute.
 
-    A job of an hour is asked about some 160 times; one that ends within seconds is seen at once.
+    A job of an hour is polled about 160 times; the end of a short one is seen at once.
     """
     pause = FIRST_POLL_SECONDS
     while True:

@@ -1,9 +1,9 @@
-"""The training program inside SageMaker's container: the same training.
+"""The program that runs inside SageMaker's training container: the same training as on this machine.
 
 Script mode's contract: hyperparameters in `/opt/ml/input/config/hyperparameters.json`, the snapshot as the channel `snapshot`
 (or from the lake), results in `/opt/ml/model`, a reason in `/opt/ml/output/failure`. `SM_…` variables move the folders.
 Events and content come from the lake that `STILLPOINT_LAKE` names, under the job's role. Nothing is written to the lake:
-who started the job takes the artifact over (`training.sagemaker_job.collect`).
+whoever started the job copies the artifact (`training.sagemaker_job.collect`).
 """
 
 import json
@@ -36,7 +36,7 @@ class Parameters(BaseModel):
 
 
 def main(environment: Mapping[str, str] = os.environ) -> int:
-    """Train and leave the artifact. On failure leave one sentence where SageMaker looks for it, and return 1."""
+    """Train and write the artifact. On failure write one sentence to SageMaker's failure file, and return 1."""
     output = Path(environment.get("SM_OUTPUT_DIR", "/opt/ml/output"))
     try:
         write(run(environment), Path(environment.get("SM_MODEL_DIR", "/opt/ml/model")))
@@ -73,7 +73,7 @@ def run(environment: Mapping[str, str]) -> TrainedModel:
 
 
 def write(trained: TrainedModel, folder: Path) -> None:
-    """Leave the bundle, who has which place in the collaborative filter, and the evaluation."""
+    """Write the bundle, the users in order of their sequence ids, and the evaluation."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{trained.bundle.sha256}.tar.gz").write_bytes(trained.bundle.data)
     (folder / MAPPING).write_text(json.dumps({"user_ids": trained.factors.user_ids}))

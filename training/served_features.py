@@ -1,4 +1,4 @@
-"""Features as the served log kept them, and how far they are from a point-in-time join.
+"""Reads features as the served log kept them, and measures how far they are from a point-in-time join.
 
 The served log holds the user's features as they were read; contents are not in it and come from the join at the moment of
 serving. The difference between both ways is training/serving skew, feature by feature.
@@ -27,10 +27,10 @@ _EXPIRED = "OUTSIDE_MAX_AGE"
 
 
 class ServedLists:
-    """The lists of a spine whose making is in the served log."""
+    """The lists of a spine that the served log describes."""
 
     def __init__(self, lake: Lake, spine: pl.DataFrame, *, cutoff: datetime) -> None:
-        """Read the log's rows of these lists that were served until `cutoff`; of copies, the earliest."""
+        """Read the log's rows of these lists that were served by `cutoff`; of copies, the earliest."""
         wanted = pa.array(spine["recommendation_id"].drop_nulls().unique().sort().to_list(), pa.string())
         rows = lake.read(
             "served",
@@ -48,13 +48,13 @@ class ServedLists:
         self._columns = _columns(rows)
 
     def of(self, spine: pl.DataFrame) -> pl.DataFrame:
-        """Return the spine's rows that are in the log, their `as_of` being the moment of serving, with `served_row`."""
+        """Return the spine's rows that are in the log, with the time of serving as `as_of`, and `served_row`, their place in the log's rows."""
         return spine.drop(AS_OF, strict=False).join(
             self._places, on=["recommendation_id", "user_id"], how="inner", maintain_order="left"
         )
 
     def columns(self, rows: pl.DataFrame) -> Columns:
-        """Return the users' features and ages, for rows of `of`."""
+        """Return user features and ages for rows that `of` returned."""
         places = rows["served_row"].to_numpy()
         return {name: values[places] for name, values in self._columns.items()}
 
@@ -84,13 +84,13 @@ def _columns(rows: pa.Table) -> Columns:
 
 
 class Differences:
-    """Compares the features of rows that were served with those joined for the same rows, part by part."""
+    """Compares served features with joined ones of the same rows, and adds up the differences over several parts."""
 
     def __init__(self) -> None:
         self._found: dict[str, FeatureDifference] = {}
 
     def add(self, served: pa.Table, joined: pa.Table, features: list[str]) -> None:
-        """Take rows into account: both tables hold the same rows in the same order."""
+        """Add rows to the comparison. Both tables hold the same rows in the same order."""
         for name in features:
             part = _difference(name, served[name].combine_chunks(), joined[name].combine_chunks())
             before = self._found.get(name)

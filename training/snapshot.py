@@ -1,6 +1,6 @@
-"""Takes immutable training sets: what was known at each moment at which something was shown.
+"""Takes snapshots: immutable training sets with the features that were known when each content was shown.
 
-Labels from impressions, joined through Feast with what had happened and arrived by then. Nothing that happened or arrived
+Labels come from impressions and are joined through Feast with what had happened and arrived by then. Nothing that happened or arrived
 after the cutoff can change a snapshot (`stillpoint/snapshots.py` says how it is kept).
 """
 
@@ -36,7 +36,7 @@ _VIEWS = SERVICES[RANKER_SERVICE]
 _OF_USERS = [f.name for v in _VIEWS if v.entity is Entity.USER for f in v if f.dtype is not DType.EMBEDDING] + [
     one.feature.name for one in REQUEST_FEATURES
 ]
-"""What may differ between a served and a joined row."""
+"""The columns in which a served and a joined row may differ."""
 
 
 def make_snapshot(
@@ -51,15 +51,15 @@ def make_snapshot(
     expect: Callable[[pa.Table], Sequence[Expectation]] | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Snapshot:
-    """Label what was shown until `cutoff`, join what was known then, and keep the result in the lake.
+    """Label what was shown until `cutoff`, join the features known at each impression, and store the result in the lake.
 
-    What was shown although the catalogue did not offer it then (not published yet, ended, withdrawn) is left out.
+    Contents that were shown although the catalogue did not offer them then (not published yet, ended, withdrawn) are left out.
 
     Making the same snapshot again changes nothing and returns the first one's manifest. Reads the lake, and features only
-    through `store.get_historical_features`. What `expect` finds in the rows is noted in the manifest.
+    through `store.get_historical_features`. The result of `expect` on the rows goes into the manifest.
 
-    From the served log, rows are the shown items of lists whose making is in the log, with the user's features as they
-    were read then, and the manifest holds how far these are from the join's at that moment.
+    From the served log, rows are the shown items of lists in the log, with the user's features as they were read then. The manifest
+    says how far these are from the features joined for that time.
 
     Raises:
         DataRefused: too few labels, or labels of one class only.

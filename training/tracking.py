@@ -27,13 +27,13 @@ from training.evaluation_page import page
 from training.train import Evaluation
 
 SECONDS = 5.0
-"""How long a tracking server may take to say that it is there."""
+"""How long to wait for a tracking server's first answer."""
 _MODEL_FILE = Path(__file__).with_name("registered_model.py")
 _PACKAGE = Path(str(stillpoint.__file__)).parent
 
 
 def signature(bundle: ModelBundle) -> ModelSignature:
-    """Return the typed columns that the model takes and gives."""
+    """Return the MLflow signature: the typed columns that the model takes and returns."""
     inputs = [ColSpec(DataType.string, "content_id"), ColSpec(DataType.long, "sequence_id")]
     for name in bundle.input_columns:
         text = name in bundle.manifest.categories
@@ -99,17 +99,17 @@ def track(
 
 
 def refuse_silent_server(uri: str) -> None:
-    """Make sure, before hours of training, that the tracking server is there; a local backend is.
+    """Check before a long training that the tracking server answers. A local backend always passes.
 
     Raises:
-        StackUnavailable: nobody answers.
+        StackUnavailable: it does not answer.
     """
     if not uri.startswith(("http://", "https://")):
         return
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/version", timeout=SECONDS):
             return
-    except urllib.error.HTTPError:  # Somebody is there; MLflow's client has the credentials.
+    except urllib.error.HTTPError:  # A server answers; MLflow's client has the credentials.
         return
     except OSError as error:
         raise StackUnavailable(

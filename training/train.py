@@ -1,7 +1,7 @@
 """Trains a model that can be released from a snapshot.
 
-Both models are fitted and judged on the latest part of the snapshot, then fitted again on all of it. The mapping is
-committed before the bundle, and the bundle's key is its digest, so nothing half-written can be released.
+Both models are fitted and evaluated on the latest part of the snapshot, then fitted again on all of it. The mapping is committed before
+the bundle, whose key is its digest, so a model that is only partly written cannot be released.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ AT = 3
 
 
 class Evaluation(BaseModel):
-    """What the held-out end of a snapshot says. `results` is group → ranking → metric."""
+    """The evaluation on the latest, held-out part of a snapshot. `results` is group → ranking → metric."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,7 +55,7 @@ class Evaluation(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """A model with what is known about it."""
+    """A trained model bundle with its collaborative factors and its evaluation."""
 
     bundle: ModelBundle
     factors: collaborative.Factors
@@ -63,7 +63,7 @@ class TrainedModel:
 
     @property
     def importance(self) -> dict[str, float]:
-        """What the trees gain from each feature, in all."""
+        """The total gain of the trees by feature."""
         return self.bundle.gains()
 
 
@@ -76,7 +76,7 @@ def train(
     with_baselines: bool = True,
     progress: Callable[[str], None] = lambda _: None,
 ) -> TrainedModel:
-    """Fit and judge a model. Reads plays from the lake up to the snapshot's cutoff; writes nothing.
+    """Fit and evaluate a model. Reads plays from the lake up to the snapshot's cutoff; writes nothing.
 
     The same snapshot, lake, mapping version and seed give the same bytes.
 
@@ -139,7 +139,7 @@ def train(
 
 
 def keep(lake: Lake, trained: TrainedModel, *, cutoff: datetime) -> str:
-    """Write the mapping, the report and then the bundle to the lake; return the bundle's key. Repeatable."""
+    """Write the mapping, the report and then the bundle to the lake; return the bundle's key. Can be repeated."""
     manifest = trained.bundle.manifest
     collaborative.write_mapping(lake, trained.factors.user_ids, mapping_version=manifest.mapping_version, cutoff=cutoff)
     lake.objects.put(report_key(trained.bundle.sha256), trained.evaluation.model_dump_json(indent=1).encode())
@@ -148,7 +148,7 @@ def keep(lake: Lake, trained: TrainedModel, *, cutoff: datetime) -> str:
 
 
 def load_evaluation(lake: Lake, model_sha256: str) -> Evaluation:
-    """Return a model's evaluation as it was kept.
+    """Return a model's stored evaluation.
 
     Raises:
         ObjectMissing: there is none.
@@ -157,12 +157,12 @@ def load_evaluation(lake: Lake, model_sha256: str) -> Evaluation:
 
 
 def report_key(model_sha256: str) -> str:
-    """Return where a model's evaluation is kept."""
+    """Return the key of a model's evaluation."""
     return f"reports/evaluation-{model_sha256[:16]}.json"
 
 
 def _baselines(matrix: np.ndarray, labels: np.ndarray, split: ranker.Split, seed: int) -> dict[str, np.ndarray]:
-    """Return the scores of what the ranker must beat."""
+    """Return the scores of the baselines that the ranker must beat."""
     stop = (matrix[split.stop], labels[split.stop])
     slow = ranker.train_ranker(matrix[split.train], labels[split.train], seed=seed, stop=stop, without=ranker.REAL_TIME)
     place = {name: number for number, name in enumerate(ranker.FEATURE_ORDER)}
@@ -204,7 +204,7 @@ def _evaluate(
 
 
 def _groups(rows: pa.Table) -> dict[str, np.ndarray]:
-    """Return the contexts and the users by which a model is judged, as masks over rows."""
+    """Return the contexts and groups of users by which a model is evaluated, as masks over rows."""
 
     def number(name: str) -> np.ndarray:
         return np.asarray(rows[name].cast(pa.float64()).to_numpy())
@@ -236,7 +236,7 @@ def _truth(lake: Lake, rows: pa.Table) -> np.ndarray | None:
 
 
 def _popular(plays: pl.DataFrame, rows: pa.Table, withheld: frozenset[str]) -> tuple[str, ...]:
-    """Return all contents that were played or shown, the most played first, equal ones by id; none that is withheld."""
+    """Return all contents that were played or shown, the most played first, ties by id, without those not offered at the cutoff."""
     counts: dict[str, float] = dict.fromkeys(rows["content_id"].unique().to_pylist(), 0.0)
     totals: Sequence[tuple[str, float]] = plays.group_by("content_id").agg(pl.col("strength").sum()).rows()
     counts |= dict(totals)
@@ -244,6 +244,6 @@ def _popular(plays: pl.DataFrame, rows: pa.Table, withheld: frozenset[str]) -> t
 
 
 def _withheld(lake: Lake, cutoff: datetime) -> frozenset[str]:
-    """Return the contents that might not be shown at the cutoff, by what the catalogue said until then."""
+    """Return the contents that the catalogue, as known at the cutoff, did not offer then."""
     known = newest_rows(lake.read(DATASET), until=cutoff)
     return frozenset(row.content_id for row in known if not row.offered_at(cutoff))

@@ -1,1 +1,1 @@
-"""Validation: whether the numbers can be believed."""
+"""Validation: expectations on data, parity of served features, and drift."""

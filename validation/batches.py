@@ -1,4 +1,4 @@
-"""The rows of the lake that are checked, a bounded number at a time."""
+"""Reads the lake's rows to be checked, a bounded number at a time."""
 
 from collections.abc import Iterator
 
@@ -14,13 +14,13 @@ BATCH_ROWS = 250_000
 
 
 def batches(lake: Lake, dataset: str, dates: DateRange = ALL_DATES) -> Iterator[pa.Table]:
-    """Yield the committed rows of a dataset; rows of many small files come together, up to `BATCH_ROWS`.
+    """Yield the committed rows of a dataset in batches of up to `BATCH_ROWS` rows, small files joined.
 
     Raises:
-        CorruptData: committed files are gone or cannot be read; the text names them.
+        CorruptData: committed files are missing or unreadable; the text names them.
     """
     try:
-        # A check costs much the same for ten rows as for ten thousand.
+        # A check costs about the same for ten rows as for ten thousand.
         yield from join_batches(lake.dataset(dataset, dates).to_batches(batch_size=BATCH_ROWS), BATCH_ROWS)
     except (pa.ArrowException, OSError) as error:
         if outage(error) is not None:

@@ -34,7 +34,7 @@ def _lake() -> Any:
 
 
 def _tell(outcomes: list[Any], as_json: bool, html: Path | None = None) -> None:
-    """Print what was found; the exit code is 1 if anything is red."""
+    """Print the results; the exit code is 1 if any check failed."""
     if html is not None:
         from validation.page import page
 
@@ -112,7 +112,7 @@ def online(
     html: Page = None,
     as_json: Json = False,
 ) -> None:
-    """Check what a colour really holds online, by sample, against the declarations."""
+    """Check a sample of a colour's online rows against the declarations."""
     from stillpoint.clock import to_micros
     from stillpoint.releases.colour import project_name
     from stillpoint.stores.reading.plan import ReadPlan
@@ -236,7 +236,7 @@ def drift(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare a snapshot's features with the lake's newest and with what was served; exit code 1 if any has moved.
+    """Compare a snapshot's features with the lake's newest rows and with served ones; exit code 1 if any has drifted.
 
     Limits that are not given are those of the settings, `STILLPOINT_DRIFT_STABILITY_INDEX`, `…_KS_DISTANCE`,
     `…_JS_DISTANCE`, `…_CENTROID_SHIFT`, `…_NULL_SHARE` and `…_MINIMUM_VALUES`.

@@ -1,4 +1,4 @@
-"""Drift: how far a feature has moved from what a model was trained on. (pure)
+"""Drift: measures how far a feature's distribution has moved from a model's training data. (pure)
 
 Numbers and flags: population stability index over the reference's deciles, and the two-sample Kolmogorov–Smirnov distance
 (scipy). Texts: Jensen–Shannon distance of their shares (scipy, base 2, 0 to 1). Embeddings: cosine distance of the
@@ -23,7 +23,7 @@ _BINS = 10
 
 
 class DriftLimits(LimitSettings):
-    """From where on a feature has drifted; `STILLPOINT_DRIFT_…` variables change it.
+    """The limits beyond which a feature counts as drifted; `STILLPOINT_DRIFT_…` variables change them.
 
     The stability index: below 0.1 is usually called stable, above 0.25 a shift (Siddiqi, 2006).
     """
@@ -57,9 +57,9 @@ class DriftMeasure(BaseModel):
 
 
 def compare(feature: Feature, before: Values, after: Values, limits: DriftLimits) -> list[DriftMeasure]:
-    """Return what can be said of a feature's two samples, given as object arrays with None, or (n, k) for embeddings.
+    """Return the measures that apply to a feature's two samples, given as object arrays with None, or (n, k) for embeddings.
 
-    Sides with fewer than `minimum_values` values are compared by their nulls only.
+    If a side has fewer than `minimum_values` values, only the shares of nulls are compared.
     """
     if feature.dtype is DType.EMBEDDING:
         missing: list[Values] = [np.asarray(np.isnan(side).any(axis=1)) for side in (before, after)]
@@ -87,7 +87,7 @@ def stability_index(before: Values, after: Values) -> float:
 
 
 def centroid_shift(before: Values, after: Values) -> float:
-    """Return one minus the cosine of the two means, 0 (the same direction) to 2."""
+    """Return one minus the cosine of the two means, from 0 (same direction) to 2 (opposite)."""
     left, right = before.astype(np.float64).mean(axis=0), after.astype(np.float64).mean(axis=0)
     length = float(np.linalg.norm(left) * np.linalg.norm(right))
     return 1.0 - float(left @ right) / length if length else 0.0

@@ -1,4 +1,4 @@
-"""Drift as one HTML page that fetches nothing."""
+"""Renders a drift report as one HTML page without external resources."""
 
 from html import escape
 
@@ -12,7 +12,7 @@ _RED = "<tr class='red'>"
 
 
 def page(report: DriftReport) -> str:
-    """Return a report as one HTML page that needs nothing else: what drifted, with plots, then all measures."""
+    """Return a report as one self-contained HTML page: drifted features with plots, then all measures."""
     beyond = f"{len(report.drifted)} measures beyond their limits"
     verdict = "no drift" if report.passed else beyond if report.compared else "nothing to compare, which is not a pass"
     word = "green" if report.passed else "red"

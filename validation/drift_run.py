@@ -1,4 +1,4 @@
-"""The samples that are compared for drift.
+"""Compares a training snapshot with the lake and with served features for drift.
 
 The reference is a training snapshot (its users' and contents' features as the model saw them); beside it stand the newest
 rows of the lake, and what was served. Embeddings are not in a snapshot: they are compared between the lake's older and newer
@@ -26,7 +26,7 @@ _SERVED = 5_000
 
 
 class DriftReport(BaseModel):
-    """What moved, by the sample that was compared: `lake`, `served` or `lake halves`. No comparison is not a pass."""
+    """The drifted measures by compared sample: `lake`, `served` or `lake halves`. A report without any comparison is no pass."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,7 +45,7 @@ class DriftReport(BaseModel):
 
     @property
     def compared(self) -> bool:
-        """Whether anything but shares of nulls could be compared: there were enough values on both sides."""
+        """Whether enough values were on both sides to compare more than shares of nulls."""
         return any(one.measure != "null share" for measures in self.moved.values() for one in measures)
 
 
@@ -85,7 +85,7 @@ def check_drift(
 
 
 def _served(lake: Lake, since: date) -> Mapping[str, list[dict[str, Any]]]:
-    """Return the newest values that were served, by view."""
+    """Return the newest served values, by view."""
     table = lake.newest("served", _SERVED, DateRange(since), columns=["served_at", "views"]).sort_by("served_at")
     found: dict[str, list[dict[str, Any]]] = {}
     for views in table.slice(max(0, table.num_rows - _SERVED))["views"].to_pylist():

@@ -1,7 +1,7 @@
 """Validates a dataset's rows against its suite, however many there are.
 
-Great Expectations runs over one batch at a time, and the counts are added up, so that memory does not grow with the rows.
-That rows of one key agree spans batches and is counted apart.
+Great Expectations runs over one batch at a time and the counts are added up, so memory does not grow with the number of rows. Whether
+rows with equal keys agree cannot be seen in one batch and is counted separately.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _KEY_PARTS = 16
 
 
 def validate(suite: Suite, tables: Iterable[pa.Table], *, at: datetime) -> ValidationResult:
-    """Run a suite over tables of one schema, one at a time, and return what was found. No time may lie after `at`."""
+    """Run a suite over tables of one schema, one at a time, and return the result. Timestamps after `at` are a failure."""
     tally = _Tally(suite, at + LATEST_AHEAD)
     for table in tables:
         if table.num_rows:
@@ -98,9 +98,7 @@ class _Tally:
 
         rows = pl.concat(self._keys)
         conflicts = 0
-        for part in range(
-            _KEY_PARTS
-        ):  # sixteen bytes a row are kept; comparing them all at once would take ten times that
+        for part in range(_KEY_PARTS):  # 16 bytes per row are kept; comparing all at once would take ten times that
             own = rows.filter(pl.col("key") % _KEY_PARTS == part)
             conflicts += own.unique().height - own["key"].n_unique()
         return Finding(
@@ -114,7 +112,7 @@ class _Tally:
 
 
 def _of_the_future(column: pa.ChunkedArray, latest: datetime, name: str, before: Finding | None) -> Finding:
-    """Count the times after `latest`, on top of what was found before."""
+    """Add the number of timestamps after `latest` to the counts."""
     ahead = column.filter(pc.greater(column, pa.scalar(latest, column.type)))
     former = before.examples if before is not None else ()
     examples = tuple(repr(str(one)) for one in ahead.slice(0, _EXAMPLES - len(former)).to_pylist())
@@ -139,7 +137,7 @@ def _hashes(table: pa.Table, key: tuple[str, ...]) -> "pl.DataFrame":
 
 @cache
 def _frame() -> Any:
-    """Return what turns a pandas frame into a batch of Great Expectations, in a context that lives in memory only."""
+    """Return a function that makes a pandas frame a batch of Great Expectations, in an ephemeral context."""
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations as gx
 

@@ -1,7 +1,7 @@
-"""Rows of the future are taken out of the lake and out of online stores, and the newest true ones take their place.
+"""Removes rows with future timestamps from the lake and the online stores, and restores the newest valid rows.
 
-The lake's files with such rows are superseded by files without them, in one commit; online, the fields of a view go from an
-entity only if they still hold that time, and are written anew from the lake. Killed anywhere, it can be run again.
+The lake's files with such rows are superseded by files without them, in one commit. Online, a view's fields are deleted only while they
+still hold the future timestamp, and written again from the lake. It can be repeated after a kill.
 """
 
 import io
@@ -29,7 +29,7 @@ from stillpoint.stores.redis.writer import OnlineWriter
 from stillpoint.stores.values.times import decode_time
 
 LATEST_AHEAD = 2 * FUTURE_TOLERANCE
-"""How far ahead a stored time may lie: a client's clock before the stream's, and that before ours."""
+"""How far ahead a stored time may lie: the allowed error of a client's clock plus that of the stream's."""
 _AT_ONCE = 1_000
 _STORED = "stillpoint:rec:*"
 
@@ -43,7 +43,7 @@ return 1
 
 @dataclass(slots=True)
 class FutureRows:
-    """What lay in the future: rows by dataset, entities by project and view, stored lists. `refilled` got true rows again."""
+    """What was found: rows by dataset, entities by project and view, stored lists. `refilled` counts entities that got valid rows again."""
 
     lake: dict[str, int] = field(default_factory=dict)
     online: dict[str, int] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class FutureRows:
 
 
 def repair_lake(lake: Lake, found: FutureRows, *, now: datetime, dry_run: bool = False) -> None:
-    """Supersede the files of features that hold rows of the future. Callers hold the lease `compact`."""
+    """Supersede the feature files that hold rows with future timestamps. Callers hold the lease `compact`."""
     limit = now + LATEST_AHEAD
     run = f"repair-{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     added: list[CommittedFile] = []
@@ -90,7 +90,7 @@ def repair_lake(lake: Lake, found: FutureRows, *, now: datetime, dry_run: bool =
 def repair_online(
     lake: Lake, client: Any, project: str, found: FutureRows, *, now: datetime, dry_run: bool = False
 ) -> None:
-    """Take values of the future out of one project, and write each entity's newest true row of the lake instead."""
+    """Delete values with future timestamps from one project, and write each entity's newest valid row of the lake instead."""
     limit = to_micros(now + LATEST_AHEAD)
     for view in VIEWS:
         layout = ViewLayout.of(view)
@@ -109,7 +109,7 @@ def repair_online(
 
 
 def repair_recommendations(client: Any, found: FutureRows, *, now: datetime, dry_run: bool = False) -> None:
-    """Delete stored lists that claim to be made for an event of the future: no later one could replace them."""
+    """Delete stored lists whose event lies in the future: no later list could replace them."""
     limit = f"{to_micros(now + LATEST_AHEAD):020d}"
     with redis_errors(client):
         for key in client.scan_iter(match=_STORED, count=_AT_ONCE):
@@ -129,7 +129,7 @@ def _ahead(table: pa.Table, limit: datetime) -> pa.ChunkedArray:
 
 
 def _forget(client: Any, layout: ViewLayout, keys: list[bytes], limit: int, dry_run: bool) -> Iterator[bytes]:
-    """Delete a view's fields where they are of the future, and yield whose they were."""
+    """Delete a view's fields that hold future timestamps, and yield their entities."""
     with redis_errors(client):
         pipeline = client.pipeline(transaction=False)
         for key in keys:
@@ -155,7 +155,7 @@ def _id(key: bytes) -> str:
 
 
 def _newest(lake: Lake, view: View, ids: list[str], limit: datetime) -> pa.Table:
-    """Return the newest rows of these entities that are not of the future."""
+    """Return the newest rows of these entities whose timestamps are not in the future."""
     dataset, key = feature_dataset(view), view.entity.join_key
     table = lake.open(dataset, lake.files_as_stored(dataset)).to_table(filter=pc.field(key).isin(ids))
     table = table.filter(pc.invert(_ahead(table, limit)))

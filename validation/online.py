@@ -1,4 +1,4 @@
-"""An online store's rows as tables that suites can check."""
+"""Reads an online store's rows as tables that suites can check."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -16,7 +16,7 @@ from stillpoint.stores.redis.layout import parse_key
 
 
 def sampled_ids(client: Any, project: str, entity: Entity, count: int) -> list[str]:
-    """Return up to `count` entities of a project, in the order in which Redis happens to scan."""
+    """Return up to `count` entity ids of a project, in the order of Redis's SCAN."""
     ids = []
     for key in islice(project_keys(client, project, [entity.join_key]), count):
         parsed = parse_key(key)
@@ -29,7 +29,7 @@ def sampled_ids(client: Any, project: str, entity: Entity, count: int) -> list[s
 def online_tables(
     client: Any, reader: OnlineReader, project: str, *, count: int, now_us: int
 ) -> Iterator[tuple[View, pa.Table]]:
-    """Yield each view with its rows for sampled entities, however old; entities without a row of the view are left out."""
+    """Yield each view with its rows of the sampled entities, also those past their time to live; entities without a row are left out."""
     for entity in Entity:
         ids = sampled_ids(client, project, entity, count)
         for view in VIEWS:

@@ -11,7 +11,7 @@ class _Result(BaseModel):
 
 
 class Finding(_Result):
-    """One expectation and what became of it. `unexpected` rows of `checked` rows break it."""
+    """One expectation with its result: `unexpected` of `checked` rows break it."""
 
     check: str
     column: str | None = None
@@ -31,7 +31,7 @@ class Finding(_Result):
 
 
 class ValidationResult(_Result):
-    """The result of validating one thing. Zero rows are not a pass."""
+    """The result of validating one dataset. Zero rows are no pass."""
 
     subject: str
     at: AwareDatetime

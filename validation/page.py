@@ -1,4 +1,4 @@
-"""Expectations as one HTML page that fetches nothing.
+"""Renders validation results as one HTML page without external resources.
 
 Great Expectations' own Data Docs load their style from the web; this page says the same from the same results, offline.
 """
@@ -11,7 +11,7 @@ from validation.outcome import ValidationResult
 
 
 def page(outcomes: Sequence[ValidationResult]) -> str:
-    """Return the outcomes as one HTML page, what is broken first and open; every text from outside is escaped."""
+    """Return the results as one HTML page, failures first and unfolded; all foreign text is escaped."""
     red = sum(not outcome.passed for outcome in outcomes)
     good = bool(outcomes) and not red
     verdict = "all hold" if good else f"{red} of {len(outcomes)} are red" if outcomes else "nothing was checked"

@@ -1,8 +1,8 @@
-"""Parity: whether each feature that was served is what the events say. (pure)
+"""Parity: compares each served feature with its value recomputed from the events. (pure)
 
-A served row names its event time and its created time: the arrival of the last event that changed it. Recomputed from the
-events that had arrived by then, with the stream's own definition, it must be equal. The stream remembers what it has read
-itself; rows that were filled from history come from everything in the lake: a row is explained by either.
+A served row holds its event time and its created time, which is the arrival of the last event that changed it. Recomputed with the stream's
+code from the events that had arrived by then, the row must be equal. Rows from the stream follow from the events that the stream has read,
+rows from a fill follow from all events in the lake; a row counts as explained if it follows from either.
 """
 
 import json
@@ -40,7 +40,7 @@ class ServedView:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedRow:
-    """A row that the lake explains: what it should have been, by feature."""
+    """A recomputed row: the expected values by feature, with its times."""
 
     event_time: datetime
     created: datetime
@@ -49,7 +49,7 @@ class ExplainedRow:
 
 @dataclass(slots=True)
 class FeatureCount:
-    """One feature's tally. `missing` was in the lake and not served, `extra` was served and nothing explains it."""
+    """One feature's counts. `missing`: in the lake but not served; `extra`: served, but not explained by the lake."""
 
     compared: int = 0
     equal: int = 0
@@ -66,7 +66,7 @@ class FeatureCount:
 
 @dataclass(slots=True)
 class ParityTally:
-    """What a comparison found. `lagging` rows had a newer one that had arrived; `stale` are those beyond the limit."""
+    """The sums of a comparison. For `lagging` rows a newer row had arrived before serving; `stale` are those beyond the limit."""
 
     features: dict[str, FeatureCount] = field(default_factory=dict)
     lagging: int = 0
@@ -83,7 +83,7 @@ class ParityTally:
 
 
 def recomputed(view: View, events: Sequence[AppEvent], arrived_by: datetime, encoder: Encoder) -> list[ExplainedRow]:
-    """Return a streamed view's rows of one user as they were when `arrived_by` had come, in order of event time."""
+    """Return a streamed view's rows of one user from the events that had arrived by `arrived_by`, in order of event time."""
     limit = to_micros(arrived_by)
     rows = history_rows(view, [event for event in events if event.arrived_us <= limit], encoder=encoder)
     return [
@@ -93,7 +93,7 @@ def recomputed(view: View, events: Sequence[AppEvent], arrived_by: datetime, enc
 
 
 def compare(tally: ParityTally, row: ServedView, explanations: Iterable[ExplainedRow | None]) -> None:
-    """Take a row that was served into the tally. `explanations` are what it may have been; any of them will do."""
+    """Add a served row to the sums. It counts as right if it equals any of `explanations`."""
     known = [one for one in explanations if one is not None]
     best = min(known, key=lambda one: _different(row, one), default=None)
     past = row.event_time is not None and row.view.ttl is not None and row.served_at - row.event_time > row.view.ttl
@@ -116,7 +116,7 @@ def compare(tally: ParityTally, row: ServedView, explanations: Iterable[Explaine
 
 
 def absent(tally: ParityTally, row: ServedView, newest: ExplainedRow | None) -> None:
-    """Take a view that was not served into the tally: `newest` is what had arrived in time, if anything."""
+    """Add a view that was not served to the sums; `newest` is the row that had arrived in time, if any."""
     fresh = newest is not None and (row.view.ttl is None or row.served_at - newest.event_time <= row.view.ttl)
     for feature in row.view.feature_names:
         count = tally.of(row.view, feature)
@@ -129,7 +129,7 @@ def absent(tally: ParityTally, row: ServedView, newest: ExplainedRow | None) -> 
 
 
 def lag(tally: ParityTally, row: ServedView, newest: ExplainedRow | None, limit: timedelta) -> None:
-    """Note that a newer row had arrived by the time of serving, and whether it should have been served by then."""
+    """Count that a newer row had arrived by the time of serving, and whether it was past the limit."""
     if newest is None or row.event_time is None or row.created is None:
         return
     if (newest.event_time, newest.created) <= (row.event_time, row.created):
@@ -145,7 +145,7 @@ def lag(tally: ParityTally, row: ServedView, newest: ExplainedRow | None, limit:
 
 
 def same(served: Any, expected: Any) -> bool:
-    """Say whether a served value is the recomputed one, bit for bit; null equals null only."""
+    """Return whether a served value equals the recomputed one, bit for bit; null equals only null."""
     if served is None or expected is None:
         return served is None and expected is None
     if isinstance(expected, list | np.ndarray):
@@ -180,7 +180,7 @@ def served_views(record: Mapping[str, Any], views: Mapping[str, View]) -> Iterab
 
 
 def newest_of(rows: Iterable[ExplainedRow]) -> ExplainedRow | None:
-    """Return the row that the online store would hold."""
+    """Return the row that the online store would hold: the newest by event time, then created time."""
     return max(rows, key=lambda one: (one.event_time, one.created), default=None)
 
 

@@ -1,4 +1,4 @@
-"""The served predictions, events and rows of the lake that a parity check compares.
+"""Runs a parity check: reads served predictions, and the events and rows of the lake to compare them with.
 
 A sample of the newest predictions is read, and the events of their users only. Streamed views are recomputed from events;
 daily views and the id mapping are compared with the lake's rows of the same time and creation.
@@ -37,11 +37,11 @@ from validation.parity import (
 
 USER_VIEWS = {view.name: view for view in VIEWS if view.entity is Entity.USER}
 REACH = SEARCH_WINDOW + timedelta(days=1)
-"""How far before a row events can matter: a search window, and sessions that began the day before."""
+"""How far before a row events can affect it: one search window, and one day for sessions that began the day before."""
 
 
 class StalenessLimits(BaseModel):
-    """When a newer row should have been served. Daily rows reach the online store by a batch job."""
+    """The delay after which a newer row should have been served. Daily rows reach the online store by a batch job."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,7 +65,7 @@ class FeatureParity(BaseModel):
 
 
 class ParityReport(BaseModel):
-    """What served predictions were compared, and what differed. Nothing served is not a pass.
+    """The result of a parity check. Without served predictions it is no pass.
 
     `rows` are the views' rows that these predictions used; `lagging` and `stale` are counted among them.
     """
@@ -90,7 +90,7 @@ class ParityReport(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LakeRecords:
-    """What the lake knows of the sampled users."""
+    """The lake's events and rows of the sampled users."""
 
     streamed: Mapping[str, Sequence[AppEvent]]
     everything: Mapping[str, Sequence[AppEvent]]
@@ -109,7 +109,7 @@ def check_parity(
 ) -> ParityReport:
     """Compare the newest `sample` predictions of the served log, since the day `first`, with the lake.
 
-    With `release` only what that release has answered is looked at.
+    With `release` only answers of that release are compared.
     """
     limits = limits or StalenessLimits()
     own = None if release is None else pc.field("release") == release
@@ -176,7 +176,9 @@ def _streamed(tally: ParityTally, row: ServedView, known: LakeRecords, encoder: 
 
 def _stored(tally: ParityTally, row: ServedView, known: LakeRecords, limit: timedelta) -> None:
     rows = known.stored.get((row.view.name, row.user_id), ())
-    if row.view is USER_SEQUENCE:  # which mapping a colour holds is the guard's matter; the row must be of that mapping
+    if (
+        row.view is USER_SEQUENCE
+    ):  # serving's guard checks the mapping version itself; here the row must be one of that mapping
         rows = [one for one in rows if one.values["mapping_version"] == row.values["mapping_version"]]
         if row.status not in ABSENT:
             compare(tally, row, [at_moment(rows, row.event_time, row.created)])

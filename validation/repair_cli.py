@@ -1,4 +1,4 @@
-"""`stillpoint repair`: what should not lie in the stores is taken out, and true values take its place."""
+"""`stillpoint repair`: removes values that should not be in the stores, and restores valid ones."""
 
 import json
 import os
@@ -24,10 +24,10 @@ def future(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count; exit code 1 if there is anything.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Take values of the future out of the lake's features, every colour and the stored lists.
+    """Remove values with future timestamps from the lake's features, every colour and the stored lists.
 
-    They are newer than every true value until their time comes. The newest true rows of the lake are written in their
-    place. It may run beside everything else, and again.
+    Until their time comes they count as newer than every valid value. The newest valid rows of the lake are written in their place.
+    It may run beside everything else, and may be repeated.
     """
     from stillpoint.lake.objects import open_objects
     from stillpoint.lake.tables import Lake

@@ -1,7 +1,6 @@
-"""The stream's own rules over rows of the lake's `events/`. (pure)
+"""Applies the stream's own validation rules to rows of the lake's `events/`. (pure)
 
-A row is read back as the payload that it was made from, by the stream's own rules: whatever they are, the suite of events
-says the same.
+A row is turned back into the payload that it came from and parsed by the stream's code, so stream and validation never disagree.
 """
 
 from typing import Any
@@ -18,7 +17,7 @@ _KEPT = AppEvent._fields[6:-1]
 
 
 def stream_refusals(table: pa.Table) -> list[str | None]:
-    """Return for each row why the stream would not have written it, or None where it would."""
+    """Return for each row the reason why the stream would refuse it, or None if it would not."""
     times = [_text(table["event_timestamp"]), table["arrived_at"].cast(pa.int64()).to_pylist()]
     sent = zip(*(table[name].to_pylist() for name in _SENT), strict=True)
     return [

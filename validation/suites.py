@@ -1,7 +1,7 @@
 """The expectation suite of each dataset, derived from the declarations.
 
-A suite is a list of Great Expectations checks over a pandas frame, plus the key whose rows must agree. Nothing here is
-written per feature: a feature is covered the day it is declared.
+A suite is a list of Great Expectations checks over a pandas frame, plus a key whose rows must agree. Nothing is written per feature:
+a declared feature is covered at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,9 +32,9 @@ NORM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """The checks of one dataset, on what `frame` makes of its rows.
+    """The checks of one dataset, applied to its rows as `frame` prepares them.
 
-    Rows that agree on the `key` columns are equal; an empty key means no such rule.
+    Rows that agree on the `key` columns must be equal; with an empty key there is no such rule.
     """
 
     name: str
@@ -68,7 +68,7 @@ def view_suite(view: View) -> Suite:
 
 
 def event_suite() -> Suite:
-    """Return the suite of the lake's `events/`: what is declared of each column, and the stream's own rules for the row."""
+    """Return the suite of the lake's `events/`: the declarations of each column, and the stream's own rules for the row."""
     low, high = HEART_RATE_RANGE
     checks: list[Expectation] = [
         *(
@@ -116,15 +116,15 @@ REFUSED_BY_STREAM = "refused_by_the_stream"
 
 
 def checkable_events(table: pa.Table) -> pd.DataFrame:
-    """Return events as a frame that the checks read, with what the stream would say against each row: null is nothing."""
+    """Return events as a frame for the checks, with the reason why the stream would refuse each row; null if it would not."""
     return checkable(table).assign(**{REFUSED_BY_STREAM: pd.Series(stream_refusals(table), dtype="object")})
 
 
 def checkable(table: pa.Table) -> pd.DataFrame:
     """Return a table as a frame that the checks read.
 
-    An embedding column gives way to `<name>__length` and `<name>__norm`, null where it is null; and the seconds by which an
-    event lies after the moment it was learned of are added, which only a fast client clock makes positive.
+    An embedding column is replaced by `<name>__length` and `<name>__norm`, null where it is null. Added are the seconds by which an
+    event's time lies after its arrival, which are positive only if the client's clock is fast.
     """
     frame: dict[str, object] = {}
     for name in table.schema.names:
