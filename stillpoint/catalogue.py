@@ -1,7 +1,8 @@
-"""A content may be shown from `published_at` until `until`, unless it is withdrawn; its newest catalogue row says so.
+"""The catalogue: which contents may be shown, from `published_at` until `until`, unless withdrawn.
 
-The catalogue only gets rows added: of a content, the one that was updated last counts; a withdrawal stands until a row takes
-it back. Rows that claim to be updated in the future do not count yet. Withdrawing and restoring add a row, and tell serving processes to read the catalogue anew.
+The catalogue is append-only: of a content's rows the one updated last counts, and a withdrawal holds until a later row takes
+it back. Rows with an update time in the future do not count yet. Withdrawing and restoring add a row, and notify serving
+processes to read the catalogue again.
 """
 
 import uuid
@@ -21,7 +22,8 @@ from stillpoint.stores.redis.connection import redis_errors
 
 DATASET = "catalogue"
 CHANGE_KEY = "stillpoint:catalogue"
-"""In `redis_serving`: another value after each change that serving must see at once. Without Redis's memory it is seen later."""
+"""Key in `redis_serving` whose value changes with each catalogue change that serving must see at once. If Redis loses it,
+serving still reads the catalogue periodically."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +46,10 @@ class CatalogueRow:
 
 
 def newest_rows(table: pa.Table, *, until: datetime) -> list[CatalogueRow]:
-    """Return each content's newest row of those updated until a moment, ordered by content.
+    """Return each content's newest row among those updated until a moment, ordered by content id.
 
-    Whether it is withdrawn is what the newest row says that says it: a feed that leaves the column null does not undo a
-    withdrawal. Of two rows of one moment a withdrawn one counts.
+    `withdrawn` is taken from the newest row in which it is not null, so a feed that leaves the column null does not undo a
+    withdrawal. Of two rows with the same update time a withdrawn one counts.
     """
     rows = [row for row in table.select(CATALOGUE_COLUMNS.names).to_pylist() if row["updated_at"] <= until]
     newest: dict[str, CatalogueRow] = {}
@@ -109,13 +111,13 @@ def add(lake: Lake, rows: Iterable[CatalogueRow], *, at: datetime) -> None:
 
 
 def notify_change(client: Any) -> None:
-    """Tell serving processes that the catalogue has changed. `client` is of `redis_serving`."""
+    """Notify serving processes that the catalogue has changed. `client` is connected to `redis_serving`."""
     with redis_errors(client):
         client.set(CHANGE_KEY, uuid.uuid4().hex)
 
 
 def change_token(client: Any) -> bytes | None:
-    """Return what the last `tell` left: another value means another catalogue."""
+    """Return the token of the last `notify_change`, None if there was none; a different token means a changed catalogue."""
     found: bytes | None = client.get(CHANGE_KEY)
     return found
 
@@ -124,7 +126,7 @@ def _say(lake: Lake, content_id: str, *, withdrawn: bool, at: datetime) -> Catal
     before = find(lake, content_id, now=at)
     if before.withdrawn is withdrawn:
         return before
-    # Later than what it replaces, even if that was written by a clock that is slightly ahead.
+    # Later than the row that it replaces, even if that one's clock was slightly ahead.
     row = replace(before, withdrawn=withdrawn, updated_at=max(at, before.updated_at + timedelta(microseconds=1)))
     add(lake, [row], at=at)
     return row

@@ -1,7 +1,7 @@
-"""The clock, and moments as numbers.
+"""The clock, and times as integers.
 
-Below an entry point time is an argument. Entry points take a `Clock`, so that a test owns the time.
-Inside computations a moment is an `int`: microseconds since 1970-01-01 UTC.
+Below an entry point time is an argument. Entry points take a `Clock`, so that tests control the time. Inside computations
+a time is an `int`: microseconds since 1970-01-01 UTC.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,10 @@ def system_clock() -> datetime:
 
 
 def to_micros(moment: datetime) -> int:
-    """Return microseconds since 1970 UTC, exactly.
+    """Return a time as microseconds since 1970-01-01 UTC, exactly.
+
+    >>> to_micros(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
+    1000000
 
     Raises:
         ValueError: `moment` has no time zone.
@@ -36,5 +39,9 @@ def to_micros(moment: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the aware UTC datetime of `micros` microseconds since 1970."""
+    """Return the UTC datetime of microseconds since 1970-01-01 UTC.
+
+    >>> from_micros(1_000_000)
+    datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=datetime.timezone.utc)
+    """
     return _EPOCH + timedelta(microseconds=micros)

@@ -1,7 +1,7 @@
 """Encodes texts as unit vectors.
 
-`Encoder` is the door; `WordLlamaEncoder` carries its weights in its wheel, so nothing is downloaded. Equal texts give
-equal bits, alone or in any batch, and `sha256` names the weights, the tokenizer and the code that made them.
+`Encoder` is the interface; `WordLlamaEncoder` has its weights in its wheel, so nothing is downloaded. Equal texts give
+bit-equal vectors, alone or in any batch. `sha256` identifies weights, tokenizer and code.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ class Encoder(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Digest of everything that decides the vectors' bits."""
+        """Digest of everything that the vectors depend on: weights, tokenizer, code."""
         ...
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -52,9 +52,9 @@ class WordLlamaEncoder:
 
 
 class RememberingEncoder:
-    """Answers texts that it has met from memory, the least recently used forgotten first; the bits are the encoder's.
+    """Caches the vectors of an encoder, least recently used dropped first.
 
-    A micro-batch calls `prefetch` once with the queries of all its users, and each user's turn then costs a look-up.
+    A micro-batch calls `prefetch` once with the queries of all its users, so that each query then costs only a look-up.
     """
 
     def __init__(self, encoder: Encoder, capacity: int = 20_000) -> None:
@@ -64,7 +64,7 @@ class RememberingEncoder:
         self._known: OrderedDict[str, Vectors] = OrderedDict()
 
     def prefetch(self, texts: Iterable[str]) -> None:
-        """Encode all texts that are not known yet, in one call."""
+        """Encode all texts that are not cached, in one call."""
         self._vectors(list(dict.fromkeys(texts)))
 
     def encode(self, texts: Sequence[str]) -> Vectors:

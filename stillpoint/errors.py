@@ -1,4 +1,4 @@
-"""What can go wrong, in words that a person can act on.
+"""The errors that the product raises on purpose, with texts that a user can act on.
 
 Every error that the product raises on purpose derives from `StillpointError`. Its text says where, what was found, what
 was expected and what to do. `exit_code` is what the command line returns for it, by one table: 0 done; 1 refused or
@@ -20,19 +20,19 @@ class InvalidSettings(StillpointError):
 
 
 class InvalidInput(StillpointError):
-    """A person or a client gave something that cannot be used."""
+    """A user or a client gave input that cannot be used."""
 
     exit_code = 2
 
 
 class NotFound(InvalidInput):
-    """A well-formed name, for which there is nothing: no such snapshot, recommendation, evaluation or user."""
+    """A well-formed name of something that does not exist: a snapshot, recommendation, evaluation or user."""
 
     exit_code = 1
 
 
 class DataRefused(InvalidInput):
-    """What is stored does not allow what was asked: too few rows, other definitions, too old, another history."""
+    """The stored data does not allow the operation: too few rows, other definitions, too old, another history."""
 
     exit_code = 1
 
@@ -42,7 +42,7 @@ class InvalidSpine(InvalidInput):
 
 
 class NothingStored(NotFound):
-    """A source holds no file yet."""
+    """A source has no files yet."""
 
 
 class UnknownFeature(InvalidInput):
@@ -82,7 +82,7 @@ class LeaseHeld(StillpointError):
 
 
 class Fenced(StillpointError):
-    """A newer epoch of the lease exists: this writer is a zombie and must stop."""
+    """A newer epoch of the lease exists: another process has taken over, and this one must stop."""
 
 
 class ModelRefused(StillpointError):

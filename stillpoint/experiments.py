@@ -11,14 +11,14 @@ _SHARES_ADD_UP_WITHIN = 1e-6
 
 
 class Ordering(StrEnum):
-    """What orders the lists of an arm."""
+    """How the lists of an arm's users are ordered."""
 
     MODEL = "model"
     POPULAR = "popular"
 
 
 class Arm(BaseModel):
-    """One arm: what it is called in the served log, its share of the users, and what its users get."""
+    """One arm: its name in the served log, its share of the users, and how their lists are ordered."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,7 +28,7 @@ class Arm(BaseModel):
 
 
 class Experiment(BaseModel):
-    """The declared arms. The default treats all alike, in two halves: what they differ by is chance."""
+    """The arms and the salt of the hash. The default is an A/A test: two equal halves that differ only by chance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +50,11 @@ class Experiment(BaseModel):
         return self.model_dump_json()
 
     def arm_of(self, user_id: str) -> Arm:
-        """Return the user's arm. Another salt shuffles everybody anew; a share that grows keeps the first arm's users."""
+        """Return the user's arm. Another salt reassigns all users; if the first arm's share grows, it keeps its users.
+
+        >>> Experiment().arm_of("u1").name == Experiment().arm_of("u1").name
+        True
+        """
         digest = hashlib.sha256(f"{self.salt}\x00{user_id}".encode()).digest()
         place = int.from_bytes(digest[:8], "big") / 2**64
         ends = itertools.accumulate(arm.share for arm in self.arms)

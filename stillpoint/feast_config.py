@@ -60,7 +60,7 @@ def repo_document(settings: Settings, which: Colour | str, *, mapping_version: i
         "offline_store": offline,
         "batch_engine": {"type": "stillpoint.stores.engine.StillpointEngine"},
         "entity_key_serialization_version": 3,
-        # Feast would take a spine without a time zone for UTC, silently; the offline store refuses it instead.
+        # Without this, Feast silently takes spine times without a zone as UTC; the offline store refuses them instead.
         "coerce_tz_aware": False,
     }
 
@@ -104,10 +104,10 @@ def newest_release(book: ReleaseBook, colour: Colour) -> Release | None:
 
 
 def resolve(which: Which | Colour, book: ReleaseBook) -> tuple[Colour | Literal["sandbox"], Release | None]:
-    """Return the colour that a name means now, and the release in it.
+    """Return the colour that a name means now, and the release that fills it.
 
     Raises:
-        ReleaseRefused: `live` or `idle` was asked for and nothing is live yet.
+        ReleaseRefused: `which` is `live` or `idle`, and no release is live yet.
     """
     if which == SANDBOX:
         return "sandbox", None

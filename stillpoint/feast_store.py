@@ -58,7 +58,7 @@ def feature_store(which: Which | Colour = "sandbox", settings: Settings | None =
     is. The others read the colour's own registry.
 
     Raises:
-        ReleaseRefused: `live` or `idle` was asked for and nothing is live yet.
+        ReleaseRefused: `which` is `live` or `idle`, and no release is live yet.
         CorruptData: the frozen registry does not match its record.
     """
     settings = settings or Settings.load()

@@ -1,4 +1,4 @@
-"""What a user has finished lately: written by the stream, read before a list is shown.
+"""The contents that a user finished lately: written by the stream, read when a list is made.
 
 A sorted set per user in Redis (`settings.redis_serving`), newest last, bounded in number and time.
 """
@@ -19,12 +19,12 @@ return 1
 
 
 def finished_key(user_id: str) -> str:
-    """Return the key of what a user finished lately."""
+    """Return the Redis key of a user's finished contents."""
     return f"stillpoint:finished:{user_id}"
 
 
 def add_finished(client: Any, completions: Sequence[tuple[str, str, int]]) -> None:
-    """Remember (user, content, microseconds) completions. Repeating it, or an older one, changes nothing."""
+    """Add (user id, content id, microseconds) completions. Repeated or older ones change nothing."""
     script = client.register_script(_SCRIPT)
     pipeline = client.pipeline(transaction=False)
     for user_id, content_id, at_us in completions:

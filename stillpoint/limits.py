@@ -1,4 +1,4 @@
-"""Limits that are set by variables, with a sentence when one is malformed."""
+"""Limits that are set by environment variables; a malformed one is refused with one sentence."""
 
 from typing import Any, Self
 

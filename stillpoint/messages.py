@@ -1,4 +1,4 @@
-"""The messages and records that travel between the rooms, in their exact forms.
+"""The messages and records that travel between processes, in their exact forms.
 
 The prediction request (stream → worker), the push (worker → push consumer), the stored recommendation (worker → service)
 and the served record (service → lake). Each is versioned JSON; a wrong version or field is refused at the door. A later version
@@ -68,7 +68,7 @@ class PredictionRequest(_Message):
 
 
 class Push(_Message):
-    """One message to a person's device. Delivered at least once; `push_id` removes the copies."""
+    """One message to a user's device. Delivered at least once; `push_id` identifies copies."""
 
     schema_version: Literal[1] = 1
     push_id: str

@@ -1,4 +1,4 @@
-"""A model bundle, as it travels from training to serving: signature, trees, factors, and its scores.
+"""A model bundle: signature, trees and factors in one file from training to serving, and how it scores.
 
 A bundle is one `tar.gz`: `manifest.json`, `ranker.ubj` (XGBoost trees) and `factors.npz` (the collaborative filter).
 It lies in the lake as `models/<sha256>.tar.gz`, and its digest is the name that releases record. Whatever does not fit
@@ -32,7 +32,7 @@ _FACTORS = "factors.npz"
 
 
 class ModelManifest(BaseModel):
-    """What a model expects and where it comes from. `feature_order` is the order of the trees' columns."""
+    """A model's signature and origin. `feature_order` is the order of the trees' columns."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -111,7 +111,7 @@ class ModelBundle:
 
     @property
     def user_count(self) -> int:
-        """How many sequence ids the collaborative filter knows: 0 up to this number, exclusive."""
+        """Number of users of the collaborative filter; valid sequence ids are from 0 to less than this."""
         return len(self._user_factors)
 
     @cached_property
@@ -289,7 +289,7 @@ class ModelBundle:
         if users.ndim == 0:
             if users < 0 or not len(self._content_ids):
                 return np.full(len(rows), np.nan)
-            # summed as below, so that a user's scores have the same bits alone and among others
+            # summed as below, so that a user's scores are bit-equal alone and in a batch
             scores = np.einsum("j,ij->i", self._user_factors[int(users)], self._content_factors[rows]).astype(
                 np.float64
             )

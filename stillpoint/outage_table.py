@@ -1,4 +1,4 @@
-"""Every error of a library or a server that is an outage stands in this table; `stillpoint.outages` reads it.
+"""The table of library and server errors that are outages; `stillpoint.outages` reads it.
 
 Libraries' classes stand here by name, so that nothing is imported to know them. The words follow the server's name.
 """

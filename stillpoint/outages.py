@@ -1,8 +1,8 @@
-"""An outage is told from a fault by one table.
+"""Distinguishes outages from faults, by one table of errors.
 
-A fault is about what was given: a request, a record, a file. An outage is about a server, our credentials or this machine:
-whatever was given may well be done later, so nothing is judged, dropped or counted as tried because of one. Libraries'
-errors are known by name and code, so that nothing is imported to tell them.
+A fault is caused by the input: a request, a record, a file. An outage is caused by a server, credentials or this machine;
+the same input may succeed later, so no input is refused, dropped or counted as failed because of an outage. Libraries'
+errors are recognised by name and code, so that no library has to be imported.
 """
 
 import errno
@@ -35,7 +35,7 @@ _DEPTH = 10
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Which server cannot work now, and why, in words that follow its name; `said` is what it answered."""
+    """The unavailable server, and why (a clause that follows its name); `said` is the server's or library's own text."""
 
     server: str
     why: str
@@ -43,7 +43,7 @@ class Outage:
 
     @property
     def unreachable(self) -> bool:
-        """Whether the server said nothing at all."""
+        """Whether the server did not answer at all."""
         return self.why in (UNREACHABLE, REDIS_ERRORS["ConnectionError"], REDIS_ERRORS["TimeoutError"])
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class Outage:
 
 
 def outage(error: BaseException) -> Outage | None:
-    """Return the outage that an error tells of, itself or the error that it was raised from; None if it is a fault."""
+    """Return the outage behind an error, or behind the errors that it was raised from; None if it is a fault."""
     seen: BaseException | None = error
     for _ in range(_DEPTH):
         if seen is None:
@@ -65,7 +65,7 @@ def outage(error: BaseException) -> Outage | None:
 
 
 class OutageLog:
-    """Logs one line when an outage begins and one when it ends, however often it is met between."""
+    """Logs one line when an outage begins and one when it ends, however many errors it causes."""
 
     def __init__(self, log: Logger, what: str) -> None:
         """`what` says what waits, such as "prediction requests wait"."""
@@ -74,13 +74,13 @@ class OutageLog:
         self._began: float | None = None
 
     def met(self, error: BaseException | str, *, now: float) -> None:
-        """Note that the outage was met at `now`, in seconds of any clock that does not jump."""
+        """Record an error of the outage at `now`, in seconds of a monotonic clock."""
         if self._began is None:
             self._began = now
             self._log.warning("%s: %s", self._what, " ".join(str(error).split()))
 
     def over(self, *, now: float) -> None:
-        """Note that the work goes on."""
+        """Record that the work succeeds again."""
         if self._began is not None:
             self._log.warning("%s: over, after %.0f s", self._what, now - self._began)
             self._began = None
@@ -88,7 +88,7 @@ class OutageLog:
 
 @contextmanager
 def aws_errors(place: str) -> Iterator[None]:
-    """Turn outages of AWS into `StackUnavailable` that names the place; faults pass as they are."""
+    """Turn outages of AWS into `StackUnavailable` that names `place`; other errors pass unchanged."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The columns of the lake's `served/`: what a prediction used.
+"""The columns of the lake's `served/`: the features and release behind each prediction.
 
 One row per prediction that was made. `views` holds the user's rows as they were read: values as JSON (numbers exact,
 embeddings as lists of float32), with the status and both timestamps, so that parity can recompute each one.
@@ -11,21 +11,21 @@ import pyarrow as pa
 from stillpoint.events.types import TIMESTAMP
 
 SERVED_GROUP = 2_000
-"""Rows in a group of a file of the log: what is read at least to see one of them."""
+"""Rows per row group in the log's files: the smallest unit that is read."""
 
 SERVED_IDS = "recommendation_ids"
-"""The property of a commit of the log that names the beginnings of the ids that it adds."""
+"""The property of the log's commits that lists prefixes of the ids that a commit adds."""
 
 ID_LENGTH = 8
 
 
 def named_ids(recommendation_ids: Iterable[str]) -> str:
-    """Return the property `SERVED_IDS` of ids: enough of each to tell it from nearly every other."""
+    """Return the value of the property `SERVED_IDS`: a prefix of each id that tells it from nearly all others."""
     return " ".join(sorted({one[:ID_LENGTH] for one in recommendation_ids}))
 
 
 def names_id(named: str, recommendation_id: str) -> bool:
-    """Say whether an id may be among those that a property names."""
+    """Return whether an id may be among those that a `SERVED_IDS` property lists."""
     return f" {recommendation_id[:ID_LENGTH]} " in f" {named} "
 
 

@@ -1,10 +1,10 @@
-"""Shows a value that somebody sent within a sentence: short, and safe whatever it is (pure)."""
+"""Formats a client's value for an error text: short, and safe for any value. (pure)"""
 
 LENGTH = 60
 
 
 def shown(value: object) -> str:
-    """Return a text's or number's first characters; of what may be nested, only what it is: a nest has no end."""
+    """Return the first characters of a text or number; of a list or object only its kind, as it may be deeply nested."""
     match value:
         case None:
             return "null"

@@ -1,4 +1,4 @@
-"""What defines a training snapshot beside its dates: where its features come from, and what counts as a success."""
+"""The definition of a training snapshot beside its dates: the source of its features, and what counts as a success."""
 
 from datetime import timedelta
 from enum import StrEnum

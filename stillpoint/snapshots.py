@@ -1,8 +1,8 @@
 """A snapshot's manifest and rows, and how it is kept and found again.
 
 A snapshot is `snapshots/<id>/rows.parquet` with `manifest.json`; the id follows from the definitions and the rows, so
-the same inputs give the same id and bytes. What else the manifest tells (which files were read, what the expectations
-found) is of the first taking, and no part of the id.
+the same inputs give the same id and bytes. The rest of the manifest (which files were read, what the expectations found)
+describes the first run that took the snapshot, and is no part of the id.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from stillpoint.lake.tables import Lake
 from stillpoint.snapshot_definition import FeaturesFrom, LabelDefinition
 
 NOT_IN_THE_ID = {"sources", "differences", "expectations"}
-"""Fields of a manifest that tell of its taking, or that follow from the rest."""
+"""Fields of a manifest that describe the run that took it, or that follow from the other fields."""
 
 
 class _Part(BaseModel):
@@ -34,7 +34,7 @@ class _Part(BaseModel):
 
 
 class Expectation(_Part):
-    """An expectation of the rows and what became of it: `unexpected` of `checked` rows break it."""
+    """An expectation of the rows and its result: `unexpected` of `checked` rows violate it."""
 
     column: str | None
     expected: str
@@ -89,7 +89,7 @@ class SnapshotManifest(_Part):
     label: LabelDefinition
     data: Literal["simulated", "observed"]
     rows_sha256: str
-    revision: int = Field(default=0, ge=0, description="How often people were erased from it since.")
+    revision: int = Field(default=0, ge=0, description="How often users were erased from it since.")
     as_of_first: AwareDatetime | None = Field(
         default=None, description="Earliest moment at which features were joined."
     )
@@ -140,7 +140,7 @@ def keep_snapshot(
     folder = f"snapshots/{id}"
     key = f"{folder}/manifest.json"
     taken = _read_manifest(lake, folder) if key in lake.objects.list(key) else None
-    if taken is not None and taken.revision:  # Its first rows hold people who were erased since.
+    if taken is not None and taken.revision:  # Its first rows hold users who were erased since.
         return load_snapshot(lake, id)
     lake.objects.put(snapshot_rows(folder, 0), data)
     if taken is None:

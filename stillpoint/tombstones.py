@@ -1,8 +1,8 @@
 """Erased users, keyed by HMAC, and the time that each erasure covers.
 
 An erasure leaves a create-only object `erasures/<HMAC-SHA256 of the user id>/<microseconds>.json` in the lake. Without the
-key nobody can test whether an id is among them. Names alone carry all there is, so that one listing reads them. A mark of the
-key lies beside them: whoever comes with another key is told so, and does not take everybody for unknown.
+key nobody can test whether a user is among them. The object names hold all the information, so that one listing reads
+them. A mark of the key is stored beside them, so that a process with another key is refused.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ DIGITS = 20
 
 @dataclass(frozen=True, slots=True)
 class Tombstones:
-    """The erasures known at one moment. `count` only grows, from reading to reading."""
+    """The erasures known at one moment. `count` never decreases from one reading to the next."""
 
     key: bytes = field(repr=False)
     until: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -46,7 +46,7 @@ class Tombstones:
         return self.until.get(digest(self.key, user_id)) if self.until else None
 
     def covers(self, user_id: str, at_us: int) -> bool:
-        """Say whether what happened to the user at a moment is erased."""
+        """Return whether events of the user at this time (microseconds since 1970) are erased."""
         until = self.until_us(user_id)
         return until is not None and at_us <= until
 
@@ -69,7 +69,7 @@ def erasure_key(settings: Settings) -> bytes:
 
 
 def _own_key(path: Path) -> bytes:
-    """Return the key in a file that only its owner reads. Made whole or not at all; of several makers one wins."""
+    """Return the key in a file that only its owner can read. Created atomically; of several processes one wins."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
@@ -97,8 +97,8 @@ def read_tombstones(objects: Objects, key: bytes) -> Tombstones:
     """List the erasures.
 
     Raises:
-        CorruptData: an object below `erasures/` is no tombstone; ignoring it could bring a person back.
-        InvalidSettings: the tombstones were made with another key, and would be mute under this one.
+        CorruptData: an object below `erasures/` is not a tombstone; ignoring it could bring an erased user back.
+        InvalidSettings: the tombstones were made with another key, and would match no user under this one.
     """
     until: dict[str, int] = {}
     count = 0
@@ -141,7 +141,7 @@ def mark_erased(client: Any, tombstones_key: bytes, user_id: str, until_us: int)
 
 
 class ErasureLookup:
-    """What serving asks before and after it writes something of a person: Redis knows at once, the lake for good."""
+    """Tells serving whether a user is erased, before and after it writes. Redis has erasures at once, the lake for good."""
 
     def __init__(self, client: Any, objects: Objects, key: bytes, clock: Clock) -> None:
         self._client = client
@@ -152,12 +152,12 @@ class ErasureLookup:
         self._read_at: datetime | None = None
 
     def __call__(self, user_id: str, at_us: int) -> bool:
-        """Say whether what happened to a user at a moment is erased."""
+        """Return whether events of a user at this time (microseconds since 1970) are erased."""
         (erased,) = self.of([(user_id, at_us)])
         return erased
 
     def of(self, moments: Sequence[tuple[str, int]]) -> list[bool]:
-        """Say it of several users, each at a moment, in one round trip."""
+        """Return the answers for several (user id, microseconds) pairs, in order, in one round trip."""
         now = self._clock()
         if self._read_at is None or now - self._read_at >= REFRESH:
             self._known = read_tombstones(self._objects, self._key)
@@ -173,12 +173,12 @@ class ErasureLookup:
 
 
 def acknowledge_erasures(objects: Objects, count: int) -> None:
-    """Say that the stream obeys so many tombstones: every later write of it was made in their knowledge."""
+    """Record that the stream applies `count` tombstones: each of its later writes takes them into account."""
     objects.put(ACKNOWLEDGED_KEY, f'{{"count": {count}}}\n'.encode())
 
 
 def acknowledged_erasures(objects: Objects) -> int:
-    """Return how many tombstones the stream obeys."""
+    """Return how many tombstones the stream applies."""
     try:
         return int(json.loads(objects.get(ACKNOWLEDGED_KEY))["count"])
     except ObjectMissing:

@@ -1,8 +1,8 @@
-"""Traces that follow an event through processes which hand each other nothing but its id.
+"""Traces that follow an event through processes that pass each other only the event's id.
 
-Trace and span ids follow from the event's id, so every process finds its place in the trace without any context being carried:
-messages, events and features stay as they are, and a replay repeats the same spans. Spans are data, with their times; only
-`Tracing` exports them. Which share of the events is traced is a setting, 0 by default: then nothing is imported or built.
+Trace and span ids are derived from the event's id, so no trace context has to be passed along: messages, events and features
+stay unchanged, and a replay repeats the same spans. Spans are data, with their times; only `Tracing` exports them. The share
+of traced events is a setting, 0 by default; then nothing is imported or built.
 """
 
 import hashlib
@@ -92,10 +92,10 @@ class Tracing:
 
 
 def tracing(settings: Settings, service: str) -> Tracing | None:
-    """Return what exports traces by OTLP over HTTP, to where `OTEL_EXPORTER_OTLP_ENDPOINT` says; None when it is off.
+    """Return an exporter of traces by OTLP over HTTP to `OTEL_EXPORTER_OTLP_ENDPOINT`; None if tracing is off.
 
     Raises:
-        InvalidSettings: it is on, and OpenTelemetry is not installed.
+        InvalidSettings: tracing is on, and OpenTelemetry is not installed.
     """
     if not settings.trace_share:
         return None

@@ -1,4 +1,4 @@
-"""Words of a command line that are no times: each is read by its type before anything starts, or is a usage error.
+"""Parsers of command-line arguments other than times: each argument is checked before anything starts.
 
 Each function is the `parser` of an option or argument; times are in `moments.py`. It returns the value, or raises typer's
 `BadParameter` with what was found and what was expected. None asks a server; files are looked at, and nothing is written.
@@ -39,7 +39,7 @@ class RoutedModel:
 
 
 def port(text: str) -> int:
-    """Return a TCP port; 0 lets the system choose, or serves nothing, as the option says."""
+    """Return a TCP port; the meaning of 0 (a free port, or none) depends on the option."""
     return _whole(text, 0, 65_535)
 
 
@@ -49,7 +49,7 @@ def processes(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    """Return what random numbers begin with."""
+    """Return a seed of random numbers."""
     return _whole(text, 0, 2**63 - 1)
 
 
@@ -59,7 +59,7 @@ def version(text: str) -> int:
 
 
 def sample(text: str) -> int:
-    """Return how many things to look at."""
+    """Return a sample size."""
     return _whole(text, 1, 10_000_000)
 
 
@@ -196,7 +196,7 @@ def url(text: str) -> str:
 
 
 def reason(text: str) -> str:
-    """Return a text for people: something to read, in one line."""
+    """Return a reason as one line of readable text."""
     if not text.strip() or not text.isprintable() or len(text) > LONGEST_TEXT:
         raise typer.BadParameter(f"{_shown(text)} says nothing; expected 1 to {LONGEST_TEXT} characters in one line")
     return text.strip()
@@ -230,7 +230,7 @@ def source_file(text: str) -> Path:
 
 
 def destination(text: str) -> Path:
-    """Return where a file can be written; one that is there is replaced."""
+    """Return the path of a file to write; an existing file is replaced."""
     path = _path(text)
     if path.is_dir():
         raise typer.BadParameter(f"{path} is a folder; name a file in it")
@@ -241,7 +241,7 @@ def destination(text: str) -> Path:
 
 
 def new_file(text: str) -> Path:
-    """Return where a file can be written that is not there yet."""
+    """Return the path of a new file to write."""
     path = destination(text)
     if path.exists() or path.is_symlink():
         raise typer.BadParameter(f"{path} exists already; name another file")
@@ -249,7 +249,7 @@ def new_file(text: str) -> Path:
 
 
 def folder(text: str) -> Path:
-    """Return a folder that is there and can be written, or can be made."""
+    """Return a folder that exists and is writable, or can be created."""
     path = _path(text)
     if path.exists() and not path.is_dir():
         raise typer.BadParameter(f"{path} is a file; expected a folder")

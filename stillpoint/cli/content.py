@@ -36,7 +36,7 @@ def withdraw(content_id: ContentId, as_json: Json = False) -> None:
 
 @content.command()
 def restore(content_id: ContentId, as_json: Json = False) -> None:
-    """Take a withdrawal back. The content is shown again from its `published_at` until its `until`."""
+    """Undo a withdrawal. The content is shown again from its `published_at` until its `until`."""
     from stillpoint.catalogue import restore as run
 
     _change(run, content_id, as_json, "is not withdrawn")

@@ -1,7 +1,7 @@
-"""What a user reads when a command fails.
+"""Turns the failure of a command into one line for the user: what was found and what to do.
 
-One line: what was found and what to do. Errors raised on purpose say it themselves; a server that does not answer, a full
-disk and a usage error are put into words here; anything else is a defect, whose traceback goes to a log that is named.
+Errors raised on purpose have that text already; for a server that does not answer, a full disk and a usage error it is
+written here. Any other error is a defect: its traceback goes to a log file, which the line names.
 """
 
 import os
@@ -16,7 +16,7 @@ from stillpoint.outages import outage
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """Return the line for stderr and the exit code. A defect is log_traceback on the way."""
+    """Return the line for stderr and the exit code. The traceback of a defect is written to the log of errors."""
     if isinstance(error, StillpointError):
         return f"error: {error}", error.exit_code
     usage = getattr(error, "format_message", None)
@@ -47,7 +47,7 @@ def explain(error: Exception) -> tuple[str, int]:
 
 
 def _said(usage: str) -> str:
-    """Return a usage error in our words: pydantic, which reads the values for typer, puts its own before them."""
+    """Return a usage error without the prefix that pydantic, which parses the values for typer, puts before it."""
     return " ".join(usage.replace("Value error, ", "").split()).rstrip(".")
 
 

@@ -24,7 +24,7 @@ class FeastFailed(StillpointError):
 
 
 class Which(StrEnum):
-    """A colour by its name or by what it is now, or the sandbox."""
+    """A colour, by its name or by its present role, or the sandbox."""
 
     LIVE = "live"
     IDLE = "idle"
@@ -81,10 +81,10 @@ def feast(
 
 
 def _refuse_no_times(arguments: Sequence[str]) -> None:
-    """Check the times of a materialization before Feast is imported, which takes seconds.
+    """Check the times of a materialization before importing Feast, which takes seconds.
 
     Raises:
-        BadParameter: one is no time, or lies in the future: what follows would never be filled again.
+        BadParameter: one is not a time, or lies in the future: Feast would never fill the rows until then.
     """
     command = next((word for word in arguments if word in _TIMES), None)
     if command is None or "--help" in arguments:

@@ -1,7 +1,7 @@
-"""Days and times as words of a command line: read before anything starts, and never from the future.
+"""Parsers of days and times on the command line, which refuse the future.
 
-Each function is the `parser` of an option. Whatever has no zone is UTC, whatever the machine's zone is. A day that has not
-begun, or a moment further ahead than clocks differ, is a usage error: rows and labels of the future would outlive all true ones.
+Each function is the `parser` of an option. A time without a zone is UTC, whatever the machine's zone. A day that has not
+begun, or a time further ahead than clocks may differ, is a usage error: rows of the future would win over all true ones.
 """
 
 from datetime import UTC, date, datetime
@@ -17,8 +17,11 @@ TRIM_HORIZON, LATEST = "TRIM_HORIZON", "LATEST"
 def day(text: str) -> date:
     """Return a UTC day that has begun.
 
+    >>> day("2026-03-01")
+    datetime.date(2026, 3, 1)
+
     Raises:
-        BadParameter: it is no day, or has not begun.
+        BadParameter: it is not a day, or has not begun.
     """
     try:
         found = date.fromisoformat(text)
@@ -31,10 +34,13 @@ def day(text: str) -> date:
 
 
 def moment(text: str) -> datetime:
-    """Return a moment that is over, in UTC; a day alone is its first moment.
+    """Return a time that has passed, in UTC; a day alone means its first moment.
+
+    >>> moment("2026-03-01T13:00:00+01:00").isoformat(), moment("2026-03-01").isoformat()
+    ('2026-03-01T12:00:00+00:00', '2026-03-01T00:00:00+00:00')
 
     Raises:
-        BadParameter: it is no time, or lies in the future.
+        BadParameter: it is not a time, or lies in the future.
     """
     try:
         found = datetime.fromisoformat(text)
@@ -53,10 +59,10 @@ def moment(text: str) -> datetime:
 
 
 def start(text: str) -> str:
-    """Return where reading a stream begins: `TRIM_HORIZON`, `LATEST`, or a moment that is over as ISO text in UTC.
+    """Return where reading a stream begins: `TRIM_HORIZON`, `LATEST`, or a past time as ISO text in UTC.
 
     Raises:
-        BadParameter: it is neither of the words, nor such a moment.
+        BadParameter: it is neither of the words, nor a past time.
     """
     if text in (TRIM_HORIZON, LATEST):
         return text

@@ -1,6 +1,6 @@
-"""A command line made of rooms that are imported only when called.
+"""Builds the command line, importing only the code of the verb that is called.
 
-The verb is looked for among the arguments first; it alone is built from its room's code, the others are lines of help.
+The verb is found among the arguments first. It alone is imported; all other verbs are just lines of the help.
 """
 
 import importlib
@@ -24,7 +24,7 @@ class VerbUnavailable(StillpointError):
 
 
 def command(arguments: Sequence[str]) -> "TyperGroup":
-    """Return the command group for these arguments: the verb they name for real, the others as lines of help.
+    """Return the command group for these arguments: the named verb with its code, the others as lines of help.
 
     Raises:
         VerbUnavailable: the verb's room is not installed, or cannot be imported.

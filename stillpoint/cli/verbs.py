@@ -61,7 +61,7 @@ VERBS = (
     Verb("explain", "inference.cli:explain", "What a recommendation was made from, and why.", _SERVE),
     Verb("repair", "validation.repair_cli:repair", "Take out of the stores what should not lie there.", _CARE),
     Verb("content", "stillpoint.cli.content:content", "Withdraw a content, restore it, or look it up.", _CARE),
-    Verb("erase", "privacy.cli:erase", "Forget one person everywhere, with a receipt.", _CARE),
-    Verb("export", "privacy.cli:export", "All that is known of one person, as one archive.", _CARE),
+    Verb("erase", "privacy.cli:erase", "Erase one user everywhere, with a receipt.", _CARE),
+    Verb("export", "privacy.cli:export", "Write everything that is known of one user into one archive.", _CARE),
     Verb("validate", "validation.cli:validate", "Check events, the lake's features and snapshots.", _CARE),
 )

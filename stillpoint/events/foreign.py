@@ -1,4 +1,4 @@
-"""Says what bytes are that are no JSON, for the producers of records that send something else (pure)."""
+"""Recognises payloads in other formats than JSON, so that the error can tell the producer what to change. (pure)"""
 
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (
@@ -22,7 +22,7 @@ _ZLIB = frozenset({b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"})
 
 
 def foreign_format(payload: bytes) -> str | None:
-    """Return what bytes are by how they begin, and what to do about it; None for what may be JSON, or for what nobody knows."""
+    """Return the format of a payload, by its first bytes, and what to do about it; None for JSON or an unknown format."""
     for beginning, name in _BEGINNINGS:
         if payload.startswith(beginning):
             return name

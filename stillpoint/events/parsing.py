@@ -32,7 +32,7 @@ _FUTURE_US = int(FUTURE_TOLERANCE.total_seconds()) * SECOND
 
 
 class AppEvent(NamedTuple):
-    """A valid event. Times are microseconds since 1970 UTC; what the event's type does not carry is None."""
+    """A valid event. Times are microseconds since 1970 UTC; fields that the event's type does not have are None."""
 
     event_id: str
     user_id: str
@@ -56,7 +56,7 @@ class AppEvent(NamedTuple):
 
 
 class Malformed(NamedTuple):
-    """Why a payload is no event; `field` is None when no single field is at fault."""
+    """Why a payload is not a valid event; `field` is None if no single field is at fault."""
 
     field: str | None
     reason: str
@@ -69,7 +69,11 @@ class _Refused(Exception):
 def parse(payload: bytes, arrived_us: int) -> AppEvent | Malformed:
     """Return the event in `payload`, or why there is none. Never raises, whatever the bytes.
 
-    `arrived_us` is when the record arrived; an event more than 60 s after it is refused. `event_id` is lower-cased.
+    `arrived_us` is the record's arrival time in microseconds since 1970; an event more than 60 s later is refused.
+    `event_id` is lower-cased.
+
+    >>> parse(b'{"schema_version": 2}', 0)
+    Malformed(field='schema_version', reason='a number 2; expected 1')
     """
     document = document_of(payload)
     return document if isinstance(document, Malformed) else event_of(document, arrived_us)
@@ -93,7 +97,7 @@ def document_of(payload: bytes) -> dict[str, Any] | Malformed:
 
 
 def _no_json(payload: bytes, error: orjson.JSONDecodeError) -> Malformed:
-    """Return why a payload is not JSON, and of a text that was cut within a character also which field holds it."""
+    """Return why a payload is not JSON; for a text that was cut within a character also the field that holds it."""
     if _HALF_A_PAIR.search(payload) is None:
         return Malformed(None, f"not JSON: {error}")
     try:
@@ -108,7 +112,7 @@ def _no_json(payload: bytes, error: orjson.JSONDecodeError) -> Malformed:
 
 
 def event_of(document: dict[str, Any], arrived_us: int) -> AppEvent | Malformed:
-    """Return the event that a decoded payload is, or why it is none: the rules for every field, for `parse` and for suites."""
+    """Return the event in a decoded payload, or why there is none. Holds the rules for every field."""
     field = "schema_version"
     try:
         if _integer(document.get(field)) != SCHEMA_VERSION:
@@ -169,10 +173,10 @@ _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 
 
 def _repeats_a_field(payload: bytes, document: dict[str, Any]) -> bool:
-    """Say whether a top-level field stands twice, where JSON parsers silently disagree about which one counts.
+    """Return whether a top-level field stands twice; JSON parsers silently disagree about which one counts.
 
-    Without escapes, each colon is a pair's or stands in a text, so counting them proves that nothing was dropped; only
-    if the count differs is the payload looked through.
+    Without escapes, each colon belongs to a pair or is in a text, so counting them proves that no pair was dropped; only
+    if the count differs is the payload searched.
     """
     if b"\\" not in payload:
         colons = len(document)
@@ -288,7 +292,7 @@ def _heart_rate(value: Any) -> float:
 
 
 def _integer(value: Any) -> int | None:
-    """Return an integer, however it is written: JSON Schema, and so OpenAPI, takes 12.0 and 1.2e1 for the integer 12."""
+    """Return an integer in any notation: in JSON Schema, and so in OpenAPI, 12.0 and 1.2e1 are the integer 12."""
     if type(value) is float and value.is_integer():
         return int(value)
     return value if type(value) is int else None

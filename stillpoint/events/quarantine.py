@@ -1,4 +1,4 @@
-"""Rows of the lake's `quarantine/`: records that are kept aside, with the field at fault and the reason."""
+"""Rows of the lake's `quarantine/`: records that are not valid events, with the field at fault and the reason."""
 
 import uuid
 from collections.abc import Sequence

@@ -14,7 +14,7 @@ _OPTIONAL = AppEvent._fields[6:-1]
 def events_table(
     events: Sequence[AppEvent], verdicts: Sequence[Verdict], shards: Sequence[str], sequences: Sequence[str]
 ) -> pa.Table:
-    """Return events with their verdicts and origins in the columns of the lake. Leave out erased ones before."""
+    """Return events with their verdicts and origins in the columns of the lake. The caller leaves out erased ones."""
     columns: dict[str, Sequence[object]] = {
         "event_id": [event.event_id for event in events],
         "user_id": [event.user_id for event in events],

@@ -17,8 +17,8 @@ _TRIES = 8
 def put_events(client: "KinesisClient", stream: str, payloads: Sequence[tuple[str, bytes]]) -> int:
     """Put (user id, payload) pairs, in order for each user, and return how many calls it took.
 
-    Kinesis may refuse some records of a call. What follows a refused record of the same user is sent again behind it, so
-    that the user's order holds; a record of theirs that had got through already arrives twice and becomes a duplicate.
+    Kinesis may refuse some records of a call. A refused record is sent again together with all later ones of the same user,
+    so that the user's order holds; those that had been accepted arrive twice, and the second becomes a duplicate.
 
     Raises:
         StackUnavailable: the stream kept refusing; the text says how many were not accepted.
@@ -42,7 +42,7 @@ def put_events(client: "KinesisClient", stream: str, payloads: Sequence[tuple[st
 
 
 def _groups(payloads: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
-    """Yield as many payloads at a time as one PutRecords call takes, keys included."""
+    """Yield the payloads in batches of the size that one PutRecords call accepts, partition keys included."""
     group: list[tuple[str, bytes]] = []
     size = 0
     for user, data in payloads:

@@ -40,7 +40,7 @@ class Category(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What became of one record; exactly one applies, and the sums add up to the records read."""
+    """The outcome of one record: each record gets exactly one verdict, so their counts add up to the records read."""
 
     ON_TIME = "on_time"
     DUPLICATE = "duplicate"

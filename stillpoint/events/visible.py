@@ -1,7 +1,7 @@
-"""Says whether a text shows anything: letters, digits, signs or pictures, and not only blanks of some kind (pure).
+"""Recognises texts in which nothing is visible, and which are treated as empty. (pure)
 
-Unicode has blanks that are no white space: zero-width characters, marks of direction, fillers of Hangul, an empty braille
-pattern. Whoever sees the text sees nothing, so it says as much as an empty one.
+Besides white space, Unicode has other invisible characters: zero-width characters, direction marks, Hangul fillers, an
+empty braille pattern.
 """
 
 import re
@@ -36,7 +36,7 @@ DerivedCoreProperties.txt), and those whose glyph is empty."""
 
 
 def is_blank(text: str) -> bool:
-    """Say whether nothing of a text can be seen. A mark that stands alone, such as an accent, is seen."""
+    """Return whether nothing of a text is visible. A combining mark alone, such as an accent, is visible."""
     if _PLAIN.search(text):  # nearly every text; the others are looked at letter by letter
         return False
     return all(letter in _UNSEEN or unicodedata.category(letter) in _UNSEEN_CATEGORIES for letter in text)

@@ -38,11 +38,11 @@ def daily_tables(
     plays.
     """
     plays, completions = _plays(events)
-    people, contents = _frame(users), _frame(catalogue)
+    user_rows, contents = _frame(users), _frame(catalogue)
     titles = _Titles(encoder)
     for day in days:
         midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        known = _newest(people, "user_id", midnight)
+        known = _newest(user_rows, "user_id", midnight)
         played = _played(plays, completions, midnight)
         yield day, USER_PROFILES, _table(USER_PROFILES, _profiles(known, midnight), midnight)
         yield day, USER_TASTE, _table(USER_TASTE, _taste(known, played), midnight)

@@ -22,14 +22,14 @@ ON_DEMAND_FEATURES = tuple(
 """The request-time features that depend on nothing but stored features and the moment of the request."""
 
 ON_DEMAND_SOURCES: dict[str, tuple[str, ...]] = {}
-"""The stored features that they read, by view."""
+"""The stored features that the on-demand features read, by view."""
 for _name in dict.fromkeys(name for one in ON_DEMAND_FEATURES for name in one.inputs if name in _STORED):
     _view = _STORED[_name][0].name
     ON_DEMAND_SOURCES[_view] = (*ON_DEMAND_SOURCES.get(_view, ()), _name)
 
 
 def request_time(rows: Columns) -> dict[str, Values]:
-    """Return the on-demand features as float64, NaN where missing; inputs are as `request_time_features` wants them."""
+    """Return the on-demand features as float64, NaN where missing; inputs are as in `request_time_features`."""
     return compute(rows, ON_DEMAND_FEATURES)
 
 
@@ -38,7 +38,10 @@ ON_DEMAND_FUNCTIONS = {ON_DEMAND_VIEW: request_time}
 
 
 def request_time_frame(frame: Any) -> Any:
-    """Do it for a pandas DataFrame with Feast's columns (nulls are None or NaN), in notebooks and in Feast's own reads."""
+    """Return the on-demand features of a pandas DataFrame with Feast's columns (nulls are None or NaN).
+
+    Feast calls it in its own reads; the import path is stored in frozen registries.
+    """
     import pandas as pd
 
     names = dict.fromkeys(name for one in ON_DEMAND_FEATURES for name in one.inputs)

@@ -46,7 +46,7 @@ def request_time_features(rows: Columns) -> dict[str, Values]:
 
 
 def compute(rows: Columns, features: Sequence[RequestFeature]) -> dict[str, Values]:
-    """Return some of them, as `request_time_features` does."""
+    """Return the given request-time features, in the form of `request_time_features`."""
     count = max(len(rows[name]) for declared in features for name in declared.inputs)
     found = {}
     for declared in features:
@@ -56,8 +56,8 @@ def compute(rows: Columns, features: Sequence[RequestFeature]) -> dict[str, Valu
 
 
 def search_title_cosine(rows: Columns) -> Values:
-    """Cosine of the user's searches and the candidate's title, summed in float64 by halves, so that bits do not depend
-    on how many rows there are."""
+    """Return the cosine of the user's searches and the candidate's title, summed in float64 by halves, so that the result
+    is bit-equal for any number of rows."""
     searches, titles = (rows[name].astype(np.float64, copy=False) for name in ("search_embedding", "title_embedding"))
     products = searches * titles
     while products.shape[1] > 1:

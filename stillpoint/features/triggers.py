@@ -47,7 +47,7 @@ def requests_for(
 
 
 class SearchedCategory:
-    """Tells a query's category: the one whose centroid, over a few phrases, lies nearest to it."""
+    """Classifies search queries: the category whose centroid, over a few phrases, is nearest to the query."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder

@@ -37,7 +37,7 @@ def family(event_type: EventType) -> Family:
 
 
 class RememberedEvent(NamedTuple):
-    """An on-time event, as long as a copy of it would be neither late nor too old."""
+    """An on-time event that is remembered for as long as a copy of it would be neither late nor too old."""
 
     event_us: int
     family: Family
@@ -46,7 +46,7 @@ class RememberedEvent(NamedTuple):
 
 @dataclass(slots=True)
 class Memory:
-    """What verdicts on one user's next events depend on. `newest_us` holds the taps' and the biometrics' newest time."""
+    """The state per user on which verdicts depend. `newest_us` has the newest time of taps and of biometrics."""
 
     last_arrived_us: int | None = None
     newest_us: list[int | None] = field(default_factory=lambda: [None, None])
@@ -67,7 +67,7 @@ class Judgement(NamedTuple):
 def judge(memory: Memory, event: AppEvent, *, max_event_age_us: int, erased_until_us: int | None) -> Judgement:
     """Return the verdict on the user's next event, and take it into `memory`. An erased event leaves no trace there.
 
-    Erased is what happened or arrived up to the erasure: a client's clock may have been ahead of it.
+    An event is erased if it happened or arrived before the erasure ended; both count, since a client's clock may be ahead.
     """
     event_us = event.event_us
     if erased_until_us is not None and min(event_us, event.arrived_us) <= erased_until_us:
@@ -85,7 +85,7 @@ def judge(memory: Memory, event: AppEvent, *, max_event_age_us: int, erased_unti
     if known is not None:
         if _lives(memory, known, max_event_age_us):
             return Judgement(Verdict.DUPLICATE, arrived_us, known.fingerprint != fingerprint)
-        del memory.remembered[key]  # so that the memory stays in order of arrival, whenever `forget` was called
+        del memory.remembered[key]  # keeps the memory in order of arrival, whenever `forget` is called
     memory.remembered[key] = RememberedEvent(event_us, kin, fingerprint)
     if kin is not Family.IMPRESSION and (newest is None or event_us > newest):
         memory.newest_us[kin] = event_us
@@ -105,7 +105,7 @@ def event_key(event_id: str) -> bytes:
 
 
 def _lives(memory: Memory, known: RememberedEvent, max_event_age_us: int) -> bool:
-    """Say whether a copy of the event, arriving now, would be neither late nor too old."""
+    """Return whether a copy of the event, arriving now, would be neither late nor too old."""
     assert memory.last_arrived_us is not None
     if memory.last_arrived_us - known.event_us > max_event_age_us:
         return False

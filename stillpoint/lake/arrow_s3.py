@@ -1,8 +1,8 @@
-"""Arrow's own S3 filesystem asks for the same credentials as boto3, and gets new ones before they end.
+"""Gives Arrow's S3 filesystem the credentials of boto3, and renews them before they expire.
 
-Arrow takes keys once, when a filesystem is made. Credentials of a role (STS, IMDS, ECS, SSO) end after minutes or hours, and
-botocore fetches new ones ten minutes before. So whatever is opened asks botocore first, and a filesystem is made anew when
-the keys are others. A file that is open goes on with the keys with which it was opened.
+Arrow takes keys once, when a filesystem is created. Credentials of a role (STS, IMDS, ECS, SSO) expire after minutes or
+hours, and botocore fetches new ones ten minutes before. So each operation asks botocore for the present keys first, and
+creates a new filesystem if they have changed. An open file keeps the keys with which it was opened.
 """
 
 import threading
@@ -54,7 +54,7 @@ def s3_filesystem(credentials: Any, arguments: dict[str, Any]) -> pafs.FileSyste
 
 
 class Renewing(pafs.FileSystemHandler):  # type: ignore[misc]
-    """Hands everything to a filesystem that `make` makes from `keys`, anew whenever the keys have changed."""
+    """Delegates to a filesystem that `make` creates from `keys`, and creates a new one whenever the keys have changed."""
 
     def __init__(self, keys: Callable[[], Keys], make: Callable[[Keys], pafs.FileSystem]) -> None:
         self._keys = keys

@@ -1,4 +1,4 @@
-"""The checkpoint of the commit log: one object that stands for all older commits."""
+"""The checkpoint of the commit log: one object that replaces all older commits."""
 
 from bisect import bisect_right
 
@@ -11,7 +11,7 @@ CHECKPOINTS = "folds/"
 
 
 class CheckpointedCommit(Commit):
-    """A writer's older commits in one: the files that still counted, and the sums of the numbers among the properties."""
+    """A writer's older commits combined: the files that still counted, and the sums of numeric properties."""
 
     commits: int
 
@@ -33,7 +33,7 @@ class LogCheckpoint(BaseModel):
         return f"{CHECKPOINTS}{self.generation:012d}.json"
 
     def holds(self, key: str) -> bool:
-        """Say whether it stands for the commit of a key."""
+        """Return whether the checkpoint includes the commit with this key."""
         writer, _, name = key.removeprefix("commits/").rpartition("/")
         ranges = self.sequences.get(writer, ())
         if not ranges or not name.removesuffix(".json").isdigit():

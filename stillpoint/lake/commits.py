@@ -1,4 +1,4 @@
-"""The records by which files of the lake count: a commit names those that it adds and those that it replaces."""
+"""Commits: the records that make files of the lake count. A commit names the files that it adds and those it replaces."""
 
 from datetime import date
 
@@ -19,7 +19,7 @@ class CommittedFile(BaseModel):
 
 
 class Commit(BaseModel):
-    """The files that one piece of work added, and those that they replace."""
+    """The files that one piece of work added, and the files that it replaces (`supersedes`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Atomic file writes: a reader finds the old file or the new one, whatever happens meanwhile."""
+"""Atomic file writes: a reader always sees the old file or the new one, even after a crash."""
 
 import os
 import secrets
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def write_whole(path: Path, data: str | bytes, *, mode: int = 0o666) -> None:
-    """Write a file under another name beside it, flush it to disk, and rename it. Killed before that, nothing has changed.
+    """Write a file atomically: under a temporary name, flushed to disk, then renamed.
 
-    `mode` are its permissions from the first byte on, less what the process' mask takes away.
+    `mode` are its permissions from the first byte on, less the process's umask.
     """
     staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}.staged")
     handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

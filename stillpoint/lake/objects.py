@@ -1,6 +1,6 @@
 """Whole objects by key, alike in a folder and in S3.
 
-`Objects` is the one door to the lake's files: whole objects by key, and creation that fails if the key exists. Keys are
+`Objects` is the only interface to the lake's files: whole objects by key, and creation that fails if the key exists. Keys are
 relative, with `/`. `open_objects` returns the implementation that a root asks for.
 """
 
@@ -49,13 +49,13 @@ class Objects(Protocol):
         ...
 
     def put(self, key: str, data: bytes) -> None:
-        """Write the object whole, replacing any; a reader sees the old or the new."""
+        """Write the object, replacing any; a reader sees the old or the new one, never a part."""
         ...
 
     def create(self, key: str, data: bytes) -> None:
         """Write the object only if the key is free, in one step.
 
-        A lost answer may hide a success: read back and compare before believing the error.
+        If an earlier attempt's answer was lost, the key may hold the caller's own object: read it back and compare.
 
         Raises:
             AlreadyExists: the key is taken.
@@ -232,7 +232,7 @@ class S3Objects:
 
 
 def _conflict(error: BaseException | None) -> bool:
-    """Say whether S3 refused a conditional put for what was under way beside it."""
+    """Return whether S3 refused a conditional put because of a concurrent request for the same key."""
     response = getattr(error, "response", None) or {}
     return bool(response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 409)
 

@@ -68,7 +68,7 @@ class Lake:
     def commit(self, commit: Commit) -> bool:
         """Make the files count, all at once. Return False if this writer's sequence is committed already.
 
-        False means that the same work was done before: its files stand, these are ignored.
+        False means that the same work was committed before; its files count, and the files of this call are ignored.
         """
         if (self._fold or self.checkpoint()).holds(commit.key):
             return False
@@ -108,11 +108,11 @@ class Lake:
         return [*folded, *(self._commits[key] for key in keys)]
 
     def frozen(self) -> "Lake":
-        """Return this lake as it is now: what is committed later is not seen. Each read of it saves a listing of commits."""
+        """Return this lake as of now, without later commits. Reading from it saves a listing of commits per read."""
         return _FrozenLake(self)
 
     def writers(self) -> set[str]:
-        """Return the names of all who ever committed. No commit is read for that."""
+        """Return the names of all writers with commits. No commit is read for that."""
         names = {key.removeprefix("commits/").partition("/")[0] for key in self.objects.list("commits/")}
         return names.union(self.checkpoint().sequences)
 
@@ -238,7 +238,7 @@ class _FrozenLake(Lake):
 
 
 def _again(read: Callable[[], Found]) -> Found:
-    """Read once more what was listed and is gone: it has been folded meanwhile."""
+    """Read again if a listed commit is gone: it has been included in a checkpoint meanwhile."""
     for _ in range(_TRIES - 1):
         try:
             return read()

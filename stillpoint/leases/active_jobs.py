@@ -1,7 +1,7 @@
-"""Jobs that have read rows of the lake and will write what follows from them.
+"""Lists the running jobs that have read rows of the lake and will write results derived from them.
 
 A backfill, a daily run, a snapshot or a `feast materialize` announces itself with a lease of its own. They never exclude
-each other; an erasure waits until none is left that could write an erased person anew.
+each other. An erasure waits for them, since they could write rows of the erased user again.
 """
 
 import os
@@ -17,14 +17,14 @@ from stillpoint.lake.objects import Objects
 from stillpoint.leases.lease import Epoch, Lease, renewing
 
 TTL = timedelta(seconds=30)
-"""How long a run that was killed is waited for."""
+"""How long a killed job still counts as running."""
 _LEASES = "leases/"
 _FOLDER = "under_way/"
 
 
 @contextmanager
 def announce_job(objects: Objects, what: str, *, clock: Clock) -> Iterator[None]:
-    """Say that this process reads the lake and will write what follows, for as long as the block runs."""
+    """Announce, for as long as the block runs, that this process reads the lake and writes results of what it read."""
     name = f"{_FOLDER}{uuid.uuid4().hex}"
     holder = f"{what}, process {os.getpid()} on {socket.gethostname()}"
     lease = Lease(objects, name, holder=holder, ttl=TTL, clock=clock)
@@ -39,7 +39,7 @@ def announce_job(objects: Objects, what: str, *, clock: Clock) -> Iterator[None]
 
 
 def active_jobs(objects: Objects, *, clock: Clock) -> list[Epoch]:
-    """Return those who are announced now. A killed one is listed until its lease has run out."""
+    """Return the jobs that are announced now. A killed job is listed until its lease has expired."""
     prefix = f"{_LEASES}{_FOLDER}"
     names = {key.removeprefix(prefix).partition("/")[0] for key in objects.list(prefix)}
     holders = (

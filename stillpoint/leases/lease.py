@@ -1,7 +1,7 @@
-"""A lease: one holder at a time, and a former holder is kept out.
+"""A lease: one holder at a time, and a former holder's writes are refused (fencing).
 
-A lease is a run of create-only epochs `leases/<name>/<epoch>.json` with a heartbeat beside them. Whoever creates the next
-epoch holds the lease; every write that matters carries the epoch, and an older one is refused.
+A lease is a sequence of create-only epochs `leases/<name>/<epoch>.json` with a heartbeat beside them. The process that
+creates the next epoch holds the lease. Every fenced write carries the epoch, and is refused if a newer one exists.
 """
 
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Epoch(BaseModel):
-    """One taking of the lease."""
+    """One acquisition of the lease."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +35,7 @@ class Epoch(BaseModel):
 
 
 class Heartbeat(BaseModel):
-    """The holder's last sign of life; `released` when it left by itself."""
+    """The holder's last heartbeat; `released` if the holder gave the lease up."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,7 +45,7 @@ class Heartbeat(BaseModel):
 
 
 class Lease:
-    """A lease by name. `holder` says in words who asks: program, process and host."""
+    """A lease by name. `holder` describes this process for error texts: program, process and host."""
 
     def __init__(self, objects: Objects, name: str, *, holder: str, ttl: timedelta, clock: Clock) -> None:
         self._objects = objects
@@ -74,7 +74,7 @@ class Lease:
         """Take the lease and return its epoch.
 
         Raises:
-            LeaseHeld: somebody else holds it and has given a sign of life within the time to live.
+            LeaseHeld: another process holds it, and has renewed it within the time to live.
         """
         now = self._clock()
         last = self._last()
@@ -97,16 +97,16 @@ class Lease:
         return taken.epoch
 
     def renew(self) -> None:
-        """Give a sign of life.
+        """Write a heartbeat.
 
         Raises:
-            Fenced: somebody else has taken the lease meanwhile.
+            Fenced: another process has taken the lease meanwhile.
         """
         self.check()
         self._beat(released=False)
 
     def check(self) -> None:
-        """Make sure that nobody has taken the lease since.
+        """Check that no other process has taken the lease since.
 
         Raises:
             Fenced: a newer epoch exists; stop at once.
@@ -120,14 +120,14 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give the lease up, so that the next one need not wait."""
+        """Give the lease up, so that the next holder need not wait for its expiry."""
         last = self._last()
         if self._epoch is not None and last is not None and last.epoch == self._epoch:
             self._beat(released=True)
         self._epoch = None
 
     def holder(self) -> Epoch | None:
-        """Return who holds the lease now, or None."""
+        """Return the epoch that holds the lease now, or None."""
         last = self._last()
         if last is None:
             return None
@@ -164,11 +164,11 @@ class Lease:
 def renewing(
     lease: Lease, *, every: float, lost: Callable[[Fenced], None], give_up: timedelta | None = None
 ) -> Iterator[None]:
-    """Renew a lease every so many seconds, from a thread of its own, as long as the block runs.
+    """Renew a lease every `every` seconds, from a background thread, for as long as the block runs.
 
-    `lost` is called once, from that thread, when somebody else has taken the lease. A store that does not answer is
-    asked again at the next turn: the lease may expire meanwhile, and whoever takes it then fences this process. With
-    `give_up`, the lease counts as lost as well once it has not been renewed for that long.
+    `lost` is called once, from that thread, when another process has taken the lease. If the object store does not answer,
+    renewing is tried again at the next interval; should the lease expire meanwhile, the next holder fences this process.
+    With `give_up`, the lease also counts as lost once it has not been renewed for that long.
     """
     ended = threading.Event()
     away = OutageLog(log, f"the lease {lease.name} cannot be renewed, trying again every {every:.1f} s")
@@ -182,7 +182,7 @@ def renewing(
             except Fenced as fenced:
                 lost(fenced)
                 return
-            except Exception as error:  # noqa: BLE001  whatever the store raises, the next turn asks again
+            except Exception as error:  # noqa: BLE001  whatever the store raises, the next interval tries again
                 away.met(error, now=began)
                 if give_up is not None and time.monotonic() - renewed >= give_up.total_seconds():
                     lost(Fenced(_expired(lease, time.monotonic() - renewed, error)))

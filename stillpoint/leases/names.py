@@ -1,4 +1,4 @@
-"""The leases that several rooms name, each with its one time to live."""
+"""The leases that several packages use, each with its time to live."""
 
 from datetime import timedelta
 
@@ -11,19 +11,19 @@ COMPACT_TTL = timedelta(hours=1)
 
 
 def stream_lease(objects: Objects, *, holder: str, clock: Clock, ttl: timedelta = STREAM_TTL) -> Lease:
-    """Return the lease of the stream, for who runs it."""
+    """Return the lease of the stream, for the process that runs the stream."""
     return Lease(objects, "stream", holder=holder, ttl=ttl, clock=clock)
 
 
 def watched_stream_lease(objects: Objects, *, watcher: str, clock: Clock) -> Lease:
-    """Return the lease of the stream, for who waits for it before destroying something.
+    """Return the lease of the stream, for a process that waits for the stream before it deletes something.
 
-    A silent stream counts as dead after twice the time after which another may take over: whoever deletes what it may
-    still write is the more patient.
+    To this process a silent stream counts as dead only after twice the time to live, since it deletes what the stream may
+    still write.
     """
     return Lease(objects, "stream", holder=watcher, ttl=2 * STREAM_TTL, clock=clock)
 
 
 def compact_lease(objects: Objects, *, holder: str, clock: Clock) -> Lease:
-    """Return the lease of who rewrites the lake's files: compaction and repairs."""
+    """Return the lease of processes that rewrite the lake's files: compaction and repairs."""
     return Lease(objects, "compact", holder=holder, ttl=COMPACT_TTL, clock=clock)

@@ -1,8 +1,8 @@
 """The release book: records, states and the pointer to the live release.
 
 A release pairs a feature colour (frozen registry, project, read plan) with its models and their id mapping. The record
-is immutable; its states lie beside it; one pointer of create-only generations says which is live. `ReleaseBook` is that
-store. The verbs that move a release live in the room `release/`; whoever answers requests only reads.
+is immutable; its states are stored beside it; a pointer of create-only generations tells which release is live.
+`ReleaseBook` is the store of all three. The package `release/` writes it; serving processes only read it.
 """
 
 import json
@@ -116,7 +116,7 @@ class ObjectReleaseBook:
                 raise
 
     def intents(self) -> list[Intent]:
-        """Return what every release was meant to be, the oldest first, whether or not it was ever recorded."""
+        """Return the intent of every release, oldest first, whether or not the release was ever recorded."""
         return [history.intent for history in self.histories()]
 
     def histories(self) -> list[History]:
@@ -149,10 +149,10 @@ class ObjectReleaseBook:
     def enter(
         self, release_id: str, state: State, *, at: datetime, by: str, why: str, report: str | None = None
     ) -> Transition:
-        """Add the next transition. Two at once: one wins, the other raises.
+        """Add the next transition. Of two simultaneous calls one wins, and the other raises.
 
         Raises:
-            ReleaseRefused: the state does not follow from the present one, or somebody else was faster.
+            ReleaseRefused: the state may not follow the present one, or another process changed the state first.
         """
         steps = self.transitions(release_id)
         present = steps[-1].state if steps else None
@@ -239,7 +239,7 @@ class ObjectReleaseBook:
             return None
 
     def withdraw(self) -> None:
-        """Take the announcement back; workers drop what they loaded for it."""
+        """Delete the announcement; workers drop the release that they loaded for it."""
         self._objects.delete("releases/next.json")
 
 

@@ -18,5 +18,9 @@ SANDBOX = "sandbox"
 
 
 def project_name(colour: "Colour | str") -> str:
-    """Return the Feast project of a colour or of the sandbox. None is a suffix of another."""
+    """Return the Feast project of a colour or of the sandbox. No project's name is the end of another's.
+
+    >>> project_name(Colour.GREEN), project_name(SANDBOX)
+    ('stillpoint_green', 'stillpoint_sandbox')
+    """
     return f"stillpoint_{colour}"

@@ -1,8 +1,8 @@
-"""Who is serving right now, with which release, and whether the announced one is loaded.
+"""The list of serving processes, with the release of each, and whether the announced release is loaded.
 
-Every serving process beats: a JSON value in Redis (`settings.redis_serving`) that expires by Redis's own clock, so that a
-process which died is gone from the list without anybody's help. A notification on a channel makes news travel at once;
-it may be lost, so whoever listens also polls the release book.
+Every serving process writes a heartbeat: a JSON value in Redis (`settings.redis_serving`) that expires by Redis's own
+clock, so that a dead process disappears from the list by itself. Notifications on a channel make changes known at once;
+they may be lost, so listeners also poll the release book.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ class Presence(BaseModel):
 
 
 class Notification(BaseModel):
-    """News on the channel. It carries no authority: the listener reads the release book."""
+    """A message on the channel. It only says that something changed; the listener reads the release book."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,7 +67,7 @@ class Notification(BaseModel):
 
 
 def beat(client: Any, presence: Presence, *, ttl_seconds: float = TTL_SECONDS) -> None:
-    """Say that this worker lives; replaces what it said before."""
+    """Write this worker's heartbeat, replacing the one before."""
     pipeline = client.pipeline(transaction=False)
     pipeline.set(_PREFIX + presence.worker, presence.model_dump_json(), px=round(ttl_seconds * 1000))
     pipeline.sadd(_INDEX, presence.worker)
@@ -75,7 +75,7 @@ def beat(client: Any, presence: Presence, *, ttl_seconds: float = TTL_SECONDS) -
 
 
 def leave(client: Any, worker: str) -> None:
-    """Say that this worker stops answering. Without it, it is listed until its last beat expires."""
+    """Remove this worker from the list. Without that, it is listed until its last heartbeat expires."""
     pipeline = client.pipeline(transaction=False)
     pipeline.delete(_PREFIX + worker)
     pipeline.srem(_INDEX, worker)
@@ -107,7 +107,7 @@ def present(client: Any) -> list[Presence]:
 
 
 def notify(client: Any, notification: Notification) -> int:
-    """Send news to all listeners, and return how many were listening. None is no error: they poll too."""
+    """Send a notification, and return the number of listeners; 0 is no error, since they poll too."""
     return int(client.publish(CHANNEL, notification.model_dump_json()))
 
 
@@ -115,7 +115,7 @@ ORDERED = Notification(what="ordered")
 
 
 def nudge(client: Any, notification: Notification) -> None:
-    """Send news, and go on without a word if Redis is away: whoever waits for an effect sends them again until it is seen."""
+    """Send a notification, ignoring outages of Redis: callers that wait for an effect send it again until it is seen."""
     with contextlib.suppress(RedisError, RedisClusterException, OSError):
         notify(client, notification)
 
@@ -164,7 +164,7 @@ class Notifications:
         return None
 
     def drain(self) -> None:
-        """Drop what else was sent by now: whoever looks next sees what all of it told of."""
+        """Drop all notifications sent so far; reading the book next covers all of them."""
         try:
             while self._subscription is not None and (message := self._subscription.get_message(timeout=0)) is not None:
                 self.renewed |= message["type"] == "subscribe"
@@ -172,7 +172,7 @@ class Notifications:
             self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Return the connection to the pool."""
         if self._subscription is not None:
             with contextlib.suppress(RedisError):
                 self._subscription.close()

@@ -1,4 +1,4 @@
-"""The records of a release: what it was meant to be, what it is made of, its states, and the pointer that makes it live."""
+"""The records of a release: its intent, its immutable record, its states, and the pointer that makes it live."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -79,7 +79,7 @@ class Intent(_Record):
     why: str
 
     def wants_the_same(self, other: "Intent") -> bool:
-        """Say whether both ask for one and the same release, so that the later may finish the earlier's work."""
+        """Return whether both intend the same release, so that the later one may finish the earlier one's work."""
         return self._content() == other._content()
 
     def _content(self) -> object:
@@ -125,7 +125,7 @@ class Transition(_Record):
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a release was meant to be, and its steps since, the first one first."""
+    """A release's intent and its transitions, oldest first."""
 
     intent: Intent
     steps: tuple[Transition, ...]

@@ -1,9 +1,9 @@
-"""The colours that the stream writes, and since when it obeys.
+"""The colours that the stream writes, and the stream's acknowledgement of a change.
 
-`stream/control.json` names the targets, with a generation. The stream answers in `stream/acknowledged.json` once its
-first batch under that generation is committed (or at once while no batch runs): from then on every row of the listed
-views reaches every listed colour. Each row that was committed earlier is in the lake, so a fill that starts after the
-acknowledgement leaves no gap.
+`stream/control.json` names the targets, with a generation. The stream acknowledges it in `stream/acknowledged.json` once
+its first batch under that generation is committed (or at once while no batch runs). From then on every row of the listed
+views reaches every listed colour. All earlier rows are in the lake, so a fill that starts after the acknowledgement
+leaves no gap.
 """
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -27,7 +27,7 @@ class Target(BaseModel):
 
 
 class Control(BaseModel):
-    """What the stream must do; generations only grow."""
+    """The targets that the stream must write; generations only grow."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class Control(BaseModel):
 
 
 class Acknowledgement(BaseModel):
-    """What the stream obeys."""
+    """The generation that the stream has acknowledged."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,7 +64,7 @@ def write_control(objects: Objects, targets: tuple[Target, ...]) -> Control:
 
 
 def read_acknowledged(objects: Objects) -> Acknowledgement | None:
-    """Return what the stream obeys, or None if no stream ever answered."""
+    """Return the stream's acknowledgement, or None if there was none yet."""
     try:
         return Acknowledgement.model_validate_json(objects.get(ACKNOWLEDGED_KEY))
     except ObjectMissing:

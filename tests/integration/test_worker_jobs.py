@@ -314,7 +314,7 @@ def test_a_request_of_an_erased_user_is_a_no_op(host: Host) -> None:
     host.jobs = host.build(Guard(), is_erased=lambda user, at_us: user == "u1" and at_us <= to_micros(NOW))
     report = host.ask(request("u1"), request("u2", event="f"))
     assert (report.erased, report.done, report.failed) == (1, 1, {})
-    assert [made.ask.user_id for made in report.predictions] == ["u2"]
+    assert [made.task.user_id for made in report.predictions] == ["u2"]
     assert host.recommendations.get("u1", [Kind.TODAY], "r0001") == [None]
 
 
