@@ -45,11 +45,12 @@ def owners(lake: Lake, mapping_version: int) -> dict[int, str]:
     return dict(zip(table["sequence_id"].to_pylist(), table["user_id"].to_pylist(), strict=True))
 
 
-def experiment(lake: Lake, old: LoadedRelease, new: LoadedRelease, users: Sequence[str]) -> dict[str, Any]:
+def experiment(
+    lake: Lake, old: LoadedRelease, new: LoadedRelease, users: Sequence[str], *, at_us: int
+) -> dict[str, Any]:
     """Rank users with the mixed pairing, without and with the guard; count how many got another user's factors."""
     pair = mixed(old, new)
     whose = owners(lake, old.release.mapping_version)
-    at_us = to_micros(system_clock())
     somebody_else, refused, example = 0, 0, None
     for user in users:
         found = decode_user(pair.reader.read(list(READ_FEATURES), {"user_id": [user]}, now_us=at_us))
@@ -81,9 +82,10 @@ def main(
     settings = Settings.load()
     lake = open_lake(settings)
     book = ObjectReleaseBook(lake.objects)
-    former, latter = (load(book, lake, settings, release_id, 0, now=system_clock()) for release_id in (old, new))
+    now = system_clock()
+    former, latter = (load(book, lake, settings, release_id, 0, now=now) for release_id in (old, new))
     users = [user for _, user in sorted(owners(lake, latter.release.mapping_version).items())][:_USERS]
-    sys.stdout.write(json.dumps(experiment(lake, former, latter, users)) + "\n")
+    sys.stdout.write(json.dumps(experiment(lake, former, latter, users, at_us=to_micros(now))) + "\n")
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def tail(
 
     settings = Settings.load()
     reader = ShardReader(_client(settings, "kinesis"), settings.event_stream)
-    positions = reader.initial(start)
+    positions = reader.initial(start, now=system_clock())
     end = system_clock() + timedelta(seconds=seconds)
     while system_clock() < end:
         records, positions = reader.read(positions, 1_000)

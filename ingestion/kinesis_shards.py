@@ -77,14 +77,14 @@ class ShardReader:
         """Seconds by which reading is behind each shard's newest record, as of the last call (Kinesis's `MillisBehindLatest`)."""
         return {shard: milliseconds / 1_000 for shard, milliseconds in self._lag_ms.items()}
 
-    def initial(self, start: str) -> Positions:
-        """Return the positions for `TRIM_HORIZON`, `LATEST` or an ISO time, UTC without a zone. LATEST means now, so that it
+    def initial(self, start: str, *, now: datetime) -> Positions:
+        """Return the positions for `TRIM_HORIZON`, `LATEST` or an ISO time, UTC without a zone. LATEST means `now`, so that it
         can be resumed."""
         shards = self._list()
         if start == "TRIM_HORIZON":
             position: dict[str, Any] = {"start": "TRIM_HORIZON"}
         else:
-            moment = datetime.now(UTC) if start == "LATEST" else datetime.fromisoformat(start)
+            moment = now if start == "LATEST" else datetime.fromisoformat(start)
             position = {"at": (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()}
         present = {shard["ShardId"] for shard in shards}
         return {

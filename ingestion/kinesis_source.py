@@ -14,6 +14,7 @@ from pyspark.sql.datasource import DataSource, SimpleDataSourceStreamReader
 from pyspark.sql.types import StructType
 
 from ingestion.kinesis_shards import LostShard, Record, ShardReader
+from stillpoint.clock import system_clock
 from stillpoint.lake.files import write_whole
 
 FORMAT = "stillpoint_kinesis"
@@ -42,7 +43,7 @@ class KinesisStreamReader(SimpleDataSourceStreamReader):
         self._shards: ShardReader | None = None
 
     def initialOffset(self) -> dict[str, Any]:  # noqa: N802
-        return self._reader().initial(self._options.get("start", "TRIM_HORIZON"))
+        return self._reader().initial(self._options.get("start", "TRIM_HORIZON"), now=system_clock())
 
     def read(self, start: dict[str, Any]) -> tuple[Iterator[tuple[Any, ...]], dict[str, Any]]:
         reader = self._reader()

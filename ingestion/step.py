@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from ingestion.compute import BatchResult, QuarantinedRecord, Rules, compute, parse_records
 from ingestion.kinesis_shards import Record, shard_of
 from ingestion.state_store import Change, StateStore
-from stillpoint.clock import SECOND
+from stillpoint.clock import SECOND, Clock, system_clock, to_micros
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
 from stillpoint.events.quarantine import QuarantineRow, quarantine_table
 from stillpoint.events.recorded import events_table
@@ -121,7 +121,7 @@ def _rules(settings: Settings) -> Rules:
     )
 
 
-def run_part(records: Iterable[Record], batch: Batch) -> PartReport:
+def run_part(records: Iterable[Record], batch: Batch, *, clock: Clock = system_clock) -> PartReport:
     """Process one part of a micro-batch with all its effects: online rows, lake files, states."""
     clients = open_clients(batch.settings, batch.query, batch.control)
     report = PartReport()
@@ -130,10 +130,10 @@ def run_part(records: Iterable[Record], batch: Batch) -> PartReport:
     users, refused = parse_records(listed)
     states = clients.states.load(list(users), batch.number, instance=batch.instance)
     started = _lap(report, "state_read", started)
-    now = datetime.now(UTC)
+    now = clock()
     tombstones = replace(clients.rules.tombstones, until=batch.erased)
     rules = replace(clients.rules, tombstones=tombstones)
-    result = compute(users, refused, states, rules, now_us=int(now.timestamp() * SECOND))
+    result = compute(users, refused, states, rules, now_us=to_micros(now))
     started = _lap(report, "compute", started)
     _count(report, result)
     report.newest_arrival_us = max((record.arrived_us for record in listed), default=0)
@@ -145,7 +145,7 @@ def run_part(records: Iterable[Record], batch: Batch) -> PartReport:
     }
     _write_online(clients, batch, tables, report)
     add_finished(clients.serving, _completions(result))
-    readable_us = int(datetime.now(UTC).timestamp() * SECOND)
+    readable_us = to_micros(clock())
     report.freshness = dict(Counter(str(max(0, readable_us - r.arrived_us) * 100 // SECOND) for r in listed))
     started = _lap(report, "online", started)
     report.files = _write_lake(clients.lake, batch, result, tables)

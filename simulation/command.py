@@ -67,7 +67,6 @@ def simulate(
 ) -> None:
     """Simulate users of the app: history for the lake, or with --output live events for `stillpoint events publish`."""
     today = system_clock().date()
-    today = system_clock().date()
     first = start or today - timedelta(days=days)
     if output is None and days > (today - first).days:
         raise typer.BadParameter(

@@ -93,7 +93,7 @@ def snapshot(
             first=begin,
             encoder_sha256=WordLlamaEncoder().sha256,
             features_from=features_from,
-            expect=expectations() if check else None,
+            expect=expectations(system_clock) if check else None,
             progress=lambda share: bar.update(task, completed=share),
         )
     manifest = taken.manifest
@@ -230,7 +230,7 @@ def deploy(
     settings = Settings.load()
     endpoint = endpoint or f"stillpoint-{model[:12]}"
     with Console(stderr=True).status(f"endpoint {endpoint}"):
-        run(_sagemaker(settings), _lake(settings), settings, endpoint=endpoint, model_sha256=model)
+        run(_sagemaker(settings), _lake(settings), settings, endpoint=endpoint, model_sha256=model, now=system_clock())
     _report(as_json, {"endpoint": endpoint, "model": model})
 
 

@@ -9,6 +9,7 @@ import re
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,7 @@ def deploy(
     *,
     endpoint: str,
     model_sha256: str,
+    now: datetime,
     wait_seconds: float = 900.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
@@ -156,7 +158,7 @@ def deploy(
     bundle = ModelBundle.load(lake.objects.get(model_key(model_sha256)), expected_sha256=model_sha256)
     key = f"endpoints/{model_sha256}/model.tar.gz"
     lake.objects.put(key, _packed(f"{model_sha256}.tar.gz", bundle.data))
-    name = f"{endpoint}-{model_sha256[:12]}-{int(time.time())}"
+    name = f"{endpoint}-{model_sha256[:12]}-{int(now.timestamp())}"
     client.create_model(
         ModelName=name,
         ExecutionRoleArn=settings.sagemaker_role,

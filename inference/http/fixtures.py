@@ -38,8 +38,9 @@ from inference.http.requests import (
     verbose_in,
 )
 from inference.http.routes import FIXTURES_HEADER, MODE_HEADER, RELEASE_HEADER, Handler, OperationName
+from inference.predictions.section import section
 from stillpoint.clock import Clock, system_clock, to_micros
-from stillpoint.messages import Kind
+from stillpoint.messages import Item, Kind
 
 FILE = Path(__file__).with_name("fixtures.json")
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -168,13 +169,9 @@ class Fixtures:
     def _section(self, user_id: str, kind: Kind, limit: int, source: str, age: float) -> dict[str, Any]:
         contents = self._made_up["contents"]
         chosen = [one for one in contents if kind is not Kind.SLEEP or one["category"] in _SLEEPY]
-        return {
-            "recommendation_id": hashlib.sha256(f"{user_id}\x00{kind}\x00{source}".encode()).hexdigest()[:32],
-            "source": source,
-            "age_seconds": age,
-            "release": self._release["release"],
-            "items": chosen[: 1 if kind is Kind.NEXT else limit],
-        }
+        items = [Item.model_validate(one) for one in chosen[: 1 if kind is Kind.NEXT else limit]]
+        made_up_id = hashlib.sha256(f"{user_id}\x00{kind}\x00{source}".encode()).hexdigest()[:32]
+        return section(made_up_id, source, self._release["release"], items, age_seconds=age)
 
     def _verbose(self) -> dict[str, Any]:
         return {**self._release, "at": AT.isoformat()}

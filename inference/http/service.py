@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -47,7 +47,8 @@ from inference.http.routes import MODE_HEADER, RELEASE_HEADER, Handler, Operatio
 from inference.http.tuning import keep_what_is_loaded
 from inference.live.loaded_release import LoadedRelease
 from inference.live.watcher import Following
-from inference.predictions.predict import ALIKE, Guard, Prediction, PredictionTask, Source, predict, section
+from inference.predictions.predict import ALIKE, Guard, Prediction, PredictionTask, Source, predict
+from inference.predictions.section import section
 from inference.predictions.served_log import ServedLog
 from inference.predictions.user_store import UserStore
 from inference.ranking.rank import popular
@@ -56,7 +57,7 @@ from inference.tokens import Bearers
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import CorruptData, StackUnavailable, StillpointError
 from stillpoint.experiments import Experiment
-from stillpoint.messages import Item, Kind, StoredRecommendation
+from stillpoint.messages import Kind, StoredRecommendation
 from stillpoint.stores.reading.reader import AsyncOnlineReader
 from stillpoint.stores.reading.types import Mode
 
@@ -174,14 +175,14 @@ class Service:
             items = [item for item in held.items if item.content_id not in withheld] if held is not None else []
             if held is not None and items:
                 age = max(0.0, (now - held.created_at).total_seconds())
-                one = _section(held.recommendation_id, Source.STORED, age, loaded, items[:limit])
+                one = section(held.recommendation_id, Source.STORED, loaded.id, items[:limit], age_seconds=age)
                 self._metrics.section(Source.STORED, kind, loaded.id)
             else:
                 one = self._popular(loaded, uuid.uuid4().hex, kind, limit, finished, reason)
             sections[str(kind)] = one
         body: dict[str, Any] = {"user_id": user_id, "release": loaded.id, "recommendations": sections}
         if verbose:
-            body["verbose"] = _digests(loaded)
+            body["verbose"] = _digests(loaded, now)
         response = _json(body, loaded)
         self._metrics.stage(OperationName.STORED, "encode", started)
         return response
@@ -201,7 +202,7 @@ class Service:
         ranking = popular(
             contents, loaded.scorers[kind].popular, kind, subscribed=False, finished=finished, limit=limit
         )
-        return _section(recommendation_id, Source.FALLBACK, 0.0, loaded, ranking.items)
+        return section(recommendation_id, Source.FALLBACK, loaded.id, ranking.items)
 
     async def predict(self, request: Request) -> Response:
         """Predict from the present features; answer popular contents, marked as fallback, if they cannot be read."""
@@ -244,10 +245,10 @@ class Service:
             started = self._metrics.stage(OperationName.PREDICT, "rank", started)
             self._parts.served_log.add(made)
             self._count(made)
-            answer, reason = section(made), _reason(made)
+            answer, reason = section(made.recommendation_id, made.source, made.release, made.items), _reason(made)
             digest = [{"view": view["view"], "status": view["status"]} for view in found.seen]
         if verbose:
-            answer["verbose"] = _digests(loaded) | {"refusal": reason, "features": digest}
+            answer["verbose"] = _digests(loaded, self._parts.clock()) | {"refusal": reason, "features": digest}
         response = _json(answer, loaded)
         self._metrics.stage(OperationName.PREDICT, "encode", started)
         return response
@@ -329,20 +330,8 @@ def _json(body: Any, loaded: LoadedRelease) -> Response:
     return Response(orjson.dumps(body), headers={RELEASE_HEADER: loaded.id}, media_type="application/json")
 
 
-def _section(
-    recommendation_id: str, source: Source, age: float, loaded: LoadedRelease, items: Sequence[Item]
-) -> dict[str, Any]:
-    return {
-        "recommendation_id": recommendation_id,
-        "source": str(source),
-        "age_seconds": age,
-        "release": loaded.id,
-        "items": [item.model_dump() for item in items],
-    }
-
-
-def _digests(loaded: LoadedRelease) -> dict[str, Any]:
-    return {**loaded.describe(), "at": datetime.now(UTC).isoformat()}
+def _digests(loaded: LoadedRelease, now: datetime) -> dict[str, Any]:
+    return {**loaded.describe(), "at": now.isoformat()}
 
 
 def _reason(made: Prediction) -> str | None:

@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from inference.live.loaded_release import LoadedRelease
 from inference.ranking.catalogue import ContentTable
@@ -201,14 +200,3 @@ def recommendation_id(request_id: str, release: str, generation: int) -> str:
     'e3c335b9422a92d26a7d5e9eda4791fc'
     """
     return hashlib.sha256(f"{request_id}\x00{release}\x00{generation}".encode()).hexdigest()[:32]
-
-
-def section(prediction: Prediction) -> dict[str, Any]:
-    """Return a prediction as a section of the service's JSON answer."""
-    return {
-        "recommendation_id": prediction.recommendation_id,
-        "source": str(prediction.source),
-        "age_seconds": 0.0,
-        "release": prediction.release,
-        "items": [item.model_dump() for item in prediction.items],
-    }

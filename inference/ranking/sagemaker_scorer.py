@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import orjson
 
 from inference.ranking.matrix import model_columns
 from inference.ranking.rank import ScoreRequest
+from inference.ranking.scorers import BundleScorer, InProcessScorer, row_ranges
 from stillpoint.errors import StackUnavailable
 from stillpoint.model import NO_SEQUENCE_ID, ModelBundle
 from stillpoint.releases.records import Route
@@ -76,8 +76,10 @@ class CircuitBreaker:
                 self.state, self._opened_at = Circuit.OPEN, self._monotonic()
 
 
-class EndpointScorer:
+class EndpointScorer(BundleScorer):
     """A `Scorer` whose trees run behind an endpoint. The local bundle supplies signature, popularity and retrieval."""
+
+    waits = True
 
     def __init__(
         self,
@@ -90,27 +92,12 @@ class EndpointScorer:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`client` is boto3's `sagemaker-runtime` with `endpoint_config`. `jitter` returns 0 to 1."""
+        super().__init__(bundle)
         self._client = client
         self._endpoint = endpoint
-        self.bundle = bundle
         self.breaker = breaker or CircuitBreaker()
         self._sleep = sleep
         self._jitter = jitter
-
-    @property
-    def waits(self) -> bool:
-        return True
-
-    @property
-    def mapping_version(self) -> int:
-        return self.bundle.manifest.mapping_version
-
-    @property
-    def popular(self) -> Sequence[str]:
-        return self.bundle.manifest.popular
-
-    def collaborative_scores(self, content_ids: Sequence[str], sequence_id: int | None) -> Scores:
-        return self.bundle.collaborative_scores(content_ids, sequence_id)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
         """Score as declared by `Scorer`, with one endpoint invocation per `ROWS_AT_ONCE` contents."""
@@ -122,8 +109,7 @@ class EndpointScorer:
         for group in _groups(requests):
             ids = [content_id for one in group for content_id in one.contents.ids]
             scores = self.invoke(_together(self.bundle, group), content_ids=ids, sequence_id=_sequence_ids(group))
-            ends = list(accumulate(len(one.contents) for one in group))
-            found += [scores[end - len(one.contents) : end] for one, end in zip(group, ends, strict=True)]
+            found += [scores[place] for place in row_ranges(group)]
         return found
 
     def invoke(
@@ -197,7 +183,6 @@ def _sequence_ids(group: Sequence[ScoreRequest]) -> int | list[int] | None:
 
 def by_route(client: Any) -> Callable[[Route, ModelBundle], Any]:
     """Return a factory of scorers that follows a release's routing table: the named endpoint, or in this process."""
-    from inference.ranking.scorers import InProcessScorer
 
     def make(route: Route, bundle: ModelBundle) -> Any:
         return InProcessScorer(bundle) if route.endpoint is None else EndpointScorer(client, route.endpoint, bundle)

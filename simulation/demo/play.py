@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pyarrow.compute as pc
@@ -17,6 +17,7 @@ from rich.table import Table
 from simulation.demo.stage import DemoFailed, Stage
 from simulation.demo.stories import STORIES, Story, is_sleep_story
 from simulation.demo.watch import DemoLoad, LoadTally, ServiceClient, StoryResult
+from stillpoint.clock import Clock, system_clock
 from stillpoint.features.declarations import STREAMED_VIEWS, USER_TASTE
 from stillpoint.lake.datasets import DateRange, feature_dataset
 from stillpoint.lake.objects import open_objects
@@ -35,9 +36,10 @@ _LATER = frozenset({"mlflow", "sagemaker"})
 class Play:
     """The demo, act by act."""
 
-    def __init__(self, stage: Stage, console: Console) -> None:
+    def __init__(self, stage: Stage, console: Console, clock: Clock = system_clock) -> None:
         self._stage = stage
         self._console = console
+        self._clock = clock
         self._settings: Settings = stage.settings
         self._client = ServiceClient(f"http://{self._settings.http_host}:{self._settings.http_port}")
         self._began = time.monotonic()
@@ -46,7 +48,7 @@ class Play:
 
     def run(self) -> None:
         """Play it all. Raises `DemoFailed` naming the part, also when a story went the wrong way."""
-        today = datetime.now(UTC).date()
+        today = self._clock().date()
         with self._step("start Redis and the AWS stand-in"):
             self._stage.up(without=_LATER)
         self._first_release(today)
@@ -152,7 +154,7 @@ class Play:
     def _materialize_live(self, since: date) -> None:
         """Bring backfilled rows, which no stream has seen, into the live colour by Feast's own command."""
         views = [argument for view in STREAMED_VIEWS for argument in ("--views", view.name)]
-        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+        now = f"{self._clock():%Y-%m-%dT%H:%M:%S}"
         self._stage.verb("feast", "--colour", "live", "materialize", *views, f"{since}T00:00:00", now)
 
     def _release(self, sha256: str, why: str) -> str:
@@ -166,9 +168,7 @@ class Play:
         self._console.rule(f"{story.title}: {user} {story.told}")
         offered = self._client.predict(user, Kind.SLEEP)["items"]
         stories = [item["content_id"] for item in sorted(offered, key=is_sleep_story, reverse=True)]
-        told = self._client.tell(
-            user, story.kind, story.feature, story.shown, story.make(user, datetime.now(UTC), stories)
-        )
+        told = self._client.tell(user, story.kind, story.feature, story.shown, story.make(user, self._clock(), stories))
         if self._first_change is None:
             self._first_change = time.monotonic() - self._began
         self._console.print(_lists(told))

@@ -26,7 +26,7 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _get_column_names
 from pydantic import Field
 
-from stillpoint.clock import to_micros
+from stillpoint.clock import system_clock, to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.future import TOLERANCE_SECONDS, until_now
 from stillpoint.stores.history.latest import Pull
@@ -126,7 +126,7 @@ class StillpointEngine(ComputeEngine):
         """
         view = task.feature_view
         tolerance = getattr(self.repo_config.online_store, "future_tolerance_seconds", TOLERANCE_SECONDS)
-        task = replace(task, end_time=until_now(view.name, task.end_time, tolerance=tolerance))
+        task = replace(task, end_time=until_now(view.name, task.end_time, now=system_clock(), tolerance=tolerance))
         entities = [registry.get_entity(name, task.project) for name in view.entities if name != "__dummy"]
         meter = _Meter(view.name, task.tqdm_builder, self.on_progress)
         if needs_computing(view):

@@ -8,7 +8,7 @@ known in advance.
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import InvalidInput
@@ -24,9 +24,9 @@ _SLACK_US = 5_000_000
 """A fill's end may lie this far behind the limit without a warning: it was taken from the clock a moment ago."""
 
 
-def latest_us(tolerance: float | None) -> int | None:
+def latest_us(now: datetime, tolerance: float | None) -> int | None:
     """Return the latest event time that is accepted now, in microseconds since 1970; None accepts any."""
-    return None if tolerance is None else to_micros(datetime.now(UTC)) + round(tolerance * 1_000_000)
+    return None if tolerance is None else to_micros(now) + round(tolerance * 1_000_000)
 
 
 def refuse_future(
@@ -34,6 +34,7 @@ def refuse_future(
     times: Iterable[int | None],
     names: Sequence[str],
     *,
+    now: datetime,
     tolerance: float | None,
     what: str = EVENT,
 ) -> None:
@@ -43,7 +44,7 @@ def refuse_future(
     Raises:
         InvalidInput: names view, row, time, and how far that is ahead.
     """
-    latest = latest_us(tolerance)
+    latest = latest_us(now, tolerance)
     if latest is None:
         return
     for row, micros in enumerate(times):
@@ -57,27 +58,27 @@ def refuse_future(
             )
 
 
-def refuse_future_rows(view: str, rows: EncodedRows, *, tolerance: float | None) -> None:
+def refuse_future_rows(view: str, rows: EncodedRows, *, now: datetime, tolerance: float | None) -> None:
     """Refuse encoded rows whose event time lies in the future, as `refuse_future` does.
 
     Raises:
         InvalidInput: as `refuse_future`.
     """
-    latest = latest_us(tolerance)
+    latest = latest_us(now, tolerance)
     if latest is None:
         return
     known: dict[bytes, int] = {event: decode_time(event) for event in set(rows.events)}
     if known and max(known.values()) > latest:
-        refuse_future(view, (known[event] for event in rows.events), _names(rows), tolerance=tolerance)
+        refuse_future(view, (known[event] for event in rows.events), _names(rows), now=now, tolerance=tolerance)
     pairs = list(zip(rows.created, rows.events, strict=True))
     learned = {pair: decode_created(*pair) for pair in set(pairs)}
     if max((micros for micros in learned.values() if micros is not None), default=latest) > latest:
-        refuse_future(view, (learned[pair] for pair in pairs), _names(rows), tolerance=tolerance, what=CREATED)
+        refuse_future(view, (learned[pair] for pair in pairs), _names(rows), now=now, tolerance=tolerance, what=CREATED)
 
 
-def until_now(view: str, end: datetime, *, tolerance: float | None) -> datetime:
+def until_now(view: str, end: datetime, *, now: datetime, tolerance: float | None) -> datetime:
     """Return a fill's end, at most now plus the tolerance; an earlier end than `end` is logged as a warning."""
-    latest = latest_us(tolerance)
+    latest = latest_us(now, tolerance)
     if latest is None or to_micros(end) <= latest:
         return end
     if to_micros(end) <= latest + _SLACK_US:

@@ -29,7 +29,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import Field, SecretStr, model_validator
 
-from stillpoint.clock import from_micros, to_micros
+from stillpoint.clock import from_micros, system_clock, to_micros
 from stillpoint.errors import InvalidInput, InvalidSpine, NothingStored
 from stillpoint.lake.datasets import DateRange
 from stillpoint.stores.future import CREATED, EVENT, TOLERANCE_SECONDS, refuse_future
@@ -268,7 +268,7 @@ class StillpointOfflineStore(OfflineStore):
         tolerance = _settings(config).future_tolerance_seconds
         for name, what in ((source.timestamp_field, EVENT), (source.created_timestamp_column, CREATED)):
             times = _written_times(table, names.stored(name), feature_view.name) if name else []
-            refuse_future(feature_view.name, times, (), tolerance=tolerance, what=what)
+            refuse_future(feature_view.name, times, (), now=system_clock(), tolerance=tolerance, what=what)
         for feature in feature_view.features:
             stored = names.stored(feature.name)
             if stored in table.column_names:
@@ -281,11 +281,11 @@ class StillpointOfflineStore(OfflineStore):
         if root is not None and dataset is not None:
             _refuse_other_mapping(config, path, source.name)
             lake = open_lake(root, _access(config, source))
-            write_to_lake(lake, dataset, pushed, event=names.stored(source.timestamp_field), at=datetime.now(UTC))
+            write_to_lake(lake, dataset, pushed, event=names.stored(source.timestamp_field), at=system_clock())
         else:
             access = _access(config, source)
             columns = open_path(path, source.name, access).columns_to_write(pushed.types)
-            append_to_path(path, pushed, access, columns, at=datetime.now(UTC))
+            append_to_path(path, pushed, access, columns, at=system_clock())
         if progress:
             progress(table.num_rows)
 
@@ -304,7 +304,7 @@ class StillpointOfflineStore(OfflineStore):
         table = pq.read_table(data) if isinstance(data, Path) else data
         access = _access(config, None).at(destination.s3_endpoint_override)
         filesystem, inner = filesystem_of(in_repo(config, destination.path), access)
-        write_file(filesystem, f"{inner}/{datetime.now(UTC):%Y%m%dT%H%M%S%f}.parquet", table)
+        write_file(filesystem, f"{inner}/{system_clock():%Y%m%dT%H%M%S%f}.parquet", table)
 
     @staticmethod
     def compute_monitoring_metrics(

@@ -28,7 +28,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
 from pydantic import model_validator
 
-from stillpoint.clock import to_micros
+from stillpoint.clock import system_clock, to_micros
 from stillpoint.errors import InvalidInput, InvalidSettings, PlanRefused
 from stillpoint.stores.future import TOLERANCE_SECONDS, refuse_future_rows
 from stillpoint.stores.history.names import batch_source_of
@@ -127,7 +127,9 @@ class StillpointOnlineStore(OnlineStore):
         """Write rows in their order; each replaces what is stored unless its (event, created) time is smaller."""
         encoded = _encoded(config, table, data)
         for _, rows in encoded:
-            refuse_future_rows(table.name, rows, tolerance=config.online_store.future_tolerance_seconds)
+            refuse_future_rows(
+                table.name, rows, now=system_clock(), tolerance=config.online_store.future_tolerance_seconds
+            )
         if is_rehearsal():
             return
         writer = self._writer(config, self._connection(config))
@@ -142,7 +144,9 @@ class StillpointOnlineStore(OnlineStore):
         """Write as `online_write_batch`, on the running event loop."""
         encoded = _encoded(config, table, data)
         for _, rows in encoded:
-            refuse_future_rows(table.name, rows, tolerance=config.online_store.future_tolerance_seconds)
+            refuse_future_rows(
+                table.name, rows, now=system_clock(), tolerance=config.online_store.future_tolerance_seconds
+            )
         if is_rehearsal():
             return
         writer = self._writer(config, self._async_connection(config))
@@ -161,14 +165,14 @@ class StillpointOnlineStore(OnlineStore):
             InvalidInput: a column is missing, a value does not fit its type, or a row is of the future; nothing was written.
         """
         layout, rows = pushed_rows(view, batch_source_of(view), frame, config.project)
-        refuse_future_rows(view.name, rows, tolerance=config.online_store.future_tolerance_seconds)
+        refuse_future_rows(view.name, rows, now=system_clock(), tolerance=config.online_store.future_tolerance_seconds)
         if not is_rehearsal():
             self._writer(config, self._connection(config)).write_encoded(layout, rows)
 
     async def write_frame_async(self, config: RepoConfig, view: FeatureView, frame: pd.DataFrame) -> None:
         """Write as `write_frame`, on the running event loop."""
         layout, rows = pushed_rows(view, batch_source_of(view), frame, config.project)
-        refuse_future_rows(view.name, rows, tolerance=config.online_store.future_tolerance_seconds)
+        refuse_future_rows(view.name, rows, now=system_clock(), tolerance=config.online_store.future_tolerance_seconds)
         if not is_rehearsal():
             await self._writer(config, self._async_connection(config)).write_encoded_async(layout, rows)
 

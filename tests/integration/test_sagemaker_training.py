@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from mlflow.tracking import MlflowClient
 
 from stillpoint.cli import run
+from stillpoint.clock import system_clock
 from stillpoint.errors import CorruptData, InvalidInput, ModelRefused, NotFound, ObjectMissing, StackUnavailable
 from stillpoint.lake.objects import S3Objects
 from stillpoint.lake.tables import Lake
@@ -224,7 +225,7 @@ def test_endpoint_scores_as_the_bundle_does_and_an_update_drops_no_request(site:
     lake.objects.put(first.key, first.data)
     columns, content_ids = request_for(first, site)
     request = {"columns": columns, "content_ids": content_ids, "sequence_id": 0}
-    deploy(site.client, lake, site.settings, endpoint="ranker", model_sha256=first.sha256)
+    deploy(site.client, lake, site.settings, endpoint="ranker", model_sha256=first.sha256, now=system_clock())
     answer = site.invoke("ranker", request)
     arrays = {name: np.array(values, object) for name, values in columns.items()}
     assert answer["model_sha256"] == first.sha256
@@ -239,7 +240,7 @@ def test_endpoint_scores_as_the_bundle_does_and_an_update_drops_no_request(site:
 
     asking = threading.Thread(target=ask)
     asking.start()
-    deploy(site.client, lake, site.settings, endpoint="ranker", model_sha256=second.sha256)
+    deploy(site.client, lake, site.settings, endpoint="ranker", model_sha256=second.sha256, now=system_clock())
     ended.set()
     asking.join()
     assert set(answered) <= {first.sha256, second.sha256}
@@ -261,7 +262,7 @@ def test_model_whose_bytes_are_not_its_name_is_never_deployed(site: Site) -> Non
     wrong = "f" * 64
     lake.objects.put(f"models/{wrong}.tar.gz", bundle.data)
     with pytest.raises(ModelRefused, match=r"digest|sha256"):
-        deploy(site.client, lake, site.settings, endpoint="wrong", model_sha256=wrong)
+        deploy(site.client, lake, site.settings, endpoint="wrong", model_sha256=wrong, now=system_clock())
     assert site.client.list_endpoints(NameContains="wrong")["Endpoints"] == []
 
 
@@ -270,12 +271,12 @@ def test_container_that_dies_at_start_leaves_the_former_model_answering(
 ) -> None:
     lake, good = site.world.lake, site.world.trained.bundle
     lake.objects.put(good.key, good.data)
-    deploy(site.client, lake, site.settings, endpoint="steady", model_sha256=good.sha256)
+    deploy(site.client, lake, site.settings, endpoint="steady", model_sha256=good.sha256, now=system_clock())
     columns, content_ids = request_for(good, site)
     put = lake.objects.put
     monkeypatch.setattr(lake.objects, "put", lambda key, data: put(key, archive({"empty": b""})))
     with pytest.raises(StackUnavailable, match=r"endpoint steady did not take the model: .*holds 0 bundles"):
-        deploy(site.client, lake, site.settings, endpoint="steady", model_sha256=other.sha256)
+        deploy(site.client, lake, site.settings, endpoint="steady", model_sha256=other.sha256, now=system_clock())
     answer = site.invoke("steady", {"columns": columns, "content_ids": content_ids, "sequence_id": None})
     assert answer["model_sha256"] == good.sha256
     undeploy(site.client, endpoint="steady")

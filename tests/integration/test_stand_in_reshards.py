@@ -6,6 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ingestion.kinesis_shards import ShardReader
+from stillpoint.clock import system_clock
 
 COUNT = 144
 
@@ -59,7 +60,7 @@ def test_records_written_before_a_reshard_are_read_after_it_once_and_in_order(
 ):
     put(kinesis, stream, range(COUNT // 2))
     reader = ShardReader(kinesis, stream)
-    positions = reader.initial("TRIM_HORIZON")
+    positions = reader.initial("TRIM_HORIZON", now=system_clock())
     records, positions = reader.read(positions, read_before or 2)
     reshard(kinesis, stream)
     assert len(still_open(kinesis, stream)) == count

@@ -156,7 +156,7 @@ def test_records_are_read_once_and_a_span_is_read_again_the_same(settings: Setti
     client = aws.client("kinesis")
     put_events(client, settings.event_stream, [(f"u{n % 7}", str(n).encode()) for n in range(700)])
     reader = ShardReader(client, settings.event_stream)
-    start = reader.initial("TRIM_HORIZON")
+    start = reader.initial("TRIM_HORIZON", now=system_clock())
     positions, found = start, []
     while len(found) < 700:
         records, positions = reader.read(positions, 200)

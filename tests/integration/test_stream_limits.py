@@ -7,6 +7,7 @@ import boto3
 import pytest
 
 from ingestion.kinesis_shards import ShardReader
+from stillpoint.clock import system_clock
 from stillpoint.events.stream import put_events
 from stillpoint.local.provision import provision
 from tests.support.fault_proxy import BYTES_A_SECOND, CALLS_A_SECOND, FaultProxy
@@ -29,7 +30,7 @@ class Reading:
         arguments = settings.aws_client_arguments() | {"endpoint_url": proxy.endpoint_url}
         self.limit, self.batches, self.found = limit, [], []
         self._reader = ShardReader(boto3.client("kinesis", **arguments), settings.event_stream)
-        self.positions = self._reader.initial("TRIM_HORIZON")
+        self.positions = self._reader.initial("TRIM_HORIZON", now=system_clock())
 
     def until(self, count):
         while len(self.found) < count:

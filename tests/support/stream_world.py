@@ -152,7 +152,7 @@ class Watcher:
 def records_of(kinesis, stream, count):
     """Return all `count` records of a stream, each shard's in order."""
     reader = ShardReader(kinesis, stream)
-    positions, found = reader.initial("TRIM_HORIZON"), []
+    positions, found = reader.initial("TRIM_HORIZON", now=system_clock()), []
     for _ in range(500):
         records, positions = reader.read(positions, 40_000)
         found += records

@@ -11,6 +11,7 @@ from feast.repo_config import RepoConfig
 from feature_repo.definitions import define
 from simulation.history import write_history
 from simulation.scenario import Scenario
+from stillpoint.clock import system_clock
 from stillpoint.encoder import WordLlamaEncoder
 from stillpoint.events.recorded import on_time_events
 from stillpoint.features.columns import rows_table
@@ -90,6 +91,6 @@ def make_world(folder: Path, *, expect: bool = False, **changes: Any) -> World:
         store,
         cutoff=datetime.combine(START + timedelta(days=days), datetime.min.time(), UTC),
         encoder_sha256=ENCODER.sha256,
-        expect=expectations() if expect else None,
+        expect=expectations(system_clock) if expect else None,
     )
     return World(lake, store, snapshot, train(lake, snapshot, mapping_version=1, seed=7))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ingestion import kinesis_shards
 from ingestion.kinesis_shards import LostShard, ShardReader
 from ingestion.kinesis_source import KinesisStreamReader, lost_file, read_lost, remember_lost
+from stillpoint.clock import system_clock
 from stillpoint.errors import CorruptData, StackUnavailable
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -125,7 +126,7 @@ STEPS = st.lists(
 def test_each_record_is_read_once_in_its_keys_order_through_splits_and_merges(steps, limit):
     kinesis = Kinesis()
     reader = ShardReader(kinesis, "s")
-    positions = reader.initial("TRIM_HORIZON")
+    positions = reader.initial("TRIM_HORIZON", now=system_clock())
     spans, sent = [], 0
 
     def read():
@@ -181,7 +182,7 @@ def test_lost_iterators_and_throttling_are_answered_by_asking_again():
             raise error
 
     kinesis.trouble = trouble
-    positions, found = reader.initial("TRIM_HORIZON"), []
+    positions, found = reader.initial("TRIM_HORIZON", now=system_clock()), []
     for _ in range(4):
         records, positions = reader.read(positions, 2)
         found += [int(record.data) for record in records]
@@ -198,14 +199,14 @@ def test_endless_throttling_is_said_in_words():
     kinesis.trouble = trouble
     reader = ShardReader(kinesis, "s")
     with pytest.raises(StackUnavailable, match=r"shard shardId-0+ of s refused 6 calls in a row"):
-        reader.read(reader.initial("TRIM_HORIZON"), 10)
+        reader.read(reader.initial("TRIM_HORIZON", now=system_clock()), 10)
 
 
 def test_a_span_whose_records_have_expired_is_refused_and_not_replayed_in_part():
     kinesis = Kinesis(shards=1)
     for number in range(4):
         kinesis.put("k", b"%d" % number)
-    start = ShardReader(kinesis, "s").initial("TRIM_HORIZON")
+    start = ShardReader(kinesis, "s").initial("TRIM_HORIZON", now=system_clock())
     _, end = ShardReader(kinesis, "s").read(start, 100)
     next(iter(kinesis.shards.values()))["records"].clear()
     with pytest.raises(CorruptData, match="passed their retention"):
@@ -217,7 +218,7 @@ def test_a_new_query_can_begin_at_a_time():
     for number in range(6):
         kinesis.put("k", b"%d" % number)
     reader = ShardReader(kinesis, "s")
-    records, _ = reader.read(reader.initial((BEGIN + timedelta(seconds=4)).isoformat()), 100)
+    records, _ = reader.read(reader.initial((BEGIN + timedelta(seconds=4)).isoformat(), now=system_clock()), 100)
     assert [int(record.data) for record in records] == [3, 4, 5]
 
 
@@ -225,7 +226,7 @@ def test_a_shard_that_is_gone_counts_as_read_and_its_children_follow():
     kinesis = Kinesis(shards=1)
     kinesis.put("k", b"0")
     reader = ShardReader(kinesis, "s")
-    positions = reader.initial("TRIM_HORIZON")
+    positions = reader.initial("TRIM_HORIZON", now=system_clock())
     found = []
     for turn in range(6):
         records, positions = reader.read(positions, 10)
@@ -242,7 +243,7 @@ def test_a_shard_that_went_before_its_end_was_seen_is_told_of_once_with_what_was
     for number in range(8):
         kinesis.put(f"k{number}", b"%d" % number)
     reader = ShardReader(kinesis, "s")
-    _, positions = reader.read(reader.initial("TRIM_HORIZON"), 100)
+    _, positions = reader.read(reader.initial("TRIM_HORIZON", now=system_clock()), 100)
     assert reader.lost == ()
     gone = "shardId-000000000000"
     last = positions[gone]["after"]
@@ -301,7 +302,7 @@ def test_a_quiet_stream_is_asked_less_often_and_a_record_brings_the_old_pace_bac
     monkeypatch.setattr(kinesis_shards, "time", clock)
     kinesis = Kinesis(shards=1)
     reader = ShardReader(kinesis, "events")
-    positions = reader.initial("TRIM_HORIZON")
+    positions = reader.initial("TRIM_HORIZON", now=system_clock())
 
     def seconds(reads):
         nonlocal positions
