@@ -112,7 +112,7 @@ def _columns(view: View, joined: pa.Table, keys: pl.DataFrame) -> dict[str, np.n
     if view in STREAMED_VIEWS:
         happened = joined[f"{view.name}__event_timestamp"].combine_chunks().cast(pa.timestamp("us", tz="UTC"))
         asked = pa.array(keys["event_timestamp"].cast(pl.Int64).to_numpy())
-        age = pc.cast(pc.subtract(asked, happened.cast(pa.int64())), pa.float64(), safe=False)
+        age = pc.subtract(asked, happened.cast(pa.int64()))
         found[f"{view.name}_age_seconds"] = age.to_numpy(zero_copy_only=False) / SECOND
     return found
 

@@ -49,7 +49,8 @@ def _numbers(name: str, values: Any) -> npt.NDArray[np.float64]:
     if isinstance(values, pa.Array):
         kind = values.type
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-            numbers: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+            counted = values.cast(pa.int8()) if pa.types.is_boolean(kind) else values
+            numbers: npt.NDArray[np.float64] = counted.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
             return numbers
         values = values.to_pylist()
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":

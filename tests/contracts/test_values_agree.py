@@ -262,6 +262,7 @@ def test_every_value_of_every_type_is_the_same_on_every_path(
 
 REFUSED = object()
 BIG = 2**53 + 1
+UUID = uuid.UUID("0b8f6a1e-3c5d-4e7f-8a9b-0c1d2e3f4a5b")
 DECIDED: list[tuple[str, Any, pa.DataType, Any, Any]] = [
     ("a whole number of another width", Int64, pa.int32(), 7, 7),
     ("a whole number that fits", Int32, pa.int64(), 7, 7),
@@ -300,6 +301,7 @@ DECIDED: list[tuple[str, Any, pa.DataType, Any, Any]] = [
     ("null among times", Array(UnixTimestamp), pa.list_(US), [AT, None], [AT, None]),
     ("narrow numbers in a list", Array(Int64), pa.list_(pa.int16()), [1, 2], [1, 2]),
     ("a fraction in a list", Array(Int64), pa.list_(pa.float64()), [1.0, 1.5], REFUSED),
+    ("a UUID of 16 bytes for text", String, pa.binary(16), UUID.bytes, REFUSED),
     ("an empty list", Array(String), pa.list_(pa.string()), [], []),
     ("an empty text", String, pa.string(), "", ""),
     ("empty bytes", Bytes, pa.binary(), b"", b""),
@@ -347,3 +349,34 @@ def test_a_key_of_another_type_means_the_same_entity_and_a_missing_one_nobody(
     world.fill()
     assert world.read([asked]) == {"f": [7]}
     assert len(connect(world.address).keys("*" + world.store.project)) == 1
+
+
+def test_a_stored_nan_is_null_and_not_a_number_in_the_join_too(redis_server: RedisServer, tmp_path: Path) -> None:
+    kinds = {"single": (Float32, pa.float32()), "double": (Float64, pa.float64()), "many": (Array(Float64), pa.list_(pa.float64()))}  # fmt: skip
+    world = World(tmp_path, redis_server.connection_string, kinds)
+    nan = float("nan")
+    pq.write_table(world.table(["u0", "u1"], {"single": [nan, 1.5], "double": [nan, 1.5], "many": [[nan, 1.5]] * 2}), world.path)  # fmt: skip
+    spine = pa.table({"user_id": ["u0", "u1"], "event_timestamp": pa.array([AT] * 2, US)})
+    found = world.store.get_historical_features(spine, [f"view:{name}" for name in kinds]).to_arrow()
+    assert found["single"].to_pylist() == found["double"].to_pylist() == [None, 1.5]
+    assert [math.isnan(row[0]) for row in found["many"].to_pylist()] == [True, True]
+    world.fill()
+    answer = world.store.get_online_features([f"view:{name}" for name in kinds], {"user_id": ["u0", "u1"]}).to_dict()
+    assert answer["single"] == answer["double"] == [None, 1.5]
+
+
+@pytest.mark.parametrize("stored", [pa.date32(), pa.string()], ids=["stored as dates", "stored as text"])
+def test_a_date_asks_for_a_text_key_in_a_spine_as_in_a_read(
+    stored: pa.DataType, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    days = [dt.date(2026, 3, 1), dt.date(2026, 3, 2)]
+    kept = days if pa.types.is_date(stored) else [str(day) for day in days]
+    world = World(tmp_path, redis_server.connection_string, {"f": (Int64, pa.int64())}, (ValueType.STRING, String, stored))  # fmt: skip
+    pq.write_table(world.table(kept, {"f": [7, 8]}), world.path)
+    asked = [*days, dt.date(2026, 3, 3)]
+    assert world.joined(asked) == world.joined([str(day) for day in asked]) == {"f": [7, 8, None]}
+    frame = pd.DataFrame({"user_id": asked, "event_timestamp": [AT] * 3})
+    found = world.store.get_historical_features(frame, ["view:f"]).to_arrow()
+    assert found["f"].to_pylist() == [7, 8, None]
+    world.fill()
+    assert world.read(asked) == world.read([str(day) for day in asked]) == {"f": [7, 8, None]}

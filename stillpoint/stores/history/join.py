@@ -156,7 +156,7 @@ def _join_view(
     if len(chunks) > 1:
         source.verify_unchanged()
     columns = {
-        wanted.output: as_arrow(gathered[wanted.source], source.schema.field(wanted.source).type)
+        wanted.output: as_arrow(_without_nan(gathered[wanted.source]), source.schema.field(wanted.source).type)
         for wanted in view.features
     }
     for wanted in view.features:
@@ -164,6 +164,11 @@ def _join_view(
     if view.event_output:
         columns[view.event_output] = pa.array(events, mask=answer == NONE).cast(pa.timestamp("us", tz="UTC"))
     return pa.table(columns)
+
+
+def _without_nan(values: pl.Series) -> pl.Series:
+    """Return numbers with null for NaN, as a fill, a push and a read have it."""
+    return values.fill_nan(None) if values.dtype.is_float() else values
 
 
 def check_columns(source: SourceTable, view: ViewRequest) -> None:

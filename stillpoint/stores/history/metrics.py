@@ -117,8 +117,8 @@ def _finite(valid: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_boolean(valid.type):
         valid = valid.cast(pa.int8())
     if pa.types.is_decimal(valid.type):
-        valid = valid.cast(pa.string())  # Arrow's own cast of decimals misses the nearest float
-    numbers = valid.cast(pa.float64(), safe=False)
+        valid = valid.cast(pa.string()).cast(pa.float64())  # Arrow's own cast of decimals misses the nearest float
+    numbers = pa.chunked_array([valid.to_numpy().astype(np.float64)])
     return numbers.filter(pc.is_finite(numbers))
 
 

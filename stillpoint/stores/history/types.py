@@ -83,8 +83,8 @@ def key_type(key: JoinKey, values: pl.Series, stored: pl.DataType, view: str) ->
         if not stored.is_integer() or not found.is_float() or bool((values == values.floor()).all()):
             return stored
     elif isinstance(stored, pl.Categorical | pl.Enum) or stored == pl.String:
-        if found == pl.String or isinstance(found, pl.Categorical | pl.Enum):
-            return pl.String
+        if found in (pl.String, pl.Date) or isinstance(found, pl.Categorical | pl.Enum):
+            return pl.String  # a date as its usual text, as in a read
     elif isinstance(stored, pl.Datetime) and isinstance(found, pl.Datetime):
         return stored
     raise InvalidSpine(
