@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ingestion.state_store import StatesLost, StateStore
+from ingestion.state_store import StatesLost, StateStore, instance_of
 from ingestion.step import Batch, PartReport, map_part
 from stillpoint.clock import Clock
 from stillpoint.lake.commits import Commit
@@ -127,19 +127,23 @@ class BatchProcessor:
         self._report(report)
 
     def _instance(self) -> str:
-        """Return the run id of the Redis server, after checking that it holds the states of all committed batches.
+        """Return what names the run of the shards that hold the states of all committed batches.
 
         Raises:
-            StatesLost: some are missing.
+            StatesLost: they do not hold them.
         """
-        instance = self._states.instance()
+        found = self._states.shards()
         marked = self._states.marked()
         if self._newest is not None and (marked is None or marked < self._newest):
             raise StatesLost(
                 f"Redis knows the stream's memory up to batch {marked}, the lake is at {self._newest}; "
                 "it is rebuilt from the lake"
             )
-        return instance
+        dropped = self._states.dropped_of(found) if self._newest is not None else []
+        if dropped:
+            named = ", ".join(f"{shard.name} ({shard.evicted:,})" for shard in dropped)
+            raise StatesLost(f"Redis has dropped keys by itself: {named}; the stream's memory is rebuilt from the lake")
+        return instance_of(found)
 
     def acknowledge_if_idle(self) -> bool:
         """Acknowledge new write targets and erasures while no micro-batch runs; the next one will apply them.
@@ -164,7 +168,8 @@ class BatchProcessor:
         started = time.perf_counter()
         self._lease.check()
         self._states.require(batch.instance)
-        self._states.mark(batch.number)
+        self._states.mark(batch.number, after=self._newest)
+        self._states.require(batch.instance)
         self._lake.commit(
             Commit(
                 writer=self.writer,

@@ -11,9 +11,10 @@ from operator import attrgetter
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion.state_store import Change, StateStore
+from ingestion.state_store import Change, StateStore, instance_of
 from stillpoint.clock import SECOND
 from stillpoint.encoder import Encoder
+from stillpoint.errors import StackUnavailable
 from stillpoint.events.recorded import on_time_events
 from stillpoint.events.types import Verdict
 from stillpoint.features.declarations import SEARCH_WINDOW
@@ -24,9 +25,14 @@ from stillpoint.tombstones import Tombstones
 
 
 def needs_rebuild(states: StateStore, last_committed: int | None) -> bool:
-    """Return whether the states are behind the lake. The marker is written before each commit, so this only follows a loss."""
+    """Return whether states are missing: a shard is behind the lake, or has dropped keys by itself.
+
+    Markers are written before each commit, so a shard behind the lake has lost what it had.
+    """
+    if last_committed is None:
+        return False
     marked = states.marked()
-    return last_committed is not None and (marked is None or marked < last_committed)
+    return marked is None or marked < last_committed or bool(states.dropped())
 
 
 def rebuild(
@@ -40,7 +46,12 @@ def rebuild(
     batch: int,
     epoch: int,
 ) -> int:
-    """Write the states of all users with recent events in the lake, as they were after `batch`. Return the number of users."""
+    """Write the states of all users with recent events in the lake, as they were after `batch`. Return the number of users.
+
+    Raises:
+        StatesLost: Redis restarted, failed over or dropped keys meanwhile; rebuild again.
+    """
+    found = states.shards()
     since = now - 2 * max_event_age - SEARCH_WINDOW
     table = lake.read("events", DateRange(first=since.date()), where=pc.field("arrived_at") >= since)
     # Late events and duplicates are included: they are judged as before, and their arrival counts for the state.
@@ -60,7 +71,14 @@ def rebuild(
         packed = outcome.state.to_bytes()
         changes[user] = Change(packed, packed, outcome.state.expires_us(age_us))
     states.save(changes, batch=batch, epoch=epoch)
+    states.require(instance_of(found))
     states.mark(batch)
+    try:
+        states.require(instance_of(found))
+    except StackUnavailable:
+        states.unmark()  # what was promoted meanwhile may have the markers and not the states
+        raise
+    states.accept_dropped(found)
     return len(changes)
 
 

@@ -1,25 +1,41 @@
 """The states of the stream's users in Redis, kept so that a replayed batch starts from the same state.
 
 In Redis, per query and user: the state after the user's last batch and the one before it, written in one step under the
-lease's epoch. A replay of a batch starts from `before`; a writer of an older epoch is refused.
+lease's epoch. A replay of a batch starts from `before`; a writer of an older epoch is refused. Markers on each shard
+(`ingestion.state_markers`) say up to which batch all states are there.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ingestion.state_markers import marker_keys
 from stillpoint.errors import Fenced, StackUnavailable
+from stillpoint.stores.redis.cluster import slot_ranges
+from stillpoint.stores.redis.command import Command, pack
+from stillpoint.stores.redis.connection import explain, is_cluster, redis_errors
+from stillpoint.stores.redis.pipeline import send
+from stillpoint.stores.redis.scripted import Script
+from stillpoint.stores.redis.shards import Shard, shard_of, shards
 
-SCRIPT = """
+_SAVE = Script("""
 local held = redis.call('HMGET', KEYS[1], 'epoch', 'batch')
 if held[1] and tonumber(held[1]) > tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'batch', ARGV[2], 'before', ARGV[3], 'after', ARGV[4])
 redis.call('PEXPIREAT', KEYS[1], ARGV[5])
 return 1
-"""
+""")
 """KEYS: a user. ARGV: epoch, batch, state before, state after, when both may be dropped (milliseconds since 1970)."""
 
-_PIPELINE = 1_000
+_MARK = Script("""
+local held = redis.call('GET', KEYS[1])
+if ARGV[2] ~= '' and (not held or tonumber(held) < tonumber(ARGV[2])) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+""")
+"""KEYS: a marker. ARGV: batch, the batch that it must have reached already (empty: none)."""
+
+_AT_ONCE = 1_000
 
 
 class StatesLost(StackUnavailable):
@@ -36,31 +52,33 @@ class Change:
 
 
 class StateStore:
-    """The states of one query's users."""
+    """The states of one query's users, on one server or the shards of a cluster."""
 
     def __init__(self, client: Any, query: str) -> None:
         self._client = client
         self._query = query
-        self._script = client.register_script(SCRIPT)
+
+    def shards(self) -> list[Shard]:
+        """Return what each shard says of itself."""
+        return shards(self._client)
 
     def instance(self) -> str:
-        """Return the server's run id, which changes when it restarts."""
-        return str(self._client.info("server")["run_id"])
+        """Return what names this run of every shard; it changes when one restarts, fails over or drops keys by itself."""
+        return instance_of(self.shards())
 
     def load(self, users: Sequence[str], batch: int, *, instance: str) -> dict[str, bytes]:
         """Return each user's state as it was before `batch`; empty bytes for an unknown user.
 
         Raises:
             Fenced: a later batch is stored already, by another process that has taken over.
-            StatesLost: the server has restarted since `instance` was asked for, so an unknown user may be one whose state was lost.
+            StatesLost: a shard restarted or failed over since `instance` was asked for, so an unknown user's state may be lost.
         """
         states: dict[str, bytes] = {}
-        for start in range(0, len(users), _PIPELINE):
-            part = users[start : start + _PIPELINE]
-            pipeline = self._client.pipeline(transaction=False)
-            for user in part:
-                pipeline.hmget(self._key(user), "batch", "before", "after")
-            for user, (stored, before, after) in zip(part, pipeline.execute(), strict=True):
+        for start in range(0, len(users), _AT_ONCE):
+            part = users[start : start + _AT_ONCE]
+            keys = [self._key(user) for user in part]
+            replies = self._send([Command(key, pack(b"HMGET", key, b"batch", b"before", b"after")) for key in keys])
+            for user, (stored, before, after) in zip(part, replies, strict=True):
                 if stored is None or int(stored) < batch:
                     states[user] = after or b""
                 elif int(stored) == batch:
@@ -73,13 +91,15 @@ class StateStore:
         return states
 
     def require(self, instance: str) -> None:
-        """Make sure that the server has not restarted since `instance` was asked for.
+        """Make sure that no shard has restarted, failed over or dropped keys since `instance` was asked for.
 
         Raises:
-            StatesLost: it has.
+            StatesLost: one has.
         """
         if self.instance() != instance:
-            raise StatesLost(f"query {self._query}: Redis restarted during a micro-batch, which is done again")
+            raise StatesLost(
+                f"query {self._query}: Redis restarted or failed over during a micro-batch, which is done again"
+            )
 
     def save(self, changes: Mapping[str, Change], *, batch: int, epoch: int) -> None:
         """Store the states around a batch. Repeating it changes nothing.
@@ -88,26 +108,88 @@ class StateStore:
             Fenced: a newer epoch has written one of these users.
         """
         items = list(changes.items())
-        for start in range(0, len(items), _PIPELINE):
-            pipeline = self._client.pipeline(transaction=False)
-            for user, change in items[start : start + _PIPELINE]:
-                arguments = [epoch, batch, change.before, change.after, change.expires_us // 1_000 + 1]
-                self._script(keys=[self._key(user)], args=arguments, client=pipeline)
-            if not all(pipeline.execute()):
+        for start in range(0, len(items), _AT_ONCE):
+            calls = [
+                _SAVE.command(
+                    self._key(user), epoch, batch, change.before, change.after, change.expires_us // 1_000 + 1
+                )
+                for user, change in items[start : start + _AT_ONCE]
+            ]
+            if not all(self._checked(_SAVE.run(self._client, calls))):
                 raise Fenced(f"query {self._query}: a newer run than epoch {epoch} has written; this process must stop")
 
-    def mark(self, batch: int) -> None:
-        """Record that all states up to `batch` are stored."""
-        self._client.set(self._marker, batch)
+    def mark(self, batch: int, *, after: int | None = None) -> None:
+        """Record on every shard that all states up to `batch` are stored.
+
+        Raises:
+            StatesLost: a shard has not the marker of batch `after`: it lacks states that were stored.
+        """
+        calls = [_MARK.command(key, batch, "" if after is None else after) for key in self._markers()]
+        if not all(self._checked(_MARK.run(self._client, calls))):
+            raise StatesLost(f"query {self._query}: a shard of Redis has lost states up to batch {after}")
+
+    def unmark(self) -> None:
+        """Forget the markers: the states have to be rebuilt."""
+        self._send([Command(key, pack(b"DEL", key)) for key in self._markers()])
 
     def marked(self) -> int | None:
-        """Return the newest batch whose states are all stored, or None if Redis knows nothing of the query."""
-        value = self._client.get(self._marker)
-        return None if value is None else int(value)
+        """Return the newest batch whose states are all stored on every shard; None if a shard knows nothing of the query."""
+        values = self._send([Command(key, pack(b"GET", key)) for key in self._markers()])
+        return None if None in values else min(int(value) for value in values)
+
+    def dropped(self) -> list[Shard]:
+        """Return the shards that have dropped keys by themselves since the states were last known to be whole."""
+        return self.dropped_of(self.shards())
+
+    def dropped_of(self, found: Sequence[Shard]) -> list[Shard]:
+        """Do what `dropped` does for shards that have been asked already."""
+        if not any(shard.evicted for shard in found):
+            return []
+        (listed,) = self._send([Command(self._evicted, pack(b"HGETALL", self._evicted))])
+        flat = [part for pair in listed.items() for part in pair] if isinstance(listed, dict) else listed
+        known = {run.decode(): int(count) for run, count in zip(flat[::2], flat[1::2], strict=True)}
+        return [shard for shard in found if shard.evicted > known.get(shard.run, 0)]
+
+    def accept_dropped(self, found: Sequence[Shard]) -> None:
+        """Remember how many keys each of these shards had dropped when the states were whole."""
+        pairs = [part for one in found for part in (one.run.encode(), b"%d" % one.evicted)]
+        key = self._evicted
+        self._send([Command(key, pack(b"DEL", key)), Command(key, pack(b"HSET", key, *pairs))])
+
+    def absent(self, users: Sequence[str]) -> dict[str, str]:
+        """Return which of these users have no state, each with the name of the shard that should have it."""
+        found: dict[str, str] = {}
+        for start in range(0, len(users), _AT_ONCE):
+            part = users[start : start + _AT_ONCE]
+            keys = [self._key(user) for user in part]
+            replies = self._send([Command(key, pack(b"EXISTS", key)) for key in keys])
+            lacking = [(user, key) for user, key, there in zip(part, keys, replies, strict=True) if not there]
+            found |= {user: shard_of(self._client, key) for user, key in lacking}
+        return found
+
+    def _send(self, commands: Sequence[Command]) -> Sequence[Any]:
+        return self._checked(send(self._client, commands))
+
+    def _checked(self, replies: Sequence[Any]) -> Sequence[Any]:
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise explain(reply, self._client)
+        return replies
+
+    def _markers(self) -> list[bytes]:
+        if not is_cluster(self._client):
+            return marker_keys(self._query, None)
+        with redis_errors(self._client):
+            return marker_keys(self._query, slot_ranges(self._client))
 
     @property
-    def _marker(self) -> str:
-        return f"stillpoint:state:{self._query}:marker"
+    def _evicted(self) -> bytes:
+        return f"stillpoint:state:{self._query}:evicted".encode()
 
-    def _key(self, user: str) -> str:
-        return f"stillpoint:state:{self._query}:user:{user}"
+    def _key(self, user: str) -> bytes:
+        return f"stillpoint:state:{self._query}:user:{user}".encode()
+
+
+def instance_of(found: Sequence[Shard]) -> str:
+    """Return what names this run of these shards."""
+    return ",".join(sorted(f"{shard.run}:{shard.evicted}" for shard in found))

@@ -46,7 +46,7 @@ from stillpoint.tombstones import Tombstones, erasure_key
 class Batch:
     """What all parts of one micro-batch share. `is_replay`: the lake holds this micro-batch already, so only its prediction requests are sent.
 
-    `instance` is the run id of the Redis server that holds all states up to this batch. `erased` holds the tombstones at the start of it.
+    `instance` names the run of Redis's shards that hold all states up to this batch. `erased` holds the tombstones at the start of it.
     """
 
     settings: Settings

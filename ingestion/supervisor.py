@@ -15,6 +15,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from ingestion.process_batch import BatchProcessor, BatchReport
 from ingestion.rebuild import last_committed, needs_rebuild, rebuild
 from ingestion.request_queue import RequestQueue
 from ingestion.spark import SparkEnded, is_alive, spark_session
+from ingestion.state_audit import audit
 from ingestion.state_store import StateStore
 from ingestion.stream_source import SourceUnusable, native_lag, read_stream, stream_source
 from stillpoint.clock import Clock, from_micros
@@ -41,8 +43,10 @@ from stillpoint.leases.lease import renewing
 from stillpoint.leases.names import STREAM_TTL, stream_lease
 from stillpoint.outages import OutageLog
 from stillpoint.releases.presence import Notifications
+from stillpoint.releases.write_targets import read_control
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.shards import EvictionPossible, refuse_eviction
 from stillpoint.tombstones import erasure_key, read_tombstones
 
 if TYPE_CHECKING:
@@ -88,6 +92,22 @@ def query_identity(checkpoint: Path, source: str) -> str:
     staged.write_text(json.dumps({"query_id": query_id, "source": source}))
     os.replace(staged, path)
     return query_id
+
+
+def refuse_unfit_redis(settings: Settings, lake: Lake) -> None:
+    """Make sure that every Redis that the stream writes is whole and keeps what it is given.
+
+    Raises:
+        EvictionPossible: one may drop keys by itself. StackUnavailable: one, or a shard of it, is down.
+    """
+    written = {
+        settings.redis_serving.get_secret_value(): "what users finished lately",
+        **{settings.connection(target.colour): "features" for target in read_control(lake.objects).targets},
+        settings.redis_state.get_secret_value(): "the stream's states",
+    }
+    for connection, what in written.items():
+        with closing(connect(connection)) as client:
+            refuse_eviction(client, what)
 
 
 def where_to_begin(checkpoint: Path, lake: Lake, start: str | None) -> str:
@@ -148,6 +168,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._fenced: Fenced | None = None
         self._failing: str | None = None
+        self._audited = False
         self._lease_ttl = lease_ttl
         self._source_client = source_client or settings.aws_client_arguments()
         self._folder = settings.home / "stream"
@@ -171,8 +192,10 @@ class Supervisor:
         Raises:
             LeaseHeld: another run holds the lease. Fenced: another run has taken it over. SparkEnded: Java has ended.
             SourceUnusable: the source that the settings name cannot be used. InvalidInput: `start` cannot be read, or is
-            None although another query has read the stream.
+            None although another query has read the stream. EvictionPossible: a Redis may drop keys by itself.
+            StackUnavailable: a Redis, or a shard of one, is down at the start.
         """
+        refuse_unfit_redis(self._settings, self._lake)
         epoch = self._lease.acquire()
         try:
             with renewing(self._lease, every=self._lease_ttl.total_seconds() / 5, lost=self._lost):
@@ -247,7 +270,7 @@ class Supervisor:
                         look_at = time.monotonic() + (ORDERS_SECONDS if obeyed else IDLE_SECONDS)
         except Fenced as fenced:
             self._lost(fenced)
-        except (SourceUnusable, InvalidInput):
+        except (SourceUnusable, InvalidInput, EvictionPossible):
             raise
         except Exception as failure:  # noqa: BLE001  every failure of a sink or of Spark is answered by starting again
             return failure
@@ -291,22 +314,10 @@ class Supervisor:
             self.metrics.lost(len(new))
 
     def _processor(self, query_id: str, epoch: int) -> BatchProcessor:
+        refuse_unfit_redis(self._settings, self._lake)
         states = StateStore(connect(self._settings.redis_state.get_secret_value()), query_id)
         newest = last_committed(self._lake, f"stream-{query_id}")
-        if newest is not None and needs_rebuild(states, newest):
-            encoder = RememberingEncoder(WordLlamaEncoder())
-            age = timedelta(seconds=self._settings.max_event_age)
-            count = rebuild(
-                self._lake,
-                states,
-                encoder=encoder,
-                tombstones=read_tombstones(self._lake.objects, erasure_key(self._settings)),
-                now=self._clock(),
-                max_event_age=age,
-                batch=newest,
-                epoch=epoch,
-            )
-            log.warning("Redis had lost the stream's memory; the states of %d users were rebuilt from the lake", count)
+        self._make_whole(states, query_id, newest, epoch)
         config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30)
         client = boto3.client("sqs", config=config, **self._settings.aws_client_arguments())  # type: ignore[call-overload]
         return BatchProcessor(
@@ -320,6 +331,33 @@ class Supervisor:
             report=self._reported,
             newest=newest,
         )
+
+    def _make_whole(self, states: StateStore, query_id: str, newest: int | None, epoch: int) -> None:
+        """Rebuild the states from the lake if some are missing. Once in a process they are counted against the lake."""
+        if newest is None:
+            states.accept_dropped(states.shards())
+            return
+        tombstones = read_tombstones(self._lake.objects, erasure_key(self._settings))
+        age, now = timedelta(seconds=self._settings.max_event_age), self._clock()
+        lost = needs_rebuild(states, newest)
+        if not lost and not self._audited:
+            counted = audit(self._lake, query_id, states, tombstones=tombstones, now=now, max_event_age=age)
+            lost = bool(counted.missing)
+            if lost:
+                log.error("Redis has lost states of the stream: %s", counted)
+        if lost:
+            count = rebuild(
+                self._lake,
+                states,
+                encoder=RememberingEncoder(WordLlamaEncoder()),
+                tombstones=tombstones,
+                now=now,
+                max_event_age=age,
+                batch=newest,
+                epoch=epoch,
+            )
+            log.warning("Redis had lost the stream's memory; the states of %d users were rebuilt from the lake", count)
+        self._audited = True
 
     def _reported(self, report: BatchReport) -> None:
         self.metrics.batch(report)

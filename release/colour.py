@@ -9,9 +9,10 @@ from typing import Any
 from stillpoint.errors import ReleaseRefused
 from stillpoint.stores.reading.plan import ReadPlan, fill_marker_key
 from stillpoint.stores.reading.types import FillMarker
-from stillpoint.stores.redis.connection import is_cluster, redis_errors, where
+from stillpoint.stores.redis.connection import redis_errors
 from stillpoint.stores.redis.deletion import delete_project, project_keys
 from stillpoint.stores.redis.layout import parse_key
+from stillpoint.stores.redis.shards import EvictionPossible, refuse_eviction
 
 SAMPLE = 200
 
@@ -90,26 +91,19 @@ def contents(client: Any, plan: ReadPlan) -> ColourContents:
 
 
 def refuse_full_memory(client: Any, *, needed_bytes: float) -> None:
-    """Make sure that a fill cannot evict what the live colour holds, and fits.
+    """Make sure that a fill cannot evict what the live colour holds, and fits; the shards of a cluster share it evenly.
 
     Raises:
-        ReleaseRefused: Redis would evict keys, or has less room than the live colour takes.
+        ReleaseRefused: a shard would evict keys, or has less room than its part of the live colour takes.
     """
-    if is_cluster(client):
-        return
-    with redis_errors(client):
-        memory = client.info("memory")
-    limit, used = int(memory["maxmemory"]), int(memory["used_memory"])
-    if limit == 0:
-        return
-    policy = memory["maxmemory_policy"]
-    if policy != "noeviction":
-        raise ReleaseRefused(
-            f"{where(client)} has maxmemory-policy {policy}: a fill would silently evict features that are live; "
-            "expected noeviction: `redis-cli CONFIG SET maxmemory-policy noeviction`"
-        )
-    if used + needed_bytes > limit:
-        raise ReleaseRefused(
-            f"{where(client)} uses {used / 1e6:.1f} MB of {limit / 1e6:.1f} MB and the fill needs about "
-            f"{needed_bytes / 1e6:.1f} MB; raise maxmemory, or retire a release"
-        )
+    try:
+        shards = refuse_eviction(client, "features that are live")
+    except EvictionPossible as error:
+        raise ReleaseRefused(str(error)) from error
+    needed = needed_bytes / len(shards)
+    for shard in shards:
+        if shard.max_memory and shard.used_memory + needed > shard.max_memory:
+            raise ReleaseRefused(
+                f"Redis at {shard.name} uses {shard.used_memory / 1e6:.1f} MB of {shard.max_memory / 1e6:.1f} MB and the "
+                f"fill needs about {needed / 1e6:.1f} MB; raise maxmemory, or retire a release"
+            )

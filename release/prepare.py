@@ -23,6 +23,7 @@ from stillpoint.releases.parts import load_models, verified_plan
 from stillpoint.releases.records import Intent, Pointer, Release, Route, State
 from stillpoint.releases.write_targets import Target, read_control
 from stillpoint.stores.redis.connection import parse_connection_string
+from stillpoint.stores.redis.shards import shards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +266,7 @@ def _bytes_of_live(context: ReleaseContext, live: Pointer | None) -> float:
         return 0.0
     release = context.book.get(live.release)
     client = context.online(release.colour)
-    if not int(client.info("memory").get("maxmemory", 0)):
+    if not any(shard.max_memory for shard in shards(client)):
         return 0.0
     plan = verified_plan(context.lake.objects, release)
     held = colour.contents(client, plan)

@@ -6,15 +6,18 @@ A sorted set per user in Redis (`settings.redis_serving`), newest last, bounded 
 from collections.abc import Sequence
 from typing import Any
 
+from stillpoint.stores.redis.connection import explain
+from stillpoint.stores.redis.scripted import Script
+
 KEPT = 50
 SECONDS = 24 * 3_600
 
-_SCRIPT = """
+_ADD = Script("""
 redis.call('ZADD', KEYS[1], 'GT', ARGV[1], ARGV[2])
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[3]))
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 return 1
-"""
+""")
 """KEYS: a user. ARGV: time in microseconds, content id, how many are kept, seconds to live."""
 
 
@@ -24,10 +27,12 @@ def finished_key(user_id: str) -> str:
 
 
 def add_finished(client: Any, completions: Sequence[tuple[str, str, int]]) -> None:
-    """Add (user id, content id, microseconds) completions. Repeated or older ones change nothing."""
-    script = client.register_script(_SCRIPT)
-    pipeline = client.pipeline(transaction=False)
-    for user_id, content_id, at_us in completions:
-        script(keys=[finished_key(user_id)], args=[at_us, content_id, KEPT, SECONDS], client=pipeline)
-    if completions:
-        pipeline.execute()
+    """Add (user id, content id, microseconds) completions. Repeated or older ones change nothing.
+
+    Raises:
+        StackUnavailable: Redis is away, full or failing over.
+    """
+    calls = [_ADD.command(finished_key(user), at_us, content, KEPT, SECONDS) for user, content, at_us in completions]
+    for reply in _ADD.run(client, calls):
+        if isinstance(reply, Exception):
+            raise explain(reply, client)

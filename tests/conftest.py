@@ -24,6 +24,7 @@ from stillpoint.local.aws import AwsServer
 from stillpoint.local.java import use_java
 from stillpoint.local.redis_server import RedisServer, find_redis
 from stillpoint.settings import Settings
+from tests.support.redis_cluster import Cluster
 from tests.support.servers import ServerGuard, marks_of_item
 
 if TYPE_CHECKING:
@@ -111,6 +112,14 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One Redis Cluster for the session. Tests keep apart by project names, and leave it whole (`settle`)."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture

@@ -14,12 +14,15 @@ from stillpoint.clock import to_micros
 from stillpoint.errors import CorruptData
 from stillpoint.finished import finished_key
 from stillpoint.messages import Kind, StoredRecommendation
-from stillpoint.stores.redis.connection import redis_errors
+from stillpoint.stores.redis.command import Command, pack
+from stillpoint.stores.redis.connection import explain, redis_errors
+from stillpoint.stores.redis.pipeline import FAILOVER_SECONDS, send
+from stillpoint.stores.redis.scripted import Script
 
 TTL_SECONDS = {Kind.TODAY: 24 * 3_600, Kind.SLEEP: 24 * 3_600, Kind.NEXT: 3_600}
 PUSH_INTERVAL_SECONDS = 30 * 60
 
-_STORE = """
+_STORE = Script("""
 local generation = redis.call('HGET', KEYS[1], 'generation')
 if generation and tonumber(generation) > tonumber(ARGV[4]) then return 'superseded' end
 local held = redis.call('HGET', KEYS[1], 'order')
@@ -30,7 +33,7 @@ end
 redis.call('HSET', KEYS[1], 'order', ARGV[1], 'recommendation', ARGV[2], 'generation', ARGV[4])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 'stored'
-"""
+""")
 """KEYS: user, kind and release. ARGV: order, recommendation, seconds to live, generation. Returns a `StoreResult`."""
 
 
@@ -59,7 +62,6 @@ class Recommendations:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._store = client.register_script(_STORE)
 
     def put(self, recommendation: StoredRecommendation) -> StoreResult:
         """Store a recommendation, unless a newer one, this same one, or one of a later generation is stored already."""
@@ -67,31 +69,28 @@ class Recommendations:
         return result
 
     def put_all(self, recommendations: Sequence[StoredRecommendation]) -> list[StoreResult]:
-        """Store several in one round trip, each as `put` does."""
-        if not recommendations:
-            return []
-        pipeline = self._client.pipeline(transaction=False)
-        for one in recommendations:
-            self._store(
-                keys=[recommendation_key(one.user_id, one.kind, one.release)],
-                args=[
-                    order_of(one.event_timestamp, one.request_id),
-                    one.to_bytes(),
-                    TTL_SECONDS[one.kind],
-                    one.generation,
-                ],
-                client=pipeline,
+        """Store several in one round trip, each as `put` does.
+
+        Raises:
+            StackUnavailable: Redis is away, full or failing over; some may be stored, and may be stored again.
+        """
+        calls = [
+            _STORE.command(
+                recommendation_key(one.user_id, one.kind, one.release),
+                order_of(one.event_timestamp, one.request_id),
+                one.to_bytes(),
+                TTL_SECONDS[one.kind],
+                one.generation,
             )
-        with redis_errors(self._client):
-            return [StoreResult(result.decode()) for result in pipeline.execute()]
+            for one in recommendations
+        ]
+        return [StoreResult(result.decode()) for result in self._replies(_STORE.run(self._client, calls))]
 
     def get(self, user_id: str, kinds: Sequence[Kind], release: str) -> list[StoredRecommendation | None]:
         """Return the stored recommendation of each kind under one release, None where there is none."""
-        pipeline = self._client.pipeline(transaction=False)
-        for kind in kinds:
-            pipeline.hget(recommendation_key(user_id, kind, release), "recommendation")
-        with redis_errors(self._client):
-            return [parse(data) for data in pipeline.execute()]
+        keys = [recommendation_key(user_id, kind, release).encode() for kind in kinds]
+        commands = [Command(key, pack(b"HGET", key, b"recommendation")) for key in keys]
+        return [parse(data) for data in self._replies(send(self._client, commands))]
 
     def forget(self, user_id: str, kind: Kind, release: str) -> None:
         """Delete the stored recommendation of one kind under one release."""
@@ -100,30 +99,36 @@ class Recommendations:
 
     def finished(self, user_ids: Sequence[str]) -> list[frozenset[str]]:
         """Return the contents that each user completed lately, in one round trip."""
-        pipeline = self._client.pipeline(transaction=False)
-        for user_id in user_ids:
-            pipeline.zrange(finished_key(user_id), 0, -1)
-        with redis_errors(self._client):
-            return [frozenset(member.decode() for member in members) for members in pipeline.execute()]
+        keys = [finished_key(user_id).encode() for user_id in user_ids]
+        commands = [Command(key, pack(b"ZRANGE", key, b"0", b"-1")) for key in keys]
+        replies = self._replies(send(self._client, commands))
+        return [frozenset(member.decode() for member in members) for members in replies]
 
     def may_push(self, user_id: str, push_id: str) -> bool:
         """Return whether the user may be pushed to now, and start their half hour if so: one push per half hour.
 
         Repeating the call for the same push returns True again.
         """
-        key = f"stillpoint:pushed:{user_id}"
-        with redis_errors(self._client):
-            if self._client.set(key, push_id, nx=True, ex=PUSH_INTERVAL_SECONDS):
-                return True
-            held = self._client.get(key)
-        return held is not None and held.decode() == push_id
+        key = f"stillpoint:pushed:{user_id}".encode()
+        taken = pack(b"SET", key, push_id.encode(), b"NX", b"EX", b"%d" % PUSH_INTERVAL_SECONDS)
+        commands = [Command(key, taken), Command(key, pack(b"GET", key))]
+        _, held = self._replies(send(self._client, commands, patience=FAILOVER_SECONDS, replicas=1))
+        return held is not None and bytes(held).decode() == push_id
 
     def forget_push(self, user_id: str, push_id: str) -> None:
         """End the user's half hour after a push that could not be sent."""
         key = f"stillpoint:pushed:{user_id}"
-        held = self._client.get(key)
-        if held is not None and held.decode() == push_id:
-            self._client.delete(key)
+        with redis_errors(self._client):
+            held = self._client.get(key)
+            if held is not None and held.decode() == push_id:
+                self._client.delete(key)
+
+    def _replies(self, replies: Sequence[Any]) -> Sequence[Any]:
+        """Return the replies, none of which may be an error."""
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise explain(reply, self._client)
+        return replies
 
 
 def recommendation_key(user_id: str, kind: Kind, release: str) -> str:

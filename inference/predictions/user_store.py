@@ -14,7 +14,8 @@ from stillpoint.finished import finished_key
 from stillpoint.messages import Kind, StoredRecommendation
 from stillpoint.stores.reading.columns import OnlineColumns
 from stillpoint.stores.reading.reader import AsyncOnlineReader
-from stillpoint.stores.redis.pipeline import Command, pack, send_async
+from stillpoint.stores.redis.command import Command, pack
+from stillpoint.stores.redis.pipeline import send_async
 
 STORE_SECONDS = 1.0
 """How long a recommendation waits for Redis before popular contents are answered instead."""
@@ -63,9 +64,7 @@ class UserStore:
             StackUnavailable: Redis is away, or slower than `STORE_SECONDS`.
         """
         keys = [recommendation_key(user_id, kind, loaded.id).encode() for kind in kinds]
-        commands = [
-            Command(key, pack(b"HGET", key, b"recommendation"), ("HGET", key, "recommendation")) for key in keys
-        ]
+        commands = [Command(key, pack(b"HGET", key, b"recommendation")) for key in keys]
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 *replies, members = await send_async(self._redis, [*commands, _finished(user_id)])
@@ -84,7 +83,7 @@ class UserStore:
 
 def _finished(user_id: str) -> Command:
     key = finished_key(user_id).encode()
-    return Command(key, pack(b"ZRANGE", key, b"0", b"-1"), ("ZRANGE", key, 0, -1))
+    return Command(key, pack(b"ZRANGE", key, b"0", b"-1"))
 
 
 def _ids(members: Any) -> frozenset[str]:

@@ -1,25 +1,43 @@
-"""Does everything hold on a real Redis Cluster of three nodes, while slots move too?"""
+"""Features are written, read and deleted on a real Redis Cluster, while slots move too."""
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-import redis
 from redis.crc import key_slot
 
-from stillpoint.local.redis_server import RedisServer
+from inference.predictions.stored_recommendations import Recommendations
+from ingestion.rebuild import needs_rebuild, rebuild
+from ingestion.state_store import StatesLost, StateStore
+from ingestion.step import open_clients
+from ingestion.supervisor import refuse_unfit_redis
+from stillpoint.clock import to_micros
+from stillpoint.encoder import WordLlamaEncoder
+from stillpoint.errors import StackUnavailable
+from stillpoint.features.declarations import SEARCH_EMBEDDINGS
+from stillpoint.finished import add_finished
+from stillpoint.lake.tables import Lake
+from stillpoint.outages import Outage, outage
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import AsyncOnlineReader, OnlineReader
 from stillpoint.stores.reading.types import Mode
-from stillpoint.stores.redis.connection import connect, connect_async
+from stillpoint.stores.redis.connection import Topology, connect, connect_async, is_cluster
 from stillpoint.stores.redis.deletion import delete_project
 from stillpoint.stores.redis.keys import encode_keys
 from stillpoint.stores.redis.layout import Column, ViewLayout
+from stillpoint.stores.redis.shards import EvictionPossible, refuse_eviction, shard_clients
 from stillpoint.stores.redis.writer import OnlineWriter, WriteResult, encode_rows
 from stillpoint.stores.values.types import ValueType
+from stillpoint.tombstones import Tombstones
+from tests.support.batch_world import NOW, Parts, World, searches
+from tests.support.cluster_load import RECOVERY_SECONDS, Features, Lists, States, Work, seconds_until_all_work
+from tests.support.redis_cluster import Cluster, until
 
 LAYOUT = ViewLayout("v", (Column("user_id", ValueType.STRING),), (Column("n", ValueType.INT64),))
 PLAN = ReadPlan("p", (LAYOUT,))
@@ -34,57 +52,21 @@ def table(event_us: int, value: int) -> Any:
     )
 
 
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
-    options = {"cluster-enabled": "yes", "cluster-node-timeout": "2000"}
-    servers = [RedisServer(tmp_path_factory.mktemp("node"), options=options) for _ in range(3)]
-    clients = [redis.Redis(port=server.port) for server in servers]
-    for number, client in enumerate(clients):
-        client.execute_command("CLUSTER", "ADDSLOTS", *range(number * 5462, min((number + 1) * 5462, 16384)))
-        client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-    for server in servers[1:]:
-        clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", server.port)
-    end = time.monotonic() + 30
-    while any(b"cluster_state:ok" not in raw_info(client) or known(client) < 3 for client in clients):
-        assert time.monotonic() < end, "the cluster did not form"
-        time.sleep(0.1)
-    yield servers
-    for server in servers:
-        server.stop()
-
-
-def raw_info(client: Any) -> bytes:
-    connection = client.connection_pool.get_connection()
-    try:
-        connection.send_command("CLUSTER", "INFO")
-        return bytes(connection.read_response(disable_decoding=True))
-    finally:
-        client.connection_pool.release(connection)
-
-
-def known(client: Any) -> int:
-    return len(client.execute_command("CLUSTER", "NODES"))
-
-
-def address(nodes: list[RedisServer]) -> str:
-    return ",".join(f"127.0.0.1:{server.port}" for server in nodes)
-
-
-def test_rows_reach_their_slots_in_order_and_are_read_back(nodes: list[RedisServer]) -> None:
-    client = connect(address(nodes))
+def test_rows_reach_their_slots_in_order_and_are_read_back(redis_cluster: Cluster) -> None:
+    client = redis_cluster.client()
     writer = OnlineWriter(client, "p")
     assert writer.write(LAYOUT, table(10**15, 1)) == WriteResult(500, 0)
     assert writer.write(LAYOUT, table(10**15 - 1, 9)) == WriteResult(0, 500)
     assert writer.write(LAYOUT, table(10**15 + 1, 2)) == WriteResult(500, 0)
-    assert all(redis.Redis(port=server.port).dbsize() > 100 for server in nodes)
+    assert all(node.dbsize() > 100 for _, node in shard_clients(client))
     answer = OnlineReader(client, PLAN).read(["v"], {"user_id": [*USERS, "nobody"]}, now_us=10**15)
     assert answer.values("n") == [2] * 500 + [None]
     client.close()
 
 
-def test_asyncio_writes_and_reads(nodes: list[RedisServer]) -> None:
+def test_asyncio_writes_and_reads(redis_cluster: Cluster) -> None:
     async def act() -> list[int]:
-        client = connect_async(address(nodes))
+        client = connect_async(redis_cluster.connection_string)
         await OnlineWriter(client, "q").write_encoded_async(LAYOUT, encode_rows(LAYOUT, table(5, 3), "q"))
         answer = await AsyncOnlineReader(client, ReadPlan("q", (LAYOUT,))).read(
             ["v"], {"user_id": USERS}, now_us=0, mode=Mode.COMPAT
@@ -95,8 +77,8 @@ def test_asyncio_writes_and_reads(nodes: list[RedisServer]) -> None:
     assert asyncio.run(act()) == [3] * 500
 
 
-def test_a_slot_that_moved_is_followed(nodes: list[RedisServer]) -> None:
-    client = connect(address(nodes))
+def test_a_slot_that_moved_is_followed(redis_cluster: Cluster) -> None:
+    client = redis_cluster.client()
     writer, reader = OnlineWriter(client, "p"), OnlineReader(client, PLAN)
     writer.write(LAYOUT, table(10**15 + 2, 4))
     moving = table(10**15, 4).slice(0, 1)
@@ -114,28 +96,21 @@ def test_a_slot_that_moved_is_followed(nodes: list[RedisServer]) -> None:
     assert whole() == whole() == {6}
     key = encode_keys(LAYOUT, table(0, 0), "p")[0]
     slot = key_slot(key)
-    plain = [redis.Redis(port=server.port) for server in nodes]
-    ids = [node.execute_command("CLUSTER", "MYID").decode() for node in plain]
-    source = next(
-        number for number, node in enumerate(plain) if node.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot)
-    )
-    target = (source + 1) % 3
-    plain[target].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
-    plain[source].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
-    for moved in plain[source].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
-        plain[source].execute_command("MIGRATE", "127.0.0.1", nodes[target].port, moved, 0, 2000)
+    source = redis_cluster.owner_of_slot(slot)
+    target = redis_cluster.owner_of_slot((slot + 6_000) % 16_384)
+    redis_cluster.begin_move(slot, target)
+    redis_cluster.move_keys(slot, source, target)
     assert reader.read(["v"], {"user_id": USERS}, now_us=10**15).values("n") == [4] * 500  # ASK
     assert whole() == {6}
-    for node in (plain[target], plain[source], plain[3 - source - target]):
-        node.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+    redis_cluster.end_move(slot, target)
     assert reader.read(["v"], {"user_id": USERS}, now_us=10**15).values("n") == [4] * 500  # MOVED
     assert writer.write(LAYOUT, table(10**15 + 3, 5)) == WriteResult(500, 0)
     assert reader.read(["v"], {"user_id": USERS}, now_us=10**15).values("n") == [5] * 500
     client.close()
 
 
-def test_emptying_a_project_empties_every_node(nodes: list[RedisServer]) -> None:
-    client = connect(address(nodes))
+def test_emptying_a_project_empties_every_node(redis_cluster: Cluster) -> None:
+    client = redis_cluster.client()
     OnlineWriter(client, "shadow_r").write(LAYOUT, table(10**15, 1))
     OnlineWriter(client, "r").write(LAYOUT, table(10**15, 1))
     assert delete_project(client, "r") == 500
@@ -144,3 +119,181 @@ def test_emptying_a_project_empties_every_node(nodes: list[RedisServer]) -> None
         == [1] * 500
     )
     client.close()
+
+
+def test_one_address_is_found_to_be_a_cluster(redis_cluster: Cluster) -> None:
+    for topology in (None, Topology.SINGLE):
+        client = connect(redis_cluster.endpoint, topology=topology)
+        assert is_cluster(client)
+        assert OnlineWriter(client, "endpoint").write(LAYOUT, table(10**15, 1)).written + client.dbsize() > 500
+        client.close()
+
+    async def act() -> list[int]:
+        client = connect_async(redis_cluster.endpoint)
+        answer = await AsyncOnlineReader(client, ReadPlan("endpoint", (LAYOUT,))).read(
+            ["v"], {"user_id": USERS}, now_us=10**15
+        )
+        await client.aclose()
+        return answer.values("n")
+
+    assert asyncio.run(act()) == [1] * 500
+
+
+def test_a_script_is_sent_in_full_to_a_node_that_does_not_know_it(redis_cluster: Cluster) -> None:
+    client = redis_cluster.client()
+    for _, node in shard_clients(client):
+        node.script_flush()
+    add_finished(client, [(user, "c1", 5) for user in USERS[:50]])
+    assert Recommendations(client).finished(USERS[:50]) == [frozenset({"c1"})] * 50
+    client.close()
+
+
+def met_outage(act: Callable[[], object]) -> Outage | None:
+    """Do something, and return the outage that it met; any other error is raised."""
+    try:
+        act()
+    except Exception as error:
+        found = outage(error)
+        if found is None:
+            raise
+        return found
+    return None
+
+
+@contextmanager
+def load(redis_cluster: Cluster, name: str) -> Iterator[list[Work]]:
+    """Run every kind of work, each begun, and check in the end that nothing failed and all can be read."""
+    client = redis_cluster.client()
+    features = Features(client, f"load_{name}")
+    lists = Lists(client, name)
+    states = States(redis_cluster.client, name)
+    works = [Work(features.step), Work(lists.step), Work(states.step)]
+    try:
+        seconds_until_all_work(works)
+        yield works
+        done = [work.end() for work in works]
+    finally:
+        for work in works:
+            work.end()
+    features.check(done[0] - 1)
+    assert StateStore(client, name).marked() == done[2] - 1
+    client.close()
+
+
+def test_slots_move_under_load_and_nothing_waits_or_is_lost(redis_cluster: Cluster) -> None:
+    with load(redis_cluster, "moved") as works:
+        keys = [*encode_keys(LAYOUT, table(0, 0), "load_moved")[:2], f"stillpoint:state:moved:user:{USERS[0]}".encode()]
+        for key in [*keys, f"stillpoint:rec:moved{USERS[0]}:today:r1".encode()]:
+            slot = key_slot(key)
+            target = redis_cluster.owner_of_slot((slot + 6_000) % 16_384)
+            source = redis_cluster.begin_move(slot, target)
+            redis_cluster.move_keys(slot, source, target)
+            seconds_until_all_work(works, steps=1)
+            redis_cluster.end_move(slot, target)
+            seconds_until_all_work(works, steps=1)
+    assert works[0].outages == works[1].outages == 0
+
+
+def test_a_replica_that_is_promoted_under_load_loses_nothing(redis_cluster: Cluster) -> None:
+    with load(redis_cluster, "promoted") as works:
+        primary = redis_cluster.owner_of_slot(0)
+        redis_cluster.promote(redis_cluster.replica_of(primary))
+        assert seconds_until_all_work(works) < RECOVERY_SECONDS
+    redis_cluster.settle()
+
+
+def test_a_primary_that_is_killed_under_load_is_replaced_and_nothing_is_lost_or_done_twice(
+    redis_cluster: Cluster, tmp_path: Path
+) -> None:
+    world = World(tmp_path, redis_cluster, "stream")
+    batches = [[*searches([n], "u1"), *searches([100 + n], "u2"), *searches([200 + n], "u3")] for n in range(1, 9)]
+    processor = world.processor()
+    processor.process(Parts(batches[0], 2), 0)
+    with load(redis_cluster, "killed") as works:
+        killed = redis_cluster.owner(f"stillpoint:state:killed:user:{USERS[0]}")
+        killed.kill()
+        began = time.monotonic()
+        for number, records in enumerate(batches[1:], 1):
+            while (away := met_outage(lambda: processor.process(Parts(records, 2), number))) is not None:  # noqa: B023
+                assert time.monotonic() - began < RECOVERY_SECONDS, away
+                open_clients.cache_clear()  # as a run that is started again has clients of its own
+                time.sleep(0.2)
+                processor = world.processor()
+                met_outage(lambda: needs_rebuild(world.states, number - 1) and pytest.fail("states were lost"))  # noqa: B023
+        assert time.monotonic() - began < RECOVERY_SECONDS
+        assert seconds_until_all_work(works) < RECOVERY_SECONDS
+    assert [verdict for _, verdict in world.stored()] == ["on_time"] * 24
+    assert len(set(world.sent)) == 2 * 24  # a search asks for two kinds
+    counts = OnlineReader(redis_cluster.client(), ReadPlan.of_declarations("p_stream")).read(
+        [f"{SEARCH_EMBEDDINGS.name}:search_count_24h"], {"user_id": ["u1", "u2", "u3"]}, now_us=to_micros(NOW)
+    )
+    assert counts.values("search_count_24h") == [8, 8, 8]
+    killed.restart()
+    redis_cluster.settle()
+
+
+def test_a_shard_that_lost_its_last_writes_shows_it_and_is_rebuilt(redis_cluster: Cluster, tmp_path: Path) -> None:
+    world = World(tmp_path, redis_cluster, "lagging")
+    users = [f"u{n}" for n in range(30)]
+    processor = world.processor()
+    processor.process(Parts([r for n, user in enumerate(users) for r in searches([n], user)], 1), 0)
+    client = redis_cluster.client()
+    (_, node), *_ = shard_clients(client)
+    old = {key: node.dump(key) for key in node.scan_iter("stillpoint:state:lagging:*", count=1_000)}
+    processor.process(Parts([r for n, user in enumerate(users) for r in searches([100 + n], user)], 1), 1)
+    whole = {key: client.hget(key, "after") for key in client.scan_iter("stillpoint:state:lagging:user:*")}
+    for key, data in old.items():
+        node.restore(key, 0, data, replace=True)
+    with pytest.raises(StatesLost, match="up to batch 0, the lake is at 1"):
+        processor.process(Parts(searches([200], "u0"), 1), 2)
+    assert needs_rebuild(world.states, 1)
+    rebuilt = rebuild(
+        Lake(world.lake.objects),
+        world.states,
+        encoder=WordLlamaEncoder(),
+        tombstones=Tombstones(b"key"),
+        now=NOW,
+        max_event_age=timedelta(seconds=world.settings.max_event_age),
+        batch=1,
+        epoch=99,
+    )
+    assert rebuilt == len(users)
+    assert {key: client.hget(key, "after") for key in whole} == whole
+    assert not needs_rebuild(world.states, 1)
+    client.close()
+
+
+def test_one_shard_that_may_drop_keys_is_named(redis_cluster: Cluster) -> None:
+    client = redis_cluster.client()
+    name, node = list(shard_clients(client))[1]
+    node.config_set("maxmemory-policy", "volatile-lru")
+    try:
+        with pytest.raises(EvictionPossible, match=f"Redis at {name} has maxmemory-policy volatile-lru") as refused:
+            refuse_eviction(client, "the stream's states")
+    finally:
+        node.config_set("maxmemory-policy", "noeviction")
+    assert "CONFIG SET maxmemory-policy noeviction" in str(refused.value)
+    assert len(refuse_eviction(client, "the stream's states")) == 3
+    client.close()
+
+
+def test_a_cluster_with_a_shard_down_is_refused_at_the_start_in_one_sentence(
+    redis_cluster: Cluster, tmp_path: Path
+) -> None:
+    world = World(tmp_path, redis_cluster, "down")
+    primary = redis_cluster.owner_of_slot(0)
+    pair = [primary, redis_cluster.replica_of(primary)]
+    for server in pair:
+        server.kill()
+    other = next(server for server in redis_cluster.servers if server not in pair)
+    until(
+        lambda: redis_cluster.node(other).execute_command("CLUSTER INFO")["cluster_state"] == "fail",
+        "the cluster did not notice",
+    )
+    with pytest.raises(StackUnavailable) as refused:
+        refuse_unfit_redis(world.settings, world.lake)
+    assert "\n" not in str(refused.value)
+    assert "is down" in str(refused.value)
+    for server in pair:
+        server.restart()
+    redis_cluster.settle()

@@ -19,11 +19,11 @@ from google.protobuf.message import DecodeError
 from stillpoint.clock import from_micros
 from stillpoint.errors import CorruptData
 from stillpoint.stores.reading.feast_request import ViewRows
+from stillpoint.stores.redis.command import Command
 from stillpoint.stores.redis.connection import explain
 from stillpoint.stores.redis.corrupt import corrupt_time, corrupt_value
 from stillpoint.stores.redis.hash_read import HashRead, encoding_command
 from stillpoint.stores.redis.layout import event_field, feature_field
-from stillpoint.stores.redis.pipeline import Command
 from stillpoint.stores.values.times import decode_time
 
 ReadRow = tuple[datetime | None, dict[str, Value] | None]

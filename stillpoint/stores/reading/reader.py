@@ -16,11 +16,12 @@ from stillpoint.stores.reading.plan import ReadPlan, Selection, fill_marker_key
 from stillpoint.stores.reading.query import Group, Query, compile_query
 from stillpoint.stores.reading.replies import GroupReplies
 from stillpoint.stores.reading.types import ANY_TIME_US, FillMarker, Mode
+from stillpoint.stores.redis.command import Command
 from stillpoint.stores.redis.connection import explain
 from stillpoint.stores.redis.hash_read import HashRead, encoding_command
 from stillpoint.stores.redis.keys import encode_key_values, join_keys
 from stillpoint.stores.redis.layout import describe_key
-from stillpoint.stores.redis.pipeline import Command, send, send_async
+from stillpoint.stores.redis.pipeline import send, send_async
 
 FeatureReferences = str | Sequence[str] | Sequence[Selection]
 """A service by name, `view:feature` and `view` references, or selections from the plan."""

@@ -1,12 +1,14 @@
-"""Redis clients from Feast's connection string, for one server or a cluster.
+"""Redis clients from Feast's connection string, for one server, Sentinels or a cluster.
 
-`host:port[,host:port…][,name=value…]`: several addresses mean Redis Cluster. Values are read as JSON where they can be
-(`db=0`, `ssl=true`), the rest is redis-py's own vocabulary (`username`, `password`, `ssl_ca_certs`, `socket_timeout`…).
+`host:port[,host:port…][,name=value…]`: several addresses mean Redis Cluster, and so does one whose server says that it is
+part of a cluster (a configuration endpoint); `sentinel=NAME` means that the addresses are Sentinels of the primary NAME.
+Values are read as JSON where they can be (`db=0`, `ssl=true`), the rest is redis-py's own vocabulary (`username`,
+`password`, `ssl_ca_certs`, `socket_timeout`…).
 """
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -40,6 +42,7 @@ class Address:
 
     nodes: tuple[tuple[str, int], ...]
     options: dict[str, Any] = field(repr=False)
+    sentinel: str | None = None
 
     def __str__(self) -> str:
         return ",".join(f"{host}:{port}" for host, port in self.nodes)
@@ -76,13 +79,18 @@ def parse_connection_string(text: str) -> Address:
             nodes.append((host.strip("[]"), int(port)))
     if not nodes:
         raise InvalidSettings("a Redis connection string needs at least one host:port")
-    return Address(tuple(nodes), options)
+    sentinel = options.pop("sentinel", None)
+    return Address(tuple(nodes), options, None if sentinel is None else str(sentinel))
 
 
 def connect(text: str, *, topology: Topology | None = None, sentinel_master: str = "mymaster") -> Any:
-    """Return a client for a connection string: `redis.Redis` or `redis.RedisCluster`. Nothing is sent yet to a single Redis.
+    """Return a client for a connection string: `redis.Redis` or `redis.RedisCluster`.
 
-    Timeouts are 5 s for an answer and 2 s to connect unless the string says otherwise; a lost connection is retried once.
+    A single address is asked whether it belongs to a cluster; one that does not answer now is taken for one server. Timeouts are 5 s for an answer and 2 s to connect unless the string says otherwise; a lost connection
+    is retried once.
+
+    Raises:
+        StackUnavailable: no node of a cluster answers.
     """
     return _build(text, topology, sentinel_master, redis)
 
@@ -94,8 +102,12 @@ def connect_async(text: str, *, topology: Topology | None = None, sentinel_maste
 
 def _build(text: str, topology: Topology | None, sentinel_master: str, package: Any) -> Any:
     address = parse_connection_string(text)
+    if address.sentinel is not None:
+        topology, sentinel_master = Topology.SENTINEL, address.sentinel
     if topology is None:
         topology = Topology.CLUSTER if len(address.nodes) > 1 else Topology.SINGLE
+    if topology is Topology.SINGLE and _is_endpoint(address):
+        topology = Topology.CLUSTER
     asynchronous = package is redis.asyncio
     retry = redis.asyncio.retry.Retry(NoBackoff(), 1) if asynchronous else Retry(NoBackoff(), 1)
     options: dict[str, Any] = {
@@ -112,11 +124,25 @@ def _build(text: str, topology: Topology | None, sentinel_master: str, package: 
             return package.RedisCluster(startup_nodes=[node(host, port) for host, port in address.nodes], **options)
         if topology is Topology.SENTINEL:
             sentinel = (redis.asyncio.sentinel if asynchronous else redis.sentinel).Sentinel(
-                list(address.nodes), **options
+                list(address.nodes), sentinel_kwargs=_of_sentinels(options), **options
             )
             return sentinel.master_for(sentinel_master)
         host, port = address.nodes[0]
         return package.Redis(host=host, port=port, **options)
+
+
+def _is_endpoint(address: Address) -> bool:
+    """Say whether the server at a single address belongs to a cluster; False if it cannot be asked."""
+    host, port = address.nodes[0]
+    options = {"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": CONNECT_TIMEOUT, **address.options}
+    with suppress(RedisError, OSError), closing(redis.Redis(host=host, port=port, **options)) as client:
+        return bool(client.info("cluster").get("cluster_enabled"))
+    return False
+
+
+def _of_sentinels(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what of the options holds for connections to the Sentinels too: all but database, user and password."""
+    return {name: value for name, value in options.items() if name.startswith(("socket_", "ssl"))}
 
 
 def where(client: Any) -> str:

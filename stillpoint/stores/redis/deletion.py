@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from stillpoint.stores.redis.command import Command, pack
 from stillpoint.stores.redis.connection import explain, redis_errors
 from stillpoint.stores.redis.layout import ViewLayout, key_prefix, parse_key
-from stillpoint.stores.redis.pipeline import Command, pack, send
+from stillpoint.stores.redis.pipeline import FAILOVER_SECONDS, send
 
 _FORGET_VIEW = b"""
 redis.call('HDEL', KEYS[1], unpack(ARGV))
@@ -57,8 +58,8 @@ def delete_keys(client: Any, keys: Sequence[bytes]) -> int:
 def _each(client: Any, keys: Iterator[bytes], command: Any) -> int:
     count = 0
     while batch := list(islice(keys, _BATCH)):
-        prepared = [(key, command(key)) for key in batch]
-        for reply in send(client, [Command(key, pack(*parts), parts) for key, parts in prepared]):
+        commands = [Command(key, pack(*command(key))) for key in batch]
+        for reply in send(client, commands, patience=FAILOVER_SECONDS, replicas=1):
             if isinstance(reply, Exception):
                 raise explain(reply, client)
         count += len(batch)

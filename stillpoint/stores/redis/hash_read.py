@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from stillpoint.stores.redis.pipeline import Command, pack
+from stillpoint.stores.redis.command import Command, pack
 
 WORTH_WHOLE = 48
 """From this many fields on, one HGETALL of a hash in Redis's compact encoding is quicker than HMGET, whose every field
@@ -53,7 +53,7 @@ class HashRead:
 
 def encoding_command(key: bytes) -> Command:
     """Return the command that asks how Redis keeps a hash."""
-    return Command(key, pack(b"OBJECT", b"ENCODING", key), ("OBJECT", "ENCODING", key))
+    return Command(key, pack(b"OBJECT", b"ENCODING", key))
 
 
 class WholeHash:

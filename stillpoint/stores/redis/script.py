@@ -3,7 +3,6 @@
 A call is bytes: a head, then slices of the encoded rows.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from redis.crc import key_slot
 
+from stillpoint.stores.redis.command import Command
 from stillpoint.stores.redis.layout import ViewLayout
-from stillpoint.stores.redis.pipeline import Command
+from stillpoint.stores.redis.scripted import Script
 
 Ints = npt.NDArray[np.int64]
 
@@ -94,7 +94,7 @@ return #written
 """KEYS: entities. ARGV: number of features, key's seconds to live (0: for ever), `_ts:` field, `_cts:` field, feature
 fields, then per entity: event time, created time with its event time or empty, values. Returns how many were written."""
 
-SHA = hashlib.sha1(SCRIPT).hexdigest().encode()
+ORDERED_WRITE = Script(SCRIPT)
 _ROWS_PER_CALL = 128
 _BYTES_PER_CALL = 256 * 1024
 
@@ -177,7 +177,7 @@ def script_calls(layout: ViewLayout, rows: PackedRows, *, ttl_seconds: int, by_s
         count = b"%d" % (end - first)
         start = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$%d\r\n%b\r\n" % (
             3 + len(head) + (end - first) * (1 + width),
-            SHA,
+            ORDERED_WRITE.digest,
             len(count),
             count,
         )

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from redis.exceptions import NoScriptError
 
 from stillpoint.errors import InvalidInput
 from stillpoint.stores.redis.connection import explain, is_cluster
 from stillpoint.stores.redis.corrupt import corrupt_time
 from stillpoint.stores.redis.keys import encode_keys
 from stillpoint.stores.redis.layout import ViewLayout, encode_created
-from stillpoint.stores.redis.pipeline import send, send_async
 from stillpoint.stores.redis.rows import bulk_rows
-from stillpoint.stores.redis.script import SCRIPT, ListedRows, PackedRows, ScriptCall, script_calls
+from stillpoint.stores.redis.script import ORDERED_WRITE, ListedRows, PackedRows, ScriptCall, script_calls
 from stillpoint.stores.redis.wrong_value import wrong_value
 from stillpoint.stores.values.columns import encode_column
 from stillpoint.stores.values.exact_times import utc_micros
@@ -30,6 +28,9 @@ CREATED_TIMESTAMP = "created_timestamp"
 NO_CREATED = b""
 
 _CALLS_PER_ROUND_TRIP = 32
+_CALLS_PER_ROUND_TRIP_TO_CLUSTER = 1_024
+"""On a cluster a call writes the rows of one hash slot, which are few; each round trip waits for replicas."""
+_BYTES_PER_ROUND_TRIP = 8 << 20
 _MANY = 128
 
 
@@ -158,13 +159,7 @@ class OnlineWriter:
     def _write(self, layout: ViewLayout, rows: PackedRows) -> WriteResult:
         result = WriteResult(0, 0)
         for batch in self._round_trips(layout, rows):
-            replies = send(self._client, [call.command for call in batch])
-            lost = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            if lost:
-                self._client.script_load(SCRIPT)
-                again = send(self._client, [batch[index].command for index in lost])
-                for index, reply in zip(lost, again, strict=True):
-                    replies[index] = reply
+            replies = ORDERED_WRITE.run(self._client, [call.command for call in batch])
             result += self._sum(layout, batch, replies)
         return result
 
@@ -172,20 +167,23 @@ class OnlineWriter:
         """Write encoded rows with an asyncio client."""
         result = WriteResult(0, 0)
         for batch in self._round_trips(layout, _listed(rows)):
-            replies = await send_async(self._client, [call.command for call in batch])
-            lost = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            if lost:
-                await self._client.script_load(SCRIPT)
-                again = await send_async(self._client, [batch[index].command for index in lost])
-                for index, reply in zip(lost, again, strict=True):
-                    replies[index] = reply
+            replies = await ORDERED_WRITE.run_async(self._client, [call.command for call in batch])
             result += self._sum(layout, batch, replies)
         return result
 
     def _round_trips(self, layout: ViewLayout, rows: PackedRows) -> Iterator[list[ScriptCall]]:
         calls = script_calls(layout, rows, ttl_seconds=self._ttl, by_slot=self._cluster)
-        for start in range(0, len(calls), _CALLS_PER_ROUND_TRIP):
-            yield calls[start : start + _CALLS_PER_ROUND_TRIP]
+        limit = _CALLS_PER_ROUND_TRIP_TO_CLUSTER if self._cluster else _CALLS_PER_ROUND_TRIP
+        batch: list[ScriptCall] = []
+        size = 0
+        for call in calls:
+            if batch and (len(batch) == limit or size + len(call.command.data) > _BYTES_PER_ROUND_TRIP):
+                yield batch
+                batch, size = [], 0
+            batch.append(call)
+            size += len(call.command.data)
+        if batch:
+            yield batch
 
     def _sum(self, layout: ViewLayout, calls: Sequence[ScriptCall], replies: Sequence[Any]) -> WriteResult:
         written = older = 0

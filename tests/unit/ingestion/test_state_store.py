@@ -60,7 +60,7 @@ def test_a_restarted_redis_is_noticed_even_if_it_answers(redis_factory, unique):
     instance = store.instance()
     server.kill()
     server.restart()
-    with pytest.raises(StatesLost, match="Redis restarted during a micro-batch"):
+    with pytest.raises(StatesLost, match="Redis restarted or failed over during a micro-batch"):
         store.load(["a"], 1, instance=instance)
     assert store.marked() is None
 

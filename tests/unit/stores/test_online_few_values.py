@@ -8,8 +8,8 @@ from hypothesis import given
 from redis.exceptions import ResponseError
 
 from stillpoint.errors import CorruptData
+from stillpoint.stores.redis.command import pack
 from stillpoint.stores.redis.hash_read import WORTH_WHOLE, HashRead, WholeHash
-from stillpoint.stores.redis.pipeline import Command, pack, unpack
 from stillpoint.stores.values.encode import encode_value
 from stillpoint.stores.values.few import KEPT, KNOWN, QUICK, decode_few
 from stillpoint.stores.values.python import decode_value
@@ -97,13 +97,6 @@ def test_hashes_are_read_whole_once_they_are_known_to_be_compact_and_worth_it(
         [pack(b"HGETALL", key) for key in keys] if whole else by_field
     )
     assert [command.key for command in read.commands(keys)] == keys
-
-
-@given(st.lists(st.binary(max_size=300), max_size=5))
-def test_a_command_sent_again_has_the_arguments_of_its_bytes(arguments: list[bytes]) -> None:
-    data = pack(b"HMGET", *arguments)
-    assert unpack(data) == ("HMGET", *arguments)
-    assert Command(b"k", data).arguments == ("HMGET", *arguments)
 
 
 def test_many_different_numbers_are_not_all_remembered() -> None:
