@@ -1,10 +1,12 @@
 """Does a micro-batch take effect once, in the right order, wherever it is cut off? On a real lake and Redis, without Spark."""
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 
 from ingestion.rebuild import needs_rebuild, rebuild
+from ingestion.state_audit import Audit, audit
 from ingestion.state_store import StatesLost, StateStore
 from ingestion.step import map_part
 from stillpoint.encoder import WordLlamaEncoder
@@ -103,6 +105,41 @@ def test_lost_memory_stops_the_batch_and_is_rebuilt_bit_for_bit(world):
     assert count == 2
     assert [client.hget(key, "after") for key in keys] == before
     assert not needs_rebuild(world.states, 0)
+
+
+def audited(world):
+    return audit(
+        Lake(world.lake.objects),
+        world.query,
+        world.states,
+        tombstones=Tombstones(b"key"),
+        now=NOW,
+        max_event_age=timedelta(seconds=world.settings.max_event_age),
+    )
+
+
+def test_states_that_somebody_deleted_are_missed_by_counting_them_against_the_lake(world):
+    world.processor().process(Parts(BATCH, 1), 0)
+    assert audited(world) == Audit(2, Counter())
+    world.server.client().delete(f"stillpoint:state:{world.query}:user:u2")
+    assert not needs_rebuild(world.states, 0)
+    found = audited(world)
+    assert found.missing == Counter({f"127.0.0.1:{world.server.port}": 1})
+    assert str(found) == f"1 of 2 states are missing: 1 on 127.0.0.1:{world.server.port}"
+
+
+def test_a_batch_stops_before_it_computes_when_redis_has_dropped_keys(world, redis_factory, tmp_path):
+    server = redis_factory({"maxmemory": "4mb", "maxmemory-policy": "allkeys-lru"})
+    fresh = World(tmp_path / "dropping", server, world.query)
+    processor = fresh.processor()
+    processor.process(Parts(BATCH, 1), 0)
+    client = server.client()
+    for number in range(4_000):
+        client.set(f"other{number}", b"x" * 2_000)
+    with pytest.raises(StatesLost, match="Redis"):
+        processor.process(Parts(searches([7]), 1), 1)
+    assert needs_rebuild(fresh.states, 0)
+    assert fresh.reports[-1].number == 0
 
 
 def test_an_empty_partition_reports_nothing():

@@ -1,11 +1,19 @@
 """Does a replayed batch find the states from before it, and a zombie or a forgetful Redis no way in?"""
 
+import itertools
 import time
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
+from redis.crc import key_slot
 
+from ingestion.rebuild import needs_rebuild
+from ingestion.state_markers import EVERY, SLOTS, marker_keys
 from ingestion.state_store import Change, StatesLost, StateStore
 from stillpoint.errors import Fenced
+from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.shards import EvictionPossible, refuse_eviction
 
 FAR = 4_000_000_000_000_000
 
@@ -69,3 +77,66 @@ def test_the_marker_tells_how_far_all_states_are_stored(store):
     assert store.marked() is None
     store.mark(7)
     assert store.marked() == 7
+
+
+def test_redis_that_drops_states_by_itself_is_noticed_refused_and_accepted_only_when_whole(redis_factory, unique):
+    server = redis_factory({"maxmemory": "4mb", "maxmemory-policy": "volatile-lru"})
+    store = StateStore(server.client(), unique)
+    before = store.instance()
+    users = {f"u{n}": Change(b"", b"x" * 2_000, FAR) for n in range(5_000)}
+    store.save(users, batch=0, epoch=1)
+    store.mark(0)
+    assert 0 < len(store.absent(list(users))) < 5_000
+    assert store.instance() != before
+    assert needs_rebuild(store, 0)
+    with pytest.raises(
+        EvictionPossible, match="maxmemory-policy volatile-lru, under which it silently drops the states"
+    ):
+        refuse_eviction(server.client(), "the states")
+    store.accept_dropped(store.shards())
+    assert not needs_rebuild(store, 0)
+
+
+def test_every_policy_but_noeviction_is_refused_also_where_config_is_forbidden(redis_factory):
+    server = redis_factory()
+    admin = server.client()
+    admin.acl_setuser("plain", enabled=True, nopass=True, keys=["*"], categories=["+@all"], commands=["-config"])
+    client = connect(f"{server.connection_string},username=plain,password=any")
+    for policy in ("allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-ttl"):
+        admin.config_set("maxmemory-policy", policy)
+        with pytest.raises(EvictionPossible) as refused:
+            refuse_eviction(client, "features")
+        assert policy in str(refused.value)
+        assert f"redis-cli -p {server.port} CONFIG SET maxmemory-policy noeviction" in str(refused.value)
+        assert "\n" not in str(refused.value)
+    admin.config_set("maxmemory-policy", "noeviction")
+    assert [shard.policy for shard in refuse_eviction(client, "features")] == ["noeviction"]
+
+
+def test_a_marker_is_written_only_over_the_one_before_it(store):
+    store.mark(3)
+    store.mark(4, after=3)
+    store.mark(4, after=3)
+    with pytest.raises(StatesLost, match="a shard of Redis has lost states up to batch 5"):
+        store.mark(6, after=5)
+    assert store.marked() == 4
+    store.unmark()
+    with pytest.raises(StatesLost, match="up to batch 3"):
+        store.mark(4, after=3)
+
+
+@given(st.lists(st.integers(1, SLOTS - 1), max_size=40, unique=True), st.integers(1, 8))
+def test_every_shard_has_a_marker_however_the_slots_lie(cuts, shards):
+    edges = [0, *sorted(cuts), SLOTS]
+    ranges = [(a, b - 1, f"shard{n % shards}") for n, (a, b) in enumerate(itertools.pairwise(edges))]
+    slots = {key_slot(key) for key in marker_keys("q", ranges)}
+    for shard in {shard for *_, shard in ranges}:
+        assert any(first <= slot <= last for first, last, name in ranges if name == shard for slot in slots)
+
+
+def test_markers_stay_the_same_ones_while_slots_move():
+    whole = [(0, 8_191, "a"), (8_192, SLOTS - 1, "b")]
+    moved = [(0, 7_000, "a"), (7_001, 8_191, "b"), (8_192, SLOTS - 1, "b")]
+    assert marker_keys("q", whole) == marker_keys("q", moved)
+    assert len(marker_keys("q", whole)) == SLOTS // EVERY
+    assert marker_keys("q", None) == [b"stillpoint:state:q:marker"]
