@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 INTRODUCTION = f"""Each is an environment variable, or a line of `.env` in the working folder. All that are missing or malformed are
 named at once. The defaults are the embedded stack on this machine (`stillpoint up`); the same variables point at AWS and at any Redis.
 Durations are {FORMS}. A Redis connection string is written as Feast writes it:
-`host:port,db=0,ssl=true,username=…,password=…`, several `host:port` for Redis Cluster.
+`host:port,db=0,ssl=true,username=…,password=…`; clusters, configuration endpoints and Sentinels: `docs/redis.md`.
 """
 NOTE = "<!-- Written by `make pages` from the code; do not edit. -->\n\n"
 

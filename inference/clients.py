@@ -1,17 +1,20 @@
 """The clients that all serving processes share, built from the settings."""
 
+from contextlib import suppress
 from typing import Any
 
 from inference.live.loaded_release import LoadedRelease, load, refreshed
 from inference.live.watcher import Following
 from inference.ranking.sagemaker_scorer import by_route, endpoint_config
 from stillpoint.clock import system_clock
+from stillpoint.errors import StackUnavailable
 from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.releases.presence import WorkerKind
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.shards import refuse_eviction
 
 
 def client(settings: Settings, service: str, **timeouts: float) -> Any:
@@ -55,6 +58,8 @@ def follow(settings: Settings, lake: Lake, kind: WorkerKind, address: str) -> Fo
         return load(book, lake, settings, release_id, generation, now=system_clock(), make_scorer=make_scorer)
 
     redis = connect(settings.redis_serving.get_secret_value())
+    with suppress(StackUnavailable):  # serving starts, and answers popular contents, while Redis is away
+        refuse_eviction(redis, "recommendations and push limits")
     return Following(
         book,
         load_one,

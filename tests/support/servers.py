@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 FIXTURES_OF_MARK = {
-    "redis": {"redis_server", "redis_factory", "redis_of_module", "nodes", "whole_stack"},
+    "redis": {"redis_server", "redis_factory", "redis_of_module", "redis_cluster", "whole_stack"},
     "stack": {"aws", "s3_lake", "whole_stack"},
     "spark": {"java", "spark"},
     "program": {"programs", "whole_stack"},
