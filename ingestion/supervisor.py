@@ -195,7 +195,6 @@ class Supervisor:
             None although another query has read the stream. EvictionPossible: a Redis may drop keys by itself.
             StackUnavailable: a Redis, or a shard of one, is down at the start.
         """
-        refuse_unfit_redis(self._settings, self._lake)
         epoch = self._lease.acquire()
         try:
             with renewing(self._lease, every=self._lease_ttl.total_seconds() / 5, lost=self._lost):
@@ -208,6 +207,7 @@ class Supervisor:
     def _run(self, epoch: int) -> None:
         """Start the query again after each failure, until told to stop or fenced."""
         self._start = where_to_begin(self._folder / "checkpoint", self._lake, self._start)
+        refuse_unfit_redis(self._settings, self._lake)
         session = spark_session(self._settings, "stillpoint-stream", master=self._master)
         session.dataSource.register(KinesisSource)
         query_id = query_identity(self._folder / "checkpoint", self._settings.stream_source)
