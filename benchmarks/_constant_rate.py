@@ -1,4 +1,4 @@
-"""How long do answers take at a constant rate of requests? A process of its own beside the server under load.
+"""Measures latencies at a constant rate of requests, from a process of its own beside the server under load.
 
 `python _constant_rate.py HOST PORT RATE SECONDS CONNECTIONS PATH BODIES` posts the lines of the file BODIES in turn to PATH
 at evenly spaced moments and prints JSON. A latency counts from the moment when its request should have been sent, so that

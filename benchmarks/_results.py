@@ -1,4 +1,4 @@
-"""Where does a benchmark keep its figures?"""
+"""The folder in which benchmarks keep their figures."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Where can a stream keep each user's state? Three homes for the same computation, as Spark's workers import them.
+"""Three homes for a stream's state of each user, with the same computation, as Spark's workers import them.
 
 Each takes the records of a micro-batch in Kinesis's columns and yields one row per partition or user: how many feature rows
 there are, a sum over them that is equal for equal rows, and, where they have to travel on to a writer, the rows.

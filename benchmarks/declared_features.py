@@ -1,4 +1,4 @@
-"""How many events a second does the engine of declared features manage, how large is a state, and does it grow with users?
+"""Measures the engine of declared features: events a second, the size of a state, and how both grow with users.
 
     python benchmarks/declared_features.py [--events N] [--users N ...]
 

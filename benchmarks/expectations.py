@@ -1,4 +1,4 @@
-"""How many rows a second do expectations check, and does memory stay bounded?
+"""Measures how many rows a second expectations check, and whether memory stays bounded.
 
 `python benchmarks/expectations.py [--rows 1000000]` runs the suite of `biometrics` over made-up batches that are never held
 together. The peer is the same batches read and dropped.

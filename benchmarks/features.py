@@ -1,4 +1,4 @@
-"""How many events a second does the computation alone manage, where does the time go, and does it grow with the known users?
+"""Measures the feature computation alone: events a second, where the time goes, and how it grows with known users.
 
     python benchmarks/features.py [--events N] [--users N ...] [--active N] [--rounds N]
 

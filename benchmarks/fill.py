@@ -1,4 +1,4 @@
-"""How long does a release take to fill a colour while the other one is read, and what do readers feel of it?
+"""Measures how long a release takes to fill a colour while the other one is read, and how readers' latencies change.
 
 `python benchmarks/fill.py [--users 100000]` prints a table and writes JSON (`--json PATH`). The lake holds every user in the
 daily views and the id mapping, and one in twenty in the streamed views. Two releases are prepared: the first into an empty

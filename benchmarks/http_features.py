@@ -1,4 +1,4 @@
-"""How much faster does `POST /get-online-features` answer than `feast serve`, with the load generator outside of both?
+"""Compares `POST /get-online-features` with `feast serve`, with the load generator outside of both.
 
 Feast's published workload (25 views × 10 Int64 features of one entity): 50 features for 1, 10, 100 entities. Our service
 and stock Feast's server run beside each other with as many processes, on one Redis, one project and the same bytes; each

@@ -1,4 +1,4 @@
-"""How fast does `materialize` fill Redis, beside tuned stock Feast, in one run?
+"""Measures how fast `materialize` fills Redis, beside tuned stock Feast, in one run.
 
 `python benchmarks/materialize.py [--rows 1000000] [--users 20000]` prints a table and writes JSON (`--json PATH`). Stock
 Feast: duckdb, `pull_latest_features`, a batch size, Redis. Both fill the same Redis, emptied before, in turn, and must leave

@@ -1,4 +1,4 @@
-"""How much faster are online reads than stock Feast's, side by side in one run?
+"""Compares online reads with stock Feast's, side by side in one run.
 
 Feast's published workload: 25 views × 10 Int64 features of one entity; 50 features for 1, 10, 50, 100 entities, and all
 250 for 1. Stock Feast's Redis store, our plugin under Feast, and the read plan read the same bytes in the same Redis,

@@ -1,4 +1,4 @@
-"""How long does it take to read a million payloads: by hand, by the app's parser, by pydantic?
+"""Measures how long it takes to read a million payloads: by hand, by the app's parser, by pydantic.
 
     python benchmarks/payloads.py [--payloads N] [--rounds N]
 

@@ -1,4 +1,4 @@
-"""How fast is a point-in-time join, beside tuned stock Feast and a bare Polars as-of join, in one run?
+"""Measures a point-in-time join, beside tuned stock Feast and a bare Polars as-of join, in one run.
 
 `python benchmarks/point_in_time.py [--labels 200000] [--rows 1000000] [--users 20000]` prints a table and writes JSON
 (`--json PATH`). Three views of five features each, time-to-live 7 days, the same files for all. Each takes its turn in every

@@ -1,4 +1,4 @@
-"""How long does one ranking take, the larger the catalogue?
+"""Measures how long one ranking takes as the catalogue grows.
 
     python benchmarks/ranking.py [--sizes 300,2000,20000] [--requests N]
 

@@ -1,4 +1,4 @@
-"""How fast are recommendations over HTTP, with Redis and the load generator beside the service on the same machine?
+"""Measures recommendations over HTTP, with Redis and the load generator beside the service on the same machine.
 
 A made-up release of 300 contents and real Redis. For 1, 2, … processes: the latency of `POST /v1/recommendations` (features
 read, 300 contents ranked in process) at a constant rate, the most of them per second, the most stored recommendations

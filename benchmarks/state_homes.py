@@ -1,4 +1,4 @@
-"""Where should the stream keep what it remembers of each user?
+"""Compares the homes in which a stream can keep its state of each user.
 
     python benchmarks/state_homes.py [--users N] [--big N] [--small N] [--homes redis group_state value_state]
 

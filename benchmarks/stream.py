@@ -1,4 +1,4 @@
-"""How many events a second does the whole receiver sustain, how fresh are its features, and what does freshness cost?
+"""Measures the whole receiver: events a second that it sustains, freshness of features, and what freshness costs.
 
     python benchmarks/stream.py [--seconds N] [--rate N] [--triggers S ...] [--backlog N]
 

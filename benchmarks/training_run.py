@@ -1,4 +1,4 @@
-"""How long does a training run take, and how much memory, from the stored snapshot to the model's bytes?
+"""Measures time and memory of a training run, from the stored snapshot to the model's bytes.
 
 `python benchmarks/training_run.py [--rows 1000000] [--users 20000]` prints a table and writes JSON (`--json PATH`). The rows
 are random in the snapshot's own columns, with successes that depend on some of them. Each run is a process of its own:

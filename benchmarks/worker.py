@@ -1,4 +1,4 @@
-"""How many jobs a second does a queue worker do, and how long from an event to its stored recommendation?
+"""Measures a queue worker: jobs a second, and the time from an event to its stored recommendation.
 
     python benchmarks/worker.py [--jobs N] [--processes 1,2] [--seconds N] [--rate N] [--asks N]
     python benchmarks/worker.py --jobs 0     only the path from event to stored recommendation

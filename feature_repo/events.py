@@ -1,4 +1,4 @@
-"""What happens in the app."""
+"""The app's events."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"\S")]
 
 
 Category = Literal["sleep", "focus", "move", "meditate", "stress", "music"]
-"""What a content is for."""
+"""The categories of content."""
 
 
 class Tap(Event, family=TAPS):

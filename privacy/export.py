@@ -1,7 +1,7 @@
 """Exports all that is known of one user as one readable archive.
 
 A zip: `README.txt`, `online.json` (features by colour, with their times), `stored.json` (recommendations, finished contents,
-push limits, the stream's memory as it is), and one JSON-lines file per dataset of the lake and per snapshot.
+push limits, the stream's states), and one JSON-lines file per dataset of the lake and per snapshot.
 """
 
 import base64
@@ -87,7 +87,7 @@ def archived(settings: Settings, lake: Lake, user_id: str, *, now: datetime) -> 
 
 
 def _online(settings: Settings, user_id: str, now: datetime) -> dict[str, Any]:
-    """Return the user's features by project and view; views that nobody wrote are left out."""
+    """Return the user's features by project and view; views without a row are left out."""
     found: dict[str, Any] = {}
     for colour in (*Colour, SANDBOX):
         plan = ReadPlan.of_declarations(project_name(colour))
@@ -139,7 +139,7 @@ def _text(data: bytes) -> str:
 
 
 def _lake_rows(lake: Lake, user_id: str, unreadable: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield the user's committed rows by dataset, and those of snapshots. Files that are damaged are told."""
+    """Yield the user's committed rows by dataset, and those of snapshots. Damaged files are named."""
     for dataset in sorted({file.dataset for commit in lake.commits() for file in commit.files}):
         rows: list[dict[str, Any]] = []
         for file in lake.files(dataset):

@@ -1,4 +1,4 @@
-"""What the simulated users do on one day.
+"""Simulates what users do on one day.
 
 All sessions of a day are played at once, round by round: the app shows ten contents, the user starts one or none,
 abandons or completes it, and goes on or leaves. A day depends on the seed and its date only, so that a longer history
@@ -37,7 +37,7 @@ _SLEEP, _MUSIC = CATEGORIES.index(Category.SLEEP), CATEGORIES.index(Category.MUS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actions:
-    """What was done, as arrays of equal length; -1 or NaN is nothing. `list_row` is a row of the day's lists."""
+    """Actions as arrays of equal length; -1 or NaN means none. `list_row` is a row of the day's lists."""
 
     time_us: np.ndarray
     user: np.ndarray
@@ -55,7 +55,7 @@ class Actions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownLists:
-    """What was shown, one row per impression: contents (n, 10), the kind, and the true chance of success of each."""
+    """Shown lists, one row per impression: contents (n, 10), kind, and each content's true probability of success."""
 
     recommendation: np.ndarray
     kind: np.ndarray
@@ -64,7 +64,7 @@ class ShownLists:
 
 
 class _Notes:
-    """Collects actions; what is not given is nothing."""
+    """Collects actions; columns that are not given are empty."""
 
     def __init__(self) -> None:
         self._parts: list[dict[str, np.ndarray]] = []
@@ -90,7 +90,7 @@ class _Notes:
 def simulate_day(
     population: Population, catalogue: Catalogue, day: date, *, seed: int, context_effect: bool
 ) -> tuple[Actions, ShownLists]:
-    """Return what everybody did on a day of their own time zone, ordered by user and time, and what was shown."""
+    """Return what all users did on a day of their own time zone, ordered by user and time, and what was shown to them."""
     rng = np.random.default_rng([seed, 3, day.toordinal()])
     midnight = to_micros(datetime.fromisoformat(f"{day}T00:00:00+00:00"))
     user, start, hour = _sessions(rng, population, midnight)
@@ -205,7 +205,7 @@ def _shown(
 ) -> np.ndarray:
     """Return the contents that the app's old policy shows: a blend of popularity, lasting taste and chance.
 
-    It knows nothing of the context, and gives every published content a chance, so that training can learn.
+    The policy ignores the context, and gives every published content a chance, so that training data cover all contents.
     """
     liked = np.exp(population.taste[user])
     liked /= liked.sum(axis=1, keepdims=True)
@@ -231,7 +231,7 @@ def _plays(
     bounced: np.ndarray,
     unique: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Note starts, pauses, exits and completions; return when each play ended and whether it was completed."""
+    """Record starts, pauses, exits and completions; return when each play ended and whether it was completed."""
     begin = moment + (rng.uniform(3, 25, len(user)) * SECOND).astype(np.int64)
     length = catalogue.duration_seconds[content].astype(np.float64)
     complete = started & ~bounced & (rng.random(len(user)) < 1 / (1 + np.exp(-0.5 - 0.6 * wants)))
@@ -262,7 +262,7 @@ def _biometrics(
     start: np.ndarray,
     rising: np.ndarray,
 ) -> None:
-    """Note what watches measure around a session: each minute while exertion rises, each third minute at rest."""
+    """Record what watches measure around a session: each minute while exertion rises, each third minute at rest."""
     for which, minutes in ((rising, range(-10, 7)), (~rising & population.has_watch[user], range(-9, 7, 3))):
         who, times = user[which], start[which]
         for minute in minutes:

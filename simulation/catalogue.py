@@ -24,7 +24,7 @@ LATENT_LENGTH = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """Contents as arrays of equal length. `quality`, `latent` and `topic` are the truth that no feature shows."""
+    """Contents as arrays of equal length. `quality`, `latent` and `topic` are hidden: no feature holds them."""
 
     content_ids: np.ndarray
     titles: tuple[str, ...]

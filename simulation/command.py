@@ -1,4 +1,4 @@
-"""`stillpoint events simulate`: writes a simulated world down."""
+"""`stillpoint events simulate`: writes the events, users and catalogue of a simulated world."""
 
 import json
 from datetime import date, timedelta

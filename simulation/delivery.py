@@ -1,4 +1,4 @@
-"""How simulated events arrive: networks, offline clients, hourly watches, fast clocks, copies, nonsense."""
+"""Simulates how events arrive: delays, offline clients, hourly watches, fast clocks, copies, malformed payloads."""
 
 from datetime import date
 from typing import NamedTuple

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """Shares between 0 and 1 of what goes wrong on the way.
+    """Shares between 0 and 1 of events and users with a fault in delivery.
 
     `hourly_watches`: share of users whose watch reports at full hours. `offline_sessions`: whose events arrive together, 5
     minutes to 3 hours late. `late`: of events, 11 minutes to 30 hours late. `duplicates` arrive again within a minute.

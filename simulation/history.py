@@ -1,4 +1,4 @@
-"""Puts a simulated past into the lake, as if the stream had received it.
+"""Writes simulated history to the lake, as if the stream had received it.
 
 Records are parsed and judged by the stream's own code, in order of arrival, and committed by UTC day of arrival. A
 longer history of the same scenario begins with the same commits, so it can be extended, and a repetition changes
@@ -34,7 +34,7 @@ _FORGET_EVERY = 100
 
 @dataclass(slots=True)
 class DayOfArrivals:
-    """What one day of arrivals gave: events with verdicts and sequences, and quarantined records."""
+    """The result of one day of arrivals: events with verdicts and sequence numbers, and quarantined records."""
 
     events: list[AppEvent] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -95,7 +95,7 @@ def write_history(
     end = to_micros(scenario.midnight) + scenario.days * DAY
     counts: Counter[str] = Counter()
     first = to_micros(scenario.midnight)
-    # East of Greenwich the day after the last begins before the last one ends in UTC.
+    # East of Greenwich, the local day after the last one begins before the last one ends in UTC.
     longer = replace(scenario, days=scenario.days + 1)
     arriving = (one for one in longer.deliveries() if one.arrived_us < end)
     by_day = {

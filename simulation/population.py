@@ -1,4 +1,4 @@
-"""The simulated users, and what they like when nothing else happens."""
+"""The simulated users and their lasting tastes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ _UTC_OFFSET_HOURS = np.array([-6, 0, 1, 1, 1, -3, 9, 0])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Population:
-    """Users as arrays of equal length. `taste` and `latent` are the truth that no feature shows."""
+    """Users as arrays of equal length. `taste` and `latent` are hidden: no feature holds them."""
 
     user_ids: np.ndarray
     signed_up_us: np.ndarray

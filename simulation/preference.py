@@ -1,4 +1,4 @@
-"""What a simulated user wants now: the truth behind the behaviour, for the simulator and for evaluation only."""
+"""Computes what a simulated user wants at a moment: the true preference, for the simulator and for evaluation only."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ _MOVE = CATEGORIES.index(Category.MOVE)
 _MUSIC = CATEGORIES.index(Category.MUSIC)
 NO_TOPIC = -1
 OUTSIDE = 2.0
-"""The pull of choosing nothing."""
+"""The utility of choosing nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What moves n users at n moments: a search's topic (or -1), rising exertion, abandoned sleep plays, evening."""
+    """The context of n users at n moments: a search's topic (or -1), rising exertion, abandoned sleep plays, evening."""
 
     topic: np.ndarray
     rising: np.ndarray
@@ -36,7 +36,7 @@ def utility(
     *,
     effect: bool,
 ) -> np.ndarray:
-    """Return how much user n wants each content of row n of `items` (n, k), without chance and without position.
+    """Return the utility (n, k) of each content of `items` (n, k) for each user, without chance and position bias.
 
     `effect` False leaves out everything that depends on the context.
     """
@@ -66,7 +66,7 @@ def utility(
 def bounce_probability(
     catalogue: Catalogue, items: np.ndarray, wanted: np.ndarray, context: Context, *, effect: bool
 ) -> np.ndarray:
-    """Return the chance that each content, once started, is abandoned within a minute. Stories do not hold the restless."""
+    """Return the chance that each content, once started, is abandoned within a minute. Restless users abandon stories more often."""
     chance = 1 / (1 + np.exp(1.5 + 0.5 * wanted))
     if effect:
         chance = np.where(context.restless[:, None] & catalogue.is_story[items], 0.85, chance)
@@ -74,6 +74,6 @@ def bounce_probability(
 
 
 def success_probability(wanted: np.ndarray, bounce: np.ndarray) -> np.ndarray:
-    """Return the chance that each content of a shown list is started and not abandoned, its place left out."""
+    """Return the probability that each content of a shown list is started and not abandoned, without position bias."""
     pull = np.exp(wanted)
     return np.asarray(pull / (pull.sum(axis=1, keepdims=True) + np.exp(OUTSIDE)) * (1 - bounce))

@@ -1,4 +1,4 @@
-"""Keeps live events in a file: one payload a line, in order of arrival, broken ones included."""
+"""Writes live events to a file: one payload a line, in order of arrival, malformed ones included."""
 
 import os
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What users need, how they search for it, and how the content for it is called.
+"""The topics of the simulated app: what users need, how they search for it, and the titles of contents for it.
 
 One row per topic: the words of its titles and descriptions, and the queries of a user who needs it. All text is made
 here from these words.
@@ -11,7 +11,7 @@ from stillpoint.events.types import Category
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """A need within a category. `minutes` is the range of its contents' lengths."""
+    """A topic within a category. `minutes` is the range of its contents' durations."""
 
     name: str
     category: Category

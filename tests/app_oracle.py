@@ -1,4 +1,4 @@
-"""What is obviously right? The rows of any declared view by brute force, sharing no code with the engine.
+"""The oracle of declared views: the rows of any view by brute force, sharing no code with the engine.
 
 Every row looks at all events again, in exact fractions. Slow, and meant to be.
 """

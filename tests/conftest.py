@@ -1,4 +1,4 @@
-"""Which servers do the tests talk to? Real ones, on loopback and free ports, ended with the test session.
+"""The servers of the tests: real ones, on loopback and free ports, ended with the test session.
 
 Under pytest-xdist every worker has servers of its own. A server dies with its worker, however that ends.
 """

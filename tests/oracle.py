@@ -1,4 +1,4 @@
-"""What is obviously right? Verdicts and rows by brute force, sharing no code with the product's definitions.
+"""The oracle of the app's features: verdicts and rows by brute force, sharing no code with the product's definitions.
 
 Events come in arrival order; each question is answered by looking at all of them again. Slow, and meant to be.
 """

@@ -1,1 +1,1 @@
-"""Erasure: one user forgotten everywhere, with a receipt."""
+"""Erasure: removes one user from every store, with a receipt."""

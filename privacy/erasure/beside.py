@@ -1,7 +1,7 @@
-"""Finds what lies in the lake beside its datasets and documents, and whether it speaks of a user.
+"""Finds files in the lake outside its datasets and documents that mention a user.
 
-Artifacts of training jobs are ours: they carry the id mapping, which the lake has taken over, and are deleted. So are writes
-that were killed before they took effect. Anything else is foreign: it is named, and left as it is.
+Artifacts of training jobs are ours: they hold the id mapping, which the lake has copied, and are deleted. So are unfinished writes of
+killed processes. Anything else is foreign: the receipt names it, and it is not changed.
 """
 
 import gzip
@@ -48,13 +48,13 @@ def our_datasets(lake: Lake) -> set[str]:
 
 
 def is_ours(key: str, committed: set[str]) -> bool:
-    """Say whether a Parquet file lies where only we write: in a declared dataset, or in one that commits name."""
+    """Return whether a Parquet file lies where only Stillpoint writes: in a declared dataset, or in one that commits name."""
     dataset = key.removeprefix(TABLES).partition("/date=")[0]
     return dataset in committed or dataset_columns(dataset) is not None
 
 
 def job_artifacts(lake: Lake, user_id: str) -> Iterator[str]:
-    """Yield the keys of training jobs' artifacts whose id mapping holds the user."""
+    """Yield the keys of training jobs' artifacts whose id mapping contains the user."""
     filesystem, root = lake.objects.arrow()
     for key in list(lake.objects.list(ARTIFACTS)):
         if not key.endswith(".tar.gz"):
@@ -72,11 +72,11 @@ def job_artifacts(lake: Lake, user_id: str) -> Iterator[str]:
         except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
             if outage(error) is not None:
                 raise
-            continue  # named by `foreign`, if it speaks of the user
+            continue  # `foreign` names it, if it mentions the user
 
 
 def unfinished_writes(lake: Lake, *, before: datetime) -> Iterator[Path]:
-    """Yield files of writes to a lake in a folder that were killed before a moment. S3 keeps nothing of a killed put."""
+    """Yield temporary files of writes that were killed before a moment, for a lake in a folder. S3 keeps nothing of a killed put."""
     filesystem, root = lake.objects.arrow()
     if isinstance(filesystem, pafs.LocalFileSystem):
         for path in Path(root).rglob(f"{_STAGED}*"):
@@ -85,7 +85,7 @@ def unfinished_writes(lake: Lake, *, before: datetime) -> Iterator[Path]:
 
 
 def foreign(lake: Lake, user_id: str) -> Iterator[str]:
-    """Yield a line for each file that is not ours and speaks of the user, or cannot be looked into."""
+    """Yield a line for each foreign file that mentions the user, or that cannot be read."""
     word, committed = mentions(user_id), our_datasets(lake)
     filesystem, root = lake.objects.arrow()
     for key in list(lake.objects.list("")):
@@ -120,7 +120,7 @@ def _in_table(filesystem: pafs.FileSystem, path: str, user_id: str) -> bool:
 
 
 def _texts(filesystem: pafs.FileSystem, path: str) -> Iterator[bytes]:
-    """Yield a file's bytes in parts that overlap by more than an id, unpacked if they are gzip."""
+    """Yield a file's bytes, unpacked if gzip, in parts that overlap by more than the longest id."""
     with filesystem.open_input_stream(path, compression=None) as source:
         opened = gzip.GzipFile(fileobj=source) if path.endswith(".gz") else source
         kept = b""

@@ -1,8 +1,8 @@
 """Removes a user from the lake while others read and write it.
 
-First new files without the user's rows supersede the old ones, all in one commit: from then on no reader of commits sees
-them. Later, under the leases of those who read old files or write in place, every file that holds the user is deleted,
-whether a commit names it or not. Each step can be repeated after a kill at any point.
+First, new files without the user's rows supersede the old ones in one commit: from then on no reader of commits sees those rows. Later,
+under the leases of jobs that read old files or write in place, every file with the user's rows is deleted, whether a commit names it or
+not. Each step can be repeated after a kill at any point.
 """
 
 import hashlib
@@ -52,11 +52,11 @@ class LakeErasure:
     unfinished: int = 0
     versions: VersionErasure = field(default_factory=VersionErasure)
     _clear: set[str] = field(default_factory=set)
-    """Files that were looked into in this run and hold nothing of the user; nobody writes at their path again."""
+    """Files that this run has read and that hold no rows of the user; their paths are never written again."""
     _commits: int = 0
 
     def supersede(self, *, at: datetime) -> None:
-        """Commit new files for all that hold the user; files below `tables/`, whose path is fixed, are replaced."""
+        """Supersede all files with rows of the user in one commit; files below `tables/` keep their path and are replaced."""
         gone = {path for commit in self.lake.commits() for path in commit.supersedes}
         live = [file for commit in self.lake.commits() for file in commit.files if file.path not in gone and file.rows]
         added: list[CommittedFile] = []
@@ -83,7 +83,7 @@ class LakeErasure:
             self._commits += 1
 
     def purge(self) -> None:
-        """Delete every file of ours that still holds the user. Callers make sure that nobody is reading them."""
+        """Delete every file of ours that still has rows of the user. Callers make sure that nobody is reading them."""
         committed = our_datasets(self.lake)
         keys = [
             key
@@ -103,7 +103,7 @@ class LakeErasure:
                 self.files[dataset] += 1
 
     def purge_beside(self, *, before: datetime) -> None:
-        """Delete job artifacts that map the user, and writes killed before the erasure began; name what is foreign."""
+        """Delete job artifacts whose mapping contains the user, and writes killed before the erasure began; name foreign files."""
         for key in job_artifacts(self.lake, self.user_id):
             self.lake.objects.delete(key)
             self.files["artifacts of training jobs"] += 1
@@ -119,7 +119,7 @@ class LakeErasure:
             self.versions = purge_versions(objects, self.user_id, our_datasets(self.lake))
 
     def trained_on(self) -> list[str]:
-        """Return the keys of models whose snapshot or id mapping holds the user now."""
+        """Return the keys of models whose snapshot or id mapping contains the user now."""
         found = []
         for key in self.lake.objects.list("models/"):
             try:
@@ -136,7 +136,7 @@ class LakeErasure:
         return found
 
     def revise_snapshots(self) -> None:
-        """Write each snapshot that holds the user anew: other rows, then the manifest that names them, then the rest.
+        """Rewrite each snapshot that contains the user: new rows, then the manifest that names them, then the other files.
 
         The manifest counts its revisions; the id stays, as models name it.
         """
@@ -172,7 +172,7 @@ class LakeErasure:
                     self.lake.objects.delete(other)
 
     def _delete_unfinished(self, key: str) -> None:
-        """Delete a snapshot's rows that no manifest names, since its taking was killed, if they hold the user."""
+        """Delete the rows of an unfinished snapshot, which no manifest names, if they contain the user."""
         manifest = f"{key.rpartition('/')[0]}/manifest.json"
         if not key.endswith(".parquet") or self._read(key) is None or manifest in self.lake.objects.list(manifest):
             return
@@ -180,7 +180,7 @@ class LakeErasure:
         self.files["snapshots"] += 1
 
     def revise_documents(self) -> None:
-        """Take the user out of releases' canaries, and the user's id out of reports."""
+        """Remove the user from releases' canaries, and the user's id from reports."""
         word = mentions(self.user_id)
         for key in [*self.lake.objects.list("releases/"), *self.lake.objects.list("reports/")]:
             data = self.lake.objects.get(key)
@@ -206,7 +206,7 @@ class LakeErasure:
                 yield by_path[path], table.filter(pa.array(~mask)), int(mask.sum())
 
     def _read_all(self, keys: list[str], small: Collection[str] = ()) -> Iterator[tuple[str, pa.Table]]:
-        """Yield the rows of each file that may hold the user, in order; none is held longer than the next few take."""
+        """Yield the rows of each file that may contain the user, in order, with only a few files in memory at a time."""
         keys = [key for key in keys if key not in self._clear]
         with ThreadPoolExecutor(_THREADS) as pool:
             for start in range(0, len(keys), _AT_ONCE):
@@ -218,7 +218,7 @@ class LakeErasure:
                         yield key, table
 
     def _read(self, key: str, *, small: bool = False) -> pa.Table | None:
-        """Return a file's rows if it may hold the user; None if it cannot. A damaged one is skipped and named.
+        """Return a file's rows if it may contain the user, else None. A damaged file is skipped and named in `skipped`.
 
         A small file is fetched whole, which takes one request instead of several.
         """

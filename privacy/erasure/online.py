@@ -41,7 +41,7 @@ def forget_serving(client: Any, user_id: str) -> Counter[str]:
 
 
 def forget_state(client: Any, user_id: str) -> Counter[str]:
-    """Delete what streams remember of the user; return how many keys there were."""
+    """Delete the streams' states of the user; return how many keys there were."""
     return _forget(client, {"stream state": re.compile(f"stillpoint:state:[^:]+:user:{re.escape(user_id)}")})
 
 

@@ -1,4 +1,4 @@
-"""The stores that cannot be edited, and until when they may still hold something of a user."""
+"""Tells until when stores that cannot be edited may still hold data of a user: streams, queues, Redis files, disks."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from stillpoint.stores.redis.connection import connect
 
 
 def remaining(settings: Settings, versions: VersionErasure, *, now: datetime) -> Iterator[RemainingCopies]:
-    """Ask each store how long it keeps what it has."""
+    """Yield each such store with the end of its retention, as the store itself reports it."""
     yield _kinesis(settings, now)
     for queue in (settings.prediction_queue, settings.prediction_dead_letters, settings.push_queue):
         yield _queue(settings, queue, now)
@@ -27,7 +27,7 @@ def remaining(settings: Settings, versions: VersionErasure, *, now: datetime) ->
 
 
 def _machines(settings: Settings, now: datetime) -> Iterator[RemainingCopies]:
-    """Name what lies on disks of machines that this one does not see into."""
+    """Yield what may lie on the disks of other machines, which cannot be read from here."""
     why = "rows that wait on a worker's disk while the lake is away; those of the user are dropped when they are written. Files "
     yield RemainingCopies(
         place="spools of served logs", why=f"{why}there that could not be read (*.unreadable) are kept"
@@ -70,7 +70,7 @@ def _queue(settings: Settings, name: str, now: datetime) -> RemainingCopies:
 
 
 def _redis(settings: Settings) -> Iterator[RemainingCopies]:
-    """Have append-only files rewritten where the server allows it."""
+    """Start the rewriting of append-only files where the Redis server allows it, and yield what may remain."""
     addresses = dict.fromkeys(
         [
             *(settings.connection(colour) for colour in Colour),

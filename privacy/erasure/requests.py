@@ -1,4 +1,4 @@
-"""Erasures that were asked for and are not done: kept in the lake, so that a restart forgets none of them.
+"""Keeps requested erasures in the lake until they are done, so that a restart loses none.
 
 A request is one object `erasing/<digest>.json`, which names the user as long as the erasure is pending and is deleted when its
 receipt is there. Asking again meanwhile changes nothing.
@@ -18,7 +18,7 @@ from stillpoint.tombstones import digest
 
 
 class ErasureRequest(BaseModel):
-    """Who is to be erased, and why it has not been possible yet, if it was tried."""
+    """The user to be erased, and the reason why the last attempt failed, if there was one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,7 +29,7 @@ class ErasureRequest(BaseModel):
 
 
 class ErasureState(BaseModel):
-    """What has become of a request."""
+    """The state of a request: pending or done, with the receipt."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,7 +49,7 @@ class ErasureRequests:
         self._clock = clock
 
     def ask(self, user_id: str) -> ErasureState:
-        """Keep a request for good, unless one is pending, and return its state."""
+        """Store a request, unless one is pending already, and return its state."""
         request = ErasureRequest(user_id=user_id, asked_at=self._clock())
         try:
             self._objects.create(self._of(user_id), request.model_dump_json().encode())
@@ -58,7 +58,7 @@ class ErasureRequests:
         return _pending(request)
 
     def state(self, user_id: str) -> ErasureState | None:
-        """Return what has become of a user's request, None if there was none."""
+        """Return the state of a user's request, None if there was none."""
         request = self._read(self._of(user_id))
         if request is not None:
             return _pending(request)
@@ -73,7 +73,7 @@ class ErasureRequests:
         return Receipt.model_validate_json(self._objects.get(max(kept))) if kept else None
 
     def pending(self) -> list[ErasureRequest]:
-        """Return what is to be done, in the order in which it was asked for."""
+        """Return the pending requests, the oldest first."""
         return sorted(self._all(), key=lambda request: (request.asked_at, request.user_id))
 
     def gave_up(self, request: ErasureRequest, problem: str) -> None:
@@ -82,12 +82,12 @@ class ErasureRequests:
         self._objects.put(self._of(request.user_id), noted.model_dump_json().encode())
 
     def done(self, request: ErasureRequest) -> None:
-        """Delete a request whose receipt is there, and with it the last mention of its user."""
+        """Delete a request after its receipt was written; it was the last object that named the user."""
         self._objects.delete(self._of(request.user_id))
         forget_versions(self._objects, self._of(request.user_id))
 
     def is_pending(self, request: ErasureRequest) -> bool:
-        """Say whether a request is still there: somebody else may have done it."""
+        """Return whether a request is still pending; another process may have done it."""
         return self._read(self._of(request.user_id)) is not None
 
     def _all(self) -> Iterator[ErasureRequest]:

@@ -1,4 +1,4 @@
-"""Which rows of a table, and which words of a text, are about one user. (pure)"""
+"""Finds the rows of a table and the words of a text that are about one user. (pure)"""
 
 import re
 
@@ -14,7 +14,10 @@ _WORD = rb"A-Za-z0-9_@+-"
 
 
 def checked(user_id: str) -> str:
-    """Return a user id that an event could carry.
+    """Return the user id, if an event could carry it.
+
+    >>> checked("u-4711")
+    'u-4711'
 
     Raises:
         InvalidInput: no event could.
@@ -25,7 +28,11 @@ def checked(user_id: str) -> str:
 
 
 def mentions(user_id: str) -> "re.Pattern[bytes]":
-    """Return what finds the id as a whole word in bytes: `u1` is not found in `u10` or `u1.b`, and is at a sentence's end."""
+    """Return a pattern that finds the id as a whole word in bytes.
+
+    >>> bool(mentions("u1").search(b"asked by u1.")), bool(mentions("u1").search(b"u10 and u1.b"))
+    (True, False)
+    """
     before, after = rb"(?<![%b])(?<![%b]\.)" % (_WORD, _WORD), rb"(?!\.?[%b])" % _WORD
     return re.compile(before + re.escape(user_id.encode()) + after)
 
@@ -36,7 +43,7 @@ def user_columns(schema: pa.Schema) -> list[str]:
 
 
 def about(table: pa.Table, user_id: str) -> npt.NDArray[np.bool_]:
-    """Return which rows are about the user: by `user_id`, and for records kept aside also by what they hold."""
+    """Return a mask of the rows about the user: by `user_id`, and for quarantined records also by their payload."""
     found = np.zeros(table.num_rows, dtype=bool)
     for name in ("user_id", "partition_key"):
         if name in table.schema.names:
@@ -54,5 +61,5 @@ _ESCAPE = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
 
 
 def _unescaped(data: bytes) -> bytes:
-    """Return JSON with the letters and digits that it writes as escapes: `\\u0075` is a `u`."""
+    """Return JSON bytes with escaped ASCII letters and digits unescaped: `\\u0075` becomes `u`."""
     return _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), data)

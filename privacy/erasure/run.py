@@ -1,14 +1,14 @@
 """The steps of an erasure, in the order in which nothing brings the user back.
 
-1. A tombstone: the stream, workers and logs drop what happened up to now, once they know of it.
-2. Wait until the stream says so; whatever it wrote without knowing is written by then.
-3. Online: features of every colour, stored recommendations, the stream's memory.
-4. The lake: one commit supersedes every file that holds the user.
+1. Write a tombstone: once they have read it, the stream, workers and logs drop the user's events up to now.
+2. Wait until the stream has acknowledged it; what it wrote before is in the stores by then.
+3. Online: delete the features of every colour, stored recommendations, and the stream's states.
+4. The lake: one commit supersedes every file with rows of the user.
 5. When runs that read the lake before are over (backfill, daily, snapshot, materialize), under the leases of releases and
    compaction (a fill under way ends first): the same again for what was written in
    between, then the old files are deleted and snapshots revised, and in a versioned bucket their old versions deleted.
 
-Killed anywhere, it can be run again.
+It can be repeated after a kill at any point.
 """
 
 import os
@@ -39,10 +39,10 @@ from stillpoint.tombstones import acknowledged_erasures, bury, erasure_key, mark
 
 LEASES = ("release", "compact")
 OWN_LEASE = "erase"
-"""Two erasures at once would write the same files anew, and double everybody else's rows."""
+"""The lease of erasures: two at once would rewrite the same files and double the rows of all other users."""
 LEASE_TTL = timedelta(seconds=30)
 SETTLE_SECONDS = 5.0
-"""How long a log or a worker that did not know of the tombstone may take to finish what it is writing."""
+"""How long workers and logs may take to finish a write that began before they read the tombstone."""
 
 
 def erase(
@@ -60,8 +60,7 @@ def erase(
 
     Raises:
         InvalidInput: the id is malformed.
-        StackUnavailable: a store is down, or the stream or a fill did not come to an end within `wait_seconds`. Nothing is
-            lost: run it again.
+        StackUnavailable: a store is down, or the stream or a fill did not finish within `wait_seconds`; run it again.
     """
     checked(user_id)
     with _leases(lake, (OWN_LEASE,), clock, wait_seconds, sleep):
@@ -102,7 +101,7 @@ def _erase(
     sweep("online stores and lake")
     sleep(max(0.0, settle_seconds - (time.monotonic() - began)))
     _wait_for_runs(lake, clock, wait_seconds, sleep)
-    models = _remember_models(lake, digest, own)  # a training that began before may have ended since
+    models = _remember_models(lake, digest, own)  # a training that began earlier may have finished meanwhile
     with _leases(lake, LEASES, clock, wait_seconds, sleep):
         sweep("once more, for what was being written")
         progress("old files, snapshots and reports")
@@ -137,7 +136,7 @@ def _pending_key(digest: str) -> str:
 
 
 def _remember_models(lake: Lake, digest: str, own: LakeErasure) -> list[str]:
-    """Return the models to retrain, those that a killed run has found included: afterwards nothing tells them."""
+    """Return the models to retrain, including those that a killed run found: after the rewrite they cannot be told any more."""
     try:
         earlier = lake.get_json(_pending_key(digest))["models"]
     except ObjectMissing:
@@ -171,7 +170,7 @@ def _wait_for_stream(
     sleep: Callable[[float], None],
     wake: Callable[[], None],
 ) -> None:
-    """Wait until no running stream can write anything of the user. With no stream it is so at once.
+    """Wait until the running stream has acknowledged the tombstone. Without a running stream, return at once.
 
     `wake` asks the stream to look now, which it does by itself every ten seconds only.
     """
@@ -192,7 +191,7 @@ def _wait_for_stream(
 
 
 def _wait_for_runs(lake: Lake, clock: Clock, seconds: float, sleep: Callable[[float], None]) -> None:
-    """Wait until nobody is left who read the lake before the first sweep and will write what follows."""
+    """Wait until every job has ended that read the lake before the first sweep and may still write."""
     end = time.monotonic() + seconds
     while running := active_jobs(lake.objects, clock=clock):
         if time.monotonic() > end:
@@ -207,7 +206,7 @@ def _wait_for_runs(lake: Lake, clock: Clock, seconds: float, sleep: Callable[[fl
 def _leases(
     lake: Lake, names: Sequence[str], clock: Clock, seconds: float, sleep: Callable[[float], None]
 ) -> Iterator[None]:
-    """Hold leases, of those who read old files or write in place, when their present holders have finished."""
+    """Hold the leases of jobs that read old files or write in place, after their present holders have finished."""
     holder = f"stillpoint erase, process {os.getpid()} on {socket.gethostname()}"
     end = time.monotonic() + seconds
     with ExitStack() as stack:
@@ -227,4 +226,4 @@ def _leases(
 
 
 def _lost(error: Any) -> None:
-    """A lease that is lost lets somebody else write: what they wrote is found by the next run."""
+    """Log that a lease was lost: what another job writes meanwhile is found by the next run."""

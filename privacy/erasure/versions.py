@@ -1,7 +1,7 @@
 """Removes a user from the old versions that a versioned bucket keeps of what was deleted or replaced.
 
-S3 keeps a deleted file as a version of its key. Versions of ours that hold the user are deleted for good; all others stay, as
-they are what a damaged object is restored from. What may not be deleted is counted, and the receipt says until when it stays.
+A versioned S3 bucket keeps a deleted file as a version of its key. Versions with data of the user are deleted; all others stay, since
+a damaged object is restored from them. Versions that may not be deleted are counted, and the receipt says until when they stay.
 """
 
 import gzip
@@ -31,19 +31,19 @@ _DENIED = frozenset({"AccessDenied", "MethodNotAllowed"})
 
 @dataclass(slots=True)
 class VersionErasure:
-    """What became of old versions: how many were deleted, and why the others that may hold the user were not."""
+    """The number of deleted versions, and why others that may contain the user were not deleted."""
 
     deleted: int = 0
     kept: list[str] = field(default_factory=list)
 
 
 def purge_versions(objects: S3Objects, user_id: str, committed: Collection[str]) -> VersionErasure:
-    """Delete the old versions of our files that hold the user. Killed anywhere, it can be run again.
+    """Delete the old versions of our files that contain the user. It can be repeated after a kill.
 
     `committed` are the datasets that commits name. Nobody reads an old version, so nobody is waited for.
 
     Raises:
-        StackUnavailable: the bucket is away. That it refuses a single right is no outage: it is told in `kept`.
+        StackUnavailable: the bucket cannot be reached. A missing permission is no outage: it is reported in `kept`.
     """
     found = VersionErasure()
     try:
@@ -63,7 +63,7 @@ def purge_versions(objects: S3Objects, user_id: str, committed: Collection[str])
 
 
 def forget_versions(objects: Objects, key: str) -> None:
-    """Delete all old versions of one object that named the user and is gone; a right that is lacking is only logged."""
+    """Delete all old versions of a deleted object that named the user; a missing permission is only logged."""
     try:
         if isinstance(objects, S3Objects) and objects.versioned():
             for version in objects.old_versions(key):
@@ -75,7 +75,7 @@ def forget_versions(objects: Objects, key: str) -> None:
 def remaining_versions(
     found: VersionErasure, lifecycle: Callable[[], Any], *, bucket: str, prefix: str, now: datetime
 ) -> Iterator[RemainingCopies]:
-    """Say of versions that could not be deleted until when the bucket's lifecycle rules leave them there.
+    """Return, for versions that could not be deleted, until when the bucket's lifecycle rules keep them.
 
     `lifecycle` returns what S3 answers to GetBucketLifecycleConfiguration, or raises.
     """
@@ -89,7 +89,7 @@ def remaining_versions(
 
 
 def _days(lifecycle: Callable[[], Any], prefix: str) -> int | None:
-    """Return after how many days old versions of everything below a prefix are gone, or None if that is not sure."""
+    """Return after how many days the rules remove old versions below a prefix, or None if no rule covers all of them."""
     try:
         rules = lifecycle()["Rules"]
     except Exception:  # noqa: BLE001  without rules S3 answers with an error; what cannot be asked is not known either
@@ -114,7 +114,7 @@ def _is_ours(key: str, committed: set[str]) -> bool:
 
 
 def _purged(objects: S3Objects, version: OldVersion, user_id: str) -> str | None:
-    """Delete a version if it holds the user. Return "" if it was deleted, why it was not, or None if it need not be."""
+    """Delete a version if it contains the user. Return "" if it was deleted, the reason if it could not be, None if it need not be."""
     try:
         if not _holds(objects.get_version(version), version.key, user_id):
             return None
@@ -127,7 +127,7 @@ def _purged(objects: S3Objects, version: OldVersion, user_id: str) -> str | None
 
 
 def _holds(data: bytes, key: str, user_id: str) -> bool:
-    """Say whether bytes speak of the user. Of what cannot be read nobody can say so: it counts as if it did."""
+    """Return whether bytes mention the user. Bytes that cannot be read count as if they did."""
     try:
         if key.endswith(".parquet"):
             file = pq.ParquetFile(pa.BufferReader(data))

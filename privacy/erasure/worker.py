@@ -1,4 +1,4 @@
-"""Works off the erasures that were asked for, one at a time in all processes of one lake, beside whatever else they do."""
+"""Performs pending erasures in the background, one at a time among all processes of one lake."""
 
 import logging
 import os
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 LEASE = "erasure-requests"
 LEASE_TTL = timedelta(seconds=30)
 LOOK_SECONDS = 60.0
-"""How often a process looks for requests that nobody works off, as after a kill."""
+"""How often a process looks for requests that no process works on, as after a kill."""
 AGAIN_SECONDS = 15.0
-"""How soon it looks again where one is left."""
+"""How soon it looks again while a request is pending."""
 
 
 class ErasureWorker:
-    """One process's thread. Erasing may be repeated after a kill at any point, and so is every request until it is done."""
+    """The background thread of one process. An erasure may be repeated after a kill, so each request is retried until it is done."""
 
     def __init__(
         self, requests: ErasureRequests, erase: Callable[[str], Receipt], *, objects: Objects, clock: Clock
@@ -46,7 +46,7 @@ class ErasureWorker:
         self._thread = threading.Thread(target=self._run, name="erasures", daemon=True)
 
     def start(self) -> None:
-        """Begin to work off what is pending, from an earlier process too."""
+        """Start the thread. Requests left by an earlier process are included."""
         self._thread.start()
 
     def wake(self) -> None:
@@ -54,12 +54,12 @@ class ErasureWorker:
         self._wake.set()
 
     def close(self) -> None:
-        """Begin nothing more. An erasure under way goes on until the process ends, and is begun again by the next one."""
+        """Begin no further erasure. One under way goes on until the process ends, and is repeated by the next one."""
         self._stopped.set()
         self._wake.set()
 
     def work_off(self) -> int:
-        """Do what is pending, and return how much is left: not done by this process, or not possible now."""
+        """Perform pending erasures, and return how many remain: held by another process, or not possible now."""
         if not self._requests.pending():
             return 0
         try:
@@ -79,7 +79,7 @@ class ErasureWorker:
         if not self._requests.is_pending(request):
             return True
         receipt = self._requests.receipt(request.user_id)
-        if receipt is None or receipt.erased_until < request.asked_at:  # else a kill came between receipt and note
+        if receipt is None or receipt.erased_until < request.asked_at:  # otherwise a kill came between receipt and note
             try:
                 self._erase(request.user_id)
             except StillpointError as error:
@@ -98,7 +98,7 @@ class ErasureWorker:
             self._wake.clear()
             try:
                 left = self.work_off()
-            except Exception as error:  # noqa: BLE001  whatever the lake's trouble, requests are kept there and wait
+            except Exception as error:  # noqa: BLE001  requests stay in the lake and wait, whatever the error
                 log.warning("erasures that were asked for cannot be worked off now: %s", error)
                 left = 1
             self._wake.wait(AGAIN_SECONDS if left else LOOK_SECONDS)

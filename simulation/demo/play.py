@@ -47,7 +47,7 @@ class Play:
         self._wrong: list[str] = []
 
     def run(self) -> None:
-        """Play it all. Raises `DemoFailed` naming the part, also when a story went the wrong way."""
+        """Run all acts. Raises `DemoFailed` naming the part that failed, also when recommendations moved the wrong way."""
         today = self._clock().date()
         with self._step("start Redis and the AWS stand-in"):
             self._stage.up(without=_LATER)

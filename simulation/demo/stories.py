@@ -15,7 +15,7 @@ Section = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One user's story. `count` measures a list; it should grow, or shrink."""
+    """One user's story. `count` measures a list; it should rise if `grows`, else fall."""
 
     title: str
     told: str

@@ -1,4 +1,4 @@
-"""What the demo asks the service, and what it measures from outside."""
+"""The demo's client of the service, and what it measures from outside."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ class ServiceClient:
         self._http = httpx.Client(base_url=address, timeout=10.0)
 
     def ready(self) -> bool:
-        """Say whether the service answers and has a release."""
+        """Return whether the service answers and has a release."""
         try:
             return self._http.get("/readyz").status_code == 200
         except httpx.HTTPError:
@@ -68,7 +68,7 @@ class ServiceClient:
     def tell(
         self, user: str, kind: Kind, awaited: str, names: Sequence[str], events: Sequence[dict[str, Any]]
     ) -> StoryResult:
-        """Post a user's events and follow them until the stored recommendation has changed hands."""
+        """Post a user's events and wait until the stored recommendation is one that they triggered."""
         before, features_before = self.predict(user, kind), self.features(user, names)
         held = self.stored(user, kind)
         started = time.perf_counter()
@@ -106,7 +106,7 @@ class ServiceClient:
 
 @dataclass(slots=True)
 class LoadTally:
-    """What a load saw. An answer is mixed if its parts name different releases, models or mappings."""
+    """The counts of a load. An answer is mixed if its parts name different releases, models or mappings."""
 
     requests: int = 0
     failed: int = 0
@@ -118,7 +118,7 @@ class LoadTally:
 
 
 class DemoLoad:
-    """Asks for predictions of many users, at a bounded rate, until stopped; a context manager."""
+    """Requests predictions for many users, at a bounded rate, until stopped; a context manager."""
 
     def __init__(self, address: str, users: Sequence[str], *, per_second: float = 40.0) -> None:
         self._address = address

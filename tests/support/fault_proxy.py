@@ -1,4 +1,4 @@
-"""What if AWS refuses? A proxy before the stand-in that fails services on demand and enforces Kinesis's limits.
+"""A proxy before the AWS stand-in that fails services on demand and enforces Kinesis's limits.
 
 Kinesis allows five GetRecords calls and 2 MB a second for each shard; the stand-in does not mind, so the proxy does: after
 an answer of 10 MB a shard refuses for five seconds, as AWS's does. `answered` keeps time and size of what it let through.

@@ -1,4 +1,4 @@
-"""What could a hostile or broken client send? Payloads by the thousand, from a seed."""
+"""Payloads of hostile and broken clients, by the thousand, from a seed."""
 
 import base64
 import json

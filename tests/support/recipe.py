@@ -1,4 +1,4 @@
-"""Is what a recipe in `deploy/` names really there: settings, command lines, permissions?"""
+"""Checks that what a recipe in `deploy/` names exists: settings, command lines, permissions."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Is what the receiver left behind exactly what the oracle says? Users for a stream, and the judge of its effects."""
+"""Users for a stream, and the judge that compares what the receiver left behind with the oracle."""
 
 import json
 import os
