@@ -22,10 +22,10 @@ demo: setup ## the whole path on this machine, told as a story
 
 quick: setup ## ruff, and all tests that start no server and no Spark: under a minute
 	$(BIN)/ruff check .
-	@$(BIN)/pytest -n 2 --dist worksteal -m 'not (soak or redis or stack or spark or program)'
+	@$(BIN)/pytest -n 2 --dist worksteal --quick
 
 test: setup ## every test: real Redis, real Spark, the AWS stand-in
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## ruff, mypy --strict, import-linter, golden files, known vulnerabilities
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ from stillpoint.local.java import use_java
 from stillpoint.local.redis_server import RedisServer, find_redis
 from stillpoint.settings import Settings
 from tests.support.redis_cluster import Cluster
-from tests.support.servers import ServerGuard, marks_of_item
+from tests.support.servers import ServerGuard, heaviest_files_first, marks_of_item, quick_ones
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -39,6 +39,9 @@ _TLS_DESELECTED = pytest.StashKey[list[str]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rewrite-golden", action="store_true", help="write what the golden files should hold (`make golden`)"
+    )
+    parser.addoption(
+        "--quick", action="store_true", help="only tests that start no server, with few drawn examples (`make quick`)"
     )
 
 
@@ -74,6 +77,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(mark)
         if "golden" in getattr(item, "fixturenames", ()) or hasattr(getattr(item, "module", None), "GOLDEN"):
             item.add_marker("golden")
+    if config.getoption("--quick"):
+        items[:], others = quick_ones(items)
+        config.hook.pytest_deselected(items=others)
+    items[:] = heaviest_files_first(items)
     needing = [item for item in items if item.get_closest_marker("tls")]
     if needing and not find_redis().has_tls:
         config.hook.pytest_deselected(items=needing)

@@ -56,7 +56,7 @@ def artifact(answer: str) -> bytes:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[SageMakerServer]:
+def server(tmp_path: Path, programs: None) -> Iterator[SageMakerServer]:
     program = tmp_path / "container.py"
     program.write_text(CONTAINER)
     control = ControlPlane(

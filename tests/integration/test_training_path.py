@@ -51,8 +51,13 @@ class Tracked:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def trained_world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return make_world(tmp_path_factory.mktemp("world"), expect=True)
+
+
+@pytest.fixture(scope="module")
+def world(trained_world: World) -> World:
+    return trained_world
 
 
 def test_snapshot_has_one_row_per_shown_item_and_keeps_its_id_and_bytes(world: World) -> None:
@@ -108,6 +113,7 @@ def test_ranker_beats_its_baselines_and_stays_below_the_true_preference(world: W
     assert world.trained.evaluation.calibration_error < 0.03
 
 
+@pytest.mark.usefixtures("trained_world")
 def test_without_context_effect_real_time_features_show_no_lift(tmp_path: Path) -> None:
     still = make_world(tmp_path, context_effect=False)
     lift = still.trained.evaluation.results["all"]["without_real_time"]["ndcg_lift"]
