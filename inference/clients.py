@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
-from inference.live.loaded_release import LoadedRelease, load, refreshed
+from inference.live.loaded_release import LoadedRelease, load, with_fresh_contents
 from inference.live.watcher import Following
 from inference.ranking.sagemaker_scorer import by_route, endpoint_config
 from stillpoint.clock import system_clock
@@ -67,6 +67,6 @@ def follow(settings: Settings, lake: Lake, kind: WorkerKind, address: str) -> Fo
         kind=kind,
         address=address,
         clock=system_clock,
-        refresh=lambda loaded: refreshed(loaded, lake, now=system_clock()),
+        refresh=lambda loaded: with_fresh_contents(loaded, lake, now=system_clock()),
         refresh_seconds=settings.contents_refresh,
     )

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
 
-from inference.live.loaded_release import LoadedRelease, load, refreshed
+from inference.live.loaded_release import LoadedRelease, load, with_fresh_contents
 from inference.live.renewal import Renewal
 from inference.predictions.served_log import ServedLog
 from inference.predictions.stored_recommendations import Recommendations
@@ -177,7 +177,7 @@ def build(settings: Settings, clock: Clock) -> WarmFunction:
         forward=forward,
         bury=dead_letters.bury,
         renew=lambda messages, put_off: dead_letters.renew(messages, put_off, now=clock()),
-        refresh=lambda loaded, now: refreshed(loaded, lake, now=now),
+        refresh=lambda loaded, now: with_fresh_contents(loaded, lake, now=now),
         renewal=Renewal(lambda: change_token(serving()), seconds=settings.contents_refresh, monotonic=time.monotonic),
     )
 

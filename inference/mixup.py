@@ -27,7 +27,7 @@ from stillpoint.settings import Settings
 _USERS = 200
 
 
-def mixed(old: LoadedRelease, new: LoadedRelease) -> LoadedRelease:
+def mixed_pairing(old: LoadedRelease, new: LoadedRelease) -> LoadedRelease:
     """Return the forbidden pairing: the old release's models and contents with the new release's user features."""
     return LoadedRelease(
         release=old.release,
@@ -49,7 +49,7 @@ def experiment(
     lake: Lake, old: LoadedRelease, new: LoadedRelease, users: Sequence[str], *, at_us: int
 ) -> dict[str, Any]:
     """Rank users with the mixed pairing, without and with the guard; count how many got another user's factors."""
-    pair = mixed(old, new)
+    pair = mixed_pairing(old, new)
     whose = owners(lake, old.release.mapping_version)
     somebody_else, refused, example = 0, 0, None
     for user in users:

@@ -49,7 +49,7 @@ _SHAPES: Mapping[OperationName, type[BaseModel]] = {
     OperationName.ALIVE: shapes.Alive,
     OperationName.READY: shapes.Ready,
 }
-_ASKED: Mapping[OperationName, type[BaseModel]] = {
+_REQUEST_SHAPES: Mapping[OperationName, type[BaseModel]] = {
     OperationName.PREDICT: shapes.PredictionBody,
     OperationName.FEATURES: shapes.FeaturesBody,
 }
@@ -132,7 +132,7 @@ def _operation(endpoint: Endpoint) -> Schema:
             "required": True,
             "description": f"Plain, or with `Content-Encoding: gzip`; at most {MAX_BODY} bytes, also unpacked. "
             + _BODIES.get(endpoint.name, ""),
-            "content": {"application/json": {"schema": _asked(endpoint.name)}},
+            "content": {"application/json": {"schema": _request_schema(endpoint.name)}},
         }
     operation["responses"] = {str(code): answer for code, answer in sorted(_answers(endpoint).items())}
     return operation
@@ -236,7 +236,7 @@ def _parameters(name: OperationName) -> list[Schema]:
     return []
 
 
-def _asked(name: OperationName) -> Schema:
+def _request_schema(name: OperationName) -> Schema:
     if name is OperationName.EVENTS:
         many = {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": _ref("Event")}
         batch = {
@@ -246,7 +246,7 @@ def _asked(name: OperationName) -> Schema:
             "additionalProperties": False,
         }
         return {"anyOf": [_ref("Event"), batch]}
-    return _ref(_ASKED[name].__name__)
+    return _ref(_REQUEST_SHAPES[name].__name__)
 
 
 def _ref(name: str) -> Schema:
@@ -255,7 +255,7 @@ def _ref(name: str) -> Schema:
 
 def _schemas() -> Schema:
     answered = [(shape, "serialization") for shape in (*_SHAPES.values(), shapes.ProblemDocument)]
-    asked = [(shape, "validation") for shape in _ASKED.values()]
+    asked = [(shape, "validation") for shape in _REQUEST_SHAPES.values()]
     _, found = models_json_schema([*answered, *asked], ref_template="#/components/schemas/{model}")  # type: ignore[list-item]
     return {**found["$defs"], "Event": _event_schema()}
 

@@ -1,4 +1,4 @@
-"""Durations as people write them: `10m`, `1.5h`, `P3650D`, `PT5M`, or plain seconds."""
+"""Durations as users write them: `10m`, `1.5h`, `P3650D`, `PT5M`, or plain seconds."""
 
 import re
 from datetime import timedelta
@@ -34,10 +34,10 @@ def seconds_of(text: str) -> float:
     return sum(float(value) * _UNITS[unit] for unit, value in parts.items())
 
 
-def written(seconds: float) -> str:
-    """Return a duration as people write it, in the greatest unit that divides it.
+def format_duration(seconds: float) -> str:
+    """Return a duration as text, in the largest unit that divides it.
 
-    >>> [written(seconds) for seconds in (86_400, 300.0, 2.0, 0.5, 0)]
+    >>> [format_duration(seconds) for seconds in (86_400, 300.0, 2.0, 0.5, 0)]
     ['1d', '5m', '2s', '500ms', '0s']
     """
     length = timedelta(seconds=seconds)

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from inference.http.logs import ACCESS, answered
+from inference.http.logs import ACCESS, log_answer
 from inference.http.metrics import Metrics
 from inference.http.problems import Problem, unavailable
 from inference.http.requests import REQUEST_ID_PATTERN, header_in, read_body
@@ -70,7 +70,7 @@ class Admission:
             if self.draining:
                 response.headers["Connection"] = "close"
             self._metrics.answered(route, response.status_code, started)
-            answered(request_id, endpoint.method, endpoint.path, response.status_code, time.perf_counter() - started)
+            log_answer(request_id, endpoint.method, endpoint.path, response.status_code, time.perf_counter() - started)
             return response
 
         return Route(endpoint.path, handle, methods=[endpoint.method])

@@ -83,23 +83,23 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     asked = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
     answers = "".join(
         f"<tr><td>{status}<td>{html.escape(answer['description'])}<td>"
-        + ", ".join(f"{html.escape(kind)} {_shown(one['schema'])}" for kind, one in answer["content"].items())
+        + ", ".join(f"{html.escape(kind)} {_schema_html(one['schema'])}" for kind, one in answer["content"].items())
         for status, answer in operation["responses"].items()
     )
     return (
         f"<h2><b class=m>{method.upper()}</b> <code>{html.escape(path)}</code></h2><p>{html.escape(operation['summary'])} "
         f"{html.escape(operation.get('description', ''))}</p>"
         + (f"<table>{rows}</table>" if rows else "")
-        + (f"<p>Body: {_shown(asked)}</p>" if asked else "")
+        + (f"<p>Body: {_schema_html(asked)}</p>" if asked else "")
         + f"<table>{answers}</table>"
     )
 
 
-def _shown(schema: dict[str, Any]) -> str:
+def _schema_html(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         name = html.escape(schema["$ref"].rpartition("/")[2])
         return f"<a href='#{name}'>{name}</a>"
-    return " or ".join(_shown(one) for one in schema["anyOf"]) if "anyOf" in schema else _json(schema)
+    return " or ".join(_schema_html(one) for one in schema["anyOf"]) if "anyOf" in schema else _json(schema)
 
 
 def _json(schema: dict[str, Any]) -> str:

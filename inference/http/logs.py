@@ -36,7 +36,7 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
-def answered(request_id: str, method: str, route: str, status: int, seconds: float) -> None:
+def log_answer(request_id: str, method: str, route: str, status: int, seconds: float) -> None:
     """Log one answered request."""
     fields = {
         "request_id": request_id,

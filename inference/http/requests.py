@@ -80,7 +80,7 @@ def _refuse_twice(body: bytes) -> None:
         seen: dict[str, Any] = {}
         for name, value in pairs:
             if name in seen:
-                raise invalid(_shown(name), "stands twice; expected once")
+                raise invalid(_excerpt(name), "stands twice; expected once")
             seen[name] = value
         return seen
 
@@ -99,7 +99,7 @@ def query_in(request: Request, *known: str) -> Mapping[str, str]:
     given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name in given:
-            raise invalid(_shown(name), "stands twice; expected once")
+            raise invalid(_excerpt(name), "stands twice; expected once")
         given[name] = value
     refuse_unknown(given, known)
     return given
@@ -114,7 +114,7 @@ def refuse_unknown(given: Mapping[str, Any], known: Sequence[str]) -> None:
     """Refuse unknown fields or parameters, so that a misspelt one is not silently ignored."""
     for name in given:
         if name not in known:
-            raise invalid(_shown(name), f"unknown; expected {', '.join(known) or 'none'}")
+            raise invalid(_excerpt(name), f"unknown; expected {', '.join(known) or 'none'}")
 
 
 def user_of(value: Any, field: str = "user_id") -> str:
@@ -172,5 +172,5 @@ def _too_large(limit: int) -> Problem:
     return Problem(413, "Content too large", f"at most {limit} bytes are read", field="body")
 
 
-def _shown(name: str) -> str:
+def _excerpt(name: str) -> str:
     return name[:40] if name.isprintable() else "body"

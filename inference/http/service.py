@@ -51,7 +51,7 @@ from inference.predictions.predict import ALIKE, Guard, Prediction, PredictionTa
 from inference.predictions.section import section
 from inference.predictions.served_log import ServedLog
 from inference.predictions.user_store import UserStore
-from inference.ranking.rank import popular
+from inference.ranking.rank import rank_by_popularity
 from inference.ranking.user_features import Refusal, decode_user
 from inference.tokens import Bearers
 from stillpoint.clock import Clock, to_micros
@@ -199,7 +199,7 @@ class Service:
         self._metrics.fallback(reason)
         self._metrics.section(Source.FALLBACK, kind, loaded.id)
         contents = loaded.contents.offered_at(to_micros(self._parts.clock()))
-        ranking = popular(
+        ranking = rank_by_popularity(
             contents, loaded.scorers[kind].popular, kind, subscribed=False, finished=finished, limit=limit
         )
         return section(recommendation_id, Source.FALLBACK, loaded.id, ranking.items)

@@ -99,7 +99,7 @@ def load(
     )
 
 
-def refreshed(loaded: LoadedRelease, lake: Lake, *, now: datetime) -> LoadedRelease:
+def with_fresh_contents(loaded: LoadedRelease, lake: Lake, *, now: datetime) -> LoadedRelease:
     """Return the same release with catalogue and content features read anew.
 
     Raises:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from inference.live.loaded_release import LoadedRelease
 from inference.ranking.catalogue import ContentTable
-from inference.ranking.rank import Ranking, RankRequest, popular, rank
+from inference.ranking.rank import Ranking, RankRequest, rank, rank_by_popularity
 from inference.ranking.user_features import Refusal, UserFeatures, guard
 from stillpoint.clock import to_micros
 from stillpoint.errors import ModelRefused, StackUnavailable
@@ -167,7 +167,7 @@ def _prediction(
     arm = experiment.arm_of(task.user_id)
     source = Source.BASELINE if arm.ordering is Ordering.POPULAR else Source.MODEL
     if ranking is None:
-        ranking = popular(
+        ranking = rank_by_popularity(
             contents,
             loaded.scorers[task.kind].popular,
             task.kind,

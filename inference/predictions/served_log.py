@@ -102,7 +102,7 @@ class ServedLog:
             self._spool.close()
 
     def _flush(self) -> None:
-        is_there = self._written_before()
+        is_there = self._write_waiting()
         while True:
             predictions: list[Prediction] = []
             while len(predictions) < BATCH and not self._queue.empty():
@@ -111,31 +111,31 @@ class ServedLog:
                 return
             table = self._table(predictions)
             sequence, self._sequence = self._sequence, self._sequence + 1
-            is_there = is_there and self._written(self._writer, sequence, table)
+            is_there = is_there and self._write(self._writer, sequence, table)
             if not is_there:
                 self._keep(sequence, table)
             if len(predictions) < BATCH:
                 return  # newer predictions wait for the next flush: under steady load this would never end
 
-    def _written_before(self) -> bool:
+    def _write_waiting(self) -> bool:
         """Write the batches that failed before, oldest first. Return whether the lake accepted all of them."""
         for sequence, table in list(self._held):
-            if not self._written(self._writer, sequence, table, is_replay=True):
+            if not self._write(self._writer, sequence, table, is_replay=True):
                 return False
             self._held.pop(0)
         if self._spool is None:
             return True
         self._spool.adopt()
         for batch in list(self._spool.waiting()):
-            table = self._spooled(batch)
+            table = self._read_spooled(batch)
             if table is None:
                 continue
-            if not self._written(batch.writer, batch.sequence, table, is_replay=True):
+            if not self._write(batch.writer, batch.sequence, table, is_replay=True):
                 return False
             self._spool.done(batch)
         return True
 
-    def _spooled(self, batch: Waiting) -> pa.Table | None:
+    def _read_spooled(self, batch: Waiting) -> pa.Table | None:
         assert self._spool is not None
         try:
             return batch.read()
@@ -167,7 +167,7 @@ class ServedLog:
             self._stop.wait(BREATH_SECONDS)
         return pa.concat_tables(parts).combine_chunks()
 
-    def _written(self, writer: str, sequence: int, table: pa.Table, *, is_replay: bool = False) -> bool:
+    def _write(self, writer: str, sequence: int, table: pa.Table, *, is_replay: bool = False) -> bool:
         """Write a batch once, without the rows of the erased."""
         name = f"{writer}-{sequence:08d}"
         try:

@@ -129,7 +129,7 @@ def rank(scorer: Scorer, requests: Sequence[RankRequest], contents: ContentTable
         for request in requests
     ]
     return [
-        Ranking(one.contents.ids, scores, _shown(one.contents, scores, kind, request))
+        Ranking(one.contents.ids, scores, _post_process(one.contents, scores, kind, request))
         for request, one, scores in zip(requests, score_requests, scorer.score(score_requests), strict=True)
     ]
 
@@ -145,14 +145,16 @@ def _pool_of(scorer: Scorer, user: UserFeatures, pool: ContentTable) -> ContentT
     )
 
 
-def _shown(pool: ContentTable, scores: npt.NDArray[np.float64], kind: Kind, request: RankRequest) -> tuple[Item, ...]:
+def _post_process(
+    pool: ContentTable, scores: npt.NDArray[np.float64], kind: Kind, request: RankRequest
+) -> tuple[Item, ...]:
     order = np.argsort(-scores, kind="stable")
     return choose(
         pool, order, scores, kind, subscribed=request.user.subscribed, finished=request.finished, limit=request.limit
     )
 
 
-def popular(
+def rank_by_popularity(
     contents: ContentTable,
     by_popularity: Sequence[str],
     kind: Kind,

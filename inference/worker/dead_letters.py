@@ -61,7 +61,7 @@ class DeadLetters:
             }
             for one in last
         ]
-        moved = self._sent(self._url, last, entries)
+        moved = self._send(self._url, last, entries)
         for one in moved:
             log.error("a prediction request is given up after %d receives: %s", one.receives, reasons[one.receipt])
         return moved
@@ -76,12 +76,12 @@ class DeadLetters:
         """
         last = [one for one in self._last(messages, put_off) if now - _enqueued(one, now) < self._kept]
         entries = [{"MessageBody": one.body, "DelaySeconds": RENEWED_AFTER_SECONDS} for one in last]
-        return self._sent(self._queue_url, last, entries)
+        return self._send(self._queue_url, last, entries)
 
     def _last(self, messages: Sequence[QueuedMessage], reasons: Mapping[str, str]) -> list[QueuedMessage]:
         return [one for one in messages if one.receipt in reasons and 0 < self._limit <= one.receives]
 
-    def _sent(
+    def _send(
         self, url: str, messages: Sequence[QueuedMessage], entries: Sequence[dict[str, Any]]
     ) -> list[QueuedMessage]:
         """Send one entry per message, and return the messages whose entry SQS accepted."""

@@ -115,14 +115,16 @@ def recommendation_id(text: str) -> str:
 def user_id(text: str) -> str:
     """Return the id of a user as an event may carry it."""
     if not is_user_id(text):
-        raise typer.BadParameter(f"{_shown(text)} is not a user id; expected {USER_ID_FORM}, as events carry it")
+        raise typer.BadParameter(f"{_excerpt(text)} is not a user id; expected {USER_ID_FORM}, as events carry it")
     return text
 
 
 def content_id(text: str) -> str:
     """Return the id of a content as an event may carry it."""
     if not 1 <= len(text) <= MAX_NAME_LENGTH or not text.isprintable() or text != text.strip() or text.isspace():
-        raise typer.BadParameter(f"{_shown(text)} is no content; expected 1 to {MAX_NAME_LENGTH} printable characters")
+        raise typer.BadParameter(
+            f"{_excerpt(text)} is no content; expected 1 to {MAX_NAME_LENGTH} printable characters"
+        )
     return text
 
 
@@ -144,7 +146,7 @@ def digest(text: str) -> str:
     found = text.rpartition("/")[2].removesuffix(".tar.gz")
     if _DIGEST.fullmatch(found) is None:
         raise typer.BadParameter(
-            f"{_shown(text)} is no model; expected a sha256 of 64 hexadecimal digits, as `stillpoint train` prints it"
+            f"{_excerpt(text)} is no model; expected a sha256 of 64 hexadecimal digits, as `stillpoint train` prints it"
         )
     return found
 
@@ -158,7 +160,7 @@ def routed_model(text: str) -> RoutedModel:
     """Return a model for one kind of recommendation, or for all."""
     kind, equals, sha256 = text.rpartition("=")
     if equals and kind not in set(Kind):
-        raise typer.BadParameter(f"there is no kind {_shown(kind)}; there are {', '.join(Kind)}")
+        raise typer.BadParameter(f"there is no kind {_excerpt(kind)}; there are {', '.join(Kind)}")
     return RoutedModel(Kind(kind) if equals else None, digest(sha256))
 
 
@@ -166,7 +168,7 @@ def spark_master(text: str) -> str:
     """Return a master URL that Spark knows; empty takes the platform's."""
     if text and _MASTER.fullmatch(text) is None:
         raise typer.BadParameter(
-            f"{_shown(text)} is no Spark master; expected local[2], local[*], yarn, spark://host:7077, k8s://… or nothing"
+            f"{_excerpt(text)} is no Spark master; expected local[2], local[*], yarn, spark://host:7077, k8s://… or nothing"
         )
     return text
 
@@ -178,7 +180,7 @@ def host(text: str) -> str:
     except ValueError:
         if _HOST.fullmatch(text) is None or len(text) > 253 or re.fullmatch(r"[\d.]+", text):
             raise typer.BadParameter(
-                f"{_shown(text)} is no address; expected a host's name or an IP address, like 127.0.0.1"
+                f"{_excerpt(text)} is no address; expected a host's name or an IP address, like 127.0.0.1"
             ) from None
     return text
 
@@ -191,14 +193,14 @@ def url(text: str) -> str:
     except ValueError:
         good = False
     if not good or " " in text:
-        raise typer.BadParameter(f"{_shown(text)} is no address; expected something like http://127.0.0.1:8090")
+        raise typer.BadParameter(f"{_excerpt(text)} is no address; expected something like http://127.0.0.1:8090")
     return text
 
 
 def reason(text: str) -> str:
     """Return a reason as one line of readable text."""
     if not text.strip() or not text.isprintable() or len(text) > LONGEST_TEXT:
-        raise typer.BadParameter(f"{_shown(text)} says nothing; expected 1 to {LONGEST_TEXT} characters in one line")
+        raise typer.BadParameter(f"{_excerpt(text)} says nothing; expected 1 to {LONGEST_TEXT} characters in one line")
     return text.strip()
 
 
@@ -295,7 +297,7 @@ PARSERS: tuple[Callable[[str], object], ...] = (
 def _whole(text: str | int, least: int, most: int) -> int:
     text = str(text)
     if re.fullmatch(r"[+-]?[0-9]{1,30}", text) is None or not least <= int(text) <= most:
-        raise typer.BadParameter(f"{_shown(text)}; expected a whole number from {least} to {most}")
+        raise typer.BadParameter(f"{_excerpt(text)}; expected a whole number from {least} to {most}")
     return int(text)
 
 
@@ -306,17 +308,17 @@ def _number(text: str | float, least: float, most: float) -> float:
     except ValueError:
         found = math.nan
     if not least <= found <= most:  # not a number is in no range
-        raise typer.BadParameter(f"{_shown(text)}; expected a number from {least:g} to {most:g}")
+        raise typer.BadParameter(f"{_excerpt(text)}; expected a number from {least:g} to {most:g}")
     return found
 
 
 def _like(text: str, pattern: str, what: str, expected: str) -> str:
     if re.fullmatch(pattern, text) is None or text.endswith("\n"):
-        raise typer.BadParameter(f"{_shown(text)} is not {what}; expected {expected}")
+        raise typer.BadParameter(f"{_excerpt(text)} is not {what}; expected {expected}")
     return text
 
 
-def _shown(text: str) -> str:
+def _excerpt(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:59] + "…")
 
 
@@ -327,12 +329,12 @@ def _path(text: str | Path) -> Path:
     except UnicodeEncodeError:
         written = b""
     if not written.strip() or b"\0" in written or len(written) > 4_000:
-        raise typer.BadParameter(f"{_shown(text)} is no path")
+        raise typer.BadParameter(f"{_excerpt(text)} is no path")
     try:
         path = Path(text).expanduser()
         path.exists()
     except (OSError, RuntimeError) as error:
-        raise typer.BadParameter(f"{_shown(text)} is no path: {error}") from None
+        raise typer.BadParameter(f"{_excerpt(text)} is no path: {error}") from None
     return path
 
 

@@ -25,7 +25,7 @@ def explain(error: Exception) -> tuple[str, int]:
         if type(error).__name__ == "NoArgsIsHelpError":
             return usage(), 2
         hint = f"; see `{context.command_path} --help`" if context is not None else ""
-        return f"error: {_said(usage())}{hint}", getattr(error, "exit_code", 2)
+        return f"error: {_usage_text(usage())}{hint}", getattr(error, "exit_code", 2)
     if type(error).__name__ == "Abort":
         return "error: stopped: there was no answer to a question", 1
     if isinstance(error, BrokenPipeError):
@@ -46,7 +46,7 @@ def explain(error: Exception) -> tuple[str, int]:
     return f"error: unexpected {type(error).__name__}: {first_line(error)}; the traceback is in {log}", 1
 
 
-def _said(usage: str) -> str:
+def _usage_text(usage: str) -> str:
     """Return a usage error without the prefix that pydantic, which parses the values for typer, puts before it."""
     return " ".join(usage.replace("Value error, ", "").split()).rstrip(".")
 

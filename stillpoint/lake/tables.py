@@ -89,7 +89,7 @@ class Lake:
 
     def commits(self, writer: str | None = None) -> list[Commit]:
         """Return all commits, or one writer's, in the order of their keys; before them what older ones were folded into."""
-        return _again(lambda: self._all_commits(writer))
+        return _read_again(lambda: self._all_commits(writer))
 
     def _all_commits(self, writer: str | None) -> list[Commit]:
         prefix = "commits/" if writer is None else f"commits/{writer}/"
@@ -118,7 +118,7 @@ class Lake:
 
     def checkpoint(self) -> LogCheckpoint:
         """Return what older commits were folded into; an empty one if none ever was."""
-        found = _again(self._read_checkpoint)
+        found = _read_again(self._read_checkpoint)
         if found != self._fold:
             self._commits = {key: commit for key, commit in self._commits.items() if not found.holds(key)}
         self._fold = found
@@ -137,14 +137,14 @@ class Lake:
 
     def files(self, dataset: str, dates: DateRange = ALL_DATES) -> list[CommittedFile]:
         """Return the dataset's files that count now, ordered by path."""
-        return sorted((file for _, file in self._counting(dataset, dates)), key=lambda file: file.path)
+        return sorted((file for _, file in self._files_that_count(dataset, dates)), key=lambda file: file.path)
 
     def files_as_stored(self, dataset: str, dates: DateRange = ALL_DATES) -> list[CommittedFile]:
         """Return what `files` returns in the order of the commits: of two rows that are otherwise equal the last counts."""
-        counting = sorted(self._counting(dataset, dates), key=lambda one: one[0])
+        counting = sorted(self._files_that_count(dataset, dates), key=lambda one: one[0])
         return [file for _, file in counting]
 
-    def _counting(self, dataset: str, dates: DateRange) -> list[tuple[datetime, CommittedFile]]:
+    def _files_that_count(self, dataset: str, dates: DateRange) -> list[tuple[datetime, CommittedFile]]:
         """Return the dataset's files that count now, each with the time of its commit; of one commit in its order."""
         commits = self.commits()
         gone = {path for commit in commits for path in commit.supersedes}
@@ -197,7 +197,7 @@ class Lake:
 
         For logs that grow without end: files are read from the newest back, whole, in groups, until there are enough.
         """
-        counting = sorted(self._counting(dataset, dates), key=lambda one: (one[1].date, one[0]))
+        counting = sorted(self._files_that_count(dataset, dates), key=lambda one: (one[1].date, one[0]))
         files = [file for _, file in reversed(counting)]
         found: list[pa.Table] = []
         group, left = 4, rows
@@ -237,7 +237,7 @@ class _FrozenLake(Lake):
         return [commit for commit in self._then if writer in (None, commit.writer)]
 
 
-def _again(read: Callable[[], Found]) -> Found:
+def _read_again(read: Callable[[], Found]) -> Found:
     """Read again if a listed commit is gone: it has been included in a checkpoint meanwhile."""
     for _ in range(_TRIES - 1):
         try:

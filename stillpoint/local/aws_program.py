@@ -29,8 +29,8 @@ def close(shard: Shard) -> Shard:
     return {**shard, END: kinesis._next_sequence_number(), CLOSED_AT: time.time()}
 
 
-def keeping(reshard: Callable[[dict[str, Any]], Any], *names: str) -> Callable[[dict[str, Any]], Any]:
-    """Return a split or merge that closes the shards of these arguments instead of deleting them."""
+def keep_closed_shards(reshard: Callable[[dict[str, Any]], Any], *names: str) -> Callable[[dict[str, Any]], Any]:
+    """Wrap a split or merge, so that it closes the named shards instead of deleting them."""
 
     def run(data: dict[str, Any]) -> Any:
         _, stream = kinesis._resolve_stream(data)
@@ -89,8 +89,8 @@ def _overlap(one: Shard, other: Shard) -> bool:
     )
 
 
-def expiring(expire: Callable[[Stream], None]) -> Callable[[Stream], None]:
-    """Return what lets records expire, moves iterators with them, and forgets closed shards after their retention."""
+def expire_records(expire: Callable[[Stream], None]) -> Callable[[Stream], None]:
+    """Wrap the expiry of records, so that iterators move along and closed shards are dropped after their retention."""
 
     def run(stream: Stream) -> None:
         before = {shard_id: len(shard["records"]) for shard_id, shard in stream["shards"].items()}
@@ -116,8 +116,8 @@ def routing(key: int, stream: Stream) -> str:
     raise LookupError(f"no open shard takes the hash key {key}")
 
 
-def described(describe: Callable[[str, Shard], dict[str, Any]]) -> Callable[[str, Shard], dict[str, Any]]:
-    """Return what describes a shard, with the end of a closed one."""
+def describe_shard(describe: Callable[[str, Shard], dict[str, Any]]) -> Callable[[str, Shard], dict[str, Any]]:
+    """Wrap the description of a shard, so that it shows where a closed one ends."""
 
     def run(shard_id: str, shard: Shard) -> dict[str, Any]:
         found = describe(shard_id, shard)
@@ -128,8 +128,8 @@ def described(describe: Callable[[str, Shard], dict[str, Any]]) -> Callable[[str
     return run
 
 
-def ending(get_records: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-    """Return what reads records, without a next iterator where a closed shard has been read to its end."""
+def end_closed_shards(get_records: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """Wrap reading, so that a closed shard that has been read to its end gives no next iterator."""
 
     def run(data: dict[str, Any]) -> Any:
         answer = get_records(data)
@@ -160,8 +160,8 @@ def ending(get_records: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, 
     return run
 
 
-def counting(summary: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-    """Return what sums a stream up, counting open shards only."""
+def count_open_shards(summary: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """Wrap the stream summary, so that it counts open shards only."""
 
     def run(data: dict[str, Any]) -> Any:
         answer = summary(data)
@@ -176,15 +176,15 @@ def counting(summary: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, An
 
 
 def reshard_as_kinesis() -> None:
-    """Put these in the place of the stand-in's own."""
-    kinesis._split_shard = keeping(kinesis._split_shard, "ShardToSplit")
-    kinesis._merge_shards = keeping(kinesis._merge_shards, "ShardToMerge", "AdjacentShardToMerge")
+    """Replace the stand-in's functions by the ones above."""
+    kinesis._split_shard = keep_closed_shards(kinesis._split_shard, "ShardToSplit")
+    kinesis._merge_shards = keep_closed_shards(kinesis._merge_shards, "ShardToMerge", "AdjacentShardToMerge")
     kinesis._update_shard_count = update_shard_count
-    kinesis._expire_records = expiring(kinesis._expire_records)
+    kinesis._expire_records = expire_records(kinesis._expire_records)
     kinesis._route_to_shard = routing
-    kinesis._shard_out = described(kinesis._shard_out)
-    kinesis._get_records = ending(kinesis._get_records)
-    kinesis._describe_stream_summary = counting(kinesis._describe_stream_summary)
+    kinesis._shard_out = describe_shard(kinesis._shard_out)
+    kinesis._get_records = end_closed_shards(kinesis._get_records)
+    kinesis._describe_stream_summary = count_open_shards(kinesis._describe_stream_summary)
 
 
 if __name__ == "__main__":

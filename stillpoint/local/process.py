@@ -66,9 +66,9 @@ def stop(process: ProcessIdentity, *, seconds: float = STOP_SECONDS) -> bool:
         return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGTERM)
-    if not _gone(process, seconds):
+    if not _wait_for_end(process, seconds):
         _signal(process.pid, signal.SIGKILL)
-        _gone(process, 5.0)
+        _wait_for_end(process, 5.0)
     return True
 
 
@@ -86,7 +86,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def _gone(process: ProcessIdentity, seconds: float) -> bool:
+def _wait_for_end(process: ProcessIdentity, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while process.alive():
         if time.monotonic() > deadline:

@@ -223,7 +223,7 @@ class StillpointOnlineStore(OnlineStore):
         wanted, client, start = RequestedFields(self._reads), self._connection(config), time.monotonic()
         shown = [wanted.show(one, request.rows) for one in request.views]
         replies = wanted.replies(send(client, wanted.commands()), client)
-        return _answered(request, shown, replies, full_feature_names, include_feature_view_version_metadata, start)
+        return _to_response(request, shown, replies, full_feature_names, include_feature_view_version_metadata, start)
 
     async def get_online_features_async(
         self,
@@ -241,7 +241,7 @@ class StillpointOnlineStore(OnlineStore):
         wanted, client, start = RequestedFields(self._reads), self._async_connection(config), time.monotonic()
         shown = [wanted.show(one, request.rows) for one in request.views]
         replies = wanted.replies(await send_async(client, wanted.commands()), client)
-        return _answered(request, shown, replies, full_feature_names, include_feature_view_version_metadata, start)
+        return _to_response(request, shown, replies, full_feature_names, include_feature_view_version_metadata, start)
 
     # --- infrastructure ---
 
@@ -322,7 +322,7 @@ def _key(config: RepoConfig, table: FeatureView, key: EntityKey) -> bytes:
         ) from None
 
 
-def _answered(
+def _to_response(
     request: OnlineRequest, shown: list[AnsweredView], replies: Replies, full_names: bool, versions: bool, start: float
 ) -> OnlineResponse:
     fill(request.response, shown, replies, full_names=full_names, versions=versions)

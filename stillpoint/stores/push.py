@@ -33,10 +33,10 @@ class FrameWriter(Protocol):
 def take_over_pushes() -> None:
     """Wrap Feast's push methods, once per process."""
     steps: list[tuple[type[Any], str, Callable[[Any], Any]]] = [
-        (FeatureStore, "push", _rehearsed),
-        (FeatureStore, "push_async", _rehearsed_async),
-        (FeatureStore, "write_to_online_store", _whole),
-        (FeatureStore, "write_to_online_store_async", _whole_async),
+        (FeatureStore, "push", _with_rehearsal),
+        (FeatureStore, "push_async", _with_rehearsal_async),
+        (FeatureStore, "write_to_online_store", _with_null_rows),
+        (FeatureStore, "write_to_online_store_async", _with_null_rows_async),
         (PassthroughProvider, "ingest_df", _as_columns),
         (PassthroughProvider, "ingest_df_async", _as_columns_async),
     ]
@@ -48,7 +48,7 @@ def take_over_pushes() -> None:
             setattr(owner, name, ours)
 
 
-def _rehearsed(push: Callable[..., None]) -> Callable[..., None]:
+def _with_rehearsal(push: Callable[..., None]) -> Callable[..., None]:
     def ours(*args: Any, **kwargs: Any) -> None:
         if _can_be_half(push, args, kwargs):
             with rehearsal():
@@ -58,7 +58,7 @@ def _rehearsed(push: Callable[..., None]) -> Callable[..., None]:
     return ours
 
 
-def _rehearsed_async(push: Callable[..., Any]) -> Callable[..., Any]:
+def _with_rehearsal_async(push: Callable[..., Any]) -> Callable[..., Any]:
     async def ours(*args: Any, **kwargs: Any) -> None:
         if _can_be_half(push, args, kwargs):
             with rehearsal():
@@ -83,7 +83,7 @@ def _can_be_half(push: Callable[..., Any], args: Any, kwargs: Any) -> bool:
     ) > 1
 
 
-def _whole(write: Callable[..., None]) -> Callable[..., None]:
+def _with_null_rows(write: Callable[..., None]) -> Callable[..., None]:
     """Write a frame of nulls too: Feast drops it with a warning, and outdated values would stay online."""
 
     def ours(*args: Any, **kwargs: Any) -> None:
@@ -97,7 +97,7 @@ def _whole(write: Callable[..., None]) -> Callable[..., None]:
     return ours
 
 
-def _whole_async(write: Callable[..., Any]) -> Callable[..., Any]:
+def _with_null_rows_async(write: Callable[..., Any]) -> Callable[..., Any]:
     async def ours(*args: Any, **kwargs: Any) -> None:
         found = _frame(write, args, kwargs)
         if found is None:

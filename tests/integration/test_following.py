@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inference.live import watcher as module
-from inference.live.loaded_release import LoadedRelease, load, refreshed
+from inference.live.loaded_release import LoadedRelease, load, with_fresh_contents
 from inference.live.renewal import RETRY_SECONDS
 from inference.live.watcher import Following
 from stillpoint.catalogue import notify_change, withdraw
@@ -90,7 +90,7 @@ class World:
     def _refresh(self, loaded: LoadedRelease) -> LoadedRelease:
         if self.refuse:
             raise ReleaseRefused("the catalogue is empty")
-        return refreshed(loaded, self.made.lake, now=system_clock())
+        return with_fresh_contents(loaded, self.made.lake, now=system_clock())
 
     def listed(self) -> bool:
         return any(one.worker == self.following.worker for one in present(self.client))

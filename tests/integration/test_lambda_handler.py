@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inference.lambda_handler import WarmFunction
-from inference.live.loaded_release import LoadedRelease, load, refreshed
+from inference.live.loaded_release import LoadedRelease, load, with_fresh_contents
 from inference.live.renewal import Renewal
 from inference.predictions.stored_recommendations import Recommendations
 from inference.worker.jobs import JobReport, Jobs, QueuedMessage
@@ -171,7 +171,7 @@ def test_a_warm_function_follows_a_withdrawal(host: Host, redis_factory: Any) ->
         host.jobs,
         clock=lambda: NOW,
         forward=host.reports.append,
-        refresh=lambda loaded, now: seen.append(loaded) or refreshed(loaded, host.made.lake, now=now),
+        refresh=lambda loaded, now: seen.append(loaded) or with_fresh_contents(loaded, host.made.lake, now=now),
         renewal=Renewal(lambda: change_token(client), seconds=300, monotonic=lambda: 0.0),
     )
     assert host.invoke(body("u1")) == []

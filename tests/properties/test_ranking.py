@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.ranking.catalogue import ContentTable
-from inference.ranking.rank import FREE_SECONDS, Ranking, choose, popular, retrieve
+from inference.ranking.rank import FREE_SECONDS, Ranking, choose, rank_by_popularity, retrieve
 from stillpoint.events.types import Category
 from stillpoint.messages import Kind
 
@@ -111,7 +111,7 @@ def test_everything_on_a_list_may_be_shown_and_no_place_stays_empty_needlessly(
 def test_the_fallback_is_in_order_of_popularity_with_unknown_contents_last(seed: int, count: int, kind: Kind) -> None:
     pool, rng = catalogue(count, seed), np.random.default_rng(seed + 1)
     by_popularity = [pool.ids[row] for row in rng.permutation(count)[: count // 2]]
-    made: Ranking = popular(pool, by_popularity, kind, subscribed=True, finished=(), limit=count)
+    made: Ranking = rank_by_popularity(pool, by_popularity, kind, subscribed=True, finished=(), limit=count)
     shown = [item.content_id for item in made.items]
     if kind is Kind.SLEEP:
         assert {item.category for item in made.items} <= {"sleep", "music"}

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stillpoint.errors import InvalidInput, PlanRefused, UnknownFeature
-from stillpoint.shown import shown
+from stillpoint.excerpt import excerpt
 from stillpoint.stores.reading.columns import OnlineColumns
 from stillpoint.stores.reading.plan import OnDemand, ReadPlan, Selection
 
@@ -87,7 +87,7 @@ def moment_of(computed: Sequence[RequestedOnDemandView], entities: Mapping[str, 
                 )
             for row, value in enumerate(entities[column.name]):
                 if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-                    raise InvalidInput(f"entities.{column.name}: value {row} is {shown(value)}; expected a number")
+                    raise InvalidInput(f"entities.{column.name}: value {row} is {excerpt(value)}; expected a number")
             found[column.name] = entities[column.name]
     return found
 

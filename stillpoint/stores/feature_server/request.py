@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from stillpoint.errors import InvalidInput
-from stillpoint.shown import LENGTH, shown
+from stillpoint.excerpt import LENGTH, excerpt
 from stillpoint.stores.feature_server.on_demand import (
     OnDemandFunction,
     RequestedOnDemandView,
@@ -129,7 +129,7 @@ def _features(body: Mapping[str, Any]) -> str | tuple[str, ...]:
     service, references = body.get("feature_service"), body.get("features") or []
     if service is not None:
         if not isinstance(service, str):
-            raise InvalidInput(f"feature_service: expected a name, found {shown(service)}")
+            raise InvalidInput(f"feature_service: expected a name, found {excerpt(service)}")
         return service
     if not references:
         raise InvalidInput("features: name features or a feature_service")
@@ -141,7 +141,7 @@ def _features(body: Mapping[str, Any]) -> str | tuple[str, ...]:
 def _flag(body: Mapping[str, Any], name: str) -> bool:
     value = body.get(name, False)
     if not isinstance(value, bool):
-        raise InvalidInput(f"{name}: expected true or false, found {shown(value)}")
+        raise InvalidInput(f"{name}: expected true or false, found {excerpt(value)}")
     return value
 
 
@@ -186,7 +186,7 @@ def _typed(name: str, values: list[Any], type: ValueType) -> list[Any]:
             _keys(column, [value])
         except (TypeError, ValueError, InvalidInput):
             raise InvalidInput(
-                f"entities.{name}: a value is not of type {type}: value {row} is {shown(value)}"
+                f"entities.{name}: a value is not of type {type}: value {row} is {excerpt(value)}"
             ) from None
     raise AssertionError("values that failed together fail alone")
 

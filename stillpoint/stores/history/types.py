@@ -49,7 +49,7 @@ def arrow_type(dtype: FeastType | None) -> pa.DataType | None:
 
 def request_types(view: ViewRequest) -> dict[str, pa.DataType]:
     """Return the types that a request's view declares, by the source's column names."""
-    return _known(
+    return _arrow_types(
         [*((key.source, key.dtype) for key in view.keys), *((wanted.source, wanted.dtype) for wanted in view.features)]
     )
 
@@ -57,10 +57,10 @@ def request_types(view: ViewRequest) -> dict[str, pa.DataType]:
 def view_types(view: FeatureView) -> dict[str, pa.DataType]:
     """Return the types that a view declares, by the source's column names."""
     stored = Names.of(batch_source_of(view)).stored
-    return _known((stored(field.name), field.dtype) for field in (*view.entity_columns, *view.features))
+    return _arrow_types((stored(field.name), field.dtype) for field in (*view.entity_columns, *view.features))
 
 
-def _known(declared: Iterable[tuple[str, FeastType | None]]) -> dict[str, pa.DataType]:
+def _arrow_types(declared: Iterable[tuple[str, FeastType | None]]) -> dict[str, pa.DataType]:
     found: Mapping[str, pa.DataType | None] = {column: arrow_type(dtype) for column, dtype in declared}
     return {column: kind for column, kind in found.items() if kind is not None}
 

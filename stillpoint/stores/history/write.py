@@ -105,11 +105,11 @@ def append_to_path(path: str, pushed: PushedRows, access: S3Access, schema: pa.S
             write_file(filesystem, f"{inner}/{_next_name(filesystem, inner, at)}", table)
         return
     if is_rehearsal():
-        pushed.fitted(_settled(pq.read_schema(inner, filesystem=filesystem), schema), path)
+        pushed.fitted(_typed_nulls(pq.read_schema(inner, filesystem=filesystem), schema), path)
         return
     with locked(filesystem, inner):
         before = pq.read_table(inner, filesystem=filesystem, partitioning=None).replace_schema_metadata(None)
-        columns = _settled(before.schema, schema)
+        columns = _typed_nulls(before.schema, schema)
         kept = [convert_exactly(before[column.name], column.type, path) for column in columns]
         added = pushed.fitted(columns, path)
         write_file(filesystem, inner, pa.concat_tables([pa.table(kept, schema=columns), added]))
@@ -126,7 +126,7 @@ def _refuse_lost(before: pa.Array, after: pa.Array, where: str) -> None:
         raise InvalidInput(f"{where}, row {row}: {does_not_fit(before, row, after.type)}")
 
 
-def _settled(stored: pa.Schema, wanted: pa.Schema) -> pa.Schema:
+def _typed_nulls(stored: pa.Schema, wanted: pa.Schema) -> pa.Schema:
     """Return a file's columns; a column of nulls alone takes the type of the first values written to it."""
     return pa.schema([wanted.field(column.name) if is_untyped(column.type) else column for column in stored])
 

@@ -68,7 +68,10 @@ def online_request(
     _refuse_two_maps(features, on_demand, [table for table, _ in grouped])
     columns = _columns(entity_rows)
     given = _Given(
-        columns, registry, project, {_asked(table, field) for table, _ in grouped for field in table.entity_columns}
+        columns,
+        registry,
+        project,
+        {_requested_name(table, field) for table, _ in grouped for field in table.entity_columns},
     )
     views = [ViewRows(table, list(asked), *given.distinct(table)) for table, asked in grouped]
     unasked = known - given.shown.keys()  # join keys that no view needs are shown too, as by Feast
@@ -112,7 +115,7 @@ class _Given:
         """Return the given column that holds a view's join key, None for a view without entities."""
         if field.name == ENTITYLESS_KEY:
             return None
-        name = _asked(table, field)
+        name = _requested_name(table, field)
         if name in self._columns:
             return name
         if not table.projection.join_key_map:  # Feast still takes an entity's name for its join key
@@ -187,7 +190,7 @@ def _python(value: Any) -> Any:
     return None if kind is None else getattr(value, kind)
 
 
-def _asked(table: FeatureView, field: Field) -> str:
+def _requested_name(table: FeatureView, field: Field) -> str:
     """Return the name under which a view expects a join key."""
     return str(table.projection.join_key_map.get(field.name, field.name))
 

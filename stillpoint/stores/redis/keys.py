@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from stillpoint.errors import InvalidInput
-from stillpoint.shown import shown
+from stillpoint.excerpt import excerpt
 from stillpoint.stores.redis.layout import ENTITYLESS_KEY, Column, ViewLayout, key_prefix
 from stillpoint.stores.values.encode import is_missing
 from stillpoint.stores.values.types import KEY_TYPES, ValueType
@@ -70,7 +70,7 @@ def plain_keys(column: Column, values: Sequence[Any], view: str) -> list[Any]:
         try:
             result.append(plain(value))
         except _MISFITS:
-            found = "null" if is_missing(value) else shown(value)
+            found = "null" if is_missing(value) else excerpt(value)
             raise InvalidInput(
                 f"view {view}: join key {column.name} of row {row} is {found}; expected {column.type}"
             ) from None

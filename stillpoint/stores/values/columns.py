@@ -50,19 +50,19 @@ def encode_column(type: ValueType, column: Any) -> list[bytes]:
         return [b""] * len(array)
     try:
         if type in _ARROW:
-            return _encode_scalars(type, _kept(array, _ARROW[type], nearest=type is ValueType.FLOAT))
+            return _encode_scalars(type, _convert(array, _ARROW[type], nearest=type is ValueType.FLOAT))
         if type is ValueType.UNIX_TIMESTAMP:
-            moments = array if pa.types.is_timestamp(array.type) else _kept(array, pa.timestamp("s", tz="UTC"))
+            moments = array if pa.types.is_timestamp(array.type) else _convert(array, pa.timestamp("s", tz="UTC"))
             return _encode_scalars(type, _whole_seconds(moments))
         if type in _LIST_ITEMS and is_list(array.type):
             wanted = pa.list_(_LIST_ITEMS[type])
-            return _encode_float_lists(type, _kept(array, wanted, nearest=type is ValueType.FLOAT_LIST))
+            return _encode_float_lists(type, _convert(array, wanted, nearest=type is ValueType.FLOAT_LIST))
         return [encode_value(type, value) for value in _python_values(array)]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError, OverflowError, struct.error) as error:
         raise InvalidInput(f"expected {type}, found {array.type}: {error}") from None
 
 
-def _kept(array: pa.Array, wanted: pa.DataType, *, nearest: bool = False) -> pa.Array:
+def _convert(array: pa.Array, wanted: pa.DataType, *, nearest: bool = False) -> pa.Array:
     """Convert values to another type exactly; with `nearest`, floats are rounded to the nearest Float32."""
     found = convert(array, wanted, nearest=nearest)
     if found.wrong.any():

@@ -11,6 +11,7 @@ MODULES = [
     "inference.predictions.stored_recommendations",
     "stillpoint.cli.moments",
     "stillpoint.clock",
+    "stillpoint.durations",
     "stillpoint.events.parsing",
     "stillpoint.experiments",
     "stillpoint.releases.colour",

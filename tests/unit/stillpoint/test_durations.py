@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillpoint.durations import FORMS, seconds_of, written
+from stillpoint.durations import FORMS, format_duration, seconds_of
 from stillpoint.errors import InvalidSettings
 from stillpoint.settings import Settings
 
@@ -36,7 +36,7 @@ def test_anything_else_is_refused_with_the_accepted_forms(text: str) -> None:
 
 @given(st.integers(min_value=0, max_value=10**9))
 def test_a_written_duration_reads_as_itself(seconds: int) -> None:
-    assert seconds_of(written(seconds)) == seconds
+    assert seconds_of(format_duration(seconds)) == seconds
 
 
 def test_settings_take_durations_and_name_the_variable_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

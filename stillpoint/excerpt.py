@@ -3,7 +3,7 @@
 LENGTH = 60
 
 
-def shown(value: object) -> str:
+def excerpt(value: object) -> str:
     """Return the first characters of a text or number; of a list or object only its kind, as it may be deeply nested."""
     match value:
         case None:
