@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 from rich.console import Console
-from rich.panel import Panel
 from rich.table import Table
 
+from simulation.demo.ending import next_steps, tell
 from simulation.demo.stage import DemoFailed, Stage
 from simulation.demo.stories import STORIES, Story, is_sleep_story
 from simulation.demo.watch import DemoLoad, LoadTally, ServiceClient, StoryResult
@@ -212,22 +212,10 @@ class Play:
             raise DemoFailed("the demo ran, but not as promised: " + "; ".join(self._wrong))
         total = time.monotonic() - self._began
         address = f"http://{self._settings.http_host}:{self._settings.http_port}"
-        lines = [
-            f"The first recommendation changed after {self._first_change or 0:.0f} s, all of it took {total:.0f} s.",
-            "",
-            "stillpoint demo --keep              leave it running, and then:",
-            f"  {self._curl(address, users)}",
-            f"  stillpoint features {users[0]}          what is known of a user now, and how old it is",
-            "  stillpoint release status          both colours side by side",
-            "  stillpoint feast --colour live feature-views list",
-        ]
-        if self._stage.keep:
-            lines += [
-                "",
-                f"Running now: {', '.join(f'{n} {p}' for n, p in self._stage.pids.items())}; `stillpoint down` stops the stack.",
-            ]
-        self._console.print()
-        self._console.print(Panel("\n".join(lines), title="What to try next", expand=False))
+        curl = self._curl(address, users)
+        running = self._stage.pids if self._stage.keep else None
+        first = f"The first recommendation changed after {self._first_change or 0:.0f} s, all of it took {total:.0f} s."
+        tell(self._console, [first, *next_steps(curl, users[0], running=running)])
 
     def _curl(self, address: str, users: Sequence[str]) -> str:
         """Return a call that answers a recommendation of the model: one that a story has stored, else one made anew.
