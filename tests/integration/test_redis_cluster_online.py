@@ -17,6 +17,7 @@ from ingestion.rebuild import needs_rebuild, rebuild
 from ingestion.state_store import StatesLost, StateStore
 from ingestion.step import open_clients
 from ingestion.supervisor import refuse_unfit_redis
+from release import colour
 from stillpoint.clock import to_micros
 from stillpoint.encoder import WordLlamaEncoder
 from stillpoint.errors import StackUnavailable
@@ -24,6 +25,16 @@ from stillpoint.features.declarations import SEARCH_EMBEDDINGS
 from stillpoint.finished import add_finished
 from stillpoint.lake.tables import Lake
 from stillpoint.outages import Outage, outage
+from stillpoint.releases.presence import (
+    ORDERED,
+    Notifications,
+    Presence,
+    WorkerKind,
+    beat,
+    leave,
+    notify,
+    present,
+)
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import AsyncOnlineReader, OnlineReader
 from stillpoint.stores.reading.types import Mode
@@ -36,7 +47,7 @@ from stillpoint.stores.redis.writer import OnlineWriter, WriteResult, encode_row
 from stillpoint.stores.values.types import ValueType
 from stillpoint.tombstones import Tombstones
 from tests.support.batch_world import NOW, Parts, World, searches
-from tests.support.cluster_load import RECOVERY_SECONDS, Features, Lists, States, Work, seconds_until_all_work
+from tests.support.cluster_load import RECOVERY_SECONDS, Features, Lists, Requests, States, Work, seconds_until_all_work
 from tests.support.redis_cluster import Cluster, until
 
 LAYOUT = ViewLayout("v", (Column("user_id", ValueType.STRING),), (Column("n", ValueType.INT64),))
@@ -161,13 +172,13 @@ def met_outage(act: Callable[[], object]) -> Outage | None:
 
 
 @contextmanager
-def load(redis_cluster: Cluster, name: str) -> Iterator[list[Work]]:
-    """Run every kind of work, each begun, and check in the end that nothing failed and all can be read."""
+def load(redis_cluster: Cluster, name: str, *more: Callable[[int], None]) -> Iterator[list[Work]]:
+    """Run every kind of work, and `more`, each begun; check in the end that nothing failed and all can be read."""
     client = redis_cluster.client()
     features = Features(client, f"load_{name}")
     lists = Lists(client, name)
     states = States(redis_cluster.client, name)
-    works = [Work(features.step), Work(lists.step), Work(states.step)]
+    works = [Work(step) for step in (features.step, lists.step, states.step, *more)]
     try:
         seconds_until_all_work(works)
         yield works
@@ -177,6 +188,27 @@ def load(redis_cluster: Cluster, name: str) -> Iterator[list[Work]]:
             work.end()
     features.check(done[0] - 1)
     assert StateStore(client, name).marked() == done[2] - 1
+    client.close()
+
+
+def test_beats_news_and_fill_markers_of_a_cluster_are_told_and_its_colour_is_measured(redis_cluster: Cluster) -> None:
+    client = redis_cluster.client()
+    presence = Presence(worker="w1", kind=WorkerKind.WORKER, pid=1, address="here", generation=1, release="r1", at=NOW)
+    beat(client, presence)
+    assert present(client) == [presence]
+    with Notifications(client) as news:
+        news.wait(1)
+        notify(client, ORDERED)
+        assert news.wait(5) == ORDERED
+    leave(client, "w1")
+    assert present(client) == []
+    OnlineWriter(client, "measured").write(LAYOUT, table(10**15, 1))
+    colour.mark(client, "measured", mapping_version=3, fill_complete=True)
+    assert colour.fill_marker(client, "measured").mapping_version == 3
+    found = colour.contents(client, ReadPlan("measured", (LAYOUT,)))
+    assert (found.entities, found.per_view) == ({"user_id": 500}, {"v": 500})
+    colour.refuse_full_memory(client, needed_bytes=1e6)
+    assert colour.empty(client, "measured") == 500
     client.close()
 
 
@@ -209,7 +241,8 @@ def test_a_primary_that_is_killed_under_load_is_replaced_and_nothing_is_lost_or_
     batches = [[*searches([n], "u1"), *searches([100 + n], "u2"), *searches([200 + n], "u3")] for n in range(1, 9)]
     processor = world.processor()
     processor.process(Parts(batches[0], 2), 0)
-    with load(redis_cluster, "killed") as works:
+    requests = Requests(redis_cluster.connection_string, tmp_path / "worker")
+    with load(redis_cluster, "killed", requests.step) as works:
         killed = redis_cluster.owner(f"stillpoint:state:killed:user:{USERS[0]}")
         killed.kill()
         began = time.monotonic()

@@ -2,22 +2,33 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from inference.live.loaded_release import load_live
 from inference.predictions.stored_recommendations import Recommendations, StoreResult
+from inference.worker.jobs import Jobs, QueuedMessage
+from inference.worker.push_consent import opted_in as read_opted_in
 from ingestion.state_store import Change, StateStore
+from stillpoint.errors import StackUnavailable
+from stillpoint.events.types import EventType
 from stillpoint.finished import KEPT, add_finished
-from stillpoint.messages import Kind, StoredRecommendation
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake
+from stillpoint.messages import Kind, PredictionRequest, StoredRecommendation, request_id
 from stillpoint.outages import outage
+from stillpoint.settings import Settings
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.redis.layout import Column, ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter, WriteResult
 from stillpoint.stores.values.types import ValueType
+from tests.support.hand_made import hand_made, opted_in
 
 RECOVERY_SECONDS = 30.0
 USERS = [f"u{n}" for n in range(60)]
@@ -25,6 +36,8 @@ LAYOUT = ViewLayout("v", (Column("user_id", ValueType.STRING),), (Column("n", Va
 FIRST_US = 10**15
 FAR_US = 4 * 10**15
 AT = datetime(2026, 3, 1, tzinfo=UTC)
+REQUESTED = datetime(2026, 11, 21, 12, tzinfo=UTC)
+"""After the hand-made release."""
 
 
 class Work:
@@ -178,3 +191,51 @@ def seconds_until_all_work(works: list[Work], *, steps: int = 3) -> float:
     for work in works:
         work.advance(steps, seconds=max(0.1, RECOVERY_SECONDS - (time.monotonic() - began)))
     return time.monotonic() - began
+
+
+class Requests:
+    """Works off prediction requests, as a worker does: an outage puts them off, and none of them ever fails."""
+
+    def __init__(self, connection: str, folder: Path) -> None:
+        lake = Lake(LocalObjects(folder / "lake"))
+        opted_in(lake, {f"u{n}": True for n in range(6)})
+        redis = dict.fromkeys(("redis_green", "redis_blue", "redis_serving"), connection)
+        settings = Settings.model_validate({"home": folder, "lake": lake.root, **redis})
+        made = hand_made(lake, settings, project="stillpoint_handmade")
+        made.point()
+        self.recommendations = Recommendations(made.client)
+        self._loaded = load_live(made.book, lake, settings, now=REQUESTED)
+        self.pushes: Counter[str] = Counter()
+        self._jobs = Jobs(
+            self.recommendations,
+            send_push=lambda push: self.pushes.update([push.push_id]),
+            may_receive=read_opted_in(lake).__contains__,
+            clock=lambda: REQUESTED,
+            still_live=lambda loaded: True,
+            erased=lambda moments: [False for _ in moments],
+        )
+
+    def step(self, number: int) -> None:
+        at = REQUESTED - timedelta(seconds=1) + timedelta(milliseconds=number)
+        requests = [
+            PredictionRequest(
+                request_id=request_id(f"{user}-{number}", Kind.TODAY),
+                user_id=user,
+                kind=Kind.TODAY,
+                event_id=f"{user}-{number}",
+                event_type=EventType.SEARCH,
+                event_timestamp=at,
+                arrived_at=at,
+                enqueued_at=at,
+            )
+            for user in (f"u{n}" for n in range(6))
+        ]
+        report = self._jobs.run(self._loaded, [QueuedMessage(r.request_id, r.to_bytes().decode()) for r in requests])
+        assert not report.failed
+        if report.put_off:
+            raise StackUnavailable(next(iter(report.put_off.values())))
+        assert report.done == len(requests)
+        for request in requests:
+            (held,) = self.recommendations.get(request.user_id, [Kind.TODAY], "r0001")
+            assert held is not None
+            assert held.request_id == request.request_id
