@@ -237,6 +237,11 @@ def shard_of(sequence: str) -> str:
 
     Layout version 2, as in the Kinesis Client Library's `SequenceNumberValidator`: bits 184 to 187 hold the version, bits
     4 to 35 the shard.
+
+    >>> shard_of("49590338271490256608559692538361571095921575989136588850")
+    'shardId-000000000003'
+    >>> shard_of("12345")
+    'unknown'
     """
     number = int(sequence)
     if number >> 184 != 2:

@@ -54,7 +54,11 @@ class ListScores:
 
 
 def codes(ids: np.ndarray) -> np.ndarray:
-    """Return whole numbers that are equal, and ordered, exactly as the ids are."""
+    """Return whole numbers that are equal, and ordered, exactly as the ids are.
+
+    >>> codes(np.array(["u2", "u1", "u2"])).tolist()
+    [1, 0, 1]
+    """
     return np.unique(ids, return_inverse=True)[1]
 
 

@@ -154,7 +154,11 @@ def same(served: Any, expected: Any) -> bool:
 
 
 def difference(served: Any, expected: Any) -> float:
-    """Return how far apart two values are: the largest absolute difference, infinite where they cannot be subtracted."""
+    """Return how far apart two values are: the largest absolute difference, infinite where they cannot be subtracted.
+
+    >>> difference(0.25, 0.5), difference([1.0, 2.0], [1.0, 2.5]), difference(None, 1.0), difference("de", "en")
+    (0.25, 0.5, inf, inf)
+    """
     try:
         left, right = np.asarray(served, np.float64), np.asarray(expected, np.float64)
         if served is None or expected is None or left.shape != right.shape:

@@ -1,1 +1,1 @@
-"""An online shop's app: what people view, put into their carts and buy."""
+"""An online shop's app: what customers view, put into their carts and buy."""

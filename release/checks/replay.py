@@ -60,7 +60,13 @@ def recent_requests(subject: Subject, count: int) -> list[tuple[str, Kind, list[
 
 
 def overlap(contents: Sequence[str], left: np.ndarray, right: np.ndarray) -> float:
-    """Return the share of the first ten by `left` that are among the first ten by `right`."""
+    """Return the share of the first ten by `left` that are among the first ten by `right`; of fewer contents, the share of all.
+
+    >>> overlap([f"c{n}" for n in range(20)], np.arange(20.0), np.arange(20.0)[::-1])
+    0.0
+    >>> overlap(["c1", "c2"], np.array([0.9, 0.1]), np.array([0.2, 0.8]))
+    1.0
+    """
     count = min(FIRST, len(contents))
     first = {contents[place] for place in np.argsort(-left, kind="stable")[:count]}
     second = {contents[place] for place in np.argsort(-right, kind="stable")[:count]}

@@ -9,6 +9,10 @@ MODULES = [
     "inference.http.event_intake",
     "inference.predictions.predict",
     "inference.predictions.stored_recommendations",
+    "ingestion.kinesis_shards",
+    "privacy.erasure.rows",
+    "release.checks.replay",
+    "release.gate",
     "stillpoint.cli.moments",
     "stillpoint.clock",
     "stillpoint.durations",
@@ -20,6 +24,8 @@ MODULES = [
     "stillpoint.stores.redis.layout",
     "stillpoint.stores.values.encode",
     "stillpoint.stores.values.exact",
+    "training.evaluate",
+    "validation.parity",
 ]
 """Each holds at least one example; other modules may be added freely."""
 

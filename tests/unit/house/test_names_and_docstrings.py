@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,27 @@ def test_every_module_begins_with_a_statement() -> None:
         if not first or "?" in first.partition(". ")[0]:
             wrong.append(f"{path}: {first!r}")
     assert not wrong
+
+
+OTHER_WORDS = re.compile(
+    r"\b(?:persons?|people)\b|(?<![a-z])(?:person|people)(?=_)|(?<=_)(?:person|people)(?![a-z])", re.IGNORECASE
+)
+STORED_OR_SENT = re.compile(
+    r"person: str|person=|\.person\b|\"person\"|\"people\":|\['people'\]|\[\"people\"\]|as people write"
+)
+"""The field `person` of receipts, the key `people` of the mix-up's figures, and people who are not the app's users."""
+
+
+def test_whoever_uses_the_app_is_called_a_user() -> None:
+    wrong = []
+    for room in (*ROOMS, "docs", "benchmarks"):
+        for path in sorted((ROOT / room).rglob("*")):
+            if path.suffix not in {".py", ".md"}:
+                continue
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                if OTHER_WORDS.search(STORED_OR_SENT.sub("", line)):
+                    wrong.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}")
+    assert wrong == []
 
 
 def test_no_public_class_name_stands_twice() -> None:

@@ -20,7 +20,7 @@ from tests.support.hand_made import model
 from tests.support.model_endpoint import Endpoint
 
 
-def person(random: np.random.Generator, *, known: bool) -> UserFeatures:
+def drawn_user(random: np.random.Generator, *, known: bool) -> UserFeatures:
     columns = {REQUEST_TIMESTAMP: np.array([1_790_000_000_000_000], np.int64)}
     for view in USER_VIEWS:
         for feature in view:
@@ -46,7 +46,7 @@ def contents(random: np.random.Generator, count: int) -> ContentTable:
 @pytest.mark.parametrize("known", [True, False])
 def test_columns_are_bit_for_bit_what_the_definitions_give(count: int, known: bool) -> None:
     random = np.random.default_rng(count)
-    who, what = person(random, known=known), contents(random, count)
+    who, what = drawn_user(random, known=known), contents(random, count)
     rows = {**who.columns, **what.columns}
     expected = request_time_features({name: rows[name] for name in REQUEST_INPUTS})
     found = model_columns(who, what)
@@ -70,7 +70,7 @@ def plainly(bundle: ModelBundle, who: UserFeatures, what: ContentTable, sequence
 def test_a_matrix_laid_out_in_advance_is_the_one_made_from_columns(count: int) -> None:
     bundle, random, what = tried(count)
     for known, sequence_id in ((True, 3), (False, None), (True, 0)):
-        who = person(random, known=known)
+        who = drawn_user(random, known=known)
         matrix = np.full((count, len(bundle.manifest.feature_order)), 77, np.float32)
         RankingInput.of(bundle, what).fill(matrix, who, sequence_id)
         np.testing.assert_array_equal(matrix, plainly(bundle, who, what, sequence_id))
@@ -78,7 +78,7 @@ def test_a_matrix_laid_out_in_advance_is_the_one_made_from_columns(count: int) -
 
 def test_a_part_of_the_contents_has_the_rows_of_the_whole() -> None:
     bundle, random, what = tried(40)
-    who, rows = person(random, known=True), np.array([3, 4, 9, 38])
+    who, rows = drawn_user(random, known=True), np.array([3, 4, 9, 38])
     part = what.part(rows)
     matrix = np.empty((4, len(bundle.manifest.feature_order)), np.float32)
     RankingInput.of(bundle, part).fill(matrix, who, 1)
@@ -104,9 +104,9 @@ def test_people_scored_together_get_the_scores_of_each_alone(
     scorer, bundle, calls = both
     _, random, what = tried(60)
     asked = [
-        ScoreRequest(person(random, known=True), what, 2),
-        ScoreRequest(person(random, known=False), what.part(np.arange(0, 60, 7)), None),
-        ScoreRequest(person(random, known=True), what.of_categories(("sleep",)), 0),
+        ScoreRequest(drawn_user(random, known=True), what, 2),
+        ScoreRequest(drawn_user(random, known=False), what.part(np.arange(0, 60, 7)), None),
+        ScoreRequest(drawn_user(random, known=True), what.of_categories(("sleep",)), 0),
     ]
     for one, scores in zip(asked, scorer.score(asked), strict=True):
         columns = bundle.select(model_columns(one.user, one.contents))
@@ -119,7 +119,7 @@ def test_an_endpoint_is_not_asked_for_more_at_once_than_it_takes(monkeypatch: py
     bundle, random, what = tried(60)
     server = Endpoint(bundle)
     monkeypatch.setattr("inference.ranking.sagemaker_scorer.ROWS_AT_ONCE", 130)
-    asked = [ScoreRequest(person(random, known=True), what, sequence_id) for sequence_id in (0, 1, 2, 3, None)]
+    asked = [ScoreRequest(drawn_user(random, known=True), what, sequence_id) for sequence_id in (0, 1, 2, 3, None)]
     try:
         found = EndpointScorer(server.client(seconds=2.0), "ranker", bundle).score(asked)
     finally:
@@ -135,7 +135,10 @@ def test_a_sequence_id_of_another_mapping_is_refused_before_anything_is_sent(beh
     scorer = EndpointScorer(None, "ranker", bundle) if behind else InProcessScorer(bundle)
     with pytest.raises(ModelRefused, match="comes from another mapping"):
         scorer.score(
-            [ScoreRequest(person(random, known=True), what, None), ScoreRequest(person(random, known=True), what, 5)]
+            [
+                ScoreRequest(drawn_user(random, known=True), what, None),
+                ScoreRequest(drawn_user(random, known=True), what, 5),
+            ]
         )
 
 
@@ -149,4 +152,4 @@ def test_a_column_that_nobody_has_is_refused_by_name() -> None:
         }
     )
     with pytest.raises(ModelRefused, match="needs column mood"):
-        InProcessScorer(bundle).score([ScoreRequest(person(random, known=True), what, None)])
+        InProcessScorer(bundle).score([ScoreRequest(drawn_user(random, known=True), what, None)])
