@@ -21,6 +21,7 @@ from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.tables import Lake
 from stillpoint.outages import outage
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.deletion import project_keys
 from stillpoint.stores.redis.hash_read import HashRead
 from stillpoint.stores.redis.layout import ViewLayout
@@ -140,7 +141,7 @@ def _damaged_files(lake: Lake) -> list[str]:
     return [file.path for file, count in zip(files, found, strict=True) if count != file.rows]
 
 
-def _compare(lake: Lake, client: Any, project: str, view: View, clock: Clock) -> ViewComparison:
+def _compare(lake: Lake, client: RedisClient, project: str, view: View, clock: Clock) -> ViewComparison:
     layout = ViewLayout.of(view)
     compared = ViewComparison()
     keys = list(project_keys(client, project, [view.entity.join_key]))
@@ -178,7 +179,7 @@ def _newest(lake: Lake, view: View) -> pa.Table:
     return newest.to_arrow().cast(table.schema)
 
 
-def _read(client: Any, keys: list[bytes], fields: tuple[bytes, ...]) -> Iterable[list[bytes | None]]:
+def _read(client: RedisClient, keys: list[bytes], fields: tuple[bytes, ...]) -> Iterable[list[bytes | None]]:
     read = HashRead(fields)
     for start in range(0, len(keys), _PER_ROUND_TRIP):
         yield from send(client, read.commands(keys[start : start + _PER_ROUND_TRIP]))

@@ -11,6 +11,7 @@ from typing import Any
 
 from ingestion.state_markers import marker_keys
 from stillpoint.errors import Fenced, StackUnavailable
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.cluster import slot_ranges
 from stillpoint.stores.redis.command import Command, pack
 from stillpoint.stores.redis.connection import explain, is_cluster, redis_errors
@@ -54,7 +55,7 @@ class Change:
 class StateStore:
     """The states of one query's users, on one server or the shards of a cluster."""
 
-    def __init__(self, client: Any, query: str) -> None:
+    def __init__(self, client: RedisClient, query: str) -> None:
         self._client = client
         self._query = query
 

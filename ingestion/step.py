@@ -36,6 +36,7 @@ from stillpoint.lake.tables import Lake
 from stillpoint.messages import PredictionRequest, request_id
 from stillpoint.releases.write_targets import Control
 from stillpoint.settings import Settings
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
@@ -93,7 +94,7 @@ class Clients:
     lake: Lake
     states: StateStore
     writers: dict[str, OnlineWriter]
-    serving: Any
+    serving: RedisClient
 
 
 @lru_cache(maxsize=4)

@@ -30,6 +30,7 @@ from stillpoint.settings import Settings
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.connection import connect, redis_errors
 
 _README = """What Stillpoint knows of one user, as of {at:%Y-%m-%d %H:%M:%S} UTC.
@@ -118,17 +119,21 @@ def _stored(settings: Settings, user_id: str) -> dict[str, Any]:
         with redis_errors(client):
             for key in client.scan_iter(match=b"stillpoint:*", count=1_000):
                 if wanted.fullmatch(key):
-                    found[key.decode()] = _redis_value(client, key)
+                    value = _redis_value(client, key)
+                    if value is not None:
+                        found[key.decode()] = value
     return found
 
 
-def _redis_value(client: Any, key: bytes) -> Any:
+def _redis_value(client: RedisClient, key: bytes) -> Any:
+    """Return what a key holds; None for one that has expired since it was found."""
     kind = client.type(key)
     if kind == b"hash":
         return {name.decode(): _text(value) for name, value in client.hgetall(key).items()}
     if kind == b"zset":
         return {_text(member): score for member, score in client.zrange(key, 0, -1, withscores=True)}
-    return _text(client.get(key))
+    value = client.get(key)
+    return None if value is None else _text(value)
 
 
 def _text(data: bytes) -> str:

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from stillpoint.errors import ReleaseRefused
 from stillpoint.stores.reading.plan import ReadPlan, fill_marker_key
 from stillpoint.stores.reading.types import FillMarker
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.connection import redis_errors
 from stillpoint.stores.redis.deletion import delete_project, project_keys
 from stillpoint.stores.redis.layout import parse_key
@@ -17,14 +17,14 @@ from stillpoint.stores.redis.shards import EvictionPossible, refuse_eviction
 SAMPLE = 200
 
 
-def empty(client: Any, project: str) -> int:
+def empty(client: RedisClient, project: str) -> int:
     """Remove the fill marker first, then every entity of exactly this project; return how many there were."""
     with redis_errors(client):
         client.unlink(fill_marker_key(project))
     return delete_project(client, project)
 
 
-def mark(client: Any, project: str, *, mapping_version: int, fill_complete: bool) -> None:
+def mark(client: RedisClient, project: str, *, mapping_version: int, fill_complete: bool) -> None:
     """Write the project's fill marker, which every read of features returns with them."""
     with redis_errors(client):
         client.hset(
@@ -33,14 +33,14 @@ def mark(client: Any, project: str, *, mapping_version: int, fill_complete: bool
         )
 
 
-def fill_marker(client: Any, project: str) -> FillMarker:
+def fill_marker(client: RedisClient, project: str) -> FillMarker:
     """Return the project's fill marker; without one, no mapping and not complete."""
     with redis_errors(client):
         version, complete = client.hmget(fill_marker_key(project), "mapping_version", "fill_complete")
     return FillMarker.parse(version, complete)
 
 
-def entity_ids(client: Any, project: str, join_key: str) -> Iterator[str]:
+def entity_ids(client: RedisClient, project: str, join_key: str) -> Iterator[str]:
     """Yield the ids of all entities of one join key, in no order."""
     for key in project_keys(client, project, [join_key]):
         parsed = parse_key(key)
@@ -57,7 +57,7 @@ class ColourContents:
     bytes_per_user: float | None
 
 
-def contents(client: Any, plan: ReadPlan) -> ColourContents:
+def contents(client: RedisClient, plan: ReadPlan) -> ColourContents:
     """Count what a project holds. Scans the server, 500 keys a round trip."""
     entities: Counter[str] = Counter()
     per_view: Counter[str] = Counter({view.name: 0 for view in plan.views})
@@ -90,7 +90,7 @@ def contents(client: Any, plan: ReadPlan) -> ColourContents:
     return ColourContents(dict(entities), dict(per_view), sum(sampled) / len(sampled) if sampled else None)
 
 
-def refuse_full_memory(client: Any, *, needed_bytes: float) -> None:
+def refuse_full_memory(client: RedisClient, *, needed_bytes: float) -> None:
     """Make sure that a fill cannot evict what the live colour holds, and fits; the shards of a cluster share it evenly.
 
     Raises:

@@ -17,6 +17,7 @@ from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.presence import Presence, present
 from stillpoint.settings import Settings
+from stillpoint.stores.redis.client import Connect, RedisClient
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,8 @@ class ReleaseContext:
 
     settings: Settings
     lake: Lake
-    serving: Any
-    connect: Callable[[str], Any]
+    serving: RedisClient
+    connect: Connect
     clock: Clock
     operator: str
     progress: Callable[[str], None] = _silent

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import SettingsConfigDict
@@ -18,6 +18,7 @@ from stillpoint.model import ModelBundle
 from stillpoint.releases.records import Release
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.redis.client import RedisClient
 
 
 class Thresholds(LimitSettings):
@@ -107,7 +108,7 @@ class Side:
 
     release: Release
     plan: ReadPlan
-    client: Any
+    client: RedisClient
     models: Mapping[str, ModelBundle]
 
     @property

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import pyarrow as pa
 
@@ -18,6 +17,7 @@ from stillpoint.events.types import CATALOGUE_COLUMNS
 from stillpoint.features.declarations import FUTURE_TOLERANCE
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.tables import Lake
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.connection import redis_errors
 
 DATASET = "catalogue"
@@ -110,13 +110,13 @@ def add(lake: Lake, rows: Iterable[CatalogueRow], *, at: datetime) -> None:
     lake.commit(Commit(writer=writer, sequence=0, at=at, files=(file,)))
 
 
-def notify_change(client: Any) -> None:
+def notify_change(client: RedisClient) -> None:
     """Notify serving processes that the catalogue has changed. `client` is connected to `redis_serving`."""
     with redis_errors(client):
         client.set(CHANGE_KEY, uuid.uuid4().hex)
 
 
-def change_token(client: Any) -> bytes | None:
+def change_token(client: RedisClient) -> bytes | None:
     """Return the token of the last `notify_change`, None if there was none; a different token means a changed catalogue."""
     found: bytes | None = client.get(CHANGE_KEY)
     return found

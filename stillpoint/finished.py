@@ -4,8 +4,8 @@ A sorted set per user in Redis (`settings.redis_serving`), newest last, bounded 
 """
 
 from collections.abc import Sequence
-from typing import Any
 
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.connection import explain
 from stillpoint.stores.redis.scripted import Script
 
@@ -26,7 +26,7 @@ def finished_key(user_id: str) -> str:
     return f"stillpoint:finished:{user_id}"
 
 
-def add_finished(client: Any, completions: Sequence[tuple[str, str, int]]) -> None:
+def add_finished(client: RedisClient, completions: Sequence[tuple[str, str, int]]) -> None:
     """Add (user id, content id, microseconds) completions. Repeated or older ones change nothing.
 
     Raises:

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from stillpoint.clock import Clock, from_micros, to_micros
 from stillpoint.errors import AlreadyExists, CorruptData, InvalidSettings, ObjectMissing
 from stillpoint.lake.objects import Objects
 from stillpoint.settings import Settings
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.connection import redis_errors
 
 PREFIX = "erasures/"
@@ -135,7 +135,7 @@ def bury(objects: Objects, key: bytes, user_id: str, until: datetime) -> str:
     return who
 
 
-def mark_erased(client: Any, tombstones_key: bytes, user_id: str, until_us: int) -> None:
+def mark_erased(client: RedisClient, tombstones_key: bytes, user_id: str, until_us: int) -> None:
     """Tell serving of an erasure at once, in Redis (`settings.redis_serving`)."""
     client.hset(MARK_KEY, digest(tombstones_key, user_id), until_us)
 
@@ -143,7 +143,7 @@ def mark_erased(client: Any, tombstones_key: bytes, user_id: str, until_us: int)
 class ErasureLookup:
     """Tells serving whether a user is erased, before and after it writes. Redis has erasures at once, the lake for good."""
 
-    def __init__(self, client: Any, objects: Objects, key: bytes, clock: Clock) -> None:
+    def __init__(self, client: RedisClient, objects: Objects, key: bytes, clock: Clock) -> None:
         self._client = client
         self._objects = objects
         self._key = key

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -22,6 +21,7 @@ from stillpoint.features.declarations import FUTURE_TOLERANCE, VIEWS, Origin, Vi
 from stillpoint.lake.commits import Commit, CommittedFile
 from stillpoint.lake.datasets import TABLES, feature_dataset
 from stillpoint.lake.tables import COMPRESSION, Lake
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.connection import redis_errors
 from stillpoint.stores.redis.deletion import project_keys
 from stillpoint.stores.redis.layout import ViewLayout, decode_created, parse_key
@@ -88,7 +88,7 @@ def repair_lake(lake: Lake, found: FutureRows, *, now: datetime, dry_run: bool =
 
 
 def repair_online(
-    lake: Lake, client: Any, project: str, found: FutureRows, *, now: datetime, dry_run: bool = False
+    lake: Lake, client: RedisClient, project: str, found: FutureRows, *, now: datetime, dry_run: bool = False
 ) -> None:
     """Delete values with future timestamps from one project, and write each entity's newest valid row of the lake instead."""
     limit = to_micros(now + LATEST_AHEAD)
@@ -108,7 +108,7 @@ def repair_online(
             found.refilled[place] = rows.num_rows
 
 
-def repair_recommendations(client: Any, found: FutureRows, *, now: datetime, dry_run: bool = False) -> None:
+def repair_recommendations(client: RedisClient, found: FutureRows, *, now: datetime, dry_run: bool = False) -> None:
     """Delete stored lists whose event lies in the future: no later list could replace them."""
     limit = f"{to_micros(now + LATEST_AHEAD):020d}"
     with redis_errors(client):
@@ -128,7 +128,7 @@ def _ahead(table: pa.Table, limit: datetime) -> pa.ChunkedArray:
     return pc.or_(*ahead)
 
 
-def _forget(client: Any, layout: ViewLayout, keys: list[bytes], limit: int, dry_run: bool) -> Iterator[bytes]:
+def _forget(client: RedisClient, layout: ViewLayout, keys: list[bytes], limit: int, dry_run: bool) -> Iterator[bytes]:
     """Delete a view's fields that hold future timestamps, and yield their entities."""
     with redis_errors(client):
         pipeline = client.pipeline(transaction=False)

@@ -11,11 +11,12 @@ from stillpoint.features.columns import feature_columns
 from stillpoint.features.declarations import VIEWS, Entity, View
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.reading.types import ABSENT_US, Mode
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.deletion import project_keys
 from stillpoint.stores.redis.layout import parse_key
 
 
-def sampled_ids(client: Any, project: str, entity: Entity, count: int) -> list[str]:
+def sampled_ids(client: RedisClient, project: str, entity: Entity, count: int) -> list[str]:
     """Return up to `count` entity ids of a project, in the order of Redis's SCAN."""
     ids = []
     for key in islice(project_keys(client, project, [entity.join_key]), count):
@@ -27,7 +28,7 @@ def sampled_ids(client: Any, project: str, entity: Entity, count: int) -> list[s
 
 
 def online_tables(
-    client: Any, reader: OnlineReader, project: str, *, count: int, now_us: int
+    client: RedisClient, reader: OnlineReader, project: str, *, count: int, now_us: int
 ) -> Iterator[tuple[View, pa.Table]]:
     """Yield each view with its rows of the sampled entities, also those past their time to live; entities without a row are left out."""
     for entity in Entity:

@@ -60,6 +60,7 @@ from stillpoint.experiments import Experiment
 from stillpoint.messages import Kind, StoredRecommendation
 from stillpoint.stores.reading.reader import AsyncOnlineReader
 from stillpoint.stores.reading.types import Mode
+from stillpoint.stores.redis.client import AsyncRedisClient
 
 PutEvents = Callable[[Sequence[tuple[str, bytes]]], None]
 """Puts accepted payloads on the event stream, in order, or raises. Called in a thread."""
@@ -78,7 +79,7 @@ class ServiceParts:
     """The clients and functions of the application, built by the entry point."""
 
     following: Following
-    redis: Any
+    redis: AsyncRedisClient
     async_reader: Callable[[LoadedRelease], AsyncOnlineReader]
     put_events: PutEvents
     quarantine: Quarantine

@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from inference.live.loaded_release import LoadedRelease
 from inference.live.renewal import REFRESH_SECONDS, Renewal
@@ -25,6 +24,7 @@ from stillpoint.errors import StillpointError
 from stillpoint.outages import OutageLog, outage
 from stillpoint.releases.book import ReleaseBook
 from stillpoint.releases.presence import BEAT_SECONDS, Notifications, Presence, WorkerKind, beat, leave
+from stillpoint.stores.redis.client import RedisClient
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Following:
         book: ReleaseBook,
         load: Load,
         *,
-        redis: Any,
+        redis: RedisClient,
         kind: WorkerKind,
         address: str,
         clock: Clock,

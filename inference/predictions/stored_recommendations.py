@@ -14,6 +14,7 @@ from stillpoint.clock import to_micros
 from stillpoint.errors import CorruptData
 from stillpoint.finished import finished_key
 from stillpoint.messages import Kind, StoredRecommendation
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.command import Command, pack
 from stillpoint.stores.redis.connection import explain, redis_errors
 from stillpoint.stores.redis.pipeline import FAILOVER_SECONDS, send
@@ -60,7 +61,7 @@ def order_of(event_timestamp: datetime, request_id: str) -> str:
 class Recommendations:
     """Stored recommendations over a synchronous Redis client."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: RedisClient) -> None:
         self._client = client
 
     def put(self, recommendation: StoredRecommendation) -> StoreResult:

@@ -14,6 +14,7 @@ from stillpoint.finished import finished_key
 from stillpoint.messages import Kind, StoredRecommendation
 from stillpoint.stores.reading.columns import OnlineColumns
 from stillpoint.stores.reading.reader import AsyncOnlineReader
+from stillpoint.stores.redis.client import AsyncRedisClient
 from stillpoint.stores.redis.command import Command, pack
 from stillpoint.stores.redis.pipeline import send_async
 
@@ -26,7 +27,7 @@ MakeReader = Callable[[LoadedRelease], AsyncOnlineReader]
 class UserStore:
     """Reads features from a release's colour, recommendations and finished contents from `redis_serving`."""
 
-    def __init__(self, redis: Any, make_reader: MakeReader) -> None:
+    def __init__(self, redis: AsyncRedisClient, make_reader: MakeReader) -> None:
         self._redis = redis
         self._make_reader = make_reader
         self._readers: dict[tuple[str, int], AsyncOnlineReader] = {}

@@ -2,11 +2,11 @@
 
 import re
 from collections import Counter
-from typing import Any
 
 from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.releases.colour import SANDBOX, Colour, project_name
 from stillpoint.settings import Settings
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.connection import connect, redis_errors
 from stillpoint.stores.redis.keys import encode_key_values, join_keys
 from stillpoint.stores.redis.layout import ViewLayout, key_prefix
@@ -27,7 +27,7 @@ def forget_features(settings: Settings, user_id: str) -> Counter[str]:
     return found
 
 
-def forget_serving(client: Any, user_id: str) -> Counter[str]:
+def forget_serving(client: RedisClient, user_id: str) -> Counter[str]:
     """Delete stored recommendations, finished contents and push limits; return how many keys there were, by kind."""
     who = re.escape(user_id)
     return _forget(
@@ -40,12 +40,12 @@ def forget_serving(client: Any, user_id: str) -> Counter[str]:
     )
 
 
-def forget_state(client: Any, user_id: str) -> Counter[str]:
+def forget_state(client: RedisClient, user_id: str) -> Counter[str]:
     """Delete the streams' states of the user; return how many keys there were."""
     return _forget(client, {"stream state": re.compile(f"stillpoint:state:[^:]+:user:{re.escape(user_id)}")})
 
 
-def _forget(client: Any, kinds: dict[str, "re.Pattern[str]"]) -> Counter[str]:
+def _forget(client: RedisClient, kinds: dict[str, "re.Pattern[str]"]) -> Counter[str]:
     found: Counter[str] = Counter()
     with redis_errors(client):
         for key in client.scan_iter(match=b"stillpoint:*", count=1_000):

@@ -26,6 +26,7 @@ from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
 from stillpoint.releases.presence import WorkerKind
 from stillpoint.releases.records import GONE
+from stillpoint.stores.redis.client import Argument, Key, RedisClient
 
 Break = Callable[[Fault], None]
 """Applies a fault to the servers."""
@@ -215,13 +216,13 @@ class _SlowObjects:
 class _Deaf:
     """A Redis client whose notifications are lost."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: RedisClient) -> None:
         self._client = client
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def publish(self, channel: str, message: str) -> int:
+    def publish(self, channel: Key, message: Argument) -> int:
         return 0
 
 

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from redis.exceptions import RedisClusterException, RedisError
 
 from stillpoint.errors import CorruptData
+from stillpoint.stores.redis.client import RedisClient
 
 TTL_SECONDS = 5.0
 """A worker that has not beaten for this long counts as dead."""
@@ -66,7 +67,7 @@ class Notification(BaseModel):
     release: str = ""
 
 
-def beat(client: Any, presence: Presence, *, ttl_seconds: float = TTL_SECONDS) -> None:
+def beat(client: RedisClient, presence: Presence, *, ttl_seconds: float = TTL_SECONDS) -> None:
     """Write this worker's heartbeat, replacing the one before."""
     pipeline = client.pipeline(transaction=False)
     pipeline.set(_PREFIX + presence.worker, presence.model_dump_json(), px=round(ttl_seconds * 1000))
@@ -74,7 +75,7 @@ def beat(client: Any, presence: Presence, *, ttl_seconds: float = TTL_SECONDS) -
     pipeline.execute()
 
 
-def leave(client: Any, worker: str) -> None:
+def leave(client: RedisClient, worker: str) -> None:
     """Remove this worker from the list. Without that, it is listed until its last heartbeat expires."""
     pipeline = client.pipeline(transaction=False)
     pipeline.delete(_PREFIX + worker)
@@ -82,7 +83,7 @@ def leave(client: Any, worker: str) -> None:
     pipeline.execute()
 
 
-def present(client: Any) -> list[Presence]:
+def present(client: RedisClient) -> list[Presence]:
     """Return the workers whose last beat has not expired, ordered by id.
 
     Raises:
@@ -106,7 +107,7 @@ def present(client: Any) -> list[Presence]:
     return found
 
 
-def notify(client: Any, notification: Notification) -> int:
+def notify(client: RedisClient, notification: Notification) -> int:
     """Send a notification, and return the number of listeners; 0 is no error, since they poll too."""
     return int(client.publish(CHANNEL, notification.model_dump_json()))
 
@@ -114,7 +115,7 @@ def notify(client: Any, notification: Notification) -> int:
 ORDERED = Notification(what="ordered")
 
 
-def nudge(client: Any, notification: Notification) -> None:
+def nudge(client: RedisClient, notification: Notification) -> None:
     """Send a notification, ignoring outages of Redis: callers that wait for an effect send it again until it is seen."""
     with contextlib.suppress(RedisError, RedisClusterException, OSError):
         notify(client, notification)
@@ -124,7 +125,7 @@ class Notifications:
     """Listens to the channel. Survives a Redis that restarts or refuses the channel; news sent meanwhile are lost, and
     `renewed` says so."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: RedisClient) -> None:
         """`client` is shared; the subscription takes one connection of its own from it."""
         self._client = client
         self._subscription: Any = None

@@ -36,6 +36,7 @@ from stillpoint.stores.materialize.pushed_rows import pushed_rows
 from stillpoint.stores.push import take_over_pushes
 from stillpoint.stores.reading.feast_read import AnsweredView, HashReads, ReadRow, Replies, RequestedFields, fill
 from stillpoint.stores.reading.feast_request import EntityRows, OnlineRequest, online_request
+from stillpoint.stores.redis.client import AnyRedis, AsyncRedisClient, RedisClient
 from stillpoint.stores.redis.connection import Topology, connect, connect_async
 from stillpoint.stores.redis.deletion import delete_project, delete_view
 from stillpoint.stores.redis.layout import Column, ViewLayout, encode_created
@@ -84,8 +85,8 @@ class StillpointOnlineStore(OnlineStore):
     """Feast's online store interface over Redis, with atomic ordered writes and one fetch per entity."""
 
     def __init__(self) -> None:
-        self._client: Any = None
-        self._async_client: Any = None
+        self._client: RedisClient | None = None
+        self._async_client: AsyncRedisClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reads = HashReads()
 
@@ -93,7 +94,7 @@ class StillpointOnlineStore(OnlineStore):
     def async_supported(self) -> SupportedAsyncMethods:
         return SupportedAsyncMethods(read=True, write=True)
 
-    def _connection(self, config: RepoConfig) -> Any:
+    def _connection(self, config: RepoConfig) -> RedisClient:
         _refuse_versions(config)
         if self._client is None:
             online = config.online_store
@@ -102,7 +103,7 @@ class StillpointOnlineStore(OnlineStore):
             )
         return self._client
 
-    def _async_connection(self, config: RepoConfig) -> Any:
+    def _async_connection(self, config: RepoConfig) -> AsyncRedisClient:
         _refuse_versions(config)
         loop = asyncio.get_running_loop()
         if self._async_client is None or self._loop is not loop:
@@ -155,7 +156,7 @@ class StillpointOnlineStore(OnlineStore):
             if progress:
                 progress(len(rows))
 
-    def _writer(self, config: RepoConfig, client: Any) -> OnlineWriter:
+    def _writer(self, config: RepoConfig, client: AnyRedis) -> OnlineWriter:
         return OnlineWriter(client, config.project, key_ttl_seconds=config.online_store.key_ttl_seconds)
 
     def write_frame(self, config: RepoConfig, view: FeatureView, frame: pd.DataFrame) -> None:

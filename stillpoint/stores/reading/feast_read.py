@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from stillpoint.clock import from_micros
 from stillpoint.errors import CorruptData
 from stillpoint.stores.reading.feast_request import ViewRows
+from stillpoint.stores.redis.client import AnyRedis
 from stillpoint.stores.redis.command import Command
 from stillpoint.stores.redis.connection import explain
 from stillpoint.stores.redis.corrupt import corrupt_time, corrupt_value
@@ -119,7 +120,7 @@ class RequestedFields:
                 self._undecided.setdefault(read, keys[0])
         return found + [encoding_command(key) for key in self._undecided.values()]
 
-    def replies(self, answers: list[Any], client: Any) -> Replies:
+    def replies(self, answers: list[Any], client: AnyRedis) -> Replies:
         """Return the stored values in the commands' replies."""
         hashes, encodings = answers[: len(self._fields)], answers[len(self._fields) :]
         for answer in hashes:

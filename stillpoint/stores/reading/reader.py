@@ -16,6 +16,7 @@ from stillpoint.stores.reading.plan import ReadPlan, Selection, fill_marker_key
 from stillpoint.stores.reading.query import Group, Query, compile_query
 from stillpoint.stores.reading.replies import GroupReplies
 from stillpoint.stores.reading.types import ANY_TIME_US, FillMarker, Mode
+from stillpoint.stores.redis.client import AnyRedis
 from stillpoint.stores.redis.command import Command
 from stillpoint.stores.redis.connection import explain
 from stillpoint.stores.redis.hash_read import HashRead, encoding_command
@@ -47,7 +48,7 @@ class _Prepared(NamedTuple):
 class _Reader:
     def __init__(
         self,
-        client: Any,
+        client: AnyRedis,
         plan: ReadPlan,
         *,
         created: bool = True,

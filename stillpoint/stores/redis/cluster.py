@@ -26,6 +26,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from stillpoint.stores.redis.client import ClusterClient, RedisClient
 from stillpoint.stores.redis.command import Command, pack
 from stillpoint.stores.redis.exchange import converse_async, exchange
 
@@ -126,7 +127,7 @@ def _is_silence(reply: Any) -> bool:
     return isinstance(reply, Exception) and not isinstance(reply, ResponseError)
 
 
-def send_to_cluster(client: Any, commands: Sequence[Command], *, patience: float, replicas: int) -> list[Any]:
+def send_to_cluster(client: ClusterClient, commands: Sequence[Command], *, patience: float, replicas: int) -> list[Any]:
     """Send commands to a cluster and return their replies in order; `replicas` must have a write where there are any."""
     course = Course(commands, now=time.monotonic(), patience=patience, replicas=replicas)
     while True:
@@ -154,7 +155,7 @@ def send_to_cluster(client: Any, commands: Sequence[Command], *, patience: float
 
 
 async def send_to_cluster_async(
-    client: Any, commands: Sequence[Command], *, patience: float, replicas: int
+    client: ClusterClient, commands: Sequence[Command], *, patience: float, replicas: int
 ) -> list[Any]:
     """Do what `send_to_cluster` does, on the running event loop; the nodes are asked at the same time."""
     await client.initialize()
@@ -216,14 +217,14 @@ def _follow(manager: Any, course: Course) -> None:
         manager.move_slot(error)
 
 
-def primaries(client: Any) -> Iterator[tuple[str, Any]]:
+def primaries(client: ClusterClient) -> Iterator[tuple[str, RedisClient]]:
     """Yield the name and the client of each primary that owns slots, as far as the client knows."""
     nodes = {nodes[0].name: nodes[0] for nodes in client.nodes_manager.slots_cache.values() if nodes}
     for name in sorted(nodes):
         yield name, client.get_redis_connection(nodes[name])
 
 
-def slot_ranges(client: Any) -> list[tuple[int, int, str]]:
+def slot_ranges(client: ClusterClient) -> list[tuple[int, int, str]]:
     """Ask a cluster now which primary owns which slots: first, last, name."""
     _, node = next(primaries(client))
     (slots,) = exchange(node.connection_pool, [Command(b"", pack(b"CLUSTER", b"SLOTS"))])

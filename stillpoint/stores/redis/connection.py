@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeGuard
 
 import redis
 import redis.asyncio
@@ -22,6 +22,7 @@ from redis.retry import Retry
 from stillpoint.errors import InvalidSettings, StackUnavailable, StillpointError
 from stillpoint.outage_table import REDIS_ERRORS
 from stillpoint.outages import outage
+from stillpoint.stores.redis.client import AnyRedis, AsyncRedisClient, ClusterClient, RedisClient
 
 SOCKET_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0
@@ -83,7 +84,7 @@ def parse_connection_string(text: str) -> Address:
     return Address(tuple(nodes), options, None if sentinel is None else str(sentinel))
 
 
-def connect(text: str, *, topology: Topology | None = None, sentinel_master: str = "mymaster") -> Any:
+def connect(text: str, *, topology: Topology | None = None, sentinel_master: str = "mymaster") -> RedisClient:
     """Return a client for a connection string: `redis.Redis` or `redis.RedisCluster`.
 
     A single address is asked whether it belongs to a cluster; one that does not answer now is taken for one server. Timeouts are 5 s for an answer and 2 s to connect unless the string says otherwise; a lost connection
@@ -92,12 +93,16 @@ def connect(text: str, *, topology: Topology | None = None, sentinel_master: str
     Raises:
         StackUnavailable: no node of a cluster answers.
     """
-    return _build(text, topology, sentinel_master, redis)
+    client: RedisClient = _build(text, topology, sentinel_master, redis)
+    return client
 
 
-def connect_async(text: str, *, topology: Topology | None = None, sentinel_master: str = "mymaster") -> Any:
+def connect_async(
+    text: str, *, topology: Topology | None = None, sentinel_master: str = "mymaster"
+) -> AsyncRedisClient:
     """Return an asyncio client for a connection string, as `connect` does. It belongs to the running event loop."""
-    return _build(text, topology, sentinel_master, redis.asyncio)
+    client: AsyncRedisClient = _build(text, topology, sentinel_master, redis.asyncio)
+    return client
 
 
 def _build(text: str, topology: Topology | None, sentinel_master: str, package: Any) -> Any:
@@ -145,7 +150,7 @@ def _of_sentinels(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name.startswith(("socket_", "ssl"))}
 
 
-def where(client: Any) -> str:
+def where(client: AnyRedis) -> str:
     """Return the address of a client, without its password."""
     if is_cluster(client):
         nodes = client.get_nodes()
@@ -154,12 +159,12 @@ def where(client: Any) -> str:
     return f"Redis at {options.get('host', options.get('path', 'a sentinel'))}:{options.get('port', '')}"
 
 
-def is_cluster(client: Any) -> bool:
+def is_cluster(client: AnyRedis) -> TypeGuard[ClusterClient]:
     return isinstance(client, (redis.RedisCluster, redis.asyncio.RedisCluster))
 
 
 @contextmanager
-def redis_errors(target: Any) -> Iterator[None]:
+def redis_errors(target: AnyRedis | Address) -> Iterator[None]:
     """Turn redis-py's errors into Stillpoint's, which name the Redis, its answer, and what to do.
 
     Raises:
@@ -172,7 +177,7 @@ def redis_errors(target: Any) -> Iterator[None]:
         raise explain(error, target) from error
 
 
-def explain(error: Exception, target: Any) -> StillpointError:
+def explain(error: Exception, target: AnyRedis | Address) -> StillpointError:
     """Return the Stillpoint error for an error of redis-py."""
     place = f"Redis at {target}" if isinstance(target, Address) else where(target)
     found = outage(error)

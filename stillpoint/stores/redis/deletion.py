@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.command import Command, pack
 from stillpoint.stores.redis.connection import explain, redis_errors
 from stillpoint.stores.redis.layout import ViewLayout, key_prefix, parse_key
@@ -23,7 +24,7 @@ return redis.call('UNLINK', KEYS[1])
 _BATCH = 500
 
 
-def project_keys(client: Any, project: str, join_keys: Sequence[str] | None = None) -> Iterator[bytes]:
+def project_keys(client: RedisClient, project: str, join_keys: Sequence[str] | None = None) -> Iterator[bytes]:
     """Yield the keys of exactly this project, of all entities or of those with these join keys."""
     suffix = project.encode()
     start = b"" if join_keys is None else key_prefix(join_keys)
@@ -35,12 +36,12 @@ def project_keys(client: Any, project: str, join_keys: Sequence[str] | None = No
                 yield key
 
 
-def delete_project(client: Any, project: str, join_keys: Sequence[str] | None = None) -> int:
+def delete_project(client: RedisClient, project: str, join_keys: Sequence[str] | None = None) -> int:
     """Unlink every entity of exactly this project (or those with these join keys), and return how many there were."""
     return _each(client, project_keys(client, project, join_keys), lambda key: (b"UNLINK", key))
 
 
-def delete_view(client: Any, project: str, layout: ViewLayout) -> int:
+def delete_view(client: RedisClient, project: str, layout: ViewLayout) -> int:
     """Delete one view's fields from every entity of exactly this project; return the number of entities examined.
 
     The key of an entity without any other view is deleted.
@@ -50,12 +51,12 @@ def delete_view(client: Any, project: str, layout: ViewLayout) -> int:
     return _each(client, keys, lambda key: (b"EVAL", _FORGET_VIEW, b"1", key, *fields))
 
 
-def delete_keys(client: Any, keys: Sequence[bytes]) -> int:
+def delete_keys(client: RedisClient, keys: Sequence[bytes]) -> int:
     """Unlink these entities and return how many there were."""
     return _each(client, iter(keys), lambda key: (b"UNLINK", key))
 
 
-def _each(client: Any, keys: Iterator[bytes], command: Any) -> int:
+def _each(client: RedisClient, keys: Iterator[bytes], command: Any) -> int:
     count = 0
     while batch := list(islice(keys, _BATCH)):
         commands = [Command(key, pack(*command(key))) for key in batch]

@@ -17,6 +17,7 @@ from redis.exceptions import (
     TimeoutError,  # noqa: A004
 )
 
+from stillpoint.stores.redis.client import AnyRedis
 from stillpoint.stores.redis.cluster import OURS, send_to_cluster, send_to_cluster_async
 from stillpoint.stores.redis.command import Command
 from stillpoint.stores.redis.connection import is_cluster, redis_errors
@@ -30,7 +31,9 @@ _SENTINEL_PAUSE = 0.25
 _SENTINELS = (redis.sentinel.SentinelConnectionPool, redis.asyncio.sentinel.SentinelConnectionPool)
 
 
-def send(client: Any, commands: Sequence[Command], *, patience: float = READ_SECONDS, replicas: int = 0) -> list[Any]:
+def send(
+    client: AnyRedis, commands: Sequence[Command], *, patience: float = READ_SECONDS, replicas: int = 0
+) -> list[Any]:
     """Send all commands and return their replies in order; an error reply is returned, not raised.
 
     Commands that may come twice only: after a lost connection they are sent again. On a cluster and behind Sentinels
@@ -63,7 +66,7 @@ def send(client: Any, commands: Sequence[Command], *, patience: float = READ_SEC
 
 
 async def send_async(
-    client: Any, commands: Sequence[Command], *, patience: float = READ_SECONDS, replicas: int = 0
+    client: AnyRedis, commands: Sequence[Command], *, patience: float = READ_SECONDS, replicas: int = 0
 ) -> list[Any]:
     """Do what `send` does, on the running event loop."""
     if not commands:

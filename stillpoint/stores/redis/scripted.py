@@ -6,6 +6,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from stillpoint.stores.redis.client import AnyRedis
 from stillpoint.stores.redis.command import Command, pack
 from stillpoint.stores.redis.pipeline import FAILOVER_SECONDS, send, send_async
 
@@ -27,7 +28,7 @@ class Script:
         name = _bytes(key)
         return Command(name, pack(b"EVALSHA", self.digest, b"1", name, *map(_bytes, arguments)))
 
-    def run(self, client: Any, commands: Sequence[Command], *, replicas: int = 1) -> list[Any]:
+    def run(self, client: AnyRedis, commands: Sequence[Command], *, replicas: int = 1) -> list[Any]:
         """Send calls of this script as writes (see `send`) and return their replies in order; error replies are returned.
 
         Raises:
@@ -42,7 +43,7 @@ class Script:
                 replies[index] = answer
         return replies
 
-    async def run_async(self, client: Any, commands: Sequence[Command], *, replicas: int = 1) -> list[Any]:
+    async def run_async(self, client: AnyRedis, commands: Sequence[Command], *, replicas: int = 1) -> list[Any]:
         """Do what `run` does, with an asyncio client."""
         replies = await send_async(client, commands, patience=FAILOVER_SECONDS, replicas=replicas)
         unknown = self._unknown(replies)

@@ -10,6 +10,7 @@ from typing import Any
 from redis.crc import key_slot
 
 from stillpoint.errors import InvalidSettings, StackUnavailable
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.cluster import primaries
 from stillpoint.stores.redis.connection import is_cluster, redis_errors, where
 
@@ -33,7 +34,7 @@ class Shard:
     max_memory: int
 
 
-def shard_clients(client: Any) -> Iterator[tuple[str, Any]]:
+def shard_clients(client: RedisClient) -> Iterator[tuple[str, RedisClient]]:
     """Yield the name and the client of each server that takes writes, as far as is known."""
     if is_cluster(client):
         yield from primaries(client)
@@ -41,7 +42,7 @@ def shard_clients(client: Any) -> Iterator[tuple[str, Any]]:
         yield where(client).removeprefix("Redis at "), client
 
 
-def shards(client: Any) -> list[Shard]:
+def shards(client: RedisClient) -> list[Shard]:
     """Ask every shard for what it says of itself.
 
     Raises:
@@ -59,7 +60,7 @@ def shards(client: Any) -> list[Shard]:
     return [shard for shard in found if shard is not None]
 
 
-def refuse_down_shards(client: Any) -> None:
+def refuse_down_shards(client: RedisClient) -> None:
     """Make sure that a cluster works as a whole: every slot has an owner that answers.
 
     Raises:
@@ -83,7 +84,7 @@ def refuse_down_shards(client: Any) -> None:
         )
 
 
-def refuse_eviction(client: Any, what: str) -> list[Shard]:
+def refuse_eviction(client: RedisClient, what: str) -> list[Shard]:
     """Make sure that no shard drops keys by itself; `what` says what would be lost. Return the shards.
 
     Asks INFO, not CONFIG, which managed Redis forbids.
@@ -104,7 +105,7 @@ def refuse_eviction(client: Any, what: str) -> list[Shard]:
     return found
 
 
-def _ask(client: Any) -> list[Shard | None]:
+def _ask(client: RedisClient) -> list[Shard | None]:
     return [_shard(name, node.info()) for name, node in shard_clients(client)]
 
 
@@ -122,7 +123,7 @@ def _shard(name: str, info: dict[str, Any]) -> Shard | None:
     )
 
 
-def shard_of(client: Any, key: bytes) -> str:
+def shard_of(client: RedisClient, key: bytes) -> str:
     """Return the name of the server that owns a key, as far as is known."""
     if not is_cluster(client):
         return next(name for name, _ in shard_clients(client))

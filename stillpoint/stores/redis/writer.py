@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from stillpoint.errors import InvalidInput
+from stillpoint.stores.redis.client import AnyRedis
 from stillpoint.stores.redis.connection import explain, is_cluster
 from stillpoint.stores.redis.corrupt import corrupt_time
 from stillpoint.stores.redis.keys import encode_keys
@@ -129,7 +130,7 @@ def _micros(layout: ViewLayout, table: Any, name: str) -> pa.Int64Array:
 class OnlineWriter:
     """Writes rows of any view of one project to Redis or Redis Cluster; safe with any number of other writers."""
 
-    def __init__(self, client: Any, project: str, *, key_ttl_seconds: int | None = None) -> None:
+    def __init__(self, client: AnyRedis, project: str, *, key_ttl_seconds: int | None = None) -> None:
         self._client = client
         self._project = project
         self._ttl = key_ttl_seconds or 0
