@@ -14,6 +14,12 @@ from pathlib import Path
 _BYTES = 5_000_000
 _LOUD = ("feast", "mlflow", "great_expectations", "sagemaker", "botocore", "boto3", "urllib3", "py4j", "alembic", "git")
 """Libraries that bring handlers of their own, or turn the root logger's up."""
+_SILENCED = {
+    "MLFLOW_CONFIGURE_LOGGING": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""What MLflow must be told by the environment: it would add a handler of its own, draw bars, and write addresses among our JSON."""
 _FORMAT = "%(asctime)s %(process)d %(name)s %(levelname)s: %(message)s"
 
 
@@ -38,9 +44,8 @@ class _Quiet(logging.handlers.RotatingFileHandler):
 def log_libraries() -> Iterator[None]:
     """Keep the libraries' words off the terminal for as long as the block runs. The file appears with its first line."""
     home = Path(os.environ.get("STILLPOINT_HOME") or ".stillpoint").expanduser().absolute()
-    os.environ.setdefault(
-        "MLFLOW_CONFIGURE_LOGGING", "false"
-    )  # MLflow would add a handler of its own to standard error
+    for name, value in _SILENCED.items():
+        os.environ.setdefault(name, value)
     handler, root = _Quiet(home / "logs" / "libraries.log"), logging.getLogger()
     handler.setFormatter(logging.Formatter(_FORMAT))
     handler.setLevel(logging.WARNING)

@@ -10,6 +10,12 @@ import pytest
 
 from stillpoint import cli
 
+SILENCED = (
+    "MLFLOW_CONFIGURE_LOGGING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
+)
+
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
@@ -26,7 +32,9 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     module.daily = daily  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ingestion.cli", module)
     monkeypatch.setenv("STILLPOINT_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MLFLOW_CONFIGURE_LOGGING", "false")
+    for name in SILENCED:
+        monkeypatch.setenv(name, "unknown")
+        monkeypatch.delenv(name)
     return tmp_path / "home"
 
 
@@ -61,3 +69,13 @@ def test_a_home_that_cannot_be_written_costs_nobody_an_answer(home: Path, capfd)
     home.write_text("a file")
     assert cli.run(["daily"]) == 0
     assert capfd.readouterr().err == ""
+
+
+def test_mlflow_writes_no_address_among_our_json_and_draws_no_bars_unless_told_to(home: Path, monkeypatch) -> None:
+    from mlflow import environment_variables as mlflow
+
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "true")
+    assert cli.run(["daily"]) == 0
+    assert mlflow.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get() is True
+    assert mlflow.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.get() is True
+    assert mlflow.MLFLOW_CONFIGURE_LOGGING.get() is False

@@ -1,0 +1,61 @@
+"""`stillpoint features` shows what may be served of a user, and ends with 1 where nothing is known."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from stillpoint import cli
+from stillpoint.clock import to_micros
+from stillpoint.features.columns import rows_table
+from stillpoint.features.declarations import USER_PROFILES
+from stillpoint.releases.colour import Colour
+from stillpoint.stores.reading.plan import ReadPlan
+from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def live(redis_server, unique, monkeypatch, tmp_path):
+    """A live release whose colour holds one user as of an hour ago and one as of next year."""
+    client = connect(redis_server.connection_string)
+    rows = [
+        (user, to_micros(at), to_micros(at), 605, "loyal", "f", "fr-FR", True)
+        for user, at in (("u1", NOW - timedelta(hours=1)), ("u2", NOW + timedelta(days=365)))
+    ]
+    OnlineWriter(client, unique).write(ViewLayout.of(USER_PROFILES), rows_table(USER_PROFILES, rows))
+    release = SimpleNamespace(
+        id="r0001",
+        release=SimpleNamespace(colour=Colour.GREEN),
+        reader=OnlineReader(client, ReadPlan.of_declarations(unique)),
+    )
+    monkeypatch.setenv("STILLPOINT_HOME", str(tmp_path))
+    monkeypatch.setenv("STILLPOINT_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setattr("inference.live.loaded_release.load_live", lambda *_, **__: release)
+
+
+@pytest.mark.usefixtures("live")
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_user_of_whom_nothing_is_known_is_one_sentence_and_code_one(form, capsys):
+    assert cli.run(["features", "nobody", *form]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "error: release r0001 (green) knows nothing of user nobody\n")
+
+
+@pytest.mark.usefixtures("live")
+def test_what_is_known_is_shown_and_a_value_of_the_future_is_withheld_by_name(capsys):
+    statuses = {}
+    for user in ("u1", "u2"):
+        assert cli.run(["features", user, "--json"]) == 0
+        cell = json.loads(capsys.readouterr().out)["features"]["user_profiles__tenure_days"]
+        statuses[user] = (cell["value"], cell["status"])
+    assert statuses == {"u1": (605, "PRESENT"), "u2": (None, "OUTSIDE_MAX_AGE")}
+    assert cli.run(["features", "u1"]) == 0
+    shown = capsys.readouterr().out
+    assert "user_profiles" in shown
+    assert "60.0 min old" in shown
