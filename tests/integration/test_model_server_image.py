@@ -71,7 +71,6 @@ def test_the_entry_point_answers_pings_and_refuses_an_empty_folder_in_one_senten
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("programs")
-@pytest.mark.timeout(900)
 def test_the_entry_point_starts_in_a_clean_environment_with_only_the_images_packages(tmp_path: Path) -> None:
     uv = Path(sys.executable).with_name("uv")
     venv = tmp_path / "venv"

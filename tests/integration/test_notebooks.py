@@ -14,7 +14,6 @@ SECRETS = re.compile(
 
 
 @pytest.mark.usefixtures("programs")
-@pytest.mark.timeout(600)
 def test_all_notebooks_run_over_one_history(tmp_path: Path, redis_factory) -> None:  # type: ignore[no-untyped-def]
     variables = environment(tmp_path, redis_factory().connection_string)
     for path in NOTEBOOKS:

@@ -162,7 +162,6 @@ def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_secon
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1200)
 def test_eighty_moves_at_two_hundred_requests_a_second(
     context: ReleaseContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
