@@ -1,4 +1,4 @@
-"""Does every aggregation keep the contract: the same bits, however a window's events are cut, packed and joined?"""
+"""Every aggregation keeps the contract: the same bits, however a window's events are cut, packed and joined."""
 
 import random
 import struct

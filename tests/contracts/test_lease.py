@@ -1,4 +1,4 @@
-"""Does a lease let one holder in at a time, and keep a former one out? Over a folder and over S3."""
+"""A lease lets one holder in at a time, and keeps a former one out, over a folder and over S3."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Do a folder and S3 keep the same promises?"""
+"""A folder and S3 keep the same promises."""
 
 import threading
 import uuid

@@ -1,4 +1,4 @@
-"""Do stock Feast's Redis store and ours leave the same bytes, and read each other's, for any schema and any value?"""
+"""Stock Feast's Redis store and ours leave the same bytes, and read each other's, for any schema and any value."""
 
 import asyncio
 import decimal

@@ -1,4 +1,4 @@
-"""Does a stock `feast.FeatureStore` with a remote online store read from our feature server what `feast serve` tells it?"""
+"""A stock `feast.FeatureStore` with a remote online store reads from our feature server what it reads from `feast serve`."""
 
 import threading
 import time

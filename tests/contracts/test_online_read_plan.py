@@ -1,4 +1,4 @@
-"""Does a plan compiled from a registry hold what the registry says, refuse what it cannot do, and keep its digest?"""
+"""A plan compiled from a registry holds what the registry says, refuses what it cannot do, and keeps its digest."""
 
 import os
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Do a fill and a push leave the very same bytes in Redis for the same rows, for any schema and any value?"""
+"""A fill and a push leave the very same bytes in Redis for the same rows, for any schema and any value."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Is a hash that is fetched whole, because Redis keeps it compact, read as if its fields had been asked for?"""
+"""A hash that is fetched whole, because Redis keeps it compact, is read as if its fields had been asked for."""
 
 import asyncio
 from pathlib import Path

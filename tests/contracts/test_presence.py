@@ -1,4 +1,4 @@
-"""Does the list of serving workers say who lives, and do notifications arrive?"""
+"""The list of serving workers says who lives, and notifications arrive."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Does every release book keep records unchanged, let one switcher win, and refuse a damaged pointer?"""
+"""Every release book keeps records unchanged, lets one switcher win, and refuses a damaged pointer."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Does the demo keep its promises, from an empty folder to the last line, and leave nothing running?"""
+"""The demo keeps its promises, from an empty folder to the last line, and leaves nothing running."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Can somebody else's Feast repository use our stores, with nothing but the wheel?"""
+"""Another Feast repository can use our stores with nothing but the wheel."""
 
 import re
 import subprocess

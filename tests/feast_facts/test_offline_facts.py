@@ -1,4 +1,4 @@
-"""What is wrong with history in the installed Feast? Each test fails the day Feast mends it; ours is right already.
+"""Defects of history in the installed Feast: each test fails the day Feast mends it; ours is right already.
 
 `docs/why-not-stock-feast.md` names these tests as its proofs.
 """

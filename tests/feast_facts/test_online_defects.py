@@ -1,4 +1,4 @@
-"""What is wrong with Redis in the installed Feast? Each test fails the day Feast mends it, and shows ours beside it.
+"""Defects of Redis in the installed Feast: each test fails the day Feast mends it, and shows ours beside it.
 
 `docs/why-not-stock-feast.md` names these tests as its proofs.
 """

@@ -1,4 +1,4 @@
-"""What do we lean on in the installed Feast's online side? Each test fails the day Feast changes it."""
+"""What we rely on in the installed Feast's online side: each test fails the day Feast changes it."""
 
 import inspect
 import subprocess

@@ -1,4 +1,4 @@
-"""What is wrong with the installed Feast's Spark store? Each test fails the day Feast mends it.
+"""Defects of the installed Feast's Spark store: each test fails the day Feast mends it.
 
 Ours on Spark is compared with ours on one machine in `tests/contracts/offline/test_on_spark.py`.
 """

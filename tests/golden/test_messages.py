@@ -1,4 +1,4 @@
-"""Do messages have the very bytes that running workers and consumers of today read?
+"""Messages have the very bytes that running workers and consumers of today read.
 
 Who changes a format raises its `schema_version`: readers of the old one refuse it by name, and what they refuse lies in the
 dead letters (`tests/integration/test_worker_faults.py`).

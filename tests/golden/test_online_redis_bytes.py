@@ -1,4 +1,4 @@
-"""Which bytes does every declared view have in Redis, and which digest its read plan?"""
+"""The bytes that every declared view has in Redis, and the digest of its read plan."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Does the stream still read the memory of a user that a running stream of today has written?
+"""The stream still reads the state of a user that a running stream of today has written.
 
 The golden file is a state as Redis holds it. Whoever changes the format raises `STATE_VERSION`, which refuses older states
 by name (the stream then rebuilds them from the lake), and writes a golden file of the new version.

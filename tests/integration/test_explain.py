@@ -1,4 +1,4 @@
-"""Can a recommendation be explained from what was logged of it?"""
+"""A recommendation can be explained from what was logged of it."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Do Feast's own commands work from the root of the repository, in a clone where nothing has run yet?"""
+"""Feast's own commands work from the root of the repository, in a clone where nothing has run yet."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Does a serving process keep to the live release, show that it lives, and renew what changes within a release?"""
+"""A serving process keeps to the live release, shows that it lives, and renews what changes within a release."""
 
 import threading
 import time

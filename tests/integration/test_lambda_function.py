@@ -1,4 +1,4 @@
-"""Does the built zip run as a Lambda behind SQS, storing what it was asked for, and give back only what failed?"""
+"""The built zip runs as a Lambda behind SQS, stores what it was asked for, and gives back only what failed."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Does the handler answer SQS with exactly the messages that must come back, under the generation of the moment?"""
+"""The handler answers SQS with exactly the messages that must come back, under the generation of the moment."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Does `materialize` leave the newest rows readable in a real Redis, whatever happens around it?"""
+"""`materialize` leaves the newest rows readable in a real Redis, whatever happens around it."""
 
 import threading
 import uuid

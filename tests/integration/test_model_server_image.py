@@ -1,4 +1,4 @@
-"""Does the image hold what its entry points need, as far as a machine without docker can tell?"""
+"""The image holds what its entry points need, as far as a machine without docker can tell."""
 
 import os
 import re

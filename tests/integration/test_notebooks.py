@@ -1,4 +1,4 @@
-"""Do the notebooks run from top to bottom, and do their kept outputs say nothing of the machine that made them?"""
+"""The notebooks run from top to bottom, and their kept outputs say nothing of the machine that made them."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Does parity find nothing on what was really served, and each planted fault? Stream driver, lake and Redis are real."""
+"""Parity finds nothing on what was really served, and each planted fault; stream driver, lake and Redis are real."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Does the consumer in docs/push-consumer.md, run as it stands there, deliver each push once, in time, to those who want it?"""
+"""The consumer in docs/push-consumer.md, run as it stands there, delivers each push once, in time, to those who want it."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Is every kind of bad input refused with a sentence that names view, feature and entity, and is no value ever another's?"""
+"""Every kind of bad input is refused with a sentence that names view, feature and entity, and no value is ever another's."""
 
 import asyncio
 import uuid

@@ -1,4 +1,4 @@
-"""What does a caller learn when Redis is down, slow, full, read-only or holds corrupt bytes, and who wins when two write?"""
+"""What a caller learns when Redis is down, slow, full, read-only or holds corrupt bytes, and who wins when two write."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""Are features written and read over TLS, with a user who may do only that?"""
+"""Features are written and read over TLS, with an ACL user who may do only that."""
 
 import subprocess
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Do the release verbs work from the command line, with exit codes and JSON, and does a retraining go live from one command?"""
+"""The release verbs work from the command line, with exit codes and JSON, and a retraining goes live from one command."""
 
 import json
 import time

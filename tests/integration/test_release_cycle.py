@@ -1,4 +1,4 @@
-"""Does a release go through its whole life on real servers, and is every refusal said in words?"""
+"""A release goes through its whole life on real servers, and every refusal is said in words."""
 
 import json
 import re

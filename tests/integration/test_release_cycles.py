@@ -1,4 +1,4 @@
-"""Do whole cycles of releases, beside a real stream and steady requests, give no gap and no wrong answer?"""
+"""Whole cycles of releases, beside a real stream and steady requests, give no gap and no wrong answer."""
 
 import json
 import statistics

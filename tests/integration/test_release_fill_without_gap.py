@@ -1,4 +1,4 @@
-"""Is the idle colour equal to the live one at the end of a fill, while events flow all the time?"""
+"""The idle colour equals the live one at the end of a fill, while events flow all the time."""
 
 import threading
 import time

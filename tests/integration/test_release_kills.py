@@ -1,4 +1,4 @@
-"""Can every release verb be killed at every step, run again, and complete?"""
+"""Every release verb can be killed at every step, run again, and completes."""
 
 import subprocess
 import sys

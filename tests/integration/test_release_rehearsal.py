@@ -1,4 +1,4 @@
-"""Is no answer of the real service failed, mixed or somebody else's while the live release changes again and again?"""
+"""No answer of the real service is failed, mixed or another user's while the live release changes again and again."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Does a switch wait for those who serve, name those who do not follow, and go on without the dead?"""
+"""A switch waits for those who serve, names those who do not follow, and goes on without the dead."""
 
 import threading
 import time

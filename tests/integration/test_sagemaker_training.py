@@ -1,4 +1,4 @@
-"""Does the same training run as a SageMaker job, and its model behind an endpoint? Stand-in, S3 and model server are real."""
+"""The same training runs as a SageMaker job, and its model behind an endpoint; stand-in, S3 and model server are real."""
 
 import io
 import json

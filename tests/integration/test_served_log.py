@@ -1,4 +1,4 @@
-"""Does what was served reach the lake once, in batches, also when the lake is away and the process stops meanwhile?"""
+"""What was served reaches the lake once, in batches, also when the lake is away and the process stops meanwhile."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Does the started service do what its description says, for every request that one can think of, and show nothing else?"""
+"""The started service does what its description says, for every request that one can think of, and shows nothing else."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Can a client developer work against the service with nothing but this package?"""
+"""A client developer can work against the service with nothing but this package."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Does the HTTP service answer from one release, say so, and let in only whom it should?"""
+"""The HTTP service answers from one release, says so, and lets in only whom it should."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Does the started service, with several processes, hold what it promises: nothing lost, nobody locked out, nothing told?"""
+"""The started service, with several processes, keeps its promises: nothing lost, nobody locked out, nothing told."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Does the embedded stack start, stop and recover as its user expects?"""
+"""The embedded stack starts, stops and recovers as its user expects."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Do boto3 and sagemaker-core find on this machine what they find at SageMaker?"""
+"""boto3 and sagemaker-core find on this machine what they find at SageMaker."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Do the stand-ins that the tests lean on behave as the product needs?"""
+"""The stand-ins that the tests rely on behave as the product needs."""
 
 import json
 

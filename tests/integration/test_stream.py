@@ -1,4 +1,4 @@
-"""Does the whole receiver, on real Kinesis, Spark, Redis and S3, agree with the oracle?"""
+"""The whole receiver, on real Kinesis, Spark, Redis and S3, agrees with the oracle."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""Does the stream lose or double anything when workers die, servers restart and services refuse? Judged by the oracle."""
+"""The stream loses and doubles nothing when processes die, servers restart and services refuse, by the oracle."""
 
 import time
 

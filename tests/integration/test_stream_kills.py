@@ -1,4 +1,4 @@
-"""Does the stream lose or double anything when its driver is killed? Judged by the oracle."""
+"""The stream loses and doubles nothing when its driver is killed, by the oracle."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Does reading keep within Kinesis's limits, with each record read once, when there is a backlog and the shards change?"""
+"""Reading keeps within Kinesis's limits, with each record read once, when there is a backlog and the shards change."""
 
 import threading
 from collections import defaultdict

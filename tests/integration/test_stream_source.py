@@ -1,4 +1,4 @@
-"""Does the stream read a platform's own source when the settings ask for it? The platforms' connectors are played here."""
+"""The stream reads a platform's own source when the settings ask for it; the platforms' connectors are simulated here."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Can anybody's Spark SQL read the lake, and does the reconciliation find what is wrong?"""
+"""Plain Spark SQL can read the lake, and the reconciliation finds what is wrong."""
 
 import json
 from datetime import UTC, date, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Is what happens to an event one connected trace, over processes that share only its id, and free when it is off?"""
+"""What happens to an event is one connected trace, over processes that share only its id, and free when it is off."""
 
 import itertools
 import subprocess

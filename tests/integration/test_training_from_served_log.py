@@ -1,4 +1,4 @@
-"""Is what was served what a model can be trained on, and how far is it from the join? Redis, lake, log and Feast are real."""
+"""A model can be trained on what was served, and the distance from the join is known; Redis, lake, log and Feast are real."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Does a model trained on a leak-free snapshot react as users do? Simulator, lake, Feast and training, all real."""
+"""A model trained on a leak-free snapshot reacts as users do; simulator, lake, Feast and training are all real."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Is each bad input of training refused by name, with nothing registered and nothing half-written? From the command line."""
+"""Each bad input of training is refused by name, with nothing registered and nothing half-written, from the command line."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Is every job done once, or in the dead letters with its reason, when workers die, servers restart and models misbehave?"""
+"""Every job is done once, or in the dead letters with its reason, when workers die, servers restart and models misbehave."""
 
 import json
 import os

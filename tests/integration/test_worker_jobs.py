@@ -1,4 +1,4 @@
-"""Are prediction requests worked off once, by the live release, and pushed to those who want it?"""
+"""Prediction requests are worked off once, by the live release, and pushed to those who want it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Is an event judged alike over HTTP and on the stream, whatever it is, and does none of them change another's verdict?"""
+"""An event is judged alike over HTTP and on the stream, whatever it is, and none changes another's verdict."""
 
 import gzip
 import json

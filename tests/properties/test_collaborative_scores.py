@@ -1,4 +1,4 @@
-"""Does a play that comes later ever reach the collaborative score of an earlier training row?"""
+"""A play that comes later never reaches the collaborative score of an earlier training row."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""Is the stream of any app the plain definition, whatever its views, the batches, arrival orders, copies and ties?"""
+"""The stream of any app equals the plain definition, whatever its views, the batches, arrival orders, copies and ties."""
 
 import importlib.util
 import random

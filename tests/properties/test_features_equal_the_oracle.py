@@ -1,4 +1,4 @@
-"""Is the stream the plain definition, whatever the batches, arrival orders, copies and ties?"""
+"""The stream equals the plain definition, whatever the batches, arrival orders, copies and ties."""
 
 import importlib.util
 import uuid

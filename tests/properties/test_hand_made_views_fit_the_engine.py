@@ -1,4 +1,4 @@
-"""Do the app's hand-made views give in the engine what they gave before it, and is a state of version 1 carried on?"""
+"""The app's hand-made views give in the engine what they gave before it, and a state of version 1 is carried on."""
 
 from itertools import pairwise
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Does a row get its label as a plain reading of the definition says, and does nothing after the cutoff reach it?"""
+"""A row gets its label as a plain reading of the definition says, and nothing after the cutoff reaches it."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

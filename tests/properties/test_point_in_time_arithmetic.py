@@ -1,4 +1,4 @@
-"""Does the packed, vectorised as-of search answer what reading all rows one by one answers?"""
+"""The packed, vectorised as-of search answers what reading all rows one by one answers."""
 
 import numpy as np
 import pytest

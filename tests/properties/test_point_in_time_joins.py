@@ -1,4 +1,4 @@
-"""Does a join over Parquet files equal reading every row, whatever the keys, chunks, partitions and cutoff?"""
+"""A join over Parquet files equals reading every row, whatever the keys, chunks, partitions and cutoff."""
 
 import tempfile
 from datetime import UTC, datetime, timedelta

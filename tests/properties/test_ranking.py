@@ -1,4 +1,4 @@
-"""Does retrieval keep what each of its three views likes best, and may everything on a list be shown?"""
+"""Retrieval keeps what each of its three views likes best, and everything on a list may be shown."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Do a snapshot's bytes stay whatever happens, or arrives, after its cutoff? Through the lake and Feast, all real."""
+"""A snapshot's bytes stay whatever happens, or arrives, after its cutoff, through the lake and Feast, all real."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Can the suite of events and the stream's rules for a record ever say different things? Rows and payloads at random."""
+"""The suite of events and the stream's rules for a record never say different things, for rows and payloads at random."""
 
 import math
 import string

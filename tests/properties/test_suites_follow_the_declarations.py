@@ -1,4 +1,4 @@
-"""Is a feature that was declared just now checked everywhere: in the lake, in snapshots, online and by the gate?"""
+"""A feature that was declared just now is checked everywhere: in the lake, in snapshots, online and by the gate."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Is bad input to the offline store told in a sentence that helps?"""
+"""Bad input to the offline store is refused in a sentence that helps."""
 
 import pandas as pd
 import pyarrow as pa

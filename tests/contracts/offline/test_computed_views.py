@@ -1,4 +1,4 @@
-"""Is a view that Feast must compute first (a function, aggregations, other views) filled with what it computes?"""
+"""A view that Feast must compute first (a function, aggregations, other views) is filled with what it computes."""
 
 from datetime import timedelta
 

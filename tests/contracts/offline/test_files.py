@@ -1,4 +1,4 @@
-"""Are source files read and written as Feast's interface promises, whatever their units, folders and ages?"""
+"""Source files are read and written as Feast's interface promises, whatever their units, folders and ages."""
 
 from datetime import timedelta, timezone
 

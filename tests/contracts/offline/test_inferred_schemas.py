@@ -1,4 +1,4 @@
-"""Can a view without a schema be applied over any file and hive folder, and do join, push, fill and read answer alike?"""
+"""A view without a schema can be applied over any file and hive folder, and join, push, fill and read answer alike."""
 
 from datetime import UTC, date, datetime
 

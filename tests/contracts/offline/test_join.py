@@ -1,4 +1,4 @@
-"""Does a point-in-time join bring every spine row back once, with what was known then?"""
+"""A point-in-time join returns every spine row once, with what was known then."""
 
 from datetime import timedelta
 

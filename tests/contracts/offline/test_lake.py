@@ -1,4 +1,4 @@
-"""Does the offline store read exactly what the lake has committed, in a folder and on S3, and write commits itself?"""
+"""The offline store reads exactly what the lake has committed, in a folder and on S3, and writes commits itself."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Does `feast monitor run` compute and keep the numbers that stock Feast's default store computes from the same files?"""
+"""`feast monitor run` computes and keeps the numbers that stock Feast's default store computes from the same files."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Do join, fill, push and read find a column by its stored name and by the view's, however the definition names it?"""
+"""Join, fill, push and read find a column by its stored name and by the view's, however the definition names it."""
 
 import itertools
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Do executors join and fill exactly as one machine does, on data with every trap?"""
+"""Executors join and fill exactly as one machine does, on data with every trap."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Does a relative path mean one place, in the folder of `feature_store.yaml`, whatever folder a process works in?"""
+"""A relative path means one place, in the folder of `feature_store.yaml`, whatever folder a process works in."""
 
 import pyarrow.parquet as pq
 import pytest

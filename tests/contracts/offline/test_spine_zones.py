@@ -1,4 +1,4 @@
-"""Does one rule hold for times without a zone in every kind of spine, and does each refusal's example work?"""
+"""One rule holds for times without a zone in every kind of spine, and each refusal's example works."""
 
 import json
 import re

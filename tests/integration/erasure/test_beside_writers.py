@@ -1,4 +1,4 @@
-"""Is a user gone for good although streams, fills and backfills that know of the user are under way?"""
+"""A user is gone for good although streams, fills and backfills that know of the user are running."""
 
 import json
 import threading

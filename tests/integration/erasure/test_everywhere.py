@@ -1,4 +1,4 @@
-"""Is a user gone from everywhere after an erasure, and everybody else untouched? On a real lake, Redis and stream driver."""
+"""A user is gone from everywhere after an erasure, and all others untouched, on a real lake, Redis and stream driver."""
 
 import hashlib
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Does an export hold all of one user, and nothing of anybody else?"""
+"""An export holds all of one user, and nothing of any other."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""Which files of the lake speak of a user, and what becomes of each kind?"""
+"""Which files of the lake mention a user, and what becomes of each kind."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Can an erasure be killed at any moment and be run again, with nobody else touched?"""
+"""An erasure can be killed at any moment and run again, with no other user touched."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Does a user disappear while requests, the stream, a worker and a fill all go on, and does nobody's request fail?"""
+"""A user disappears while requests, the stream, a worker and a fill all go on, and no request fails."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Do the examples in the docstrings of declarations and engine give what they say?"""
+"""The examples in the docstrings of declarations and engine give what they say."""
 
 import doctest
 import importlib

@@ -1,4 +1,4 @@
-"""Is every fault of an app named at once, in one sentence, with its file and line?"""
+"""Every fault of an app is named at once, in one sentence, with its file and line."""
 
 import itertools
 import textwrap

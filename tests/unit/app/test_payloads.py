@@ -1,4 +1,4 @@
-"""Does any payload give an event, or the field at fault with what was found and expected?"""
+"""Any payload gives an event, or the field at fault with what was found and expected."""
 
 import json
 import re

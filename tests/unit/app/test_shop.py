@@ -1,4 +1,4 @@
-"""Is the shop's app, of declarations only, without a fault, and what do its views say of a few events?"""
+"""The shop's app, of declarations only, is without a fault, and its views answer as expected for a few events."""
 
 import subprocess
 import sys

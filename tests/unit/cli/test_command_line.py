@@ -1,4 +1,4 @@
-"""Does `stillpoint` list its verbs quickly, and does every failure become one line and an exit code?"""
+"""`stillpoint` lists its verbs quickly, and every failure becomes one line and an exit code."""
 
 import errno
 import subprocess

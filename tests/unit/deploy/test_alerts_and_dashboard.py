@@ -1,4 +1,4 @@
-"""Do alerts and dashboard ask for metrics that are really exported, and does promtool accept the rules?"""
+"""Alerts and dashboard ask for metrics that are really exported, and promtool accepts the rules."""
 
 import json
 import re

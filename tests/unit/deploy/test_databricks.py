@@ -1,4 +1,4 @@
-"""Would the bundle for Databricks start the receiver as it promises: once, for ever, with settings that exist?"""
+"""The bundle for Databricks starts the receiver as it promises: once, for ever, with settings that exist."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""Would the recipes for EMR start the receiver as they promise: once, for ever, with settings that exist?"""
+"""The recipes for EMR start the receiver as they promise: once, for ever, with settings that exist."""
 
 import contextlib
 import json

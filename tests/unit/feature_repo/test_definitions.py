@@ -1,4 +1,4 @@
-"""Does Feast get exactly what is declared?"""
+"""Feast gets exactly what is declared."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Does a day see what was known at its start, and nothing else?"""
+"""A day sees what was known at its start, and nothing else."""
 
 from datetime import UTC, date, datetime, timedelta
 

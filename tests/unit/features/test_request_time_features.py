@@ -1,4 +1,4 @@
-"""Do request-time features mean the same for training rows and for one user's candidates?"""
+"""Request-time features mean the same for training rows and for one user's candidates."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Who asks for which prediction, and does the encoder give equal bits to equal texts?"""
+"""Which events ask for which prediction, and the encoder gives equal bits to equal texts."""
 
 import numpy as np
 import pytest

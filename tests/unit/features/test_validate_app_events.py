@@ -1,4 +1,4 @@
-"""Is every payload an event or a reason, by the rules of the schema?"""
+"""Every payload is an event or a reason, by the rules of the schema."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Which arrivals turn exertion true, and which copies differ from what they copy?"""
+"""Which arrivals turn exertion true, and which copies differ from what they copy."""
 
 import uuid
 

@@ -47,7 +47,9 @@ def modules() -> Iterator[tuple[Path, ast.Module]]:
 
 def test_every_module_begins_with_a_statement() -> None:
     wrong = []
-    for path, tree in modules():
+    others = [path for folder in ("tests", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+    around = [(path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))) for path in others]
+    for path, tree in [*modules(), *around]:
         first = (ast.get_docstring(tree) or "").partition("\n\n")[0].replace("\n", " ")
         if not first or "?" in first.partition(". ")[0]:
             wrong.append(f"{path}: {first!r}")

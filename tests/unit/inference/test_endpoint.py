@@ -1,4 +1,4 @@
-"""What does a scorer do when its endpoint hangs, fails or answers garbage? Over real HTTP, with boto3."""
+"""What a scorer does when its endpoint hangs, fails or answers garbage, over real HTTP, with boto3."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Is everybody in one arm, in the shares that were declared, whichever process asks?"""
+"""Every user is in one arm, in the shares that were declared, whichever process asks."""
 
 import subprocess
 import sys

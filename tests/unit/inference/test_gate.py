@@ -1,4 +1,4 @@
-"""What does every request go through, whoever answers it?"""
+"""What every request goes through, whoever answers it."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Are bodies unpacked within bounds, and parameters, headers and names that stand twice never guessed at?"""
+"""Bodies are unpacked within bounds, and parameters, headers and names that stand twice are never guessed at."""
 
 import asyncio
 import gzip

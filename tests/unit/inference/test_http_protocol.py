@@ -1,4 +1,4 @@
-"""Is a client without manners or without measure let go, while others are answered? Over real connections."""
+"""A misbehaving or flooding client is let go while others are answered, over real connections."""
 
 import socket
 import threading

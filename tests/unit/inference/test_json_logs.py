@@ -1,4 +1,4 @@
-"""Is a log line JSON, and free of what a client sent?"""
+"""A log line is JSON, and free of what a client sent."""
 
 import json
 import logging

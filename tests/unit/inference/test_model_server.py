@@ -1,4 +1,4 @@
-"""What does the model's container answer: to many callers at once, and to what it cannot use? Over real HTTP."""
+"""What the model's container answers, to many callers at once and to what it cannot use, over real HTTP."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""Is an erasure asked for over HTTP in a moment, whatever it takes, and its state told to whoever asks?"""
+"""An erasure is asked for over HTTP in a moment, whatever it takes, and its state is told to whoever asks."""
 
 import asyncio
 from typing import Literal

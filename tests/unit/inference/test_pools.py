@@ -1,4 +1,4 @@
-"""Does slow work keep its own place, and nobody else's, also when nobody waits for it any more?"""
+"""Slow work keeps its own place, and nobody else's, also when nobody waits for it any more."""
 
 import asyncio
 import threading

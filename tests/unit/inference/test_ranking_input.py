@@ -1,4 +1,4 @@
-"""Does a model in serving see what it saw in training, though serving computes much of it once for many?"""
+"""A model in serving sees what it saw in training, though serving computes much of it once for many."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Is a served recommendation found by its id, and is an unknown one told, without reading the log?"""
+"""A served recommendation is found by its id, and an unknown one is told, without reading the log."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Is a token known by its hash alone, and never shown again?"""
+"""A token is known by its hash alone, and never shown again."""
 
 import hashlib
 import json

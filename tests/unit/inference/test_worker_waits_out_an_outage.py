@@ -1,4 +1,4 @@
-"""Does an outage cost a prediction request any of its receives?"""
+"""An outage costs a prediction request none of its receives."""
 
 import threading
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Is one bad record found among good ones, and does the rest go on as if it had not been there?"""
+"""One bad record is found among good ones, and the rest goes on as if it had not been there."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""Does the lake hold the same after its old commits were folded, whatever is killed and whoever reads meanwhile?"""
+"""The lake holds the same after its old commits were folded, whatever is killed and whoever reads meanwhile."""
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Does every payload get a verdict, whatever its bytes, and do the counts add up? Through the stream's own micro-batches."""
+"""Every payload gets a verdict, whatever its bytes, and the counts add up, through the stream's own micro-batches."""
 
 from collections import Counter
 

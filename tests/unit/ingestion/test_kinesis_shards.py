@@ -1,4 +1,4 @@
-"""Are a stream's records read once and in each key's order, through splits, merges, throttling and lost iterators?"""
+"""A stream's records are read once and in each key's order, through splits, merges, throttling and lost iterators."""
 
 import random
 import threading

@@ -1,4 +1,4 @@
-"""Does a micro-batch take effect once, in the right order, wherever it is cut off? On a real lake and Redis, without Spark."""
+"""A micro-batch takes effect once, in the right order, wherever it is cut off, on a real lake and Redis, without Spark."""
 
 from collections import Counter
 from datetime import timedelta

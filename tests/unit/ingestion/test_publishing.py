@@ -1,4 +1,4 @@
-"""Do events reach Kinesis and requests the queue, in order where it counts and whole, when calls fail in part?"""
+"""Events reach Kinesis and requests the queue, in order where it counts and whole, when calls fail in part."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Does a replayed batch find the states from before it, and a zombie or a forgetful Redis no way in?"""
+"""A replayed batch finds the states from before it; a former holder of the lease and a Redis that restarted are refused."""
 
 import itertools
 import time

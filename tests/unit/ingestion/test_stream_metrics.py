@@ -1,4 +1,4 @@
-"""Do the stream's metrics say what the batches did?"""
+"""The stream's metrics say what the batches did."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Is each source of Spark given its own options, and do its columns become those of a record?"""
+"""Each source of Spark is given its own options, and its columns become those of a record."""
 
 import json
 

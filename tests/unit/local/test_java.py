@@ -1,4 +1,4 @@
-"""Which Java is found, and what does a machine without one read?"""
+"""Which Java is found, and what a machine without one reads."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Is a process recognised for certain, and does a server end with its starter?"""
+"""A process is recognised for certain, and a server ends with its starter."""
 
 import os
 import signal

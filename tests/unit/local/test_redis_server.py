@@ -1,4 +1,4 @@
-"""Does our Redis run as the product needs it?"""
+"""Our Redis runs as the product needs it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How often does an erasure look into the files of a lake that know nothing of the user?"""
+"""How often an erasure reads the files of a lake that know nothing of the user."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Is an erasure that was asked for done once, whatever is killed, restarted, asked again or away meanwhile?"""
+"""An erasure that was asked for is done once, whatever is killed, restarted, asked again or away meanwhile."""
 
 import threading
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Is a user's id found where it stands as a word, and nobody else's taken for it?"""
+"""A user's id is found where it stands as a word, and no other id is taken for it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which aliases follow from the book of releases, and what happens when MLflow cannot be told?"""
+"""Which aliases follow from the release book, and what happens when MLflow cannot be told."""
 
 import socket
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Is a model that is not better than the live one said to be so, and refused if the gate asks for more?"""
+"""A model that is not better than the live one is said to be so, and refused if the gate asks for more."""
 
 import pytest
 from pydantic import ValidationError

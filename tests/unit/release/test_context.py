@@ -1,4 +1,4 @@
-"""Do the steps of a release verb share what they have read, and does a verb stop when it may not go on?"""
+"""The steps of a release verb share what they have read, and a verb stops when it may not go on."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Does a fill give way while the live colour's Redis answers slowly, and only then?"""
+"""A fill gives way while the live colour's Redis answers slowly, and only then."""
 
 from release.fill import considerate
 from stillpoint.stores.materialize.pace import Progress

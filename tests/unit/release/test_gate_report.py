@@ -1,4 +1,4 @@
-"""Does a gate's report appear whole or not at all, and is what it says readable in words and offline?"""
+"""A gate's report appears whole or not at all, and is readable in words and offline."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Is a model that is missing, damaged, swapped or asks for unknown columns refused before a release takes it?"""
+"""A model that is missing, damaged, swapped or asks for unknown columns is refused before a release takes it."""
 
 import pandas as pd
 import pytest

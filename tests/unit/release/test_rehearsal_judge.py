@@ -1,4 +1,4 @@
-"""Does the judge of a rehearsal find what is failed, mixed or somebody else's, and nothing else?"""
+"""The judge of a rehearsal finds what is failed, mixed or another user's, and nothing else."""
 
 from typing import Any
 

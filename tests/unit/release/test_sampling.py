@@ -1,4 +1,4 @@
-"""Is the gate's sample of a view right, the same while others come and go, and small?"""
+"""The gate's sample of a view is right, the same while others come and go, and small."""
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace

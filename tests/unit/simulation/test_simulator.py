@@ -1,4 +1,4 @@
-"""Does the simulator make the same world from the same seed, and behaviour that context moves?"""
+"""The simulator makes the same world from the same seed, and behaviour that context moves."""
 
 import hashlib
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Does Arrow's S3 filesystem go on when the credentials with which it began have ended?"""
+"""Arrow's S3 filesystem goes on when the credentials with which it began have ended."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

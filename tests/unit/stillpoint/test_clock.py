@@ -1,4 +1,4 @@
-"""Is a moment the same as a number and as a datetime?"""
+"""A moment is the same as a number and as a datetime."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

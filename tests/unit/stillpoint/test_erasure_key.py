@@ -1,4 +1,4 @@
-"""Is the key of tombstones secret, the same for everybody, and never taken for another?"""
+"""The key of tombstones is secret, the same for every process, and never taken for another."""
 
 import stat
 from concurrent.futures import ThreadPoolExecutor

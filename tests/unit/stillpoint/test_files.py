@@ -1,4 +1,4 @@
-"""Is a file ever found half written, whenever its writer dies?"""
+"""A file is never found half written, whenever its writer dies."""
 
 import os
 import signal

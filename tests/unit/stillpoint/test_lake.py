@@ -1,4 +1,4 @@
-"""Does the lake count exactly what was committed?"""
+"""The lake counts exactly what was committed."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Is S3's trouble told from its verdicts, and a conflict from a key that is taken?"""
+"""S3's outages are told from its verdicts, and a conflict from a key that is taken."""
 
 from typing import Any
 

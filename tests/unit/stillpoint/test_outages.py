@@ -1,4 +1,4 @@
-"""Is every error of a server told from every fault of what was given?"""
+"""Every error of a server is told from every fault of what was given."""
 
 import errno
 import http.client

@@ -1,4 +1,4 @@
-"""Are settings read, refused and hidden as they should be?"""
+"""Settings are read, refused and hidden as they should be."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Are requests to the feature server read as they were meant, also those that were asked before?"""
+"""Requests to the feature server are read as they were meant, also those that were asked before."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Are times in a feature server's answer written as Feast writes them?"""
+"""Times in a feature server's answer are written as Feast writes them."""
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp

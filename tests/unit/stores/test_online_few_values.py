@@ -1,4 +1,4 @@
-"""Do the quick ways of reading one entity give what the plain ways give, and find what is corrupt?"""
+"""The quick ways of reading one entity give what the plain ways give, and find what is corrupt."""
 
 from typing import Any
 

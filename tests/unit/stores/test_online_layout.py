@@ -1,4 +1,4 @@
-"""Do keys, fields, times and values have Feast's bytes, and are corrupt ones found?"""
+"""Keys, fields, times and values have Feast's bytes, and corrupt ones are found."""
 
 import contextlib
 import json

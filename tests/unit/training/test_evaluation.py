@@ -1,4 +1,4 @@
-"""Are the metrics what one computes by hand, and is nothing not zero?"""
+"""The metrics are what one computes by hand, and nothing is not zero."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Does the page of an evaluation say what it rests on, in one file that fetches nothing?"""
+"""The page of an evaluation says what it rests on, in one file that fetches nothing."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Does a model bundle score as trained, keep its bytes, and refuse what does not fit?"""
+"""A model bundle scores as trained, keeps its bytes, and refuses what does not fit."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Are the lake's rows checked a bounded number at a time, and not file by file?"""
+"""The lake's rows are checked a bounded number at a time, and not file by file."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Does `stillpoint validate` pass a clean simulated lake and turn red on a planted fault?"""
+"""`stillpoint validate` passes a clean simulated lake and turns red on a planted fault."""
 
 import json
 from datetime import UTC, date, datetime

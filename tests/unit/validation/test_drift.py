@@ -1,4 +1,4 @@
-"""Is a shift found in each type of feature, and none where there is none?"""
+"""A shift is found in each type of feature, and none where there is none."""
 
 import numpy as np
 import pytest

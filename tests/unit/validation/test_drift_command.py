@@ -1,4 +1,4 @@
-"""Does `stillpoint validate drift` go by the limits that it is given, and does its page replace another only whole?"""
+"""`stillpoint validate drift` goes by the limits that it is given, and its page replaces another only whole."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Is each planted fault found, and a clean dataset passed?"""
+"""Each planted fault is found, and a clean dataset passes."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta

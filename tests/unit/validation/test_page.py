@@ -1,4 +1,4 @@
-"""Does the page of expectations say what is red first, escape what it quotes, and fetch nothing?"""
+"""The page of expectations says what is red first, escapes what it quotes, and fetches nothing."""
 
 import re
 from datetime import UTC, datetime
