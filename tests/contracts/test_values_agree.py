@@ -380,3 +380,21 @@ def test_a_date_asks_for_a_text_key_in_a_spine_as_in_a_read(
     assert found["f"].to_pylist() == [7, 8, None]
     world.fill()
     assert world.read(asked) == world.read([str(day) for day in asked]) == {"f": [7, 8, None]}
+
+
+@pytest.mark.parametrize("kind", ["pandas", "arrow"])
+def test_a_uuid_asks_for_a_text_key_in_a_spine_as_in_a_read(
+    kind: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    world = World(tmp_path, redis_server.connection_string, {"f": (Int64, pa.int64())})
+    pq.write_table(world.table([str(UUID)], {"f": [7]}), world.path)
+    asked = [UUID, uuid.UUID(int=1), None]
+    spine: Any = pd.DataFrame({"user_id": pd.Series(asked, dtype=object), "event_timestamp": [AT] * 3})
+    if kind == "arrow":
+        stored = pa.array([None if one is None else one.bytes for one in asked], pa.binary(16))
+        keys = pa.ExtensionArray.from_storage(pa.uuid(), stored)
+        spine = pa.table({"user_id": keys, "event_timestamp": pa.array([AT] * 3, US)})
+    found = world.store.get_historical_features(spine, ["view:f"]).to_arrow()
+    assert found["f"].to_pylist() == [7, None, None]
+    world.fill()
+    assert world.read(asked[:2]) == {"f": [7, None]}

@@ -56,8 +56,14 @@ def read_spine(given: object, *, naive_is_utc: bool = False, sql: bool = False) 
 
 
 def as_frame(table: pa.Table) -> pl.DataFrame:
-    """Return a spine for Polars, its zones as UTC: Polars knows named zones only, and Arrow also offsets such as +05:30."""
+    """Return a spine for Polars, its zones as UTC: Polars knows named zones only, and Arrow also offsets such as +05:30.
+
+    UUIDs, of which Polars would make bytes, are their usual text, as in a read.
+    """
     for index, field in enumerate(table.schema):
+        if isinstance(field.type, pa.UuidType):
+            texts = [None if value is None else str(value) for value in table[field.name].to_pylist()]
+            table = table.set_column(index, field.name, pa.array(texts, pa.string()))
         if has_other_zone(field.type):
             column = convert(one_array(table[field.name]), in_utc(field.type)).values
             table = table.set_column(index, field.name, column)
