@@ -55,21 +55,21 @@ class ContentStart(ContentEvent):
     recommendation_id: Name | None = None
 
 
-class Positioned(ContentEvent):
+class PositionEvent(ContentEvent):
     """Something that happens at a position of a play."""
 
     position_seconds: Annotated[float, Meta(ge=0)]
 
 
-class ContentPause(Positioned):
+class ContentPause(PositionEvent):
     """A play is paused."""
 
 
-class ContentExit(Positioned):
+class ContentExit(PositionEvent):
     """A play is left."""
 
 
-class ContentComplete(Positioned):
+class ContentComplete(PositionEvent):
     """A play is heard to its end."""
 
 

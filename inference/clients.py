@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 from inference.live.loaded_release import LoadedRelease, load, with_fresh_contents
-from inference.live.watcher import Following
+from inference.live.watcher import LiveReleaseWatcher
 from inference.ranking.sagemaker_scorer import by_route, endpoint_config
 from stillpoint.clock import system_clock
 from stillpoint.errors import StackUnavailable
@@ -49,8 +49,8 @@ def open_lake(settings: Settings) -> Lake:
     return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
 
 
-def follow(settings: Settings, lake: Lake, kind: WorkerKind, address: str) -> Following:
-    """Return a `Following` of the release book for this process; the caller starts it."""
+def follow(settings: Settings, lake: Lake, kind: WorkerKind, address: str) -> LiveReleaseWatcher:
+    """Return a `LiveReleaseWatcher` of the release book for this process; the caller starts it."""
     book = ObjectReleaseBook(lake.objects)
     make_scorer = by_route(endpoint_client(settings))
 
@@ -60,7 +60,7 @@ def follow(settings: Settings, lake: Lake, kind: WorkerKind, address: str) -> Fo
     redis = connect(settings.redis_serving.get_secret_value())
     with suppress(StackUnavailable):  # serving starts, and answers popular contents, while Redis is away
         refuse_eviction(redis, "recommendations and push limits")
-    return Following(
+    return LiveReleaseWatcher(
         book,
         load_one,
         redis=redis,

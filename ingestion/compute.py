@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ingestion.kinesis_shards import Record
 from stillpoint.encoder import RememberingEncoder
-from stillpoint.events.parsing import AppEvent, Malformed, parse
+from stillpoint.events.parsing import AppEvent, MalformedEvent, parse
 from stillpoint.events.types import EventType, Verdict
 from stillpoint.features.columns import Row
 from stillpoint.features.state import StepOutcome, UserState, advance
@@ -69,7 +69,7 @@ def parse_records(
     refused: list[QuarantinedRecord] = []
     for record in sorted(records, key=sort_key):
         event = parse(record.data, record.arrived_us)
-        if isinstance(event, Malformed):
+        if isinstance(event, MalformedEvent):
             refused.append(QuarantinedRecord(record, event.field, event.reason))
         elif event.user_id != record.partition_key:
             refused.append(

@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import InvalidInput
-from stillpoint.events.parsing import AppEvent, Malformed, parse
+from stillpoint.events.parsing import AppEvent, MalformedEvent, parse
 
 _GZIP = b"\x1f\x8b"
 _LONGEST_LINE = 2**20
@@ -44,7 +44,7 @@ class RefusedLine(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedLines:
     """The lines of a file that are valid events, and those that are refused."""
 
     events: tuple[Line, ...]
@@ -72,7 +72,7 @@ def read_lines(path: Path) -> Iterator[Line]:
         raise InvalidInput(f"{path} is damaged after line {number}: {error}; nothing of it was published") from None
 
 
-def judge(lines: Iterable[Line], *, now: datetime, rebase: bool) -> Judged:
+def judge(lines: Iterable[Line], *, now: datetime, rebase: bool) -> JudgedLines:
     """Separate valid events from refused lines, with the stream's own code, as if the records arrived `now`.
 
     With `rebase` all times are shifted by the same duration so that the newest is `now`. An event of the future is refused before that,
@@ -82,12 +82,12 @@ def judge(lines: Iterable[Line], *, now: datetime, rebase: bool) -> Judged:
     refused: list[RefusedLine] = []
     for line in lines:
         event = _event(line, now)
-        if isinstance(event, Malformed):
+        if isinstance(event, MalformedEvent):
             refused.append(RefusedLine(line, event.field, event.reason))
         else:
             events.append((line._replace(user=event.user_id), event))
     if not rebase or not events:
-        return Judged(tuple(line for line, _ in events), tuple(refused))
+        return JudgedLines(tuple(line for line, _ in events), tuple(refused))
     shift = now - from_micros(max(event.event_us for _, event in events))
     shifted: list[Line] = []
     for line, _ in events:
@@ -97,7 +97,7 @@ def judge(lines: Iterable[Line], *, now: datetime, rebase: bool) -> Judged:
             refused.append(RefusedLine(line, "event_timestamp", "cannot be shifted: no time of the calendar is left"))
             continue
         shifted.append(later)
-    return Judged(tuple(shifted), tuple(sorted(refused, key=lambda one: one.line.number)))
+    return JudgedLines(tuple(shifted), tuple(sorted(refused, key=lambda one: one.line.number)))
 
 
 def user_of(payload: bytes) -> str:
@@ -120,9 +120,9 @@ def _lines(file: BinaryIO | gzip.GzipFile) -> Iterator[Line]:
         yield Line(number, data.rstrip(b"\r\n"), cut)
 
 
-def _event(line: Line, now: datetime) -> AppEvent | Malformed:
+def _event(line: Line, now: datetime) -> AppEvent | MalformedEvent:
     if line.cut:
-        return Malformed(None, f"over {_LONGEST_LINE} bytes, which Kinesis takes of no record")
+        return MalformedEvent(None, f"over {_LONGEST_LINE} bytes, which Kinesis takes of no record")
     return parse(line.payload, to_micros(now))
 
 

@@ -19,7 +19,7 @@ from simulation.delivery import Delivery
 from simulation.scenario import Scenario
 from stillpoint.clock import DAY, SECOND, to_micros
 from stillpoint.errors import CorruptData, DataRefused
-from stillpoint.events.parsing import AppEvent, Malformed, parse
+from stillpoint.events.parsing import AppEvent, MalformedEvent, parse
 from stillpoint.events.quarantine import QuarantineRow, quarantine_table
 from stillpoint.events.recorded import events_table
 from stillpoint.events.types import HISTORY_SHARD, Verdict
@@ -39,7 +39,7 @@ class DayOfArrivals:
     events: list[AppEvent] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     sequences: list[str] = field(default_factory=list)
-    quarantined: list[tuple[Delivery, Malformed, str]] = field(default_factory=list)
+    quarantined: list[tuple[Delivery, MalformedEvent, str]] = field(default_factory=list)
 
 
 class Receiver:
@@ -57,7 +57,7 @@ class Receiver:
             sequence = f"{self._count:020d}"
             self._count += 1
             event = parse(delivery.payload, delivery.arrived_us)
-            if isinstance(event, Malformed):
+            if isinstance(event, MalformedEvent):
                 found.quarantined.append((delivery, event, sequence))
                 continue
             memory = self._memories.setdefault(event.user_id, Memory())

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stillpoint.events.parsing import AppEvent, Malformed, event_of
+from stillpoint.events.parsing import AppEvent, MalformedEvent, event_of
 from stillpoint.events.types import EVENT_COLUMNS, SCHEMA_VERSION
 
 _OWN = ("event_timestamp", "arrived_at", "verdict", "shard", "sequence")
@@ -30,7 +30,7 @@ def _refusal(row: dict[str, Any], at: str | None, arrived_us: int | None) -> str
     if arrived_us is None:
         return "arrived_at: missing"
     event = event_of({"schema_version": SCHEMA_VERSION, "event_timestamp": at, **row}, arrived_us)
-    if isinstance(event, Malformed):
+    if isinstance(event, MalformedEvent):
         return f"{event.field}: {event.reason}"
     if event.dropped_fields:
         surplus = sorted(name for name in _KEPT if name in row and getattr(event, name) is None)

@@ -15,12 +15,12 @@ from typing import Protocol
 DRAIN_SECONDS = 1.0
 
 
-class Draining(Protocol):
+class Drainable(Protocol):
     draining: bool
 
 
 @contextmanager
-def drain_on_sigterm(target: Draining, *, seconds: float = DRAIN_SECONDS) -> Iterator[None]:
+def drain_on_sigterm(target: Drainable, *, seconds: float = DRAIN_SECONDS) -> Iterator[None]:
     """Drain for `seconds` before SIGTERM takes its previous effect. Needs the running event loop and the main thread, and
     does nothing elsewhere."""
     if threading.current_thread() is not threading.main_thread():

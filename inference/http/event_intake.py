@@ -13,7 +13,7 @@ import orjson
 
 from inference.http.json_parts import NotCut, Parts
 from inference.http.problems import Problem, invalid
-from stillpoint.events.parsing import MAX_PAYLOAD_BYTES, Malformed, document_of, event_of
+from stillpoint.events.parsing import MAX_PAYLOAD_BYTES, MalformedEvent, document_of, event_of
 
 MAX_EVENTS = 500
 _BATCH = "events"
@@ -68,10 +68,10 @@ def sort_events(given: Sequence[bytes], arrived_us: int) -> SortedEvents:
     sorted_out = SortedEvents()
     for payload in given:
         document = document_of(payload)
-        event = document if isinstance(document, Malformed) else event_of(document, arrived_us)
-        event_id = None if isinstance(document, Malformed) else document.get("event_id")
+        event = document if isinstance(document, MalformedEvent) else event_of(document, arrived_us)
+        event_id = None if isinstance(document, MalformedEvent) else document.get("event_id")
         result: dict[str, Any] = {"event_id": event_id if isinstance(event_id, str) else None}
-        if isinstance(event, Malformed):
+        if isinstance(event, MalformedEvent):
             sorted_out.rejected.append((payload, event.field, event.reason))
             result |= {"status": "rejected", "field": event.field, "reason": event.reason}
         else:

@@ -46,7 +46,7 @@ from inference.http.requests import (
 from inference.http.routes import MODE_HEADER, RELEASE_HEADER, Handler, OperationName
 from inference.http.tuning import keep_what_is_loaded
 from inference.live.loaded_release import LoadedRelease
-from inference.live.watcher import Following
+from inference.live.watcher import LiveReleaseWatcher
 from inference.predictions.predict import ALIKE, Guard, Prediction, PredictionTask, Source, predict
 from inference.predictions.section import section
 from inference.predictions.served_log import ServedLog
@@ -78,7 +78,7 @@ PUTTING, SCORING, EXPLAINING = 8, 16, 2
 class ServiceParts:
     """The clients and functions of the application, built by the entry point."""
 
-    following: Following
+    following: LiveReleaseWatcher
     redis: AsyncRedisClient
     async_reader: Callable[[LoadedRelease], AsyncOnlineReader]
     put_events: PutEvents

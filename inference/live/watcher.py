@@ -41,7 +41,7 @@ Refresh = Callable[[LoadedRelease], LoadedRelease]
 """Returns the same release with its contents read anew."""
 
 
-class Following:
+class LiveReleaseWatcher:
     """Holds the release that new requests use in `current` (None before the first), and keeps it the live one."""
 
     def __init__(

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from inference.predictions.predict import Prediction
-from inference.predictions.spool import Spool, Waiting
+from inference.predictions.spool import Spool, SpooledBatch
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import StillpointError
 from stillpoint.lake.commits import Commit
@@ -135,7 +135,7 @@ class ServedLog:
             self._spool.done(batch)
         return True
 
-    def _read_spooled(self, batch: Waiting) -> pa.Table | None:
+    def _read_spooled(self, batch: SpooledBatch) -> pa.Table | None:
         assert self._spool is not None
         try:
             return batch.read()

@@ -21,7 +21,7 @@ _LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class SpooledBatch:
     """One batch on disk: its writer, its sequence number and its file."""
 
     writer: str
@@ -72,17 +72,17 @@ class Spool:
             if folder not in self._locks:
                 self._lock(folder)
 
-    def waiting(self) -> Iterator[Waiting]:
+    def waiting(self) -> Iterator[SpooledBatch]:
         """Yield the batches in all of this process's folders, each writer's oldest first."""
         for folder in sorted(self._locks):
             for path in sorted(folder.glob("*.arrow")):
-                yield Waiting(folder.name, int(path.stem), path)
+                yield SpooledBatch(folder.name, int(path.stem), path)
 
-    def done(self, batch: Waiting) -> None:
+    def done(self, batch: SpooledBatch) -> None:
         """Delete a batch that has reached the lake."""
         batch.path.unlink(missing_ok=True)
 
-    def set_aside(self, batch: Waiting) -> None:
+    def set_aside(self, batch: SpooledBatch) -> None:
         """Move a damaged file out of the way, without deleting it."""
         batch.path.rename(batch.path.with_suffix(".unreadable"))
 

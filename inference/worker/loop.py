@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from inference.live.watcher import Following
+from inference.live.watcher import LiveReleaseWatcher
 from inference.worker.dead_letters import DeadLetters
 from inference.worker.jobs import JobReport, Jobs, QueuedMessage
 from stillpoint.clock import Clock, from_micros
@@ -44,7 +44,7 @@ class Worker:
         client: "SQSClient",
         queue: str,
         jobs: Jobs,
-        following: Following,
+        following: LiveReleaseWatcher,
         *,
         on_report: Callable[[JobReport], None],
         clock: Clock,

@@ -1,6 +1,6 @@
 """Parses a payload into an app event, or names the field at fault.
 
-Strict and total: any bytes give either an `AppEvent` or a `Malformed`, never an exception. Numbers are numbers (no
+Strict and total: any bytes give either an `AppEvent` or a `MalformedEvent`, never an exception. Numbers are numbers (no
 booleans, no text; 12.0 is the integer 12, as in JSON Schema), times carry their offset, a field that stands twice is
 refused, and fields that the event's type does not have are dropped and counted. Both doors, `POST /v1/events` and the
 event stream, come through here with the bytes that the client sent.
@@ -55,7 +55,7 @@ class AppEvent(NamedTuple):
     dropped_fields: int = 0
 
 
-class Malformed(NamedTuple):
+class MalformedEvent(NamedTuple):
     """Why a payload is not a valid event; `field` is None if no single field is at fault."""
 
     field: str | None
@@ -66,52 +66,52 @@ class _Refused(Exception):
     """A value is refused; its text is the reason."""
 
 
-def parse(payload: bytes, arrived_us: int) -> AppEvent | Malformed:
+def parse(payload: bytes, arrived_us: int) -> AppEvent | MalformedEvent:
     """Return the event in `payload`, or why there is none. Never raises, whatever the bytes.
 
     `arrived_us` is the record's arrival time in microseconds since 1970; an event more than 60 s later is refused.
     `event_id` is lower-cased.
 
     >>> parse(b'{"schema_version": 2}', 0)
-    Malformed(field='schema_version', reason='a number 2; expected 1')
+    MalformedEvent(field='schema_version', reason='a number 2; expected 1')
     """
     document = document_of(payload)
-    return document if isinstance(document, Malformed) else event_of(document, arrived_us)
+    return document if isinstance(document, MalformedEvent) else event_of(document, arrived_us)
 
 
-def document_of(payload: bytes) -> dict[str, Any] | Malformed:
+def document_of(payload: bytes) -> dict[str, Any] | MalformedEvent:
     """Return the JSON object in `payload`, or why there is none. Never raises, whatever the bytes."""
     if (foreign := foreign_format(payload)) is not None:
-        return Malformed(None, f"not JSON but {foreign}")
+        return MalformedEvent(None, f"not JSON but {foreign}")
     if len(payload) > MAX_PAYLOAD_BYTES:
-        return Malformed(None, f"{len(payload)} bytes; expected at most {MAX_PAYLOAD_BYTES}")
+        return MalformedEvent(None, f"{len(payload)} bytes; expected at most {MAX_PAYLOAD_BYTES}")
     try:
         document = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
         return _no_json(payload, error)
     if type(document) is not dict:
-        return Malformed(None, f"{_json_type(document)}; expected a JSON object")
+        return MalformedEvent(None, f"{_json_type(document)}; expected a JSON object")
     if _repeats_a_field(payload, document):
-        return Malformed(None, "a field stands twice; expected each once")
+        return MalformedEvent(None, "a field stands twice; expected each once")
     return document
 
 
-def _no_json(payload: bytes, error: orjson.JSONDecodeError) -> Malformed:
+def _no_json(payload: bytes, error: orjson.JSONDecodeError) -> MalformedEvent:
     """Return why a payload is not JSON; for a text that was cut within a character also the field that holds it."""
     if _HALF_A_PAIR.search(payload) is None:
-        return Malformed(None, f"not JSON: {error}")
+        return MalformedEvent(None, f"not JSON: {error}")
     try:
         lenient = json.loads(payload)
     except (ValueError, RecursionError):
-        return Malformed(None, f"not JSON: {error}")
+        return MalformedEvent(None, f"not JSON: {error}")
     fields = lenient if isinstance(lenient, dict) else {}
-    return Malformed(
+    return MalformedEvent(
         next((name for name in _CHECKS if type(fields.get(name)) is str and _SURROGATE.search(fields[name])), None),
         "not JSON: half of a surrogate pair, as when a text is cut within an emoji; expected whole characters",
     )
 
 
-def event_of(document: dict[str, Any], arrived_us: int) -> AppEvent | Malformed:
+def event_of(document: dict[str, Any], arrived_us: int) -> AppEvent | MalformedEvent:
     """Return the event in a decoded payload, or why there is none. Holds the rules for every field."""
     field = "schema_version"
     try:
@@ -139,9 +139,9 @@ def event_of(document: dict[str, Any], arrived_us: int) -> AppEvent | Malformed:
             elif field not in document:
                 absent += 1
     except _Refused as refusal:
-        return Malformed(field, str(refusal))
+        return MalformedEvent(field, str(refusal))
     if event_type is EventType.BIOMETRIC and not values:
-        return Malformed("heart_rate_bpm", "neither heart_rate_bpm nor steps; expected at least one")
+        return MalformedEvent("heart_rate_bpm", "neither heart_rate_bpm nor steps; expected at least one")
     dropped = len(document) - 6 - len(required) - len(optional) + absent
     return AppEvent(event_id, user_id, event_type, event_us, arrived_us, platform, dropped_fields=dropped, **values)
 

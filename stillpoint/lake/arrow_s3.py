@@ -50,10 +50,10 @@ def s3_filesystem(credentials: Any, arguments: dict[str, Any]) -> pafs.FileSyste
 
     if not isinstance(credentials, RefreshableCredentials):
         return make(keys())
-    return pafs.PyFileSystem(Renewing(keys, make))
+    return pafs.PyFileSystem(RenewingFileSystem(keys, make))
 
 
-class Renewing(pafs.FileSystemHandler):  # type: ignore[misc]
+class RenewingFileSystem(pafs.FileSystemHandler):  # type: ignore[misc]
     """Delegates to a filesystem that `make` creates from `keys`, and creates a new one whenever the keys have changed."""
 
     def __init__(self, keys: Callable[[], Keys], make: Callable[[Keys], pafs.FileSystem]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from inference.live import watcher as module
 from inference.live.loaded_release import LoadedRelease, load, with_fresh_contents
 from inference.live.renewal import RETRY_SECONDS
-from inference.live.watcher import Following
+from inference.live.watcher import LiveReleaseWatcher
 from stillpoint.catalogue import notify_change, withdraw
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.errors import ReleaseRefused, StackUnavailable
@@ -53,7 +53,7 @@ class World:
         self.refuse = False
         self.client = connect(made.settings.redis_serving.get_secret_value())
         self.looks = 0
-        self.following = Following(
+        self.following = LiveReleaseWatcher(
             self,  # type: ignore[arg-type]
             self._load,
             redis=self.client,

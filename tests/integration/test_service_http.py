@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from inference.http.admission import AdmissionLimits
 from inference.http.service import EXPLAINING, Service, ServiceParts
 from inference.live.loaded_release import LoadedRelease, load
-from inference.live.watcher import Following
+from inference.live.watcher import LiveReleaseWatcher
 from inference.predictions.predict import Guard
 from inference.predictions.served_log import ServedLog
 from inference.tokens import Tokens
@@ -46,7 +46,7 @@ EVENT = {
 
 def service(made: HandMade, tokens: Tokens | None = None, **other: Any) -> TestClient:
     connection = made.settings.redis_serving.get_secret_value()
-    following = Following(
+    following = LiveReleaseWatcher(
         made.book,
         lambda release, generation: load(made.book, made.lake, made.settings, release, generation, now=system_clock()),
         redis=connect(connection),

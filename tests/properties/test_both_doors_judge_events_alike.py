@@ -14,7 +14,7 @@ from inference.http.problems import Problem
 from ingestion.compute import parse_records
 from ingestion.kinesis_shards import Record
 from stillpoint.clock import SECOND
-from stillpoint.events.parsing import AppEvent, Malformed, parse
+from stillpoint.events.parsing import AppEvent, MalformedEvent, parse
 
 ARRIVED = 1_767_225_600 * SECOND
 LINES = (Path(__file__).parents[1] / "golden" / "events_v1.jsonl").read_bytes().splitlines()
@@ -132,7 +132,7 @@ def test_an_event_alone_is_judged_as_in_a_batch_or_the_body_is_refused(event):
     found = judged(event)
     if isinstance(found, Problem):
         assert found.status in (400, 422)
-        assert isinstance(parse(event, ARRIVED), Malformed) or b"vents" in event
+        assert isinstance(parse(event, ARRIVED), MalformedEvent) or b"vents" in event
     else:
         assert found[0] == [on_the_stream(event.strip(b" \t\r\n"))]
 
@@ -224,6 +224,6 @@ def test_a_body_that_is_no_list_of_events_is_refused_whole(body, status, field, 
 )
 def test_records_of_other_formats_are_kept_aside_by_their_name(payload, name):
     found = parse(payload, ARRIVED)
-    assert isinstance(found, Malformed)
+    assert isinstance(found, MalformedEvent)
     assert name in found.reason
     assert "expected" in found.reason

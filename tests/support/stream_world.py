@@ -17,7 +17,7 @@ from ingestion.kinesis_shards import ShardReader
 from ingestion.supervisor import Supervisor
 from stillpoint.clock import SECOND, system_clock, to_micros
 from stillpoint.encoder import WordLlamaEncoder
-from stillpoint.events.parsing import Malformed, parse
+from stillpoint.events.parsing import MalformedEvent, parse
 from stillpoint.features.columns import feature_columns, rows_table
 from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.lake.datasets import feature_dataset
@@ -167,7 +167,7 @@ def expected(records, max_event_age_us):
     verdicts, events, users = {}, {}, defaultdict(list)
     for record in sorted(records, key=lambda one: int(one.sequence)):
         event = parse(record.data, record.arrived_us)
-        if isinstance(event, Malformed):
+        if isinstance(event, MalformedEvent):
             verdicts[record.shard, record.sequence] = "quarantined"
         else:
             users[event.user_id].append((record, event))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stillpoint.clock import SECOND
-from stillpoint.events.parsing import MAX_PAYLOAD_BYTES, AppEvent, Malformed, parse, to_payload
+from stillpoint.events.parsing import MAX_PAYLOAD_BYTES, AppEvent, MalformedEvent, parse, to_payload
 from stillpoint.events.types import EventType
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "events_v1.jsonl"
@@ -33,7 +33,7 @@ def exit_event(**fields):
 
 def refused(data, arrived_us=ARRIVED):
     found = parse(data, arrived_us)
-    assert isinstance(found, Malformed), found
+    assert isinstance(found, MalformedEvent), found
     return found
 
 
@@ -224,7 +224,7 @@ def assert_total(count, seed):
             again = parse(to_payload(found), ARRIVED)
             assert again == found._replace(dropped_fields=0)
         else:
-            assert isinstance(found, Malformed)
+            assert isinstance(found, MalformedEvent)
             assert found.reason
     assert 0.05 < accepted / count < 0.6
 

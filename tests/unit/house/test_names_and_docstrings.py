@@ -86,6 +86,18 @@ def test_no_public_class_name_stands_twice() -> None:
     assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
 
 
+def test_no_public_class_is_named_by_a_bare_participle() -> None:
+    """`JudgedLines` says what was judged; `Judged` does not. Nouns that end alike, and errors, are named here."""
+    nouns = {"Ranking", "Mapping", "Ordering", "Tracing", "Finding", "Fenced"}
+    found = [
+        f"{path}: {node.name}"
+        for path, tree in modules()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and re.fullmatch(r"[A-Z][a-z]+(ed|ing)", node.name) and node.name not in nouns
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize("path", PUBLIC_PATHS)
 def test_a_path_that_others_name_stays_where_it_is(path: str) -> None:
     module, _, name = path.partition(":")

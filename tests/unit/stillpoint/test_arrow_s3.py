@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.credentials import Credentials, RefreshableCredentials
 
-from stillpoint.lake.arrow_s3 import Keys, Renewing, s3_filesystem
+from stillpoint.lake.arrow_s3 import Keys, RenewingFileSystem, s3_filesystem
 
 ARGUMENTS = {"region": "us-east-1", "endpoint_override": "127.0.0.1:9", "scheme": "http"}
 
@@ -45,7 +45,7 @@ class Disk:
         return pafs.SubTreeFileSystem(str(self.root), pafs.LocalFileSystem())
 
     def filesystem(self) -> pafs.FileSystem:
-        return pafs.PyFileSystem(Renewing(lambda: self.keys, self.make))
+        return pafs.PyFileSystem(RenewingFileSystem(lambda: self.keys, self.make))
 
 
 def test_credentials_of_a_role_are_renewed_before_they_end_and_fixed_ones_stay() -> None:
