@@ -61,7 +61,7 @@ def as_frame(table: pa.Table) -> pl.DataFrame:
     UUIDs, of which Polars would make bytes, are their usual text, as in a read.
     """
     for index, field in enumerate(table.schema):
-        if isinstance(field.type, pa.UuidType):
+        if getattr(field.type, "extension_name", None) == "arrow.uuid":
             texts = [None if value is None else str(value) for value in table[field.name].to_pylist()]
             table = table.set_column(index, field.name, pa.array(texts, pa.string()))
         if has_other_zone(field.type):
