@@ -267,6 +267,18 @@ def test_a_primary_that_is_killed_under_load_is_replaced_and_nothing_is_lost_or_
     redis_cluster.settle()
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_primaries_that_die_one_after_the_other_under_load_lose_nothing(redis_cluster: Cluster) -> None:
+    with load(redis_cluster, "soak") as works:
+        for slot in (0, 6_000, 12_000) * 2:
+            killed = redis_cluster.owner_of_slot(slot)
+            killed.kill()
+            assert seconds_until_all_work(works) < RECOVERY_SECONDS
+            killed.restart()
+            redis_cluster.settle()
+
+
 def test_a_shard_that_lost_its_last_writes_shows_it_and_is_rebuilt(redis_cluster: Cluster, tmp_path: Path) -> None:
     world = World(tmp_path, redis_cluster, "lagging")
     users = [f"u{n}" for n in range(30)]
