@@ -58,6 +58,7 @@ pages: setup ## write docs/settings.md and docs/cli.md anew from the code
 lock: ## write the requirements*.lock files anew from pyproject.toml
 	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
 	$(COMPILE) --extra serve --extra train --extra stores pyproject.toml -o deploy/model-server/requirements.lock
+	$(COMPILE) --extra function pyproject.toml -o deploy/lambda/requirements.lock
 	$(COMPILE) --group aws -o requirements-aws.lock
 	$(COMPILE) --no-deps --group redis -o requirements-redis.lock
 	$(COMPILE) --no-deps --group java -o requirements-java.lock

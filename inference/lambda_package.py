@@ -1,7 +1,7 @@
 """Builds the archive that is uploaded to Lambda.
 
 `python -m inference.lambda_package FILE.zip` writes our code alone: `inference/` and what it takes of `stillpoint/`. The
-libraries (those of the extra `serve`: numpy, pyarrow, pydantic, redis, xgboost, orjson) are a layer or the image's; with
+libraries (the extra `function`: 600 MB, more than a zip and its layers may hold) are in the image of `deploy/lambda`; with
 the stand-in, PYTHONPATH names an environment that has them. The same sources give the same bytes.
 """
 

@@ -135,10 +135,11 @@ def _parts(files: list[CommittedFile]) -> Iterator[list[CommittedFile]]:
 
 
 def _by_id(table: pa.Table) -> pa.Table:
-    """Return rows of the served log sorted by recommendation id, so that Parquet's row-group statistics lead a reader to one id."""
+    """Return rows of the served log sorted by recommendation id, so that Parquet's row-group statistics lead a reader to one id, and
+    each row once: SQS may have delivered a message of rows twice."""
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    frame = frame.sort("recommendation_id", "served_at")
+    frame = frame.unique(["recommendation_id", "served_at"], keep="first").sort("recommendation_id", "served_at")
     parts = (frame.slice(start, SERVED_GROUP) for start in range(0, frame.height, SERVED_GROUP))
     return pa.concat_tables([part.to_arrow().cast(table.schema) for part in parts])
 

@@ -14,7 +14,7 @@ from stillpoint.errors import AlreadyExists
 from stillpoint.lake.checkpoint import CHECKPOINTS, CheckpointedCommit, LogCheckpoint
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.tables import Lake
-from stillpoint.served_rows import SERVED_IDS
+from stillpoint.served_rows import SERVED_IDS, SERVED_MESSAGES
 
 FOLD_AFTER = timedelta(hours=1)
 """Younger commits are not folded: a writer that got no answer to its commit finds the commit when it repeats it."""
@@ -97,7 +97,7 @@ def _summed(commits: Sequence[Commit]) -> dict[str, str | int | float | None]:
     """Return the sums of numbers, and of what is no number the last; what names the ids of one commit speaks of no other."""
     found: dict[str, str | int | float | None] = {}
     for name, value in (pair for commit in commits for pair in commit.properties.items()):
-        if name == SERVED_IDS:
+        if name in (SERVED_IDS, SERVED_MESSAGES):
             continue
         before = found.get(name)
         if isinstance(value, int | float) and isinstance(before, int | float):

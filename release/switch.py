@@ -1,7 +1,7 @@
 """Switches the live release, forwards or back, with no failed and no mixed answer.
 
-The new release is announced, every worker loads it, the pointer's next generation is created, every worker acknowledges it. Only the
-pointer decides what is live; the other steps make the change quick.
+The new release is announced, every worker loads it, the pointer's next generation is created and copied to where functions read it,
+every worker acknowledges it. Only the pointer decides what is live; the other steps make the change quick.
 """
 
 import time
@@ -14,6 +14,7 @@ from release.integrity import refuse_changed
 from release.states import last_report, rollback_target, settle
 from release.waiting import WaitResult, name, wait_for_workers
 from stillpoint.errors import GateRefused, ReleaseRefused
+from stillpoint.releases.pointer_copy import PointerCopy
 from stillpoint.releases.presence import Notification, Presence, notify
 from stillpoint.releases.records import Announcement, Move, Pointer, Release, State
 
@@ -163,9 +164,12 @@ def _finish(
     began = time.monotonic()
     switched = Notification(what="switched", generation=pointer.generation, release=release.id)
     notify(context.serving, switched)
+    context.progress("copy the pointer for functions")
+    stale, copied = PointerCopy(context.serving, context.book, context.lake.root).renew(), time.monotonic()
     context.progress(f"wait until workers answer with {release.id}")
     swapped = wait_for_workers(context, lambda worker: (worker.generation or 0) >= pointer.generation, switched)
     switch_seconds = time.monotonic() - began
+    context.sleep(max(0.0, copied + stale - time.monotonic()))
     context.progress("write the states")
     settle(context)
     context.progress("withdraw the announcement")

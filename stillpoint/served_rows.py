@@ -16,6 +16,9 @@ SERVED_GROUP = 2_000
 SERVED_IDS = "recommendation_ids"
 """The property of the log's commits that lists prefixes of the ids that a commit adds."""
 
+SERVED_MESSAGES = "messages"
+"""The property of a commit of the log that names the messages of the served queue whose rows it adds."""
+
 ID_LENGTH = 8
 
 

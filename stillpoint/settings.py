@@ -123,6 +123,15 @@ class Settings(BaseSettings):
         default="stillpoint-predictions-dead", description="SQS queue of requests that failed for good."
     )
     push_queue: str = Field(default="stillpoint-pushes", description="SQS queue of pushes and in-app modals.")
+    served_queue: str = Field(
+        default="stillpoint-served", description="What functions have served, until a worker commits it to the lake."
+    )
+    function_seconds: int = Field(
+        default=30,
+        ge=1,
+        le=900,
+        description="Timeout of the Lambda function. The prediction queue's visibility timeout is six times that, as AWS advises.",
+    )
 
     registry: str | None = Field(
         default=None, description="Root of Feast's registries: s3://… or a folder; unset means the home folder."

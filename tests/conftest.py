@@ -247,5 +247,6 @@ def settings(tmp_path: Path, aws: AwsServer, redis_server: RedisServer, s3_lake:
         prediction_queue=f"{unique}-predictions",
         prediction_dead_letters=f"{unique}-predictions-dead",
         push_queue=f"{unique}-pushes",
+        served_queue=f"{unique}-served",
         mlflow_tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
     )

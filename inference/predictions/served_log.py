@@ -8,21 +8,21 @@ import logging
 import queue
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from inference.predictions.predict import Prediction
+from inference.predictions.served_tables import served_table, without_erased
 from inference.predictions.spool import Spool, SpooledBatch
-from stillpoint.clock import Clock, to_micros
+from stillpoint.clock import Clock
 from stillpoint.errors import StillpointError
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date
 from stillpoint.lake.tables import Lake
-from stillpoint.served_rows import SERVED_COLUMNS, SERVED_IDS, named_ids
+from stillpoint.served_rows import SERVED_IDS, SERVED_MESSAGES, named_ids
 from stillpoint.tombstones import read_tombstones
 
 log = logging.getLogger(__name__)
@@ -30,34 +30,8 @@ log = logging.getLogger(__name__)
 FLUSH_SECONDS = 2.0
 BATCH = 2_000
 WAITING = 5_000
-TOGETHER = 8
-"""Rows that are converted at a time; while they are, the interpreter lock keeps requests waiting."""
 BREATH_SECONDS = 0.004
 """Pause after each conversion, so that a batch delays many requests a little and none of them much."""
-
-
-def served_row(prediction: Prediction) -> dict[str, Any]:
-    """Return a prediction as a row of `served/`.
-
-    Raises:
-        CorruptData: the stored feature values cannot be decoded.
-    """
-    return {
-        "request_id": prediction.task.request_id,
-        "recommendation_id": prediction.recommendation_id,
-        "served_at": prediction.at,
-        "release": prediction.release,
-        "generation": prediction.generation,
-        "arm": prediction.arm,
-        "user_id": prediction.task.user_id,
-        "kind": str(prediction.task.kind),
-        "source": str(prediction.source),
-        "trigger": None if prediction.task.trigger is None else str(prediction.task.trigger),
-        "items": [item.content_id for item in prediction.items],
-        "candidates": prediction.ranking.candidates,
-        "scores": prediction.ranking.scores,
-        "views": list(prediction.user.views),
-    }
 
 
 class ServedLog:
@@ -153,38 +127,21 @@ class ServedLog:
             self.lost += table.num_rows
 
     def _table(self, predictions: Sequence[Prediction]) -> pa.Table:
-        parts = [SERVED_COLUMNS.empty_table()]
-        known: dict[int, pa.Array] = {}  # the predictions, which hold what its keys are identities of, outlive it
-        for start in range(0, len(predictions), TOGETHER):
-            rows = []
-            for prediction in predictions[start : start + TOGETHER]:
-                try:
-                    rows.append(served_row(prediction))
-                except StillpointError as error:
-                    self.lost += 1
-                    log.error("a prediction cannot be logged: %s", error)
-            parts.append(_columns(rows, known))
-            self._stop.wait(BREATH_SECONDS)
-        return pa.concat_tables(parts).combine_chunks()
+        return served_table(predictions, refused=self._refused, between=self._breathe)
+
+    def _breathe(self) -> None:
+        self._stop.wait(BREATH_SECONDS)
+
+    def _refused(self, error: StillpointError) -> None:
+        self.lost += 1
+        log.error("a prediction cannot be logged: %s", error)
 
     def _write(self, writer: str, sequence: int, table: pa.Table, *, is_replay: bool = False) -> bool:
         """Write a batch once, without the rows of the erased."""
-        name = f"{writer}-{sequence:08d}"
         try:
             if is_replay and self._lake.committed(writer, sequence):
                 return True  # the earlier attempt succeeded, and only its answer was lost
-            tombstones = read_tombstones(self._lake.objects, self._erasure_key)
-            pairs = zip(table["user_id"].to_pylist(), table["served_at"].to_pylist(), strict=True)
-            kept = [not tombstones.covers(user, to_micros(at)) for user, at in pairs]
-            if not all(kept):
-                table = table.filter(pa.array(kept, pa.bool_()))
-            if table.num_rows:
-                files = tuple(self._lake.write("served", day, name, part) for day, part in by_date(table, "served_at"))
-                ids: dict[str, str | int | float | None] = {
-                    SERVED_IDS: named_ids(table["recommendation_id"].to_pylist())
-                }
-                at = self._clock()
-                self._lake.commit(Commit(writer=writer, sequence=sequence, at=at, files=files, properties=ids))
+            commit_served(self._lake, writer, sequence, table, at=self._clock(), erasure_key=self._erasure_key)
         except Exception as error:  # noqa: BLE001  whatever the lake's trouble, answering goes on; the batch is tried again
             self.failures += 1
             log.warning("the served log cannot be written, trying again: %s", error)
@@ -192,24 +149,23 @@ class ServedLog:
         return True
 
 
-def _columns(rows: Sequence[Mapping[str, Any]], known: dict[int, pa.Array]) -> pa.Table:
-    """Return rows as a table. The long lists go by way of arrays, which is many times faster than value by value; that of
-    the candidates is mostly one and the same for all, and `known` by its identity."""
-    arrays = []
-    for column in SERVED_COLUMNS:
-        values = [row[column.name] for row in rows]
-        if column.name == "candidates" and rows:
-            for one in values:
-                if id(one) not in known:
-                    known[id(one)] = pa.array(one, column.type.value_type)
-            arrays.append(_lists([known[id(one)] for one in values], column.type))
-        elif column.name == "scores" and rows:
-            arrays.append(_lists([pa.array(one, column.type.value_type) for one in values], column.type))
-        else:
-            arrays.append(pa.array(values, column.type))
-    return pa.Table.from_arrays(arrays, schema=SERVED_COLUMNS)
-
-
-def _lists(values: Sequence[pa.Array], type: pa.ListType) -> pa.Array:
-    offsets = np.cumsum([0, *(len(one) for one in values)], dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.concat_arrays(values), type=type)
+def commit_served(
+    lake: Lake,
+    writer: str,
+    sequence: int,
+    table: pa.Table,
+    *,
+    at: datetime,
+    erasure_key: bytes,
+    messages: Sequence[str] = (),
+) -> None:
+    """Commit rows once, without those of erased users. `messages` are the ids of what brought them."""
+    table = without_erased(table, read_tombstones(lake.objects, erasure_key))
+    if table.num_rows == 0:
+        return
+    name = f"{writer}-{sequence:08d}"
+    files = tuple(lake.write("served", day, name, part) for day, part in by_date(table, "served_at"))
+    properties: dict[str, str | int | float | None] = {SERVED_IDS: named_ids(table["recommendation_id"].to_pylist())}
+    if messages:
+        properties[SERVED_MESSAGES] = " ".join(messages)
+    lake.commit(Commit(writer=writer, sequence=sequence, at=at, files=files, properties=properties))

@@ -14,6 +14,7 @@ from stillpoint.clock import to_micros
 from stillpoint.errors import CorruptData
 from stillpoint.finished import finished_key
 from stillpoint.messages import Kind, StoredRecommendation
+from stillpoint.releases.pointer_copy import TRUSTED
 from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.command import Command, pack
 from stillpoint.stores.redis.connection import explain, redis_errors
@@ -23,7 +24,10 @@ from stillpoint.stores.redis.scripted import Script
 TTL_SECONDS = {Kind.TODAY: 24 * 3_600, Kind.SLEEP: 24 * 3_600, Kind.NEXT: 3_600}
 PUSH_INTERVAL_SECONDS = 30 * 60
 
-_STORE = Script("""
+_STORE = Script(
+    TRUSTED
+    + """
+if ARGV[5] and trusted(ARGV[5]) ~= ARGV[4] then return 'superseded' end
 local generation = redis.call('HGET', KEYS[1], 'generation')
 if generation and tonumber(generation) > tonumber(ARGV[4]) then return 'superseded' end
 local held = redis.call('HGET', KEYS[1], 'order')
@@ -34,8 +38,17 @@ end
 redis.call('HSET', KEYS[1], 'order', ARGV[1], 'recommendation', ARGV[2], 'generation', ARGV[4])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 'stored'
+"""
+)
+"""KEYS: user, kind and release. ARGV: order, recommendation, seconds to live, generation; the key of the pointer's copy where the
+write depends on it, which is on one server only. Returns a `StoreResult`."""
+
+_TAKE_BACK = Script("""
+local held = redis.call('HMGET', KEYS[1], 'order', 'generation')
+if held[1] == ARGV[1] and held[2] == ARGV[2] then return redis.call('DEL', KEYS[1]) end
+return 0
 """)
-"""KEYS: user, kind and release. ARGV: order, recommendation, seconds to live, generation. Returns a `StoreResult`."""
+"""KEYS: user, kind and release. ARGV: order and generation of the recommendation to delete, if it is still stored."""
 
 
 class StoreResult(StrEnum):
@@ -45,7 +58,7 @@ class StoreResult(StrEnum):
     OLDER = "older"
     """A newer recommendation, or this same one, is stored already; nothing was changed."""
     SUPERSEDED = "superseded"
-    """A later generation of the live release has written this key; the caller ranked under a release that has ended."""
+    """Another generation is live, or a later one has written this key; the caller ranked under a release that has ended."""
 
 
 def order_of(event_timestamp: datetime, request_id: str) -> str:
@@ -61,8 +74,11 @@ def order_of(event_timestamp: datetime, request_id: str) -> str:
 class Recommendations:
     """Stored recommendations over a synchronous Redis client."""
 
-    def __init__(self, client: RedisClient) -> None:
+    def __init__(self, client: RedisClient, *, fence: str | None = None) -> None:
+        """With `fence`, the key of the copy of the pointer, a write takes effect only while its generation is live, in one
+        step. On a cluster the copy is not where a user's key is: there the caller asks before and after."""
         self._client = client
+        self._fence = () if fence is None else (fence,)
 
     def put(self, recommendation: StoredRecommendation) -> StoreResult:
         """Store a recommendation, unless a newer one, this same one, or one of a later generation is stored already."""
@@ -82,10 +98,23 @@ class Recommendations:
                 one.to_bytes(),
                 TTL_SECONDS[one.kind],
                 one.generation,
+                *self._fence,
             )
             for one in recommendations
         ]
         return [StoreResult(result.decode()) for result in self._replies(_STORE.run(self._client, calls))]
+
+    def take_back(self, recommendations: Sequence[StoredRecommendation]) -> None:
+        """Delete what `put_all` has just stored, unless something else is there by now."""
+        calls = [
+            _TAKE_BACK.command(
+                recommendation_key(one.user_id, one.kind, one.release),
+                order_of(one.event_timestamp, one.request_id),
+                one.generation,
+            )
+            for one in recommendations
+        ]
+        self._replies(_TAKE_BACK.run(self._client, calls))
 
     def get(self, user_id: str, kinds: Sequence[Kind], release: str) -> list[StoredRecommendation | None]:
         """Return the stored recommendation of each kind under one release, None where there is none."""

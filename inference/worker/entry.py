@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 from inference.clients import client, follow, open_lake
+from inference.predictions.served_drain import ServedDrain
 from inference.predictions.served_log import ServedLog
 from inference.predictions.stored_recommendations import Recommendations
 from inference.worker.jobs import JobReport, Jobs
@@ -30,6 +31,7 @@ def create_worker(
     sqs = client(settings, "sqs")
     following = follow(settings, lake, WorkerKind.WORKER, os.uname().nodename)
     served = ServedLog(lake, clock=system_clock, erasure_key=erasure_key(settings), spool=settings.home / "served")
+    drain = ServedDrain(sqs, settings.served_queue, lake, clock=system_clock, erasure_key=erasure_key(settings))
     serving = connect(settings.redis_serving.get_secret_value())
     traces = tracing(settings, "stillpoint-worker")
     push_url: list[str] = []
@@ -60,9 +62,11 @@ def create_worker(
 
     worker = Worker(sqs, settings.prediction_queue, jobs, following, on_report=report, clock=system_clock)
     following.start()
+    drain.start()
 
     def close() -> None:
         following.close()
+        drain.close()
         served.close()
         if traces is not None:
             traces.close()

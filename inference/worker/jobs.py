@@ -53,12 +53,14 @@ Moment = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """One received message: how often it was received so far, and when it was sent if the queue reports that."""
+    """One received message: how often it was received so far, and when it was sent if the queue reports that. `handle` is the
+    queue's own receipt where ours is another, as in a Lambda."""
 
     receipt: str
     body: str
     receives: int = 1
     sent: datetime | None = None
+    handle: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +224,11 @@ class Jobs:
         ranked = self._clock()
         if not self._still_live(loaded):
             raise _release_ended(loaded)
-        results = self._recommendations.put_all([to_stored(one) for one in predictions if one.items])
-        if StoreResult.SUPERSEDED in results:
+        lists = [to_stored(one) for one in predictions if one.items]
+        if StoreResult.SUPERSEDED in self._recommendations.put_all(lists):
+            raise _release_ended(loaded)
+        if not self._still_live(loaded):  # the release ended meanwhile: nobody may find what was just stored
+            self._recommendations.take_back(lists)
             raise _release_ended(loaded)
         erased = self._erased([job.happened for job in wanted])
         written = self._clock()

@@ -149,6 +149,7 @@ class Worker:
             QueueUrl=self._url,
             MaxNumberOfMessages=MESSAGES,
             WaitTimeSeconds=WAIT_SECONDS,
+            VisibilityTimeout=VISIBILITY_SECONDS,
             AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
         )
         return [to_message(one) for one in answer.get("Messages", ())]

@@ -18,7 +18,12 @@ from stillpoint.stores.redis.connection import connect
 def remaining(settings: Settings, versions: VersionErasure, *, now: datetime) -> Iterator[RemainingCopies]:
     """Yield each such store with the end of its retention, as the store itself reports it."""
     yield _kinesis(settings, now)
-    for queue in (settings.prediction_queue, settings.prediction_dead_letters, settings.push_queue):
+    for queue in (
+        settings.prediction_queue,
+        settings.prediction_dead_letters,
+        settings.push_queue,
+        settings.served_queue,
+    ):
         yield _queue(settings, queue, now)
     yield from _redis(settings)
     if settings.lake.startswith("s3://"):

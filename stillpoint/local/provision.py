@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 VISIBILITY_SECONDS = 15
+"""Of the push queue. The prediction queue's follows from the function's timeout; the queue worker asks for its own."""
+FUNCTION_TIMEOUTS = 6
+"""How many timeouts of its function a message stays invisible, as AWS advises: a throttled function is tried again before."""
 MAX_RECEIVES = 5
 RETENTION_SECONDS = 4 * 86_400
 DEAD_RETENTION_SECONDS = 14 * 86_400
@@ -49,7 +52,7 @@ def provision(settings: Settings) -> dict[str, str]:
         sqs,
         settings.prediction_queue,
         {
-            "VisibilityTimeout": str(VISIBILITY_SECONDS),
+            "VisibilityTimeout": str(FUNCTION_TIMEOUTS * settings.function_seconds),
             "MessageRetentionPeriod": str(RETENTION_SECONDS),
             "RedrivePolicy": json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": str(MAX_RECEIVES)}),
         },
@@ -57,6 +60,8 @@ def provision(settings: Settings) -> dict[str, str]:
     made[settings.prediction_queue] = "queue"
     create_queue(sqs, settings.push_queue, {"VisibilityTimeout": str(VISIBILITY_SECONDS)})
     made[settings.push_queue] = "queue"
+    create_queue(sqs, settings.served_queue, {"MessageRetentionPeriod": str(DEAD_RETENTION_SECONDS)})
+    made[settings.served_queue] = "queue"
     return made
 
 

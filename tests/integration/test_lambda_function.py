@@ -8,7 +8,9 @@ import time
 from datetime import UTC, datetime
 
 from inference.lambda_package import HANDLER, package
+from inference.predictions.served_drain import ServedDrain
 from inference.predictions.stored_recommendations import Recommendations
+from stillpoint.clock import system_clock
 from stillpoint.events.types import EventType
 from stillpoint.lake.tables import Lake
 from stillpoint.local.aws import AwsServer
@@ -17,6 +19,7 @@ from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Kind, PredictionRequest, request_id
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
+from stillpoint.tombstones import erasure_key
 from tests.support.hand_made import hand_made, opted_in
 
 FORBIDDEN = ("feast", "pyspark", "great_expectations", "mlflow", "sagemaker")
@@ -30,6 +33,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "prediction_queue",
         "prediction_dead_letters",
         "push_queue",
+        "served_queue",
         "sagemaker_endpoint_url",
     )
     shown = {f"STILLPOINT_{name.upper()}": str(getattr(settings, name)) for name in names}
@@ -65,7 +69,7 @@ def test_the_zip_runs_as_a_function_and_drains_the_queue(
         Role="arn:aws:iam::000000000000:role/lambda",
         Handler=HANDLER,
         Code={"ZipFile": package()},
-        Timeout=60,
+        Timeout=settings.function_seconds,
         Environment={"Variables": environment(settings)},
     )
     sqs = aws.client("sqs")
@@ -92,10 +96,17 @@ def test_the_zip_runs_as_a_function_and_drains_the_queue(
     (push,) = sqs.receive_message(QueueUrl=pushes, WaitTimeSeconds=5)["Messages"]  # type: ignore[attr-defined]
     assert held[1] is not None
     assert held[1].recommendation_id in push["Body"]
+    drain = ServedDrain(
+        sqs,  # type: ignore[arg-type]
+        settings.served_queue,
+        s3_lake,
+        clock=system_clock,
+        erasure_key=erasure_key(settings),
+    )
     kinds: set[str] = set()
     while kinds != {"next", "today"} and time.monotonic() < deadline:  # the log is written after the recommendation
+        drain.step(gather_seconds=0)
         kinds = set(s3_lake.read("served")["kind"].to_pylist())
-        time.sleep(0.3)
     assert kinds == {"next", "today"}
     functions.delete_event_source_mapping(UUID=mapping["UUID"])  # type: ignore[attr-defined]
 

@@ -1,6 +1,7 @@
 """The stand-ins that the tests rely on behave as the product needs."""
 
 import json
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
@@ -28,7 +29,14 @@ def test_provision_makes_bucket_stream_and_queues_and_again_changes_nothing(sett
     sqs = aws.client("sqs")
     url = sqs.get_queue_url(QueueName=settings.prediction_queue)["QueueUrl"]
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    assert attributes["VisibilityTimeout"] == "15"
+    assert attributes["VisibilityTimeout"] == str(6 * settings.function_seconds) == "180"
+    told = (Path(__file__).parents[2] / "docs" / "dead-letters.md").read_text()
+    assert (
+        f"(`STILLPOINT_FUNCTION_SECONDS`, {settings.function_seconds} s), {attributes['VisibilityTimeout']} s" in told
+    )
+    served = sqs.get_queue_url(QueueName=settings.served_queue)["QueueUrl"]
+    kept = sqs.get_queue_attributes(QueueUrl=served, AttributeNames=["MessageRetentionPeriod"])["Attributes"]
+    assert kept == {"MessageRetentionPeriod": str(14 * 86_400)}
     redrive = json.loads(attributes["RedrivePolicy"])
     assert int(redrive["maxReceiveCount"]) == 5
     assert redrive["deadLetterTargetArn"].endswith(f":{settings.prediction_dead_letters}")
