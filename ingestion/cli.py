@@ -1,4 +1,4 @@
-"""The verbs of the receiver: events, stream, backfill, daily."""
+"""The verbs of the receiver and its lake: events, stream, backfill, daily, vacuum."""
 
 import json
 import logging
@@ -177,6 +177,27 @@ def compact(
     ]
     said.append(f"commits folded: {folded:,}")
     _print({"compacted_rows": counts, "merged_files": merged, "folded_commits": folded}, as_json, "\n".join(said))
+
+
+def vacuum(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Delete what the lake no longer needs: superseded files, killed writes, old checkpoints of the log of commits, quarantine and
+    served log past their retention, and files that only ended releases used. Run it once a day, beside everything else.
+
+    What a reader, an unfinished job or a rollback may still want stays; STILLPOINT_VACUUM_GRACE, _QUARANTINE_DAYS, _SERVED_DAYS and
+    _RELEASES_DAYS say for how long.
+    """
+    from ingestion.vacuum.run import retention
+    from ingestion.vacuum.run import vacuum as run
+
+    settings = Settings.load()
+    report = run(_lake(settings), retention(settings), clock=system_clock, dry_run=dry_run)
+    kinds = {str(kind): {"files": count, "bytes": report.bytes[kind]} for kind, count in sorted(report.files.items())}
+    verb = "would delete" if dry_run else "deleted"
+    said = [f"{verb} {one['files']:,} files, {one['bytes']:,} bytes: {kind}" for kind, one in kinds.items()]
+    _print({"dry_run": dry_run, "kinds": kinds}, as_json, "\n".join(said) or f"{verb} nothing")
 
 
 def stream(

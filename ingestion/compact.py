@@ -56,6 +56,7 @@ def compact(
     counts: dict[str, int] = {}
     run = f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     sequence = 0
+    gone_for_good = {path for commit in lake.commits() for path in commit.supersedes if path.startswith(TABLES)}
     for dataset, identity in IDENTITY.items():
         days: dict[date, list[CommittedFile]] = defaultdict(list)
         for file in lake.files(dataset):
@@ -64,7 +65,7 @@ def compact(
         for day, files in sorted(days.items()):
             path = f"tables/{dataset}/date={day.isoformat()}/rows.parquet"
             loose = [file for file in files if file.path != path]
-            if not loose:
+            if not loose or path in gone_for_good:
                 continue
             table = _merged(lake, dataset, day, identity)
             sink = io.BytesIO()

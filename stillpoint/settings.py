@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     served_queue: str = Field(
         default="stillpoint-served", description="What functions have served, until a worker commits it to the lake."
     )
-    function_seconds: int = Field(
+    function_seconds: WholeSeconds = Field(
         default=30,
         ge=1,
         le=900,
@@ -195,6 +195,18 @@ class Settings(BaseSettings):
 
     rollback_keep: WholeSeconds = Field(
         default=86_400, ge=0, description="A rollback target younger than this is not retired by itself."
+    )
+    vacuum_grace: WholeSeconds = Field(
+        default=86_400,
+        ge=3_600,
+        description="How long `stillpoint vacuum` keeps a file that no commit counts any more.",
+    )
+    quarantine_days: int = Field(default=90, ge=0, description="How long `stillpoint vacuum` keeps the quarantine.")
+    served_days: int = Field(default=90, ge=0, description="How long `stillpoint vacuum` keeps the served log.")
+    releases_days: int = Field(
+        default=30,
+        ge=0,
+        description="How long `stillpoint vacuum` keeps registries, plans and models of an ended release.",
     )
     check_max_age: WholeSeconds = Field(
         default=3_600, ge=1, description="A gate report older than this does not allow a switch."

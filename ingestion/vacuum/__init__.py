@@ -1,0 +1,1 @@
+"""Deletes what the lake no longer needs, by age and need."""
