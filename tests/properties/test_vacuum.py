@@ -111,12 +111,12 @@ class World:
         self.objects.now += HOUR  # the leases of the killed run end
 
 
-STEPS = ("write", "write", "killed write", "slow write", "end of slow write", "compact", "erase", "read", "job", "end of job", "fold", "vacuum", "vacuum", "killed vacuum", "dry run")  # fmt: skip
+STEPS = ("write", "write", "killed write", "slow write", "end of slow write", "compact", "compact", "erase", "job", "job", "end of job", "fold", "vacuum", "vacuum", "killed vacuum", "dry run")  # fmt: skip
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(
-    steps=st.lists(st.tuples(st.sampled_from(STEPS), st.sampled_from([0, 1, 7, 30])), min_size=5, max_size=40),
+    steps=st.lists(st.tuples(st.sampled_from(STEPS), st.sampled_from([0, 0, 1, 1, 7, 30])), min_size=25, max_size=40),
     data=st.data(),
 )
 def test_a_vacuum_deletes_nothing_that_counts_or_that_who_listed_it_may_still_read(
@@ -125,7 +125,10 @@ def test_a_vacuum_deletes_nothing_that_counts_or_that_who_listed_it_may_still_re
     world = World(tmp_path_factory.mktemp("lake"))
     for step, hours in steps:
         world.objects.now += hours * HOUR
+        for lease, _ in world.jobs:
+            lease.renew()
         live = world.live()
+        world.readers.append((world.now, live))  # somebody always begins to read
         if step == "write":
             world.commit(world.write())
         elif step == "killed write":
@@ -142,8 +145,6 @@ def test_a_vacuum_deletes_nothing_that_counts_or_that_who_listed_it_may_still_re
             world.commit(world.write(writer="merge-x"), writer="merge-x", supersedes=chosen)
         elif step == "erase" and live:
             world.commit(writer="erase-x", supersedes=(data.draw(st.sampled_from(sorted(live))),))
-        elif step == "read":
-            world.readers.append((world.now, live))
         elif step == "job":
             lease = Lease(world.objects, f"under_way/{world.number}-{len(world.jobs)}", holder="job", ttl=1_000 * DAY, clock=lambda: world.now)  # fmt: skip
             lease.acquire()
