@@ -30,6 +30,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "prediction_queue",
         "prediction_dead_letters",
         "push_queue",
+        "served_queue",
+        "function_seconds",
     ),
     "SageMaker and MLflow": (
         "sagemaker_endpoint_url",
@@ -60,6 +62,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "contents_refresh",
     ),
     "Releases and experiments": ("rollback_keep", "check_max_age", "experiment", "seed"),
+    "Vacuum": ("vacuum_grace", "quarantine_days", "served_days", "releases_days"),
     "Privacy and tracing": ("erasure_key", "trace_share"),
 }
 """The settings by what they are about, for `docs/settings.md`."""

@@ -32,8 +32,8 @@ from stillpoint.errors import CorruptData, Fenced, ObjectMissing
 from stillpoint.lake.commits import Commit, CommittedFile
 from stillpoint.lake.datasets import dataset_columns
 from stillpoint.lake.tables import Lake
-from stillpoint.leases.active_jobs import under_way
-from stillpoint.leases.lease import Lease, kept
+from stillpoint.leases.active_jobs import active_jobs
+from stillpoint.leases.lease import Lease, renewing
 from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.releases.records import Release
 from stillpoint.settings import Settings
@@ -92,24 +92,24 @@ def vacuum(lake: Lake, wanted: Retention, *, clock: Clock, dry_run: bool = False
 def _run(
     lake: Lake, wanted: Retention, now: datetime, clock: Clock, *, dry_run: bool, check: Callable[[], None]
 ) -> VacuumReport:
-    jobs = [job.at for job in under_way(lake.objects, clock=clock)]
+    jobs = [job.at for job in active_jobs(lake.objects, clock=clock)]
     before = min([now - wanted.grace, *jobs])
-    files = list(_stored(lake))
+    files = list(_stored(lake, now))
     commits = lake.commits()
     by_key = {file.key: file for file in files}
     report = VacuumReport()
     days: list[CommittedFile] = []
     for dataset, kind in _DATED.items():
         keep = wanted.quarantine if kind is VacuumKind.QUARANTINE else wanted.served
-        for one in expired(commits, dataset, (now - keep).date()):
-            if (found := by_key.get(one.path)) is not None:
+        for old in expired(commits, dataset, (now - keep).date()):
+            if (found := by_key.get(old.path)) is not None:
                 report.add(Doomed(kind, found))
-            days.append(one)
+            days.append(old)
     seen = _seen(lake)
     datasets = {file.dataset for commit in commits for file in commit.files}
     datasets |= {folder for file in files if dataset_columns(folder := file.key.partition("/date=")[0]) is not None}
     doomed, noted = unused_files(files, commits, datasets, seen, before=before, now=now)
-    doomed += stood_for(files, lake.fold(), before=before)
+    doomed += stood_for(files, lake.checkpoint(), before=before)
     book = ObjectReleaseBook(lake.objects)
     doomed += ended_releases(files, book.histories(), _records(book), before=min(now - wanted.releases, before))
     for one in doomed:
@@ -137,13 +137,13 @@ def _delete(lake: Lake, doomed: Sequence[Doomed], check: Callable[[], None]) -> 
             list(pool.map(lake.objects.delete, part))
 
 
-def _stored(lake: Lake) -> Iterator[StoredFile]:
+def _stored(lake: Lake, now: datetime) -> Iterator[StoredFile]:
     """Yield every object of the lake with its size and age."""
     filesystem, root = lake.objects.arrow()
     found = filesystem.get_file_info(pafs.FileSelector(root, recursive=True, allow_not_found=True))
     for info in sorted(found, key=lambda info: info.path):
         if info.type is pafs.FileType.File:
-            modified = info.mtime or datetime.now(UTC)
+            modified = info.mtime or now  # of unknown age: young
             yield StoredFile(info.path[len(root) :].lstrip("/"), info.size or 0, modified.astimezone(UTC))
 
 
@@ -175,5 +175,7 @@ def _exclusive(lake: Lake, clock: Clock) -> Iterator[Callable[[], None]]:
             lease = Lease(lake.objects, name, holder=holder, ttl=LEASE_TTL, clock=clock)
             lease.acquire()
             stack.callback(lease.release)
-            stack.enter_context(kept(lease, every=LEASE_TTL.total_seconds() / 5, lost=lost.append, give_up=LEASE_TTL))
+            stack.enter_context(
+                renewing(lease, every=LEASE_TTL.total_seconds() / 5, lost=lost.append, give_up=LEASE_TTL)
+            )
         yield check
