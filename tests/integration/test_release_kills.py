@@ -109,12 +109,12 @@ def test_every_verb_killed_before_each_of_its_steps_completes_when_run_again(
     assert fill_marker(context.online(Colour.GREEN), "stillpoint_green").fill_complete
 
     assert len(run_killed_everywhere(context, lambda each: check(each, "r0003", thresholds=RELAXED))) >= 8
-    assert len(run_killed_everywhere(context, lambda each: switch(each, "r0003", why="forward"))) == 6
+    assert len(run_killed_everywhere(context, lambda each: switch(each, "r0003", why="forward"))) == 7
     live = context.book.live()
     assert live is not None
     assert (live.release, live.generation) == ("r0003", 3), "exactly one generation, however often it was killed"
     assert context.book.announced() is None
-    assert len(run_killed_everywhere(context, lambda each: roll_back(each, why="back"))) == 6
+    assert len(run_killed_everywhere(context, lambda each: roll_back(each, why="back"))) == 7
     live = context.book.live()
     assert live is not None
     assert (live.release, live.generation) == ("r0002", 4)
