@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stillpoint.releases.book import ReleaseBook
+from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.connection import is_cluster, redis_errors
 
 TRUST_SECONDS = 10.0
@@ -103,7 +104,7 @@ def pointer_key(root: str) -> str:
 class PointerCopy:
     """The pointer of one book, read by way of Redis."""
 
-    def __init__(self, client: Any, book: ReleaseBook, root: str) -> None:
+    def __init__(self, client: RedisClient, book: ReleaseBook, root: str) -> None:
         """`root` is the lake's."""
         self._client = client
         self._book = book
