@@ -41,7 +41,7 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Doomed:
+class UnusedFile:
     """A file that goes, and why."""
 
     kind: VacuumKind
@@ -80,7 +80,7 @@ def unused_files(
     *,
     before: datetime,
     now: datetime,
-) -> tuple[list[Doomed], dict[str, datetime]]:
+) -> tuple[list[UnusedFile], dict[str, datetime]]:
     """Return the data files that go, and since when others of them have been seen without use.
 
     `before` is the moment up to which whoever listed a file has ended. `seen` is what the run before returned.
@@ -90,7 +90,7 @@ def unused_files(
     for commit in commits:
         for path in commit.supersedes:
             superseded[path] = max(commit.at, superseded.get(path, commit.at))
-    doomed: list[Doomed] = []
+    doomed: list[UnusedFile] = []
     noted: dict[str, datetime] = {}
     for file in files:
         if file.key in live or not _is_data(file.key, datasets):
@@ -103,7 +103,7 @@ def unused_files(
             kind = VacuumKind.UNFINISHED
             since = noted[file.key] = max(seen.get(file.key, now), file.modified)
         if since < before and file.modified < before:
-            doomed.append(Doomed(kind, file))
+            doomed.append(UnusedFile(kind, file))
     return doomed, noted
 
 
@@ -114,10 +114,10 @@ def live_paths(commits: Iterable[Commit]) -> set[str]:
     return {file.path for commit in commits for file in commit.files if file.path not in gone}
 
 
-def stood_for(files: Iterable[StoredFile], checkpoint: LogCheckpoint, *, before: datetime) -> list[Doomed]:
+def stood_for(files: Iterable[StoredFile], checkpoint: LogCheckpoint, *, before: datetime) -> list[UnusedFile]:
     """Return commits and checkpoints that a run of the log's checkpoint was killed before it deleted."""
     return [
-        Doomed(VacuumKind.CHECKPOINTS, file)
+        UnusedFile(VacuumKind.CHECKPOINTS, file)
         for file in files
         if file.modified < before
         and (
@@ -138,7 +138,7 @@ def expired(commits: Sequence[Commit], dataset: str, last: date) -> list[Committ
 
 def ended_releases(
     files: Iterable[StoredFile], histories: Sequence[History], records: Mapping[str, Release], *, before: datetime
-) -> list[Doomed]:
+) -> list[UnusedFile]:
     """Return what only releases use that ended before a moment: registries, read plans and model bundles.
 
     Records, intents and states stay, as an id is never given twice. A model that no release ever named stays too.
@@ -153,7 +153,9 @@ def ended_releases(
         ended = history.state in GONE and history.steps[-1].at < before
         (released if ended else wanted).update(keys)
     return [
-        Doomed(VacuumKind.RELEASES, file) for file in files if file.key in released - wanted and file.modified < before
+        UnusedFile(VacuumKind.RELEASES, file)
+        for file in files
+        if file.key in released - wanted and file.modified < before
     ]
 
 

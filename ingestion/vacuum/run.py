@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 import pyarrow.fs as pafs
 
 from ingestion.vacuum.plan import (
-    Doomed,
     Retention,
     StoredFile,
+    UnusedFile,
     VacuumKind,
     ended_releases,
     expired,
@@ -55,7 +55,7 @@ class VacuumReport:
     files: Counter[VacuumKind] = field(default_factory=Counter)
     bytes: Counter[VacuumKind] = field(default_factory=Counter)
 
-    def add(self, doomed: Doomed) -> None:
+    def add(self, doomed: UnusedFile) -> None:
         self.files[doomed.kind] += 1
         self.bytes[doomed.kind] += doomed.file.size
 
@@ -103,7 +103,7 @@ def _run(
         keep = wanted.quarantine if kind is VacuumKind.QUARANTINE else wanted.served
         for old in expired(commits, dataset, (now - keep).date()):
             if (found := by_key.get(old.path)) is not None:
-                report.add(Doomed(kind, found))
+                report.add(UnusedFile(kind, found))
             days.append(old)
     seen = _seen(lake)
     datasets = {file.dataset for commit in commits for file in commit.files}
@@ -127,7 +127,7 @@ def _run(
     return report
 
 
-def _delete(lake: Lake, doomed: Sequence[Doomed], check: Callable[[], None]) -> None:
+def _delete(lake: Lake, doomed: Sequence[UnusedFile], check: Callable[[], None]) -> None:
     """Delete files, some at a time, none of which counts by the commits of that moment."""
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(doomed), _TOGETHER):

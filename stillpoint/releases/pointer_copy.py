@@ -156,7 +156,7 @@ class PointerCopy:
         found = LiveGeneration(pointer.generation, pointer.release)
         if not run:
             return found, None
-        args = [run, now + _TRUST_MS, found.generation, found.release, _TRUST_MS, token]
+        args: list[bytes | str | int] = [run, now + _TRUST_MS, found.generation, found.release, _TRUST_MS, token]
         with redis_errors(self._client):
             taken, left = self._write(keys=[self.key], args=args)
         return found, left / 1000 if taken == b"taken" else None
