@@ -20,8 +20,10 @@ from pyspark.sql.streaming.stateful_processor import StatefulProcessor, Stateful
 from ingestion.compute import BatchResult, Rules, compute, parse_records
 from ingestion.kinesis_shards import Record
 from ingestion.state_store import Change, StateStore
+from stillpoint.app.load import load_app
 from stillpoint.clock import DAY
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
+from stillpoint.features.streamed.stream import AppStream
 from stillpoint.features.triggers import SearchedCategory
 from stillpoint.tombstones import Tombstones
 
@@ -35,7 +37,8 @@ KEPT_MILLISECONDS = 2 * DAY // 1_000
 def rules() -> Rules:
     """Build what the computation needs, once a process."""
     encoder = RememberingEncoder(WordLlamaEncoder())
-    return Rules(encoder, SearchedCategory(encoder), DAY, Tombstones(b"benchmark"))
+    stream = AppStream(load_app("feature_repo"), encoder=encoder, max_event_age_us=DAY)
+    return Rules(stream, encoder, SearchedCategory(encoder), Tombstones(b"benchmark"))
 
 
 def computed(records: Iterable[Record], states: dict[str, bytes]) -> BatchResult:

@@ -17,14 +17,16 @@ from typing import Any
 
 from _results import keep
 
+from stillpoint.app.load import load_app
 from stillpoint.clock import DAY, SECOND
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
 from stillpoint.events.parsing import AppEvent, parse, to_payload
 from stillpoint.events.types import Category, EventType, Platform
 from stillpoint.features.columns import Row, rows_table
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.features.history import history_rows
-from stillpoint.features.state import UserState, advance
+from stillpoint.features.streamed.history import AppHistory
+from stillpoint.features.streamed.state import UserState
+from stillpoint.features.streamed.stream import AppStream
 from stillpoint.releases.colour import Colour, project_name
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import pack_rows
@@ -55,6 +57,7 @@ WORDS = [
     "work",
 ]
 ACTIVE = 400
+APP = load_app("feature_repo")
 
 
 def recording(
@@ -103,10 +106,8 @@ def known_states(records: list[tuple[bytes, int]], users: int, encoder: Remember
     by_user: dict[str, list[AppEvent]] = defaultdict(list)
     for event in parsed(records):
         by_user[event.user_id].append(event)
-    own = {
-        user: advance(UserState(), events, encoder=encoder, max_event_age_us=DAY).state.to_bytes()
-        for user, events in by_user.items()
-    }
+    stream = AppStream(APP, encoder=encoder, max_event_age_us=DAY)
+    own = {user: stream.advance(UserState(), events).state.to_bytes() for user, events in by_user.items()}
     patterns = list(own.values())
     # The detour makes each copy an object of its own, with a place of its own in memory.
     return {f"u{n}": own.get(f"u{n}") or bytes(bytearray(patterns[n % len(patterns)])) for n in range(users)}
@@ -116,6 +117,7 @@ def replay(records: list[tuple[bytes, int]], states: dict[str, bytes], encoder: 
     """Return seconds by stage, and sizes, of one replay; `states` holds everybody's afterwards."""
     spent: dict[str, float] = defaultdict(float)
     layouts = {view.name: ViewLayout.of(view) for view in STREAMED_VIEWS}
+    stream = AppStream(APP, encoder=encoder, max_event_age_us=DAY)
     clock = time.process_time
     for first in range(0, len(records), BATCH):
         began = clock()
@@ -129,9 +131,9 @@ def replay(records: list[tuple[bytes, int]], states: dict[str, bytes], encoder: 
         rows: dict[str, list[Row]] = defaultdict(list)
         for user_id, own in by_user.items():
             loaded = clock()
-            state = UserState.from_bytes(states[user_id])
+            state = stream.state(states[user_id])
             ready = clock()
-            outcome = advance(state, own, encoder=encoder, max_event_age_us=DAY)
+            outcome = stream.advance(state, own)
             advanced = clock()
             states[user_id] = outcome.state.to_bytes()
             spent["state bytes"] += clock() - advanced + ready - loaded
@@ -205,9 +207,10 @@ def result(
 def per_row(events: list[AppEvent], encoder: RememberingEncoder) -> dict[str, float]:
     """Print and return the microseconds per row of each view, computed from history."""
     views = {}
+    history = AppHistory(APP, encoder)
     for view in STREAMED_VIEWS:
         began = time.process_time()
-        found = history_rows(view, events, encoder=encoder)
+        found = history.rows(view.name, events)
         views[view.name] = (time.process_time() - began) / max(1, len(found)) * 1e6
         print(f"{view.name:>22}: {views[view.name]:.1f} µs per row from history ({len(found)} rows)")
     return views

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from feature_repo.events import Biometric
 from stillpoint.app import CustomView, minutes, user
 from stillpoint.app.events import Arrival
 from stillpoint.app.records import Feature
 from stillpoint.dtypes import DType
 from stillpoint.features.streamed import biometrics
 from stillpoint.features.streamed.definition import Key, Row
+
+from .events import Biometric
 
 if TYPE_CHECKING:
     from stillpoint.encoder import Encoder
@@ -28,6 +29,9 @@ class Samples:
         since_us = min(arrival.arrived_us for arrival in fresh) - 1
         merged = sorted([*part, *map(_sample, fresh)], key=lambda one: one[:2])
         return biometrics.rows(key[0], merged, since_us=since_us), merged
+
+    def turned(self, part: list[biometrics.Sample], moments_us: set[int]) -> dict[str, set[int]]:
+        return {"exertion_rising": biometrics.turns_true(part, moments_us)}
 
     def keep(self, part: list[biometrics.Sample], floor_us: int) -> list[biometrics.Sample]:
         return biometrics.keep(part, floor_us)

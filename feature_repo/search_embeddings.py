@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from feature_repo.events import Search
 from stillpoint.app import CustomView, hours, user
 from stillpoint.app.events import Arrival
 from stillpoint.app.records import Feature
 from stillpoint.dtypes import DType
 from stillpoint.features.streamed import searches
 from stillpoint.features.streamed.definition import Key, Row
+
+from .events import Search
 
 if TYPE_CHECKING:
     from stillpoint.encoder import Encoder

@@ -1,17 +1,20 @@
 """The view `session_bounce_rates`: the plays of a session, and the share that was abandoned."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from feature_repo.events import ContentExit, ContentStart, Tap
 from stillpoint.app import CustomView, minutes, user
 from stillpoint.app.events import Arrival
 from stillpoint.app.records import Feature
 from stillpoint.dtypes import DType
 from stillpoint.features.streamed import sessions
 from stillpoint.features.streamed.definition import Key, Row
+
+from .events import ContentExit, ContentStart, Tap
 
 if TYPE_CHECKING:
     from stillpoint.encoder import Encoder
@@ -38,8 +41,11 @@ class Sessions:
         return walked.rows, SessionPart(part.session, taps)
 
     def keep(self, part: SessionPart, floor_us: int) -> SessionPart:
-        walked = sessions.walk("", part.session, part.taps, since_us=_NEVER, floor_us=floor_us)
-        return SessionPart(walked.session, walked.tail)
+        settled = bisect_left(part.taps, floor_us, key=_time)
+        if not settled and (part.session is None or floor_us - part.session.last_us <= sessions.GAP_US):
+            return part
+        walked = sessions.walk("", part.session, part.taps[:settled], since_us=_NEVER, floor_us=floor_us)
+        return SessionPart(walked.session, part.taps[settled:])
 
     def reach_us(self, part: SessionPart) -> int:
         last = part.taps[-1].event_us if part.taps else part.session.last_us if part.session else 0
@@ -81,6 +87,7 @@ class Sessions:
 
 
 _NEVER = 1 << 62
+_time = attrgetter("event_us")
 
 
 def _tap(arrival: Arrival) -> sessions.Tap:

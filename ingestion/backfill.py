@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stillpoint.app.load import App, load_app
 from stillpoint.encoder import Encoder, RememberingEncoder, WordLlamaEncoder
 from stillpoint.events.recorded import on_time_events
 from stillpoint.events.types import EVENT_COLUMNS
 from stillpoint.features.columns import feature_columns, rows_table
-from stillpoint.features.declarations import SEARCH_WINDOW, STREAMED_VIEWS, View
-from stillpoint.features.history import history_rows
+from stillpoint.features.declarations import STREAMED_VIEWS, View
+from stillpoint.features.streamed.history import AppHistory
+from stillpoint.features.streamed.reach import reach
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import DateRange, by_date, feature_dataset
 from stillpoint.lake.tables import Lake
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 Progress = Callable[[str, int], None]
-_REACH = SEARCH_WINDOW + timedelta(days=1)
-"""How far before its first day a run reads events: one search window, and one day for sessions that began the day before."""
 
 
 def backfill(
@@ -35,6 +35,7 @@ def backfill(
     dates: DateRange,
     *,
     at: datetime,
+    app: App,
     views: Iterable[View] = STREAMED_VIEWS,
     encoder: Encoder | None = None,
     spark: "SparkSession | None" = None,
@@ -45,14 +46,14 @@ def backfill(
     Reads the lake's on-time events, writes `features/<view>/`. Of a session that began more than a day before the first day, only the
     part within that day is taken into account.
     """
-    first = None if dates.first is None else dates.first - _REACH
+    first = None if dates.first is None else dates.first - reach(app.views) - timedelta(days=1)
     events = lake.read("events", DateRange(first, dates.last), where=pc.field("verdict") == "on_time")
     run = f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     files = []
     counts: dict[str, int] = {}
-    encoder = encoder or RememberingEncoder(WordLlamaEncoder())
+    history = AppHistory(app, encoder or RememberingEncoder(WordLlamaEncoder()))
     for view in views:
-        table = _spread(view, events, spark) if spark is not None else _rows_of(view, events, encoder)
+        table = _spread(view, events, app.where, spark) if spark is not None else _rows_of(view, events, history)
         kept = [(day, part) for day, part in by_date(table) if day in dates]
         files += [lake.write(feature_dataset(view), day, f"backfill-{run}", part) for day, part in kept]
         counts[view.name] = sum(part.num_rows for _, part in kept)
@@ -61,12 +62,12 @@ def backfill(
     return counts
 
 
-def _rows_of(view: View, events: pa.Table, encoder: Encoder) -> pa.Table:
+def _rows_of(view: View, events: pa.Table, history: AppHistory) -> pa.Table:
     wanted = events.filter(pc.is_in(events["type"], pa.array([str(kind) for kind in view.event_types])))
-    return rows_table(view, history_rows(view, on_time_events(wanted), encoder=encoder))
+    return rows_table(view, history.rows(view.name, on_time_events(wanted)))
 
 
-def _spread(view: View, events: pa.Table, spark: "SparkSession") -> pa.Table:
+def _spread(view: View, events: pa.Table, app: str, spark: "SparkSession") -> pa.Table:
     """Compute on Spark's executors; all events of one user are on one executor."""
     schema = feature_columns(view)
     # Spark's Arrow exchange knows no zone but the session's, which is UTC, and no nested null marks.
@@ -76,9 +77,9 @@ def _spread(view: View, events: pa.Table, spark: "SparkSession") -> pa.Table:
     def compute(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         parts = list(batches)
         if parts:
-            encoder = RememberingEncoder(WordLlamaEncoder())
+            history = AppHistory(load_app(app), RememberingEncoder(WordLlamaEncoder()))
             own = _timestamps(pa.Table.from_batches(parts))
-            yield from _microseconds(_rows_of(view, own, encoder)).to_batches()
+            yield from _microseconds(_rows_of(view, own, history)).to_batches()
 
     found = frame.mapInArrow(compute, form).toArrow()
     return _timestamps(found, schema)

@@ -260,6 +260,7 @@ def backfill(
     """Compute the streamed views' rows of recorded days again, by the stream's definition."""
     from ingestion.backfill import backfill as run
     from ingestion.spark import spark_session
+    from stillpoint.app.load import load_app
     from stillpoint.lake.datasets import DateRange
     from stillpoint.leases.active_jobs import announce_job
 
@@ -269,7 +270,7 @@ def backfill(
     session = spark_session(settings, "stillpoint-backfill", master="local[2]") if spark else None
     lake = _lake(settings)
     with announce_job(lake.objects, "stillpoint backfill", clock=system_clock):
-        counts = run(lake, DateRange(first, last or now.date()), at=now, spark=session)
+        counts = run(lake, DateRange(first, last or now.date()), at=now, app=load_app(settings.app), spark=session)
     _print(counts, as_json, "rows written: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 

@@ -14,8 +14,9 @@ from stillpoint.encoder import RememberingEncoder
 from stillpoint.events.parsing import AppEvent, MalformedEvent, parse
 from stillpoint.events.types import EventType, Verdict
 from stillpoint.features.columns import Row
-from stillpoint.features.state import StepOutcome, UserState, advance
-from stillpoint.features.triggers import SearchedCategory, requests_for
+from stillpoint.features.streamed.state import UserState
+from stillpoint.features.streamed.stream import AppStream, StepOutcome
+from stillpoint.features.triggers import EXERTION_RISING, SearchedCategory, requests_for
 from stillpoint.messages import Kind
 from stillpoint.outages import outage
 from stillpoint.tombstones import Tombstones
@@ -50,9 +51,9 @@ class BatchResult:
 class Rules:
     """What the computation depends on besides records and states: encoder, limits and tombstones."""
 
+    stream: AppStream
     encoder: RememberingEncoder
     searched: SearchedCategory
-    max_event_age_us: int
     tombstones: Tombstones
 
 
@@ -98,7 +99,7 @@ def compute(
     )
     for user, pairs in users.items():
         before = states.get(user, b"")
-        state = UserState.from_bytes(before)
+        state = rules.stream.state(before)
         try:
             outcomes = [(pairs, _advance(state, pairs, rules))]
         except Exception as error:  # noqa: BLE001  a failure of a pure computation belongs to a record, which is found below
@@ -138,19 +139,14 @@ def _refuse_outage(error: Exception) -> None:
 
 
 def _advance(state: UserState, pairs: Sequence[tuple[Record, AppEvent]], rules: Rules) -> StepOutcome:
-    return advance(
-        state,
-        [event for _, event in pairs],
-        encoder=rules.encoder,
-        max_event_age_us=rules.max_event_age_us,
-        erased_until_us=rules.tombstones.until_us(pairs[0][1].user_id),
-    )
+    erased_until_us = rules.tombstones.until_us(pairs[0][1].user_id)
+    return rules.stream.advance(state, [event for _, event in pairs], erased_until_us=erased_until_us)
 
 
 def _collect(
     result: BatchResult, pairs: Sequence[tuple[Record, AppEvent]], outcome: StepOutcome, rules: Rules, now_us: int
 ) -> None:
-    rising = set(outcome.rising)
+    rising = set(outcome.turned.get(EXERTION_RISING, ()))
     result.differing += len(outcome.differing)
     for index, ((record, _), event, verdict) in enumerate(zip(pairs, outcome.events, outcome.verdicts, strict=True)):
         result.verdicts[verdict] += 1

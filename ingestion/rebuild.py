@@ -1,4 +1,4 @@
-"""Rebuilds the stream's states from the lake after Redis has lost them.
+"""Rebuilds the stream's states from the lake after Redis has lost them, or when the app has a view that they lack.
 
 The committed events, taken in the order of their arrival, lead to the states that were lost.
 """
@@ -12,37 +12,38 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.state_store import Change, StateStore, instance_of
-from stillpoint.clock import SECOND
-from stillpoint.encoder import Encoder
 from stillpoint.errors import StackUnavailable
 from stillpoint.events.recorded import on_time_events
 from stillpoint.events.types import Verdict
-from stillpoint.features.declarations import SEARCH_WINDOW
-from stillpoint.features.state import UserState, advance
+from stillpoint.features.streamed.state import UserState
+from stillpoint.features.streamed.stream import AppStream
 from stillpoint.lake.datasets import DateRange
 from stillpoint.lake.tables import Lake
 from stillpoint.tombstones import Tombstones
 
 
-def needs_rebuild(states: StateStore, last_committed: int | None) -> bool:
-    """Return whether states are missing: a shard is behind the lake, or has dropped keys by itself.
+def needs_rebuild(states: StateStore, last_committed: int | None, stream: AppStream) -> bool:
+    """Return whether states are missing: a shard is behind the lake, or has dropped keys, or all lack a view of the app.
 
-    Markers are written before each commit, so a shard behind the lake has lost what it had.
+    Markers are written before each commit, so a shard behind the lake has lost what it had. States of a stream that did
+    not yet note its views are of version 1.
     """
     if last_committed is None:
         return False
     marked = states.marked()
-    return marked is None or marked < last_committed or bool(states.dropped())
+    noted = states.sections()
+    known = stream.sections_of_version_one if noted is None else noted
+    behind = marked is None or marked < last_committed
+    return behind or bool(states.dropped()) or not stream.sections <= known
 
 
 def rebuild(
     lake: Lake,
     states: StateStore,
     *,
-    encoder: Encoder,
+    stream: AppStream,
     tombstones: Tombstones,
     now: datetime,
-    max_event_age: timedelta,
     batch: int,
     epoch: int,
 ) -> int:
@@ -52,26 +53,20 @@ def rebuild(
         StatesLost: Redis restarted, failed over or dropped keys meanwhile; rebuild again.
     """
     found = states.shards()
-    since = now - 2 * max_event_age - SEARCH_WINDOW
+    since = now - 2 * timedelta(microseconds=stream.max_event_age_us) - stream.reach
     table = lake.read("events", DateRange(first=since.date()), where=pc.field("arrived_at") >= since)
     # Late events and duplicates are included: they are judged as before, and their arrival counts for the state.
     judged = table.schema.get_field_index("verdict")
     table = table.set_column(judged, "verdict", pa.array([Verdict.ON_TIME.value] * table.num_rows, pa.string()))
     events = sorted(on_time_events(table), key=attrgetter("user_id", "arrived_us"))
     changes: dict[str, Change] = {}
-    age_us = int(max_event_age.total_seconds()) * SECOND
     for user, own in groupby(events, key=attrgetter("user_id")):
-        outcome = advance(
-            UserState(),
-            list(own),
-            encoder=encoder,
-            max_event_age_us=age_us,
-            erased_until_us=tombstones.until_us(user),
-        )
-        packed = outcome.state.to_bytes()
-        changes[user] = Change(packed, packed, outcome.state.expires_us(age_us))
+        state = stream.advance(UserState(), list(own), erased_until_us=tombstones.until_us(user)).state
+        packed = state.to_bytes()
+        changes[user] = Change(packed, packed, stream.expires_us(state))
     states.save(changes, batch=batch, epoch=epoch)
     states.require(instance_of(found))
+    states.note_sections(stream.sections)
     states.mark(batch)
     try:
         states.require(instance_of(found))

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from ingestion.state_store import StateStore
 from stillpoint.events.types import Verdict
-from stillpoint.features.declarations import SEARCH_WINDOW
+from stillpoint.features.streamed.stream import AppStream
 from stillpoint.lake.datasets import DateRange
 from stillpoint.lake.tables import Lake
 from stillpoint.tombstones import Tombstones
@@ -33,13 +33,13 @@ class Audit:
 
 
 def audit(
-    lake: Lake, query: str, states: StateStore, *, tombstones: Tombstones, now: datetime, max_event_age: timedelta
+    lake: Lake, query: str, states: StateStore, *, stream: AppStream, tombstones: Tombstones, now: datetime
 ) -> Audit:
     """Compare the users whose on-time events the lake has lately with the states in Redis.
 
     Reads three columns of the lake file by file; memory grows with the users, not with their events.
     """
-    since = now + MARGIN - max_event_age - SEARCH_WINDOW
+    since = now + MARGIN - timedelta(microseconds=stream.max_event_age_us) - stream.reach
     newest: dict[str, int] = {}
     rows = (pc.field("event_timestamp") > since) & (pc.field("verdict") == Verdict.ON_TIME.value)
     files = lake.files("events", DateRange(first=since.date()))

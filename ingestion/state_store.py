@@ -5,7 +5,8 @@ lease's epoch. A replay of a batch starts from `before`; a writer of an older ep
 (`ingestion.state_markers`) say up to which batch all states are there.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,6 +183,19 @@ class StateStore:
             return marker_keys(self._query, None)
         with redis_errors(self._client):
             return marker_keys(self._query, slot_ranges(self._client))
+
+    def sections(self) -> frozenset[str] | None:
+        """Return which views' sections all states have, or None if that was never noted."""
+        value = self._client.get(self._sections)
+        return None if value is None else frozenset(json.loads(value))
+
+    def note_sections(self, names: Iterable[str]) -> None:
+        """Record which views' sections all states have."""
+        self._client.set(self._sections, json.dumps(sorted(names)))
+
+    @property
+    def _sections(self) -> str:
+        return f"stillpoint:state:{self._query}:sections"
 
     @property
     def _evicted(self) -> bytes:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from ingestion.compute import BatchResult, QuarantinedRecord, Rules, compute, parse_records
 from ingestion.kinesis_shards import Record, shard_of
 from ingestion.state_store import Change, StateStore
+from stillpoint.app.load import load_app
 from stillpoint.clock import SECOND, Clock, system_clock, to_micros
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
 from stillpoint.events.quarantine import QuarantineRow, quarantine_table
@@ -27,6 +28,7 @@ from stillpoint.events.recorded import events_table
 from stillpoint.events.types import EventType, Verdict
 from stillpoint.features.columns import rows_table
 from stillpoint.features.declarations import STREAMED_VIEWS
+from stillpoint.features.streamed.stream import AppStream
 from stillpoint.features.triggers import SearchedCategory
 from stillpoint.finished import add_finished
 from stillpoint.lake.commits import CommittedFile
@@ -100,7 +102,7 @@ class Clients:
 @lru_cache(maxsize=4)
 def open_clients(settings: Settings, query: str, control: Control) -> Clients:
     """Build a worker's clients, once for each generation of write targets. An executor is an entry point, so clients are built here."""
-    rules = _rules(settings)
+    rules = rules_of(settings)
     writers = {
         target.project: OnlineWriter(connect(settings.connection(target.colour)), target.project)
         for target in control.targets
@@ -112,12 +114,14 @@ def open_clients(settings: Settings, query: str, control: Control) -> Clients:
 
 
 @lru_cache(maxsize=1)
-def _rules(settings: Settings) -> Rules:
+def rules_of(settings: Settings) -> Rules:
+    """Load the app that the settings name, and return by what the stream computes."""
     encoder = RememberingEncoder(WordLlamaEncoder())
+    age_us = settings.max_event_age * SECOND
     return Rules(
+        stream=AppStream(load_app(settings.app), encoder=encoder, max_event_age_us=age_us),
         encoder=encoder,
         searched=SearchedCategory(encoder),
-        max_event_age_us=settings.max_event_age * SECOND,
         tombstones=Tombstones(erasure_key(settings)),
     )
 
@@ -152,7 +156,7 @@ def run_part(records: Iterable[Record], batch: Batch, *, clock: Clock = system_c
     report.files = _write_lake(clients.lake, batch, result, tables)
     started = _lap(report, "lake", started)
     changes = {
-        user: Change(before, state.to_bytes(), state.expires_us(clients.rules.max_event_age_us))
+        user: Change(before, state.to_bytes(), clients.rules.stream.expires_us(state))
         for user, (before, state) in result.states.items()
     }
     clients.states.save(changes, batch=batch.number, epoch=batch.epoch)

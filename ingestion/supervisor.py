@@ -32,9 +32,9 @@ from ingestion.request_queue import RequestQueue
 from ingestion.spark import SparkEnded, is_alive, spark_session
 from ingestion.state_audit import audit
 from ingestion.state_store import StateStore
+from ingestion.step import rules_of
 from ingestion.stream_source import SourceUnusable, native_lag, read_stream, stream_source
 from stillpoint.clock import Clock, from_micros
-from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
 from stillpoint.errors import CorruptData, Fenced, InvalidInput
 from stillpoint.lake.checkpoint import CheckpointedCommit
 from stillpoint.lake.objects import open_objects
@@ -334,14 +334,16 @@ class Supervisor:
 
     def _make_whole(self, states: StateStore, query_id: str, newest: int | None, epoch: int) -> None:
         """Rebuild the states from the lake if some are missing. Once in a process they are counted against the lake."""
+        stream = rules_of(self._settings).stream
         if newest is None:
             states.accept_dropped(states.shards())
+            states.note_sections(stream.sections)
             return
         tombstones = read_tombstones(self._lake.objects, erasure_key(self._settings))
-        age, now = timedelta(seconds=self._settings.max_event_age), self._clock()
-        lost = needs_rebuild(states, newest)
+        now = self._clock()
+        lost = needs_rebuild(states, newest, stream)
         if not lost and not self._audited:
-            counted = audit(self._lake, query_id, states, tombstones=tombstones, now=now, max_event_age=age)
+            counted = audit(self._lake, query_id, states, stream=stream, tombstones=tombstones, now=now)
             lost = bool(counted.missing)
             if lost:
                 log.error("Redis has lost states of the stream: %s", counted)
@@ -349,14 +351,15 @@ class Supervisor:
             count = rebuild(
                 self._lake,
                 states,
-                encoder=RememberingEncoder(WordLlamaEncoder()),
+                stream=stream,
                 tombstones=tombstones,
                 now=now,
-                max_event_age=age,
                 batch=newest,
                 epoch=epoch,
             )
-            log.warning("Redis had lost the stream's memory; the states of %d users were rebuilt from the lake", count)
+            log.warning("states were lost or lacked a view: those of %d users were rebuilt from the lake", count)
+        else:
+            states.note_sections(stream.sections)
         self._audited = True
 
     def _reported(self, report: BatchReport) -> None:

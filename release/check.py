@@ -17,6 +17,7 @@ from release.gate import Check, Report, Side, Subject, Thresholds, refuse_repeat
 from release.integrity import refuse_changed
 from release.report import html
 from release.states import settle
+from stillpoint.app.load import load_app
 from stillpoint.errors import ReleaseRefused
 from stillpoint.releases.parts import load_models, verified_plan
 from stillpoint.releases.records import Release, State
@@ -68,6 +69,7 @@ def check(
             now=context.now(),
             now_us=context.now_us(),
             seed=context.settings.seed,
+            app=load_app(context.settings.app),
         )
         chosen = all_checks() if checks is None else list(checks)
         refuse_repeated_names(chosen)

@@ -9,6 +9,7 @@ from typing import Protocol
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import SettingsConfigDict
 
+from stillpoint.app.load import App
 from stillpoint.durations import Seconds
 from stillpoint.errors import CorruptData, ReleaseRefused
 from stillpoint.lake.objects import Objects
@@ -127,6 +128,7 @@ class Subject:
     now: datetime
     now_us: int
     seed: int
+    app: App
 
 
 class Check(Protocol):

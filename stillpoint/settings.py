@@ -18,7 +18,7 @@ from stillpoint.experiments import Experiment
 from stillpoint.releases.colour import Colour, project_name
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Where things live": ("home", "lake", "registry", "mapping_version"),
+    "Where things live": ("home", "app", "lake", "registry", "mapping_version"),
     "AWS": (
         "aws_endpoint_url",
         "aws_region",
@@ -119,6 +119,10 @@ class Settings(BaseSettings):
         description="Program behind the SageMaker stand-in's endpoints; unset: `python -m inference.model_server`.",
     )
 
+    app: str = Field(
+        default="feature_repo",
+        description="The app: the package or folder of a team's events, features and definitions.",
+    )
     event_stream: str = Field(default="stillpoint-events", description="Kinesis stream of the app's events.")
     event_shards: int = Field(default=4, ge=1, le=256, description="Shards of the stream that the stack makes.")
     prediction_queue: str = Field(default="stillpoint-predictions", description="SQS queue of prediction requests.")

@@ -158,14 +158,16 @@ def parity(
     as_json: Json = False,
 ) -> None:
     """Recompute what was served from the events that had arrived, and compare value by value."""
+    from stillpoint.app.load import load_app
     from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
+    from stillpoint.features.streamed.history import AppHistory
     from validation.parity_run import StalenessLimits, check_parity
 
     now = system_clock()
     report = check_parity(
         _lake(),
         at=now,
-        encoder=RememberingEncoder(WordLlamaEncoder()),
+        history=AppHistory(load_app(Settings.load().app), RememberingEncoder(WordLlamaEncoder())),
         first=since or now.date() - timedelta(days=1),
         sample=sample,
         limits=StalenessLimits(streamed=timedelta(seconds=lag_limit)),

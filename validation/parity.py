@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from stillpoint.clock import to_micros
-from stillpoint.encoder import Encoder
 from stillpoint.events.parsing import AppEvent
 from stillpoint.features.columns import rows_table
 from stillpoint.features.declarations import View
-from stillpoint.features.history import history_rows
+from stillpoint.features.streamed.history import AppHistory
 
 EXAMPLES = 5
 ABSENT = ("NOT_FOUND", "OUTSIDE_MAX_AGE")
@@ -82,10 +81,10 @@ class ParityTally:
         return self.features.setdefault(f"{view.name}:{feature}", FeatureCount())
 
 
-def recomputed(view: View, events: Sequence[AppEvent], arrived_by: datetime, encoder: Encoder) -> list[ExplainedRow]:
+def recomputed(view: View, events: Sequence[AppEvent], arrived_by: datetime, history: AppHistory) -> list[ExplainedRow]:
     """Return a streamed view's rows of one user from the events that had arrived by `arrived_by`, in order of event time."""
     limit = to_micros(arrived_by)
-    rows = history_rows(view, [event for event in events if event.arrived_us <= limit], encoder=encoder)
+    rows = history.rows(view.name, [event for event in events if event.arrived_us <= limit])
     return [
         ExplainedRow(row["event_timestamp"], row["created_timestamp"], {name: row[name] for name in view.feature_names})
         for row in rows_table(view, rows).to_pylist()

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from stillpoint.encoder import Encoder
 from stillpoint.events.parsing import AppEvent
 from stillpoint.events.recorded import on_time_events
 from stillpoint.events.types import HISTORY_SHARD
-from stillpoint.features.declarations import SEARCH_WINDOW, STREAMED_VIEWS, USER_SEQUENCE, VIEWS, Entity, Origin, View
+from stillpoint.features.declarations import STREAMED_VIEWS, USER_SEQUENCE, VIEWS, Entity, Origin, View
+from stillpoint.features.streamed.history import AppHistory
+from stillpoint.features.streamed.reach import reach
 from stillpoint.lake.datasets import DateRange, feature_dataset
 from stillpoint.lake.tables import Lake
 from validation.parity import (
@@ -36,8 +37,6 @@ from validation.parity import (
 )
 
 USER_VIEWS = {view.name: view for view in VIEWS if view.entity is Entity.USER}
-REACH = SEARCH_WINDOW + timedelta(days=1)
-"""How far before a row events can affect it: one search window, and one day for sessions that began the day before."""
 
 
 class StalenessLimits(BaseModel):
@@ -101,7 +100,7 @@ def check_parity(
     lake: Lake,
     *,
     at: datetime,
-    encoder: Encoder,
+    history: AppHistory,
     first: date | None = None,
     release: str | None = None,
     sample: int = 1_000,
@@ -117,11 +116,11 @@ def check_parity(
     served = served.sort_by("served_at")
     chosen = served.slice(max(0, served.num_rows - sample)).to_pylist()
     rows = [row for record in chosen for row in served_views(record, USER_VIEWS)]
-    known = _records(lake, rows)
+    known = _records(lake, rows, reach(history.app.views) + timedelta(days=1))
     tally = ParityTally()
     for row in rows:
         if row.view.origin is Origin.STREAMED:
-            _streamed(tally, row, known, encoder, limits.streamed)
+            _streamed(tally, row, known, history, limits.streamed)
         else:
             _stored(tally, row, known, limits.daily)
     return ParityReport(
@@ -161,17 +160,17 @@ def metrics_text(report: ParityReport) -> str:
     return "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in values.items())
 
 
-def _streamed(tally: ParityTally, row: ServedView, known: LakeRecords, encoder: Encoder, limit: timedelta) -> None:
+def _streamed(tally: ParityTally, row: ServedView, known: LakeRecords, history: AppHistory, limit: timedelta) -> None:
     streamed = known.streamed.get(row.user_id, ())
-    in_time = newest_of(recomputed(row.view, streamed, row.served_at - limit, encoder))
+    in_time = newest_of(recomputed(row.view, streamed, row.served_at - limit, history))
     if row.status in ABSENT:
         absent(tally, row, in_time)
         return
     assert row.created is not None
     histories = (streamed, known.everything.get(row.user_id, ()))
-    found = (recomputed(row.view, events, row.created, encoder) for events in histories)
+    found = (recomputed(row.view, events, row.created, history) for events in histories)
     compare(tally, row, [at_moment(rows, row.event_time, row.created) for rows in found])
-    lag(tally, row, newest_of(recomputed(row.view, streamed, row.served_at, encoder)), limit)
+    lag(tally, row, newest_of(recomputed(row.view, streamed, row.served_at, history)), limit)
 
 
 def _stored(tally: ParityTally, row: ServedView, known: LakeRecords, limit: timedelta) -> None:
@@ -191,13 +190,13 @@ def _stored(tally: ParityTally, row: ServedView, known: LakeRecords, limit: time
     lag(tally, row, in_time, limit)
 
 
-def _records(lake: Lake, rows: Sequence[ServedView]) -> LakeRecords:
+def _records(lake: Lake, rows: Sequence[ServedView], before: timedelta) -> LakeRecords:
     users = pa.array(sorted({row.user_id for row in rows}), pa.string())
     if not len(users):
         return LakeRecords({}, {}, {})
     streamed_rows = [row for row in rows if row.view.origin is Origin.STREAMED]
     oldest = min((row.event_time or row.served_at for row in streamed_rows), default=None)
-    days = DateRange(None if oldest is None else (oldest - REACH).date())
+    days = DateRange(None if oldest is None else (oldest - before).date())
     events = lake.read("events", days, where=pc.field("user_id").isin(users))
     from_stream = pc.not_equal(events["shard"], HISTORY_SHARD)
     stored: dict[tuple[str, str], list[ExplainedRow]] = defaultdict(list)

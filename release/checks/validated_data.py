@@ -8,6 +8,7 @@ from release.gate import Check, CheckResult, Subject
 from stillpoint.encoder import Encoder, RememberingEncoder, WordLlamaEncoder
 from stillpoint.errors import CorruptData
 from stillpoint.features.declarations import VIEWS
+from stillpoint.features.streamed.history import AppHistory
 from stillpoint.lake.datasets import feature_dataset
 from validation.batches import newest_batches
 from validation.expectations import validate
@@ -122,7 +123,7 @@ class ServedParity:
             report = check_parity(
                 subject.lake.frozen(),
                 at=subject.now,
-                encoder=_encoder(),
+                history=AppHistory(subject.app, _encoder()),
                 first=(subject.now - timedelta(days=1)).date(),
                 release=live,
                 sample=thresholds.served_sample,

@@ -5,6 +5,7 @@ Every module of the folder is imported but `definitions.py` (which gives them to
 """
 
 import importlib
+import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,7 @@ from stillpoint.app.place import Place
 from stillpoint.app.recommendations import Label, PostProcessing, RecommendationKind, RequestTimeFeature, Trigger
 from stillpoint.app.records import View
 from stillpoint.app.tables import DailyView, Table
+from stillpoint.app.version_one import VersionOne
 from stillpoint.app.views import StreamView
 from stillpoint.errors import InvalidInput
 
@@ -46,9 +48,10 @@ class InvalidApp(InvalidInput):
 
 @dataclass(frozen=True, kw_only=True)
 class App:
-    """What an app declares, in the order of its files and lines."""
+    """What an app declares, in the order of its files and lines. `where` is what it was loaded by."""
 
     name: str
+    where: str
     folder: Path
     events: tuple[type[Event], ...]
     entities: tuple[Entity, ...]
@@ -60,6 +63,7 @@ class App:
     labels: tuple[Label, ...] = ()
     request_features: tuple[RequestTimeFeature, ...] = ()
     post_processing: tuple[PostProcessing, ...] = ()
+    version_one: VersionOne | None = None
 
     @cached_property
     def records(self) -> tuple[View, ...]:
@@ -109,6 +113,7 @@ def load_app(where: str | Path) -> App:
     found = list(_declarations(modules, folder))
     app = App(
         name=folder.name,
+        where=str(where),
         folder=folder,
         events=tuple(_leaves(found)),
         entities=_of(Entity, found),
@@ -120,6 +125,7 @@ def load_app(where: str | Path) -> App:
         labels=_of(Label, found),
         request_features=_of(RequestTimeFeature, found),
         post_processing=_of(PostProcessing, found),
+        version_one=next(iter(_of(VersionOne, found)), None),
     )
     faults += check(app)
     if faults:
@@ -150,10 +156,22 @@ def _folder(where: str | Path) -> Path:
     path = Path(where)
     if not path.is_dir() and isinstance(where, str) and "/" not in where:
         path = Path(*where.split("."))
+        if not path.is_dir():
+            path = _installed(where) or path
     if not path.is_dir():
         place = Place(str(path), 0)
         raise InvalidApp(str(where), (Fault(place, "there is no such folder; name the app's folder or package"),))
     return path.resolve()
+
+
+def _installed(name: str) -> Path | None:
+    """Return the folder of a package that can be imported by its name."""
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    places = list(found.submodule_search_locations or ()) if found is not None else []
+    return Path(places[0]) if places else None
 
 
 def _modules(folder: Path) -> tuple[list[ModuleType], list[Fault]]:
@@ -164,9 +182,16 @@ def _modules(folder: Path) -> tuple[list[ModuleType], list[Fault]]:
         if file.stem == _APART or file.stem.startswith("_"):
             continue
         try:
-            modules.append(importlib.import_module(f"{folder.name}.{file.stem}"))
+            module = importlib.import_module(f"{folder.name}.{file.stem}")
         except Exception as error:  # noqa: BLE001  whatever a module raises is its fault, and is told
             faults.append(Fault(_line(error, file), f"cannot be imported: {type(error).__name__}: {error}"))
+            continue
+        modules.append(module)
+        if Path(module.__file__ or "").resolve() != file:
+            taken = (
+                f"another package is imported as {folder.name}, from {module.__file__}; give the folder another name"
+            )
+            faults.append(Fault(Place(str(file), 1), taken))
     return modules, faults
 
 

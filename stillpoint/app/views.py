@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from stillpoint.app.aggregations import Aggregated
 from stillpoint.app.conditions import Field
 from stillpoint.app.digest import digest, source_of
-from stillpoint.app.durations import micros, minutes
+from stillpoint.app.durations import days, micros, minutes
 from stillpoint.app.entities import Entity
 from stillpoint.app.events import Event, snake
 from stillpoint.app.fields import FieldInfo, fields_of
@@ -100,13 +100,14 @@ class CustomView(StreamView):
     """A view whose definition is written by hand: what it computes is beyond any aggregation.
 
     `on` are its event types, `makes` is called with the encoder and gives the `Definition`, `described` are the records
-    of its features. Its digest follows from the source of `makes`; helpers elsewhere count by `version`, which whoever
-    changes their meaning raises.
+    of its features, `reach` says how long before a row an event may lie that counts. Its digest follows from the source
+    of `makes`; helpers elsewhere count by `version`, which whoever changes their meaning raises.
     """
 
     on: ClassVar[tuple[type[Event], ...]]
     makes: ClassVar[Callable[["Encoder | None"], "Definition[Any]"]]
     described: ClassVar[tuple[Feature, ...]]
+    reach: ClassVar[timedelta] = days(1)
     version: ClassVar[int] = 1
 
     @classmethod

@@ -14,6 +14,7 @@ from stillpoint.events.types import Category, EventType
 from stillpoint.messages import Kind
 
 MAX_AGE_US = 5 * MINUTE
+EXERTION_RISING = "biometrics.exertion_rising"
 
 _PHRASES: dict[Category, tuple[str, ...]] = {
     Category.SLEEP: ("sleep", "fall asleep", "bedtime story", "insomnia", "deep sleep sounds for the night"),
@@ -31,7 +32,7 @@ def requests_for(
     """Return the kinds of recommendation that an on-time event asks for, none if it is over 5 minutes old at `now_us`.
 
     `searched` is the category nearest to a search's query (`SearchedCategory`); `rising` says that a biometric turned
-    `exertion_rising` true (`Outcome.rising`).
+    `exertion_rising` true (`EXERTION_RISING` among what has turned).
     """
     if now_us - event.event_us > MAX_AGE_US:
         return ()

@@ -1,10 +1,11 @@
 """The stream still reads the state of a user that a running stream of today has written.
 
-The golden file is a state as Redis holds it. Whoever changes the format raises `STATE_VERSION`, which refuses older states
-by name (the stream then rebuilds them from the lake), and writes a golden file of the new version.
+The golden files are states as Redis holds them, of each version that is read. Whoever changes the format raises
+`STATE_VERSION` and writes a golden file of the new version.
 """
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,14 @@ from stillpoint.errors import CorruptData
 from stillpoint.events.parsing import AppEvent
 from stillpoint.events.types import Category, EventType, Platform
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.features.state import STATE_VERSION, UserState, advance
+from stillpoint.features.streamed.engine import section_name
+from stillpoint.features.streamed.state import STATE_VERSION, UserState
+from stillpoint.features.streamed.stream import AppStream
 from tests import oracle
+from tests.support.wellness import APP
 
-GOLDEN = Path(__file__).parent / f"user_state_v{STATE_VERSION}.bin"
+FOLDER = Path(__file__).parent
+GOLDEN = FOLDER / f"user_state_v{STATE_VERSION}.bin"
 BEGIN = 1_772_000_000 * SECOND
 MINUTE = 60 * SECOND
 
@@ -66,21 +71,26 @@ AFTER = [
 ]
 
 
+STREAM = AppStream(APP, encoder=Directions(), max_event_age_us=DAY)
+
+
 def step(state, arrivals):
-    return advance(state, arrivals, encoder=Directions(), max_event_age_us=DAY)
+    return STREAM.advance(state, arrivals)
 
 
 def test_a_state_has_the_very_bytes_of_the_golden_file(golden):
     golden(GOLDEN.name, step(UserState(), BEFORE).state.to_bytes())
 
 
-def test_a_state_of_the_golden_file_goes_on_as_the_oracle_says():
-    stored = UserState.from_bytes(GOLDEN.read_bytes())
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_state_of_the_golden_file_goes_on_as_the_oracle_says(version):
+    stored = STREAM.state((FOLDER / f"user_state_v{version}.bin").read_bytes())
+    assert set(stored.sections) == STREAM.sections
     outcome = step(stored, AFTER)
     verdicts, events = oracle.verdicts([*BEFORE, *AFTER], max_event_age_us=DAY)
     assert [str(verdict) for verdict in outcome.verdicts] == verdicts[len(BEFORE) :]
     assert verdicts[len(BEFORE) :] == ["duplicate", "duplicate", "on_time", "on_time", "on_time", "late"]
-    assert outcome.differing == (1,)
+    assert outcome.differing == ((1,) if version == 2 else ())
     on_time = [one for one, verdict in zip(events, verdicts, strict=True) if verdict == "on_time"]
     for view in STREAMED_VIEWS:
         wanted = {row[:2]: row for row in oracle.rows(view.name, on_time, Directions().encode)}
@@ -92,11 +102,23 @@ def test_a_state_of_the_golden_file_goes_on_as_the_oracle_says():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"\x97\x02\xc0\x90\x90\xc4\x00\xc4\x00\xc4\x00", "a user state of version 2; expected 1"),
+        (b"\x97\x03\xc0\x90\x90\xc4\x00\xc4\x00\xc4\x00", "a user state of version 3; expected 2"),
+        (b"\x96\x01\x02\x03\x04\x05\x06", "7 bytes are no user state"),
         (b"\x93\x01\x02\x03", "4 bytes are no user state"),
         (b"\xc1", "1 bytes are no user state"),
     ],
 )
 def test_bytes_of_another_version_are_refused_and_never_misread(data, words):
     with pytest.raises(CorruptData, match=words):
-        UserState.from_bytes(data)
+        STREAM.state(data)
+
+
+def test_a_section_that_no_view_knows_is_kept():
+    (biometrics,) = (view for view in APP.views if view.name == "biometrics")
+    alone = AppStream(replace(APP, views=(biometrics,)), encoder=None, max_event_age_us=DAY)
+    state = STREAM.state(GOLDEN.read_bytes())
+    after = alone.advance(state, [one for one in AFTER if one.type == "biometric"]).state
+    assert after.sections.keys() == state.sections.keys()
+    assert {name for name in after.sections if after.sections[name] != state.sections[name]} == {
+        section_name(biometrics)
+    }

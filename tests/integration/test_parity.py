@@ -13,6 +13,7 @@ from release.gate import Subject, Thresholds
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.encoder import WordLlamaEncoder
 from stillpoint.features.declarations import STREAMED_VIEWS
+from stillpoint.features.streamed.history import AppHistory
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.tables import Lake
 from stillpoint.releases.colour import Colour
@@ -22,6 +23,7 @@ from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.redis.connection import connect
 from tests.support.batch_world import NOW, Parts, World, searches
+from tests.support.wellness import APP
 from validation.parity_run import check_parity
 
 PROJECT = "stillpoint_green"
@@ -57,14 +59,21 @@ class Serving:
         return self.records[-1]
 
     def check(self, **options):
-        return check_parity(self.keep(), at=NOW, encoder=ENCODER, **options)
+        return check_parity(self.keep(), at=NOW, history=AppHistory(APP, ENCODER), **options)
 
     def gate(self):
         """Return what the release gate says of it, with `r` as the live release."""
         live = SimpleNamespace(release=SimpleNamespace(id="r"))
         thresholds = Thresholds(digest_reads=1, served_lag_seconds=5)
         subject = Subject(
-            candidate=live, live=live, lake=self.keep(), thresholds=thresholds, now=NOW, now_us=to_micros(NOW), seed=7
+            candidate=live,
+            live=live,
+            lake=self.keep(),
+            thresholds=thresholds,
+            now=NOW,
+            now_us=to_micros(NOW),
+            seed=7,
+            app=APP,
         )
         return ServedParity().run(subject)
 

@@ -15,11 +15,10 @@ from redis.crc import key_slot
 from inference.predictions.stored_recommendations import Recommendations
 from ingestion.rebuild import needs_rebuild, rebuild
 from ingestion.state_store import StatesLost, StateStore
-from ingestion.step import open_clients
+from ingestion.step import open_clients, rules_of
 from ingestion.supervisor import refuse_unfit_redis
 from release import colour
 from stillpoint.clock import to_micros
-from stillpoint.encoder import WordLlamaEncoder
 from stillpoint.errors import StackUnavailable
 from stillpoint.features.declarations import SEARCH_EMBEDDINGS
 from stillpoint.finished import add_finished
@@ -238,6 +237,11 @@ def test_a_primary_that_is_killed_under_load_is_replaced_and_nothing_is_lost_or_
     redis_cluster: Cluster, tmp_path: Path
 ) -> None:
     world = World(tmp_path, redis_cluster, "stream")
+    stream = rules_of(world.settings).stream
+
+    def lost(batch: int) -> bool:
+        return needs_rebuild(world.states, batch, stream)
+
     batches = [[*searches([n], "u1"), *searches([100 + n], "u2"), *searches([200 + n], "u3")] for n in range(1, 9)]
     processor = world.processor()
     processor.process(Parts(batches[0], 2), 0)
@@ -252,7 +256,7 @@ def test_a_primary_that_is_killed_under_load_is_replaced_and_nothing_is_lost_or_
                 open_clients.cache_clear()  # as a run that is started again has clients of its own
                 time.sleep(0.2)
                 processor = world.processor()
-                met_outage(lambda: needs_rebuild(world.states, number - 1) and pytest.fail("states were lost"))  # noqa: B023
+                met_outage(lambda: lost(number - 1) and pytest.fail("states were lost"))  # noqa: B023
         assert time.monotonic() - began < RECOVERY_SECONDS
         assert seconds_until_all_work(works) < RECOVERY_SECONDS
     assert [verdict for _, verdict in world.stored()] == ["on_time"] * 24
@@ -281,6 +285,7 @@ def test_primaries_that_die_one_after_the_other_under_load_lose_nothing(redis_cl
 
 def test_a_shard_that_lost_its_last_writes_shows_it_and_is_rebuilt(redis_cluster: Cluster, tmp_path: Path) -> None:
     world = World(tmp_path, redis_cluster, "lagging")
+    stream = rules_of(world.settings).stream
     users = [f"u{n}" for n in range(30)]
     processor = world.processor()
     processor.process(Parts([r for n, user in enumerate(users) for r in searches([n], user)], 1), 0)
@@ -293,20 +298,19 @@ def test_a_shard_that_lost_its_last_writes_shows_it_and_is_rebuilt(redis_cluster
         node.restore(key, 0, data, replace=True)
     with pytest.raises(StatesLost, match="up to batch 0, the lake is at 1"):
         processor.process(Parts(searches([200], "u0"), 1), 2)
-    assert needs_rebuild(world.states, 1)
+    assert needs_rebuild(world.states, 1, stream)
     rebuilt = rebuild(
         Lake(world.lake.objects),
         world.states,
-        encoder=WordLlamaEncoder(),
+        stream=stream,
         tombstones=Tombstones(b"key"),
         now=NOW,
-        max_event_age=timedelta(seconds=world.settings.max_event_age),
         batch=1,
         epoch=99,
     )
     assert rebuilt == len(users)
     assert {key: client.hget(key, "after") for key in whole} == whole
-    assert not needs_rebuild(world.states, 1)
+    assert not needs_rebuild(world.states, 1, stream)
     client.close()
 
 

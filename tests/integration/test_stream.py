@@ -30,6 +30,7 @@ from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.values.times import decode_time
 from tests.support.fuzzed_payloads import Fuzz
 from tests.support.stream_world import streaming, wait_for
+from tests.support.wellness import APP
 
 pytestmark = [pytest.mark.usefixtures("spark"), pytest.mark.timeout(3600)]
 
@@ -114,7 +115,7 @@ def _wrong_clocks_are_told_apart(lake: Lake, now: datetime, user_count: int) -> 
 def _streamed_rows_equal_history(lake: Lake) -> None:
     streamed = {view.name: newest_rows(lake.read(feature_dataset(view)), "user_id") for view in STREAMED_VIEWS}
     again = Lake(lake.objects)
-    backfill(again, ALL_DATES, at=datetime.now(UTC))
+    backfill(again, ALL_DATES, at=datetime.now(UTC), app=APP)
     for view in STREAMED_VIEWS:
         assert newest_rows(Lake(lake.objects).read(feature_dataset(view)), "user_id").equals(streamed[view.name])
         assert streamed[view.name].num_rows

@@ -28,6 +28,7 @@ from stillpoint.stores.redis.keys import encode_keys
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 from tests.support.stream_world import SimulatedUsers
+from tests.support.wellness import APP
 
 DAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -54,8 +55,8 @@ def fill(lake, *, sequence=0, seed=1, day=DAY):
 def test_plain_spark_sql_counts_exactly_the_committed_rows(lake: Lake, spark):
     count = fill(lake)
     fill(lake, sequence=1)
-    backfill(lake, ALL_DATES, at=DAY)
-    backfill(lake, ALL_DATES, at=DAY)
+    backfill(lake, ALL_DATES, at=DAY, app=APP)
+    backfill(lake, ALL_DATES, at=DAY, app=APP)
     lake.write("events", DAY.date(), "uncommitted", lake.read("events"))
 
     def counted(dataset):
@@ -100,7 +101,7 @@ def small_files(lake, count=6):
     """Commit a day in small files, some rows twice; return the rows of each dataset."""
     for number in range(count):
         fill(lake, sequence=number, seed=number % (count - 2))
-        backfill(lake, ALL_DATES, at=DAY + timedelta(seconds=number))
+        backfill(lake, ALL_DATES, at=DAY + timedelta(seconds=number), app=APP)
     return {name: sorted_rows(lake, name) for name in ("events", *map(feature_dataset, STREAMED_VIEWS))}
 
 
@@ -151,7 +152,7 @@ def test_a_merge_killed_before_its_commit_changes_nothing_and_is_done_again(lake
 def told(lake: Lake, redis_server, unique, monkeypatch, tmp_path):
     """A lake and two colours that agree, and the command as an operator calls it: exit code and JSON."""
     fill(lake)
-    backfill(lake, ALL_DATES, at=DAY)
+    backfill(lake, ALL_DATES, at=DAY, app=APP)
     users = pa.table(
         {
             "user_id": ["user-1"],

@@ -13,8 +13,10 @@ from stillpoint.clock import DAY, HOUR, MINUTE, SECOND
 from stillpoint.events.parsing import AppEvent
 from stillpoint.events.types import Category, EventType, Platform
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.features.history import history_rows
-from stillpoint.features.state import UserState, advance
+from stillpoint.features.streamed.history import AppHistory
+from stillpoint.features.streamed.state import UserState
+from stillpoint.features.streamed.stream import AppStream
+from tests.support.wellness import APP
 
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parents[1] / "oracle.py")
 oracle = importlib.util.module_from_spec(_spec)
@@ -57,6 +59,8 @@ class FewWords:
 
 
 ENCODER = FewWords()
+STREAM = AppStream(APP, encoder=ENCODER, max_event_age_us=MAX_AGE)
+HISTORY = AppHistory(APP, ENCODER)
 
 
 @st.composite
@@ -104,7 +108,7 @@ def stream(arrivals, cuts):
     edges = [0, *sorted(cuts), len(arrivals)]
     for first, last in pairwise(edges):
         before = UserState.from_bytes(state)
-        outcome = advance(before, arrivals[first:last], encoder=ENCODER, max_event_age_us=MAX_AGE)
+        outcome = STREAM.advance(before, arrivals[first:last])
         assert before.to_bytes() == UserState.from_bytes(state).to_bytes()
         state = outcome.state.to_bytes()
         verdicts += [str(verdict) for verdict in outcome.verdicts]
@@ -128,7 +132,7 @@ def test_stream_in_any_batches_and_history_equal_the_oracle_bit_for_bit(arrivals
         streamed = oracle.newest(rows[view.name])
         assert [oracle.bits(streamed[key]) for key in sorted(streamed)] == expected
         shuffled = data.draw(st.permutations(on_time))
-        assert [oracle.bits(row) for row in history_rows(view, shuffled, encoder=ENCODER)] == expected
+        assert [oracle.bits(row) for row in HISTORY.rows(view.name, shuffled)] == expected
     assert state == stream(arrivals, [])[0]
 
 
@@ -136,11 +140,11 @@ def test_stream_in_any_batches_and_history_equal_the_oracle_bit_for_bit(arrivals
 @given(arrivals=histories(), later=histories(), gap=st.sampled_from([0, 1, HOUR]))
 def test_an_expired_state_may_be_dropped(arrivals, later, gap):
     state = UserState.from_bytes(stream(arrivals, [])[0])
-    shift = state.expires_us(MAX_AGE) + gap - later[0].arrived_us
+    shift = STREAM.expires_us(state) + gap - later[0].arrived_us
     later = [event._replace(event_us=event.event_us + shift, arrived_us=event.arrived_us + shift) for event in later]
-    later = [event for event in later if event.arrived_us >= state.expires_us(MAX_AGE)]
-    kept = advance(state, later, encoder=ENCODER, max_event_age_us=MAX_AGE)
-    dropped = advance(UserState(), later, encoder=ENCODER, max_event_age_us=MAX_AGE)
+    later = [event for event in later if event.arrived_us >= STREAM.expires_us(state)]
+    kept = STREAM.advance(state, later)
+    dropped = STREAM.advance(UserState(), later)
     assert kept.verdicts == dropped.verdicts
     assert {name: list(map(oracle.bits, rows)) for name, rows in kept.rows.items()} == {
         name: list(map(oracle.bits, rows)) for name, rows in dropped.rows.items()
@@ -150,12 +154,9 @@ def test_an_expired_state_may_be_dropped(arrivals, later, gap):
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(arrivals=histories(), erased=st.sampled_from([START - 1, START, START + 10 * MINUTE, START + DAY]))
 def test_erased_events_leave_no_trace(arrivals, erased):
-    outcome = advance(UserState(), arrivals, encoder=ENCODER, max_event_age_us=MAX_AGE, erased_until_us=erased)
+    outcome = STREAM.advance(UserState(), arrivals, erased_until_us=erased)
     assert [str(v) for v in outcome.verdicts] == oracle.verdicts(
         arrivals, max_event_age_us=MAX_AGE, erased_until_us=erased
     )[0]
     without = [event for event in arrivals if min(event.event_us, event.arrived_us) > erased]
-    assert (
-        outcome.state.to_bytes()
-        == advance(UserState(), without, encoder=ENCODER, max_event_age_us=MAX_AGE).state.to_bytes()
-    )
+    assert outcome.state.to_bytes() == STREAM.advance(UserState(), without).state.to_bytes()

@@ -17,12 +17,13 @@ from stillpoint.events.recorded import on_time_events
 from stillpoint.features.columns import rows_table
 from stillpoint.features.daily import daily_tables, days_between
 from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.features.history import history_rows
+from stillpoint.features.streamed.history import AppHistory
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshots import Snapshot
+from tests.support.wellness import APP
 from training.expected_rows import expectations
 from training.snapshot import make_snapshot
 from training.train import TrainedModel, train
@@ -45,7 +46,7 @@ def load_features(lake: Lake, last: date, number: int = 0) -> None:
     table, files = lake.read("events"), []
     events = on_time_events(table)
     for view in STREAMED_VIEWS:
-        rows = rows_table(view, history_rows(view, events, encoder=ENCODER))
+        rows = rows_table(view, AppHistory(APP, ENCODER).rows(view.name, events))
         files += [lake.write(feature_dataset(view), day, f"backfill-{number}", part) for day, part in by_date(rows)]
     references = {"users": lake.read("users"), "catalogue": lake.read("catalogue")}
     for day, view, rows in daily_tables(days_between(START, last), events=table, encoder=ENCODER, **references):

@@ -7,6 +7,7 @@ arrival and of addition cannot matter.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -94,13 +95,20 @@ def _running(values: Iterable[int]) -> list[int]:
 
 def turns_true(samples: Sequence[Sample], moments_us: set[int]) -> set[int]:
     """Return those of `moments_us` at which `exertion_rising` is true while at the moment before it was not."""
-    turned = set()
-    before = None
-    for row in rows("", samples):
-        if row[-1] and not before and row[1] in moments_us:
-            turned.add(row[1])
-        before = row[-1]
-    return turned
+    times = [one.event_us for one in samples]
+    sums = _Sums(samples)
+    ends = moment_ends(times)
+
+    @cache
+    def rising(last: int) -> bool | None:
+        half, first = (bisect_right(times, times[last] - length) for length in (HALF_US, WINDOW_US))
+        return sums.features(first, half, last + 1)[-1]
+
+    return {
+        times[last]
+        for before, last in zip([None, *ends], ends, strict=False)
+        if times[last] in moments_us and rising(last) and (before is None or not rising(before))
+    }
 
 
 def keep(samples: Sequence[Sample], floor_us: int) -> list[Sample]:

@@ -4,7 +4,7 @@ What a key's rows still need is its part: unpacked when an event of the view arr
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from stillpoint.app.events import Arrival
 
@@ -32,3 +32,11 @@ class Definition(Protocol[P]):
 
     def reach_us(self, part: P) -> int:
         """Return the time from which on an unknown key would get the same rows."""
+
+
+@runtime_checkable
+class Turning(Protocol):
+    """A definition that can also tell when one of its flags turns true, for what an event then asks for."""
+
+    def turned(self, part: Any, moments_us: set[int]) -> dict[str, set[int]]:
+        """Return by flag those of `moments_us` at which it is true while at the moment before it was not."""

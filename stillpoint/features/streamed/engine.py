@@ -13,7 +13,7 @@ from stillpoint.app.durations import hours, micros
 from stillpoint.app.events import Arrival, Event
 from stillpoint.app.views import CustomView, StreamView
 from stillpoint.events.types import Verdict
-from stillpoint.features.streamed.definition import Definition, Key, Row
+from stillpoint.features.streamed.definition import Definition, Key, Row, Turning
 from stillpoint.features.streamed.generic import GenericView
 from stillpoint.features.streamed.judging import Memory, forget, judge
 from stillpoint.features.streamed.plan import compiled
@@ -45,6 +45,7 @@ class Runner:
     lateness: Mapping[str, int | None]
     family_of: Mapping[type[Event], str]
     of_user: bool
+    turning: Turning | None
 
     def key(self, event: Event) -> Key | None:
         """Return the event's key, None if a part of it is absent."""
@@ -65,13 +66,15 @@ class Outcome(NamedTuple):
     """What follows from a user's arrivals.
 
     `verdicts` and `arrivals` are one per arrival, in order; an arrival's time is the strictly increasing one that the
-    lake stores. `rows` are by view. `differing` are the indices of duplicates whose payload differs from the first.
+    lake stores. `rows` are by view. `turned` are by `view.flag` the indices of the arrivals that turned it true, `differing`
+    those of the duplicates whose payload differs from the first.
     """
 
     state: UserState
     verdicts: list[Verdict]
     arrivals: list[Arrival]
     rows: dict[str, list[Row]]
+    turned: dict[str, tuple[int, ...]]
     differing: tuple[int, ...]
 
 
@@ -117,16 +120,21 @@ class Engine:
         on_time = [one for one, verdict in zip(judged, verdicts, strict=True) if verdict is Verdict.ON_TIME]
         sections = dict(state.sections)
         rows: dict[str, list[Row]] = {}
+        turned: dict[str, tuple[int, ...]] = {}
         for view in self.of_users:
             fresh = [one for one in on_time if type(one.event) in view.events]
             known = sections.get(view.section, _UNKNOWN)
             if fresh:
-                found, sections[view.section] = self._advance_section(view, known.data, fresh)
+                found, known, flags = self._advance_section(view, known.data, fresh)
+                sections[view.section] = known
                 if found:
                     rows[view.name] = found
-            elif known.data and self._floor(view, memory.newest_us, memory.last_arrived_us or 0) >= known.until_us:
+                for flag, changed in flags.items():
+                    chosen = {id(one) for one in changed}
+                    turned[flag] = tuple(index for index, one in enumerate(judged) if id(one) in chosen)
+            if known.data and self._floor(view, memory.newest_us, memory.last_arrived_us or 0) >= known.until_us:
                 del sections[view.section]
-        return Outcome(UserState(memory, sections), verdicts, judged, rows, differing)
+        return Outcome(UserState(memory, sections), verdicts, judged, rows, turned, differing)
 
     def _judge(
         self, memory: Memory, arrivals: Sequence[Arrival], erased_until_us: int | None
@@ -142,27 +150,33 @@ class Engine:
                 differing.append(index)
         return verdicts, judged, tuple(differing)
 
-    def _advance_section(self, view: Runner, packed: bytes, fresh: Sequence[Arrival]) -> tuple[list[Row], Section]:
-        """Advance all keys of one user's view that have events."""
+    def _advance_section(
+        self, view: Runner, packed: bytes, fresh: Sequence[Arrival]
+    ) -> tuple[list[Row], Section, dict[str, list[Arrival]]]:
+        """Advance all keys of one user's view that have events. Return also, by flag, the events that turned it true."""
         kept = Kept.unpack(packed)
         kept.take(fresh, view.family_of)
         floor_us = max(kept.floor_us, self._floor(view, kept.newest_us, kept.last_arrived_us))
         rows: list[Row] = []
+        turned: dict[str, list[Arrival]] = {}
         for key, own in by_key(view.key, fresh).items():
             rest = key if len(key) > 1 else ()
-            found, kept.parts[rest] = self._step(view, key, kept.part(rest), own, floor_us)
+            found, kept.parts[rest], flags = self._step(view, key, kept.part(rest), own, floor_us)
             rows += found
+            for flag, changed in flags.items():
+                turned.setdefault(flag, []).extend(changed)
         kept.settle(floor_us)
-        return rows, Section(kept.until_us, kept.pack())
+        return rows, Section(kept.until_us, kept.pack()), turned
 
     def _step(
         self, view: Runner, key: Key, packed: bytes, fresh: Sequence[Arrival], floor_us: int
-    ) -> tuple[list[Row], tuple[int, bytes]]:
+    ) -> tuple[list[Row], tuple[int, bytes], dict[str, list[Arrival]]]:
         definition = view.definition
         try:
             rows, part = definition.rows(key, definition.unpack(packed), fresh)
+            turned = _turned(view, part, fresh)
             part = definition.keep(part, floor_us)
-            return rows, (definition.reach_us(part), definition.pack(part))
+            return rows, (definition.reach_us(part), definition.pack(part)), turned
         except Exception as error:
             raise DefinitionFailed(f"view {view.name}: {type(error).__name__}: {error}") from error
 
@@ -189,9 +203,18 @@ class Engine:
             return KeyOutcome([], state, behind)
         kept.take(taken, view.family_of)
         floor_us = max(kept.floor_us, kept.last_arrived_us - self._max_age - self._skew)
-        rows, kept.parts[()] = self._step(view, key, kept.part(()), taken, floor_us)
+        rows, kept.parts[()], _ = self._step(view, key, kept.part(()), taken, floor_us)
         kept.settle(floor_us)
         return KeyOutcome(rows, kept.pack(), behind)
+
+
+def _turned(view: Runner, part: Any, fresh: Sequence[Arrival]) -> dict[str, list[Arrival]]:
+    """Return by flag the events that turned it true; of several at one moment, the last."""
+    if view.turning is None:
+        return {}
+    at = {one.event_us: one for one in fresh}
+    found = view.turning.turned(part, set(at))
+    return {f"{view.name}.{flag}": [at[us] for us in sorted(moments)] for flag, moments in found.items() if moments}
 
 
 def runner(view: type[StreamView], encoder: "Encoder | None" = None) -> Runner:
@@ -214,6 +237,7 @@ def runner(view: type[StreamView], encoder: "Encoder | None" = None) -> Runner:
         lateness={event.family.name: event.family.lateness_us for event in events},
         family_of={event: event.family.name for event in events},
         of_user=view.entity.of_user,
+        turning=definition if isinstance(definition, Turning) else None,
     )
 
 

@@ -19,12 +19,12 @@ from stillpoint.events.types import Verdict
 
 
 class Remembered(NamedTuple):
-    """An on-time event, as long as a copy of it would be neither late nor too old."""
+    """An on-time event, as long as a copy of it would be neither late nor too old; without checksum none differs."""
 
     event_us: int
     family: str
     lateness_us: int | None
-    fingerprint: int
+    fingerprint: int | None
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ def judge(memory: Memory, arrival: Arrival, *, max_event_age_us: int, erased_unt
     known = memory.remembered.get(key)
     if known is not None:
         if _lives(memory, known, max_event_age_us):
-            return Judgement(Verdict.DUPLICATE, arrived_us, known.fingerprint != fingerprint)
+            return Judgement(Verdict.DUPLICATE, arrived_us, known.fingerprint not in (None, fingerprint))
         del memory.remembered[key]  # so that the memory stays in order of arrival, whenever `forget` was called
     memory.remembered[key] = Remembered(event_us, family, lateness_us, fingerprint)
     if lateness_us is not None and (newest is None or event_us > newest):

@@ -9,23 +9,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from stillpoint.app.version_one import VersionOne
 from stillpoint.errors import CorruptData
 from stillpoint.features.streamed.judging import Memory, Remembered
 from stillpoint.features.streamed.section import Kept
 
 STATE_VERSION = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionOne:
-    """Under which names an app keeps what version 1 stored by place: three families, and three sections.
-
-    `families` are the names with the allowed lateness; `sections` the section's name, the place of its family, and for
-    how long after that family's newest event its part may matter.
-    """
-
-    families: tuple[tuple[str, int | None], ...]
-    sections: tuple[tuple[str, int, int], ...]
 
 
 class Section(NamedTuple):
@@ -85,11 +74,14 @@ class UserState:
 
 
 def _from_version_one(rest: list[Any], one: VersionOne) -> UserState:
-    """Return version 1's state: each view's bytes become the part of its section, whose floor follows from its family."""
+    """Return version 1's state: each view's bytes become the part of its section, whose floor follows from its family.
+
+    Its checksums are of another kind, so that of its events no copy is said to differ.
+    """
     last, newest, known, *packed = rest
     times = {name: us for (name, _), us in zip(one.families, newest, strict=False) if us is not None}
     remembered = {
-        key: Remembered(us, one.families[place][0], one.families[place][1], mark) for key, us, place, mark in known
+        key: Remembered(us, one.families[place][0], one.families[place][1], None) for key, us, place, _ in known
     }
     sections = {}
     for (name, place, reach_us), part in zip(one.sections, packed, strict=True):

@@ -71,7 +71,7 @@ def imports() -> dict[str, set[str]]:
                 names = []
                 if isinstance(node, ast.Import):
                     names = [alias.name for alias in node.names]
-                elif isinstance(node, ast.ImportFrom) and node.module:
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     names = [node.module]
                 for name in (one.partition(".")[0] for one in names):
                     if name not in sys.stdlib_module_names | own and not name.startswith("mypy_boto3"):

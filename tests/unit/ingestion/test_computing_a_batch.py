@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingestion import compute as module
 from ingestion.compute import Rules, compute, parse_records
 from ingestion.kinesis_shards import Record
 from stillpoint.clock import DAY, SECOND, to_micros
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
-from stillpoint.features.state import advance
+from stillpoint.features.streamed.stream import AppStream
 from stillpoint.features.triggers import SearchedCategory
 from stillpoint.tombstones import Tombstones
+from tests.support.wellness import APP
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -21,7 +21,9 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def rules():
     encoder = RememberingEncoder(WordLlamaEncoder())
-    return Rules(encoder, SearchedCategory(encoder), DAY, Tombstones(b"key"))
+    return Rules(
+        AppStream(APP, encoder=encoder, max_event_age_us=DAY), encoder, SearchedCategory(encoder), Tombstones(b"key")
+    )
 
 
 def record(number, user="u1", *, key=None, **fields):
@@ -64,12 +66,14 @@ def test_records_are_taken_in_sequence_order_however_they_were_partitioned(rules
 def test_a_record_whose_computation_fails_is_quarantined_alone(rules, monkeypatch):
     poison = str(uuid.UUID(int=2))
 
-    def fails(state, arrivals, **more):
+    known = AppStream.advance
+
+    def fails(stream, state, arrivals, **more):
         if any(event.event_id == poison for event in arrivals):
             raise ZeroDivisionError("no luck")
-        return advance(state, arrivals, **more)
+        return known(stream, state, arrivals, **more)
 
-    monkeypatch.setattr(module, "advance", fails)
+    monkeypatch.setattr(AppStream, "advance", fails)
     records = [record(n) for n in range(5)] + [record(n, "u2") for n in range(10, 13)]
     result = run(records, rules)
     (aside,) = result.quarantined
@@ -91,3 +95,14 @@ def test_only_on_time_events_ask_for_predictions(rules):
         (str(uuid.UUID(int=1)), "today"),
         (str(uuid.UUID(int=1)), "sleep"),
     ]
+
+
+def test_the_sample_with_which_exertion_rises_asks_for_predictions_once(rules):
+    pulse = {"type": "biometric"}
+    samples = [(60, 0, 70), (180, 0, 70), (360, 30, 80), (420, 30, 90)]
+    records = [record(second, **pulse, steps=steps, heart_rate_bpm=rate) for second, steps, rate in samples]
+    first = run(records[:2], rules)
+    second = run(records[2:], rules, {user: after.to_bytes() for user, (_, after) in first.states.items()})
+    for result in (run(records, rules), second):
+        assert [(event.steps, str(kind)) for event, kind in result.requests] == [(30, "today"), (30, "next")]
+    assert first.requests == []

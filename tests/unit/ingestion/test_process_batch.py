@@ -1,15 +1,13 @@
 """A micro-batch takes effect once, in the right order, wherever it is cut off, on a real lake and Redis, without Spark."""
 
 from collections import Counter
-from datetime import timedelta
 
 import pytest
 
 from ingestion.rebuild import needs_rebuild, rebuild
 from ingestion.state_audit import Audit, audit
 from ingestion.state_store import StatesLost, StateStore
-from ingestion.step import map_part
-from stillpoint.encoder import WordLlamaEncoder
+from ingestion.step import map_part, rules_of
 from stillpoint.errors import Fenced
 from stillpoint.lake.tables import Lake
 from stillpoint.releases.write_targets import read_acknowledged, write_control
@@ -90,21 +88,31 @@ def test_lost_memory_stops_the_batch_and_is_rebuilt_bit_for_bit(world):
     processor = world.processor()
     with pytest.raises(StatesLost, match="Redis knows the stream's memory up to batch None, the lake is at 0"):
         processor.process(Parts(searches([7]), 1), 1)
-    assert needs_rebuild(world.states, 0)
-    age = timedelta(seconds=world.settings.max_event_age)
+    stream = rules_of(world.settings).stream
+    assert needs_rebuild(world.states, 0, stream)
     count = rebuild(
         Lake(world.lake.objects),
         world.states,
-        encoder=WordLlamaEncoder(),
+        stream=stream,
         tombstones=Tombstones(b"key"),
         now=NOW,
-        max_event_age=age,
         batch=0,
         epoch=9,
     )
     assert count == 2
     assert [client.hget(key, "after") for key in keys] == before
-    assert not needs_rebuild(world.states, 0)
+    assert not needs_rebuild(world.states, 0, stream)
+
+
+def test_a_view_that_the_states_lack_has_them_rebuilt_and_those_of_version_one_go_on(world):
+    stream = rules_of(world.settings).stream
+    world.processor().process(Parts(BATCH, 1), 0)
+    assert not needs_rebuild(world.states, 0, stream)
+    world.states.note_sections(sorted(stream.sections)[1:])
+    assert needs_rebuild(world.states, 0, stream)
+    world.states.note_sections([*stream.sections, "another@1"])
+    assert not needs_rebuild(world.states, 0, stream)
+    assert not needs_rebuild(world.states, None, stream)
 
 
 def audited(world):
@@ -112,9 +120,9 @@ def audited(world):
         Lake(world.lake.objects),
         world.query,
         world.states,
+        stream=rules_of(world.settings).stream,
         tombstones=Tombstones(b"key"),
         now=NOW,
-        max_event_age=timedelta(seconds=world.settings.max_event_age),
     )
 
 
@@ -122,7 +130,7 @@ def test_states_that_somebody_deleted_are_missed_by_counting_them_against_the_la
     world.processor().process(Parts(BATCH, 1), 0)
     assert audited(world) == Audit(2, Counter())
     world.server.client().delete(f"stillpoint:state:{world.query}:user:u2")
-    assert not needs_rebuild(world.states, 0)
+    assert not needs_rebuild(world.states, 0, rules_of(world.settings).stream)
     found = audited(world)
     assert found.missing == Counter({f"127.0.0.1:{world.server.port}": 1})
     assert str(found) == f"1 of 2 states are missing: 1 on 127.0.0.1:{world.server.port}"
@@ -138,7 +146,7 @@ def test_a_batch_stops_before_it_computes_when_redis_has_dropped_keys(world, red
         client.set(f"other{number}", b"x" * 2_000)
     with pytest.raises(StatesLost, match="Redis"):
         processor.process(Parts(searches([7]), 1), 1)
-    assert needs_rebuild(fresh.states, 0)
+    assert needs_rebuild(fresh.states, 0, rules_of(fresh.settings).stream)
     assert fresh.reports[-1].number == 0
 
 

@@ -11,9 +11,12 @@ from redis.crc import key_slot
 from ingestion.rebuild import needs_rebuild
 from ingestion.state_markers import EVERY, SLOTS, marker_keys
 from ingestion.state_store import Change, StatesLost, StateStore
+from stillpoint.clock import DAY
 from stillpoint.errors import Fenced
+from stillpoint.features.streamed.stream import AppStream
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.shards import EvictionPossible, refuse_eviction
+from tests.support.wellness import APP
 
 FAR = 4_000_000_000_000_000
 
@@ -30,6 +33,9 @@ def save(store, batch, states, epoch=1):
 
 def load(store, users, batch):
     return store.load(users, batch, instance=store.instance())
+
+
+STREAM = AppStream(APP, encoder=None, max_event_age_us=DAY)
 
 
 def test_a_batch_that_is_done_again_starts_from_the_states_before_it(store):
@@ -88,13 +94,13 @@ def test_redis_that_drops_states_by_itself_is_noticed_refused_and_accepted_only_
     store.mark(0)
     assert 0 < len(store.absent(list(users))) < 5_000
     assert store.instance() != before
-    assert needs_rebuild(store, 0)
+    assert needs_rebuild(store, 0, STREAM)
     with pytest.raises(
         EvictionPossible, match="maxmemory-policy volatile-lru, under which it silently drops the states"
     ):
         refuse_eviction(server.client(), "the states")
     store.accept_dropped(store.shards())
-    assert not needs_rebuild(store, 0)
+    assert not needs_rebuild(store, 0, STREAM)
 
 
 def test_every_policy_but_noeviction_is_refused_also_where_config_is_forbidden(redis_factory):

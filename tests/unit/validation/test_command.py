@@ -17,6 +17,7 @@ from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import ALL_DATES, feature_dataset
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake, feature_columns
+from tests.support.wellness import APP
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -26,7 +27,7 @@ def simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """A lake of two simulated days with the streamed views' rows, which the settings point at."""
     lake = Lake(LocalObjects(tmp_path / "lake"))
     write_history(lake, Scenario(start=date(2026, 2, 20), days=2, users=60))
-    backfill(lake, ALL_DATES, at=NOON)
+    backfill(lake, ALL_DATES, at=NOON, app=APP)
     monkeypatch.setenv("STILLPOINT_LAKE", str(tmp_path / "lake"))
     monkeypatch.setenv("STILLPOINT_HOME", str(tmp_path / "home"))
     return lake
