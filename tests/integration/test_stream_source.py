@@ -80,8 +80,9 @@ def plain(settings, name):
     return settings.model_copy(update={"stream_source": name})
 
 
-def test_a_missing_or_foreign_connector_is_said_in_one_sentence_and_never_retried(tmp_path, spark):
-    settings = Settings(_env_file=None, home=tmp_path, lake=str(tmp_path / "lake"))
+def test_a_missing_or_foreign_connector_is_said_in_one_sentence_and_never_retried(tmp_path, spark, redis_server):
+    connections = {f"redis_{name}": redis_server.connection_string for name in ("green", "blue", "serving", "state")}
+    settings = Settings(_env_file=None, home=tmp_path, lake=str(tmp_path / "lake"), **connections)
     spark.dataSource.register(connector("kinesis", ("streamName", "data")))
     source = stream_source(
         plain(settings, "kinesis"), start="LATEST", client=settings.aws_client_arguments(), query="q", lag_file=""
