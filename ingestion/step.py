@@ -20,9 +20,11 @@ import pyarrow.compute as pc
 from ingestion.compute import BatchResult, QuarantinedRecord, Rules, compute, parse_records
 from ingestion.kinesis_shards import Record, shard_of
 from ingestion.state_store import Change, StateStore
-from stillpoint.app.load import load_app
+from stillpoint.app.load import App, load_app
+from stillpoint.app.records import Origin
 from stillpoint.clock import SECOND, Clock, system_clock, to_micros
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
+from stillpoint.errors import InvalidInput
 from stillpoint.events.quarantine import QuarantineRow, quarantine_table
 from stillpoint.events.recorded import events_table
 from stillpoint.events.types import EventType, Verdict
@@ -113,13 +115,32 @@ def open_clients(settings: Settings, query: str, control: Control) -> Clients:
     return Clients(rules, lake, StateStore(state_client, query), writers, serving)
 
 
+def refuse_unstored(app: App) -> None:
+    """Refuse an app with a streamed view whose rows no store has columns for.
+
+    Raises:
+        InvalidInput: it names the views.
+    """
+    stored = {view.name: view.feature_names for view in STREAMED_VIEWS}
+    other = [
+        one.name for one in app.records if one.origin is Origin.STREAMED and stored.get(one.name) != one.feature_names
+    ]
+    if other:
+        raise InvalidInput(
+            f"app {app.name}: the stores have no columns for the features of {', '.join(other)}; "
+            "declare the view in stillpoint/features/declarations.py too"
+        )
+
+
 @lru_cache(maxsize=1)
 def rules_of(settings: Settings) -> Rules:
     """Load the app that the settings name, and return by what the stream computes."""
+    app = load_app(settings.app)
+    refuse_unstored(app)
     encoder = RememberingEncoder(WordLlamaEncoder())
     age_us = settings.max_event_age * SECOND
     return Rules(
-        stream=AppStream(load_app(settings.app), encoder=encoder, max_event_age_us=age_us),
+        stream=AppStream(app, encoder=encoder, max_event_age_us=age_us),
         encoder=encoder,
         searched=SearchedCategory(encoder),
         tombstones=Tombstones(erasure_key(settings)),
