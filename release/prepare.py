@@ -56,6 +56,7 @@ def prepare(context: ReleaseContext, wanted: NewRelease) -> Release:
         live = settle(context)
         models = load_models(context.lake.objects, wanted.routes)
         mapping_version = one_mapping(models)
+        held.check()  # loading took long; whoever took the lease meanwhile may be switching to what is noted as gone here
         if wanted.model_only:
             intent = _intend_model_only(context, wanted, mapping_version, live)
         else:

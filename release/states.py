@@ -13,7 +13,7 @@ from stillpoint.releases.records import GONE, History, Intent, Move, Pointer, St
 
 
 def settle(context: ReleaseContext) -> Pointer | None:
-    """Make the states agree with the pointer, and return it.
+    """Make the states agree with the pointer, withdraw what a killed verb announced, and return the pointer.
 
     The release that the pointer names is live. The previous one becomes the rollback target after a switch; after a rollback it gets
     back its earlier state: checked, with the same report, or prepared if its switch was forced.
@@ -32,6 +32,9 @@ def settle(context: ReleaseContext) -> Pointer | None:
     if book.state(pointer.release) is not State.LIVE:
         report = last_report(book, pointer.release)
         book.enter(pointer.release, State.LIVE, at=pointer.at, by=pointer.by, why=pointer.why, report=report)
+    announced = book.announced()
+    if announced is not None and announced.generation > pointer.generation:
+        book.withdraw()
     return pointer
 
 
