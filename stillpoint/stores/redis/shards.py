@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.crc import key_slot
 
-from stillpoint.errors import InvalidSettings, StackUnavailable
+from stillpoint.errors import StackUnavailable, StillpointError
 from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.cluster import primaries
 from stillpoint.stores.redis.connection import is_cluster, redis_errors, where
@@ -18,7 +18,7 @@ NO_EVICTION = "noeviction"
 SLOTS = 16_384
 
 
-class EvictionPossible(InvalidSettings):
+class EvictionPossible(StillpointError):
     """Redis may drop keys by itself when its memory is full."""
 
 
