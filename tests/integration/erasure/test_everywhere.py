@@ -45,7 +45,7 @@ def test_an_unknown_user_gets_a_receipt_that_says_so_and_a_malformed_id_is_refus
     assert receipt.removed == ()
     assert before == {key: home.lake.objects.get(key) for key in home.lake.objects.list("features/")}
     for bad in ("", "a\nb", " u1", "x" * 300):
-        with pytest.raises(InvalidInput, match="is malformed; expected 1 to 256 printable characters"):
+        with pytest.raises(InvalidInput, match="is malformed; expected 1 to 64 letters, digits"):
             home.erase(bad)
 
 
