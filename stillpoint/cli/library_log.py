@@ -51,7 +51,7 @@ def log_libraries() -> Iterator[None]:
     handler.setLevel(logging.WARNING)
     loud = [logging.getLogger(name) for name in _LOUD]
     before = [(logger.propagate, logger.handlers) for logger in loud]
-    root.addHandler(handler)
+    of_root, root.handlers = root.handlers, [handler]
     for logger in loud:  # one that was imported before may have a handler of its own to standard error
         logger.propagate, logger.handlers = False, [handler]
     logging.captureWarnings(True)
@@ -59,7 +59,7 @@ def log_libraries() -> Iterator[None]:
         yield
     finally:
         logging.captureWarnings(False)
-        root.removeHandler(handler)
+        root.handlers = of_root
         for logger, (propagated, handlers) in zip(loud, before, strict=True):
             logger.propagate, logger.handlers = propagated, handlers
         handler.close()

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +242,11 @@ def test_a_primary_that_is_killed_under_load_is_replaced_and_nothing_is_lost_or_
     def lost(batch: int) -> bool:
         return needs_rebuild(world.states, batch, stream)
 
-    batches = [[*searches([n], "u1"), *searches([100 + n], "u2"), *searches([200 + n], "u3")] for n in range(1, 9)]
+    at = datetime.now(UTC)  # what happened over five minutes ago asks for nothing
+    batches = [
+        [*searches([n], "u1", at=at), *searches([100 + n], "u2", at=at), *searches([200 + n], "u3", at=at)]
+        for n in range(1, 9)
+    ]
     processor = world.processor()
     processor.process(Parts(batches[0], 2), 0)
     requests = Requests(redis_cluster.connection_string, tmp_path / "worker")
@@ -264,7 +268,7 @@ def test_a_primary_that_is_killed_under_load_is_replaced_and_nothing_is_lost_or_
     counts = OnlineReader(redis_cluster.client(), ReadPlan.of_declarations("p_stream")).read(
         [f"{SEARCH_EMBEDDINGS.name}:search_count_24h"],
         {"user_id": ["u1", "u2", "u3"]},
-        now_us=to_micros(NOW + timedelta(minutes=5)),
+        now_us=to_micros(at + timedelta(minutes=5)),
     )
     assert counts.values("search_count_24h") == [8, 8, 8]
     killed.restart()

@@ -172,7 +172,14 @@ def told(lake: Lake, redis_server, unique, monkeypatch, tmp_path):
     projects = {Colour.GREEN: f"g_{unique}", Colour.BLUE: f"b_{unique}"}
     write_control(lake.objects, tuple(Target(colour=c, project=p, views=views) for c, p in projects.items()))
     writers = {project: OnlineWriter(client, project) for project in projects.values()}
-    daily(lake, date(2026, 3, 2), date(2026, 3, 3), at=DAY, encoder=WordLlamaEncoder(), writers=writers)
+    daily(
+        lake,
+        date(2026, 3, 2),
+        date(2026, 3, 3),
+        at=DAY + timedelta(days=1),
+        encoder=WordLlamaEncoder(),
+        writers=writers,
+    )
     for writer in writers.values():
         for view in STREAMED_VIEWS:
             writer.write(ViewLayout.of(view), lake.read(feature_dataset(view)))

@@ -96,7 +96,7 @@ class World:
         return sorted((row["sequence"], row["verdict"]) for row in table)
 
 
-def searches(numbers, user="u1"):
+def searches(numbers, user="u1", *, at=NOW):
     found = []
     for number in numbers:
         document = {
@@ -105,9 +105,9 @@ def searches(numbers, user="u1"):
             "user_id": user,
             "type": "search",
             "query": "deep sleep",
-            "event_timestamp": (NOW + timedelta(seconds=number)).isoformat(),
+            "event_timestamp": (at + timedelta(seconds=number)).isoformat(),
             "platform": "ios",
         }
-        arrived = to_micros(NOW) + number * 1_000_000
+        arrived = to_micros(at) + number * 1_000_000
         found.append(Record("s0", str(1000 + number), user, arrived, json.dumps(document).encode()))
     return found

@@ -102,7 +102,7 @@ def nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_server)
         ("release rollback", "nothing to roll back to"),
         (f"release prepare --model {'0' * 64}", "there is no model"),
         ("features u1", "release"),
-        ("export u1", "nothing is known of the user u1; no archive was written"),
+        ("export nobody-at-all", "nothing is known of the user nobody-at-all; no archive was written"),
     ],
 )
 def test_what_is_not_there_is_a_failure_and_no_usage_error(nothing_there: Path, words: str, told: str, capsys) -> None:
