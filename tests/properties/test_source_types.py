@@ -116,6 +116,8 @@ def pushed_or_refused(path, pushed, columns, dtype):
 
 
 def same(one, other):
+    """A scalar NaN is null, on every path (docs/why-not-stock-feast.md)."""
+    one, other = (None if isinstance(value, float) and value != value else value for value in (one, other))
     return one == other or (one is not None and other is not None and one != one and other != other)
 
 
