@@ -18,16 +18,14 @@ from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 
-NOW = datetime.now(UTC)
-
 
 @pytest.fixture
 def live(redis_server, unique, monkeypatch, tmp_path):
     """A live release whose colour holds one user as of an hour ago and one as of next year."""
-    client = connect(redis_server.connection_string)
+    client, now = connect(redis_server.connection_string), datetime.now(UTC)
     rows = [
         (user, to_micros(at), to_micros(at), 605, "loyal", "f", "fr-FR", True)
-        for user, at in (("u1", NOW - timedelta(hours=1)), ("u2", NOW + timedelta(days=365)))
+        for user, at in (("u1", now - timedelta(hours=1)), ("u2", now + timedelta(days=365)))
     ]
     OnlineWriter(client, unique).write(ViewLayout.of(USER_PROFILES), rows_table(USER_PROFILES, rows))
     release = SimpleNamespace(
@@ -59,4 +57,4 @@ def test_what_is_known_is_shown_and_a_value_of_the_future_is_withheld_by_name(ca
     assert cli.run(["features", "u1"]) == 0
     shown = capsys.readouterr().out
     assert "user_profiles" in shown
-    assert re.search(r"6\d\.\d min old|1\.\d h old", shown), "an hour, and as long as the tests before this one took"
+    assert re.search(r"6\d\.\d min old", shown)
