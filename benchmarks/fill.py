@@ -30,7 +30,7 @@ from release.models import routes_of
 from release.prepare import NewRelease, prepare
 from release.switch import switch
 from stillpoint.clock import system_clock, to_micros
-from stillpoint.features.declarations import USER_SEQUENCE, VIEWS, DType, Entity, Origin, View
+from stillpoint.features.declarations import USER_SEQUENCE, VIEWS, DType, Origin, View, content, user
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset
 from stillpoint.lake.objects import LocalObjects
@@ -82,7 +82,7 @@ def make_lake(lake: Lake, users: int, now: datetime) -> None:
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     for view in VIEWS:
         for mapping in (1, 2) if view is USER_SEQUENCE else (1,):
-            count = CONTENTS if view.entity is Entity.CONTENT else users
+            count = CONTENTS if view.entity == content else users
             at = midnight
             if view.origin is Origin.STREAMED:
                 count, at = max(1, users // STREAMED_SHARE), now - timedelta(minutes=1)
@@ -123,7 +123,7 @@ def make_model(lake: Lake, mapping: int, users: int) -> str:
 def read_on(address: str, project: str, users: int, started: Event, stop: Event, out: str) -> None:
     """Read one user every five milliseconds until told to stop; latencies count from when the read was due."""
     reader = OnlineReader(connect(address), ReadPlan.of_declarations(project))
-    views = [view.name for view in VIEWS if view.entity is Entity.USER]
+    views = [view.name for view in VIEWS if view.entity == user]
     random = np.random.default_rng(3)
     took: list[float] = []
     began = time.perf_counter()

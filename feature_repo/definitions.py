@@ -22,6 +22,9 @@ _TYPES: dict[DType, FeastType] = {
     DType.BOOL: Bool,
     DType.STRING: String,
     DType.EMBEDDING: Array(Float32),
+    DType.STRINGS: Array(String),
+    DType.INT64S: Array(Int64),
+    DType.FLOAT64S: Array(Float64),
 }
 
 Definition: TypeAlias = Entity | FileSource | PushSource | FeatureView | OnDemandFeatureView | FeatureService
@@ -61,7 +64,7 @@ def define(*, lake_root: str, mapping_version: int) -> Definitions:
     """
     entities = {
         entity.value: Entity(name=entity.value, join_keys=[entity.join_key], value_type=ValueType.STRING)
-        for entity in declarations.Entity
+        for entity in (declarations.user, declarations.content)
     }
     sources: dict[str, FileSource | PushSource] = {}
     views: dict[str, FeatureView] = {}

@@ -25,6 +25,11 @@ class DType(StrEnum):
     INT64S = "Array(Int64)"
     FLOAT64S = "Array(Float64)"
 
+    @property
+    def is_scalar(self) -> bool:
+        """Whether it is one value: what a model takes as a column."""
+        return not self.value.startswith("Array")
+
 
 NUMERIC = frozenset({Kind.INTEGER, Kind.NUMBER})
 SCALAR = {Kind.TEXT: DType.STRING, Kind.INTEGER: DType.INT64, Kind.NUMBER: DType.FLOAT64, Kind.FLAG: DType.BOOL}

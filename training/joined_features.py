@@ -13,9 +13,10 @@ from stillpoint.features.declarations import (
     RANKER_SERVICE,
     SERVICES,
     STREAMED_VIEWS,
-    DType,
     Entity,
     View,
+    content,
+    user,
 )
 from stillpoint.features.model_columns import feature_column
 from stillpoint.features.request_time import REQUEST_TIMESTAMP, request_time_features
@@ -47,8 +48,8 @@ class PointInTime:
         users = spine.select("user_id", AS_OF).unique(maintain_order=True).with_row_index("user_row")
         place = spine.join(users, on=["user_id", AS_OF], how="left", maintain_order="left")["user_row"]
         tables = {
-            Entity.USER: (users.drop("user_row"), place.to_numpy()),
-            Entity.CONTENT: (spine.select("content_id", AS_OF), np.arange(len(spine))),
+            user: (users.drop("user_row"), place.to_numpy()),
+            content: (spine.select("content_id", AS_OF), np.arange(len(spine))),
         }
         columns: Columns = {}
         for entity, (asked, rows) in tables.items():
@@ -58,7 +59,7 @@ class PointInTime:
             if joined.num_rows != len(keys):
                 raise CorruptData(f"the point-in-time join returned {joined.num_rows} rows for {len(keys)}")
             for view in _VIEWS:
-                if view.entity is entity:
+                if view.entity == entity:
                     columns |= {name: values[rows] for name, values in _columns(view, joined, keys).items()}
         return columns
 
@@ -66,7 +67,7 @@ class PointInTime:
 def feature_rows(spine: pl.DataFrame, columns: Columns) -> pa.Table:
     """Return the spine's rows with the service's features except embeddings, and the request-time features at `as_of`."""
     columns = columns | {REQUEST_TIMESTAMP: spine[AS_OF].cast(pl.Int64).to_numpy()}
-    names = [feature.name for view in _VIEWS for feature in view if feature.dtype is not DType.EMBEDDING]
+    names = [feature.name for view in _VIEWS for feature in view if feature.dtype.is_scalar]
     kept = spine.select(*SPINE_KEYS, "kind", "position", "label").to_arrow()
     for name in names:
         text = columns[name].dtype == object
@@ -96,7 +97,9 @@ def _references(store: feast.FeatureStore) -> dict[Entity, list[str]]:
             f"project {store.project} has no feature service {RANKER_SERVICE}; run `stillpoint feast apply`"
         ) from None
     served = {f"{one.name}:{feature.name}" for one in service.feature_view_projections for feature in one.features}
-    wanted = {entity: [f"{v.name}:{f.name}" for v in _VIEWS if v.entity is entity for f in v] for entity in Entity}
+    wanted = {
+        entity: [f"{v.name}:{f.name}" for v in _VIEWS if v.entity == entity for f in v] for entity in (user, content)
+    }
     missing = [name for names in wanted.values() for name in names if name not in served]
     if missing:
         raise UnknownFeature(f"service {RANKER_SERVICE} lacks {', '.join(missing)}; apply the declared definitions")

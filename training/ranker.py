@@ -32,7 +32,7 @@ _STREAMED = {feature.name for view in STREAMED_VIEWS for feature in view} | {
 }
 TEXTS = tuple(feature.name for view in SERVICES[RANKER_SERVICE] for feature in view if feature.dtype is DType.STRING)
 FEATURE_ORDER: tuple[str, ...] = (
-    *(f.name for view in SERVICES[RANKER_SERVICE] for f in view if f.dtype is not DType.EMBEDDING),
+    *(f.name for view in SERVICES[RANKER_SERVICE] for f in view if f.dtype.is_scalar),
     *(one.feature.name for one in REQUEST_FEATURES),
     COLLABORATIVE_SCORE,
 )

@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from stillpoint.clock import SECOND, to_micros
-from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, DType, Entity
+from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, DType, user
 from stillpoint.features.model_columns import feature_column
 from stillpoint.lake.datasets import DateRange
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshots import FeatureDifference
 from training.joined_features import AS_OF, Columns
 
-_USER_VIEWS = tuple(view for view in SERVICES[RANKER_SERVICE] if view.entity is Entity.USER)
+_USER_VIEWS = tuple(view for view in SERVICES[RANKER_SERVICE] if view.entity == user)
 _EXPIRED = "OUTSIDE_MAX_AGE"
 
 

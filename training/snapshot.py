@@ -14,12 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from stillpoint.errors import DataRefused
-from stillpoint.features.declarations import (
-    RANKER_SERVICE,
-    SERVICES,
-    DType,
-    Entity,
-)
+from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, user
 from stillpoint.features.request_time import REQUEST_FEATURES
 from stillpoint.lake.datasets import DateRange
 from stillpoint.lake.tables import Lake
@@ -33,7 +28,7 @@ from training.served_features import Differences, ServedLists
 MINIMUM_ROWS = 500
 CHUNK_ROWS = 50_000
 _VIEWS = SERVICES[RANKER_SERVICE]
-_OF_USERS = [f.name for v in _VIEWS if v.entity is Entity.USER for f in v if f.dtype is not DType.EMBEDDING] + [
+_OF_USERS = [f.name for v in _VIEWS if v.entity == user for f in v if f.dtype.is_scalar] + [
     one.feature.name for one in REQUEST_FEATURES
 ]
 """The columns in which a served and a joined row may differ."""

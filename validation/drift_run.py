@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, DType, Entity
+from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, DType, user
 from stillpoint.features.model_columns import feature_column
 from stillpoint.lake.datasets import DateRange, feature_dataset
 from stillpoint.lake.tables import Lake
@@ -76,7 +76,7 @@ def check_drift(
             reference = _objects(snapshot[feature.name])
             if recent.num_rows:
                 moved["lake"] += compare(feature, reference, _objects(recent[feature.name]), limits)
-            if view.entity is Entity.USER and rows[f"served {view.name}"]:
+            if view.entity == user and rows[f"served {view.name}"]:
                 values = np.array([one[feature.name] for one in served[view.name]], dtype=object)
                 moved["served"] += compare(feature, reference, values, limits)
     return DriftReport(

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from stillpoint.features.columns import feature_columns
-from stillpoint.features.declarations import VIEWS, Entity, View
+from stillpoint.features.declarations import VIEWS, Entity, View, content, user
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.reading.types import ABSENT_US, Mode
 from stillpoint.stores.redis.client import RedisClient
@@ -31,10 +31,10 @@ def online_tables(
     client: RedisClient, reader: OnlineReader, project: str, *, count: int, now_us: int
 ) -> Iterator[tuple[View, pa.Table]]:
     """Yield each view with its rows of the sampled entities, also those past their time to live; entities without a row are left out."""
-    for entity in Entity:
+    for entity in (user, content):
         ids = sampled_ids(client, project, entity, count)
         for view in VIEWS:
-            if view.entity is entity:
+            if view.entity == entity:
                 yield view, _table(reader, view, ids, now_us)
 
 

@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from stillpoint.events.parsing import AppEvent
 from stillpoint.events.recorded import on_time_events
 from stillpoint.events.types import HISTORY_SHARD
-from stillpoint.features.declarations import STREAMED_VIEWS, USER_SEQUENCE, VIEWS, Entity, Origin, View
+from stillpoint.features.declarations import STREAMED_VIEWS, USER_SEQUENCE, VIEWS, Origin, View, user
 from stillpoint.features.streamed.history import AppHistory
 from stillpoint.features.streamed.reach import reach
 from stillpoint.lake.datasets import DateRange, feature_dataset
@@ -36,7 +36,7 @@ from validation.parity import (
     served_views,
 )
 
-USER_VIEWS = {view.name: view for view in VIEWS if view.entity is Entity.USER}
+USER_VIEWS = {view.name: view for view in VIEWS if view.entity == user}
 
 
 class StalenessLimits(BaseModel):

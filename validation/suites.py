@@ -47,23 +47,23 @@ class Suite:
 def view_suite(view: View) -> Suite:
     """Return the suite of `features/<view>/`, or of the online rows of the view."""
     columns = feature_columns(view).names
-    key = view.entity.join_key
+    keys = view.entity.keys
     checks: list[Expectation] = [
         gxe.ExpectTableColumnsToMatchSet(column_set=_checkable_columns(view), exact_match=True),
-        gxe.ExpectColumnValuesToNotBeNull(column=key),
+        *(gxe.ExpectColumnValuesToNotBeNull(column=key) for key in keys),
         gxe.ExpectColumnValuesToNotBeNull(column="event_timestamp"),
         gxe.ExpectColumnValuesToNotBeNull(column="created_timestamp"),
         gxe.ExpectColumnValuesToBeBetween(column=CREATED_BEFORE_EVENT, max_value=FUTURE_TOLERANCE.total_seconds()),
     ]
-    if key == "user_id":
-        checks.append(gxe.ExpectColumnValuesToMatchRegex(column=key, regex=USER_ID_PATTERN))
+    if "user_id" in keys:
+        checks.append(gxe.ExpectColumnValuesToMatchRegex(column="user_id", regex=USER_ID_PATTERN))
     for feature in view:
         checks += _feature_checks(feature)
     return Suite(
         name=f"features/{view.name}",
         columns=tuple(columns),
         checks=tuple(checks),
-        key=(key, "event_timestamp", "created_timestamp"),
+        key=(*keys, "event_timestamp", "created_timestamp"),
     )
 
 
@@ -106,7 +106,7 @@ def snapshot_suite(service: str) -> Suite:
     ]
     for view in SERVICES[service]:
         for feature in view:
-            if feature.dtype is not DType.EMBEDDING:
+            if feature.dtype.is_scalar:
                 checks += _range_checks(feature)
     return Suite(name=f"snapshot of {service}", columns=(), checks=tuple(checks))
 
@@ -123,15 +123,18 @@ def checkable_events(table: pa.Table) -> pd.DataFrame:
 def checkable(table: pa.Table) -> pd.DataFrame:
     """Return a table as a frame that the checks read.
 
-    An embedding column is replaced by `<name>__length` and `<name>__norm`, null where it is null. Added are the seconds by which an
+    An embedding column is replaced by `<name>__length` and `<name>__norm`, another list by `<name>__length`, and of numbers by
+    `<name>__least` and `<name>__greatest` too; null where it is null. Added are the seconds by which an
     event's time lies after its arrival, which are positive only if the client's clock is fast.
     """
     frame: dict[str, object] = {}
     for name in table.schema.names:
         column = table[name]
         if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-            if pa.types.is_floating(column.type.value_type):
+            if pa.types.is_float32(column.type.value_type):
                 frame |= _embedding_columns(name, column)
+            else:
+                frame |= _list_columns(name, column)
         else:
             frame[name] = column.to_pandas()
     learned = next((name for name in ("created_timestamp", "arrived_at") if name in frame), None)
@@ -151,14 +154,29 @@ def _embedding_columns(name: str, column: pa.ChunkedArray) -> dict[str, object]:
     return {f"{name}__length": lengths, f"{name}__norm": norms}
 
 
+def _list_columns(name: str, column: pa.ChunkedArray) -> dict[str, object]:
+    listed = column.to_pylist()
+    found: dict[str, object] = {f"{name}__length": [None if one is None else len(one) for one in listed]}
+    if not pa.types.is_string(column.type.value_type):
+        known = [[value for value in one or () if value is not None] for one in listed]
+        found[f"{name}__least"] = [min(one, default=None) for one in known]
+        found[f"{name}__greatest"] = [max(one, default=None) for one in known]
+    return found
+
+
 def _checkable_columns(view: View) -> list[str]:
-    embeddings = {feature.name for feature in view if feature.dtype is DType.EMBEDDING}
-    plain = [name for name in feature_columns(view).names if name not in embeddings]
-    return [
-        *plain,
-        *(f"{name}__{part}" for name in sorted(embeddings) for part in ("length", "norm")),
-        CREATED_BEFORE_EVENT,
-    ]
+    lists = {feature.name for feature in view if not feature.dtype.is_scalar}
+    plain = [name for name in feature_columns(view).names if name not in lists]
+    parts = (f"{feature.name}__{part}" for feature in view for part in _PARTS.get(feature.dtype, ()))
+    return [*plain, *parts, CREATED_BEFORE_EVENT]
+
+
+_PARTS = {
+    DType.EMBEDDING: ("length", "norm"),
+    DType.STRINGS: ("length",),
+    DType.INT64S: ("length", "least", "greatest"),
+    DType.FLOAT64S: ("length", "least", "greatest"),
+}
 
 
 def _feature_checks(feature: Feature) -> Iterator[Expectation]:
@@ -171,6 +189,13 @@ def _feature_checks(feature: Feature) -> Iterator[Expectation]:
         yield gxe.ExpectColumnValuesToBeBetween(
             column=f"{feature.name}__norm", min_value=1 - NORM_TOLERANCE, max_value=1 + NORM_TOLERANCE
         )
+        return
+    if not feature.dtype.is_scalar:
+        if feature.null_when is None:
+            yield gxe.ExpectColumnValuesToNotBeNull(column=f"{feature.name}__length")
+        for part, low, high in (("least", feature.minimum, None), ("greatest", None, feature.maximum)):
+            if low is not None or high is not None:
+                yield gxe.ExpectColumnValuesToBeBetween(column=f"{feature.name}__{part}", min_value=low, max_value=high)
         return
     if feature.null_when is None:
         yield gxe.ExpectColumnValuesToNotBeNull(column=feature.name)

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import orjson
 
 from stillpoint.clock import from_micros
-from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, USER_SEQUENCE, DType, Entity, View
+from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, USER_SEQUENCE, DType, View, user
 from stillpoint.features.model_columns import feature_column, number_block
 from stillpoint.features.request_time import REQUEST_TIMESTAMP
 from stillpoint.stores.reading.columns import OnlineColumns
 from stillpoint.stores.reading.types import ABSENT_US, FieldStatus, FillMarker
 
-USER_VIEWS: tuple[View, ...] = tuple(view for view in SERVICES[RANKER_SERVICE] if view.entity is Entity.USER)
+USER_VIEWS: tuple[View, ...] = tuple(view for view in SERVICES[RANKER_SERVICE] if view.entity == user)
 _VIEWS: tuple[View, ...] = (*USER_VIEWS, USER_SEQUENCE)
 READ_FEATURES: tuple[str, ...] = tuple(view.name for view in _VIEWS)
 """What one read fetches of a user: the ranker's views and the user's place in the collaborative filter."""

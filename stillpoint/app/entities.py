@@ -1,6 +1,6 @@
 """An entity is what features are about: any id that events carry, or several ids together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stillpoint.app.place import Place, here
 
@@ -15,7 +15,7 @@ class Entity:
 
     name: str
     keys: tuple[str, ...]
-    place: Place
+    place: Place = field(compare=False)
 
     def __init__(self, name: str, *keys: str) -> None:
         object.__setattr__(self, "name", name)

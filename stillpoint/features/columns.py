@@ -19,14 +19,17 @@ _ARROW = {
     DType.BOOL: pa.bool_(),
     DType.STRING: pa.string(),
     DType.EMBEDDING: pa.list_(pa.float32()),
+    DType.STRINGS: pa.list_(pa.string()),
+    DType.INT64S: pa.list_(pa.int64()),
+    DType.FLOAT64S: pa.list_(pa.float64()),
 }
 
 
 def feature_columns(view: View) -> pa.Schema:
-    """Return the columns of `features/<view>/`: join key, event and created timestamp, then the features in order."""
+    """Return the columns of `features/<view>/`: join keys, event and created timestamp, then the features in order."""
     return pa.schema(
         [
-            pa.field(view.entity.join_key, pa.string(), nullable=False),
+            *(pa.field(key, pa.string(), nullable=False) for key in view.entity.keys),
             pa.field("event_timestamp", TIMESTAMP, nullable=False),
             pa.field("created_timestamp", TIMESTAMP, nullable=False),
             *(pa.field(feature.name, _ARROW[feature.dtype]) for feature in view),

@@ -3,11 +3,14 @@
 Everything else derives from here: Feast's views, the schemas in the lake, expectations, the columns of a model.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 
+from stillpoint.app.entities import Entity as Entity
+from stillpoint.app.entities import user as user
+from stillpoint.app.records import Feature as Feature
+from stillpoint.app.records import Origin as Origin
+from stillpoint.app.records import View as View
+from stillpoint.dtypes import DType as DType
 from stillpoint.events.types import Category, EventType
 
 EMBEDDING_LENGTH = 256
@@ -20,65 +23,7 @@ ALLOWED_LATENESS = timedelta(minutes=10)
 FUTURE_TOLERANCE = timedelta(seconds=60)
 
 
-class DType(StrEnum):
-    INT64 = "Int64"
-    FLOAT64 = "Float64"
-    BOOL = "Bool"
-    STRING = "String"
-    EMBEDDING = "Array(Float32)"
-
-
-class Origin(StrEnum):
-    STREAMED = "streamed"
-    DAILY = "daily"
-    MAPPING = "mapping"
-
-
-class Entity(StrEnum):
-    USER = "user"
-    CONTENT = "content"
-
-    @property
-    def join_key(self) -> str:
-        return f"{self.value}_id"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feature:
-    """One feature; `null_when` says when it has no value, and None means never."""
-
-    name: str
-    dtype: DType
-    unit: str
-    description: str
-    minimum: float | None = None
-    maximum: float | None = None
-    values: tuple[str, ...] | None = None
-    null_when: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """Features of one entity that are computed and stored together; `ttl` None means no limit."""
-
-    name: str
-    entity: Entity
-    origin: Origin
-    ttl: timedelta | None
-    features: tuple[Feature, ...]
-    description: str
-    event_types: frozenset[EventType] = frozenset()
-
-    def __iter__(self) -> Iterator[Feature]:
-        return iter(self.features)
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        return tuple(feature.name for feature in self.features)
-
-    @property
-    def max_age_seconds(self) -> float | None:
-        return None if self.ttl is None else self.ttl.total_seconds()
+content = Entity("content")
 
 
 def _label(window: timedelta) -> str:
@@ -90,7 +35,7 @@ def _label(window: timedelta) -> str:
     raise ValueError(f"window {window} is not a whole number of minutes")
 
 
-SESSION_EVENT_TYPES = frozenset(EventType) - {EventType.BIOMETRIC, EventType.IMPRESSION}
+SESSION_EVENT_TYPES = frozenset(map(str, set(EventType) - {EventType.BIOMETRIC, EventType.IMPRESSION}))
 _B = _label(BIOMETRIC_WINDOW)
 _S = _label(SEARCH_WINDOW)
 TASTE_WINDOW = timedelta(days=30)
@@ -101,7 +46,7 @@ _P = _label(POPULARITY_WINDOW)
 # fmt: off: the declarations read as tables
 SESSION_BOUNCE_RATES = View(
     name="session_bounce_rates",
-    entity=Entity.USER,
+    entity=user,
     origin=Origin.STREAMED,
     ttl=timedelta(minutes=30),
     event_types=SESSION_EVENT_TYPES,
@@ -151,10 +96,10 @@ SESSION_BOUNCE_RATES = View(
 
 SEARCH_EMBEDDINGS = View(
     name="search_embeddings",
-    entity=Entity.USER,
+    entity=user,
     origin=Origin.STREAMED,
     ttl=SEARCH_WINDOW,
-    event_types=frozenset({EventType.SEARCH}),
+    event_types=frozenset({"search"}),
     description="What the user searched for lately, as one direction in the encoder's space.",
     features=(
         Feature(
@@ -178,10 +123,10 @@ SEARCH_EMBEDDINGS = View(
 
 BIOMETRICS = View(
     name="biometrics",
-    entity=Entity.USER,
+    entity=user,
     origin=Origin.STREAMED,
     ttl=timedelta(minutes=15),
-    event_types=frozenset({EventType.BIOMETRIC}),
+    event_types=frozenset({"biometric"}),
     description="Pulse and steps of the last ten minutes, and whether both rise.",
     features=(
         Feature(
@@ -227,7 +172,7 @@ BIOMETRICS = View(
 
 USER_PROFILES = View(
     name="user_profiles",
-    entity=Entity.USER,
+    entity=user,
     origin=Origin.DAILY,
     ttl=None,
     description="Who the user is: tenure, gender, locale, subscription.",
@@ -256,7 +201,7 @@ USER_PROFILES = View(
 
 USER_TASTE = View(
     name="user_taste",
-    entity=Entity.USER,
+    entity=user,
     origin=Origin.DAILY,
     ttl=None,
     description="What the user played in the last thirty days, by category.",
@@ -286,7 +231,7 @@ USER_TASTE = View(
 
 CONTENT_PROFILES = View(
     name="content_profiles",
-    entity=Entity.CONTENT,
+    entity=content,
     origin=Origin.DAILY,
     ttl=None,
     description="What a content is, and how it was received lately.",
@@ -325,7 +270,7 @@ CONTENT_PROFILES = View(
 
 USER_SEQUENCE = View(
     name="user_sequence",
-    entity=Entity.USER,
+    entity=user,
     origin=Origin.MAPPING,
     ttl=None,
     description="The user's row in one release's collaborative filter; never an input of training.",

@@ -24,7 +24,7 @@ def feature_column(
 ) -> npt.NDArray[Any]:
     """Return a feature's values as a column, in their order; a missing value is None or an Arrow null.
 
-    Numbers and flags become float64 with NaN (whole numbers beyond 2**53 their nearest), texts objects with None, vectors
+    Numbers and flags become float64 with NaN (whole numbers beyond 2**53 their nearest), texts and lists objects with None, vectors
     (n, length) float32 with a row of NaN.
 
     >>> feature_column("session_play_count", DType.INT64, [3, None]).tolist()
@@ -37,6 +37,8 @@ def feature_column(
         return _texts(values)
     if dtype is DType.EMBEDDING:
         return _vectors(name, values, length)
+    if not dtype.is_scalar:
+        return _lists(values)
     return _numbers(name, values)
 
 
@@ -66,6 +68,15 @@ def _texts(values: Any) -> npt.NDArray[np.object_]:
     listed = values.to_pylist() if isinstance(values, pa.Array) else values
     column = np.empty(len(listed), dtype=object)
     column[:] = listed
+    return column
+
+
+def _lists(values: Any) -> npt.NDArray[np.object_]:
+    listed = values.to_pylist() if isinstance(values, pa.Array) else values
+    column = np.empty(len(listed), dtype=object)
+    for row, value in enumerate(listed):
+        if value is not None:
+            column[row] = value.tolist() if isinstance(value, np.ndarray) else list(value)
     return column
 
 

@@ -14,7 +14,7 @@ from inference.ranking.user_features import READ_FEATURES, decode_users
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.events.types import EVENT_COLUMNS
-from stillpoint.features.declarations import CONTENT_PROFILES, VIEWS, Entity, Origin
+from stillpoint.features.declarations import CONTENT_PROFILES, VIEWS, Origin
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset, newest_rows
 from stillpoint.local.redis_server import RedisServer
@@ -41,7 +41,7 @@ class Served:
         self.lake, self.store = few_users(folder)
         client = connect(redis.connection_string)
         for view in VIEWS:
-            if view.origin is not Origin.MAPPING and view.entity is Entity.USER:
+            if view.origin is not Origin.MAPPING and view.entity.name == "user":
                 rows = self.lake.read(feature_dataset(view), where=pc.field("created_timestamp") <= SERVED_AT)
                 OnlineWriter(client, project).write(
                     ViewLayout.of(view), newest_rows(rows.filter(pc.field("event_timestamp") <= SERVED_AT), "user_id")

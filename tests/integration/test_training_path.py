@@ -21,7 +21,7 @@ from release.aliases import tell_mlflow
 from release.set_aliases import AliasClient, set_aliases
 from stillpoint.clock import DAY, HOUR, to_micros
 from stillpoint.errors import AlreadyExists, InvalidInput
-from stillpoint.features.declarations import CONTENT_PROFILES, STREAMED_VIEWS, VIEWS, DType, Entity
+from stillpoint.features.declarations import CONTENT_PROFILES, STREAMED_VIEWS, VIEWS, DType, user
 from stillpoint.features.request_time import request_time_features
 from stillpoint.lake.datasets import DateRange
 from stillpoint.local.process import Child, free_port
@@ -128,7 +128,7 @@ def ranks(bundle: ModelBundle, world: World, sequence_id: int | None = None, **c
     columns: dict[str, np.ndarray] = {}
     for view in VIEWS:
         for feature in view:
-            if view.entity is Entity.USER and feature.dtype is not DType.EMBEDDING:
+            if view.entity == user and feature.dtype is not DType.EMBEDDING:
                 columns[feature.name] = np.array([None] if feature.dtype is DType.STRING else [np.nan], dtype=object)
                 if feature.dtype is not DType.STRING:
                     columns[feature.name] = columns[feature.name].astype(float)

@@ -35,8 +35,19 @@ VALUES: dict[DType, st.SearchStrategy[Any]] = {
     DType.EMBEDDING: st.floats(width=32, allow_nan=False).map(
         lambda first: [first, *[0.25] * (EMBEDDING_LENGTH - 2), -0.0]
     ),
+    DType.STRINGS: st.lists(st.text(max_size=20), max_size=3),
+    DType.INT64S: st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),
+    DType.FLOAT64S: st.lists(st.floats(allow_nan=False), max_size=3),
 }
-ARROW = {DType.INT64: pa.int64(), DType.FLOAT64: pa.float64(), DType.BOOL: pa.bool_(), DType.STRING: pa.string()}
+ARROW = {
+    DType.INT64: pa.int64(),
+    DType.FLOAT64: pa.float64(),
+    DType.BOOL: pa.bool_(),
+    DType.STRING: pa.string(),
+    DType.STRINGS: pa.list_(pa.string()),
+    DType.INT64S: pa.list_(pa.int64()),
+    DType.FLOAT64S: pa.list_(pa.float64()),
+}
 FEATURES = {
     DType.INT64: "plays_7d",
     DType.FLOAT64: "duration_seconds",

@@ -11,7 +11,7 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stillpoint.features.declarations import EMBEDDING_LENGTH, SERVICES, DType, Entity, Feature, Origin, View
+from stillpoint.features.declarations import EMBEDDING_LENGTH, SERVICES, DType, Feature, Origin, View, user
 from stillpoint.lake.tables import feature_columns
 from validation.expectations import validate
 from validation.suites import snapshot_suite, view_suite
@@ -27,7 +27,8 @@ def features(draw):
     dtype = draw(st.sampled_from(DType))
     low, high = sorted(draw(st.lists(st.integers(-9, 9), min_size=2, max_size=2)))
     number = dtype in (DType.INT64, DType.FLOAT64)
-    minimum, maximum = (draw(st.sampled_from([one, None])) if number else None for one in (low, high))
+    numbers = dtype in (DType.INT64S, DType.FLOAT64S)
+    minimum, maximum = (draw(st.sampled_from([one, None])) if number or numbers else None for one in (low, high))
     values = ("a", "b") if dtype is DType.STRING and draw(st.booleans()) else None
     null_when = draw(st.sampled_from([None, "now and then"]))
     clean = {
@@ -36,12 +37,15 @@ def features(draw):
         DType.BOOL: True,
         DType.STRING: "a",
         DType.EMBEDDING: UNIT,
+        DType.STRINGS: ["a", "b"],
+        DType.INT64S: [low],
+        DType.FLOAT64S: [float(low), float(high)],
     }[dtype]
     faults = [None] if null_when is None else []
     if minimum is not None:
-        faults.append(type(clean)(low - 1))
+        faults.append([*clean, low - 1] if numbers else type(clean)(low - 1))
     if maximum is not None:
-        faults.append(type(clean)(high + 1))
+        faults.append([*clean, high + 1] if numbers else type(clean)(high + 1))
     if values:
         faults.append("c")
     if dtype is DType.EMBEDDING:
@@ -56,9 +60,7 @@ def test_each_fault_that_a_declaration_excludes_is_found_in_lake_and_snapshot(de
     made = [
         Feature(name=f"f{number}", unit="", description="", **rules) for number, (rules, _, _) in enumerate(declared)
     ]
-    view = View(
-        name="just_declared", entity=Entity.USER, origin=Origin.DAILY, ttl=None, description="", features=tuple(made)
-    )
+    view = View(name="just_declared", entity=user, origin=Origin.DAILY, ttl=None, description="", features=tuple(made))
     faults = [(feature, fault) for feature, (_, _, wrong) in zip(made, declared, strict=True) for fault in wrong]
     count = ROWS + len(faults)
     moments = [NOON + timedelta(seconds=row) for row in range(count)]
@@ -80,7 +82,7 @@ def test_each_fault_that_a_declaration_excludes_is_found_in_lake_and_snapshot(de
         failures = validate(snapshot_suite("just_declared"), [snapshot], at=NOON).failures()
     finally:
         del SERVICES["just_declared"]
-    excluded = {feature.name for feature, fault in faults if fault is not None and feature.dtype is not DType.EMBEDDING}
+    excluded = {feature.name for feature, fault in faults if fault is not None and feature.dtype.is_scalar}
     assert {failure.column for failure in failures} == excluded, "a join may find nothing, and embeddings are left out"
 
 
@@ -88,9 +90,9 @@ DECLARE_AND_CHECK = """
 import json, sys
 from datetime import UTC, datetime
 import stillpoint.features.declarations as declarations
-from stillpoint.features.declarations import DType, Entity, Feature, Origin, View
+from stillpoint.features.declarations import DType, Feature, Origin, View, user
 
-mood = View(name="mood", entity=Entity.USER, origin=Origin.DAILY, ttl=None, description="How a day was.", features=(
+mood = View(name="mood", entity=user, origin=Origin.DAILY, ttl=None, description="How a day was.", features=(
     Feature(name="calm", dtype=DType.FLOAT64, unit="share", minimum=0, maximum=1, description="Share of calm minutes."),))
 declarations.VIEWS += (mood,)
 declarations.SERVICES[declarations.RANKER_SERVICE] += (mood,)

@@ -19,7 +19,6 @@ from stillpoint.features.declarations import (
     USER_SEQUENCE,
     VIEWS,
     DType,
-    Entity,
     Feature,
     Origin,
     View,
@@ -69,7 +68,7 @@ class World:
         for view in VIEWS:
             if view.origin is Origin.MAPPING:
                 continue
-            ids = users if view.entity is Entity.USER else CONTENTS
+            ids = users if view.entity.name == "user" else CONTENTS
             at = midnight if view.origin is Origin.DAILY else self.now - timedelta(minutes=1)
             self.write(view, [self.row(view, one, at, number) for number, one in enumerate(ids)])
 

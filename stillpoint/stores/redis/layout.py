@@ -52,10 +52,10 @@ class ViewLayout:
 
     @classmethod
     def of(cls, view: View) -> "ViewLayout":
-        """Return the layout of a declared view (`stillpoint.features.declarations`)."""
+        """Return the layout of a declared view (`stillpoint.app.records`)."""
         return cls(
             name=view.name,
-            join_keys=(Column(view.entity.join_key, ValueType.STRING),),
+            join_keys=tuple(Column(key, ValueType.STRING) for key in view.entity.keys),
             features=tuple(Column(feature.name, _DECLARED[feature.dtype]) for feature in view),
             max_age_us=None if view.ttl is None else round(view.ttl.total_seconds() * 1_000_000),
         )
@@ -84,6 +84,9 @@ _DECLARED = {
     DType.BOOL: ValueType.BOOL,
     DType.STRING: ValueType.STRING,
     DType.EMBEDDING: ValueType.FLOAT_LIST,
+    DType.STRINGS: ValueType.STRING_LIST,
+    DType.INT64S: ValueType.INT64_LIST,
+    DType.FLOAT64S: ValueType.DOUBLE_LIST,
 }
 
 
