@@ -47,9 +47,7 @@ def command(arguments: Sequence[str]) -> "TyperGroup":
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"stillpoint {installed('stillpoint')}")
+        typer.echo(f"stillpoint {importlib.import_module('stillpoint').__version__}")
         raise typer.Exit
 
 

@@ -51,7 +51,7 @@ def name_of(requirement: str) -> str:
 def brought_by(extra: str) -> set[str]:
     found: set[str] = set()
     for requirement in EXTRAS[extra]:
-        if name_of(requirement) == "stillpoint":
+        if name_of(requirement) == PROJECT["project"]["name"]:
             for other in re.search(r"\[(.*?)\]", requirement)[1].split(","):
                 found |= brought_by(other)
         else:

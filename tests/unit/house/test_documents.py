@@ -1,13 +1,17 @@
 """Documents are true: the paths that they name exist, what they install is ours, and every decision is dated and listed.
 
-A move never leaves a reader before an empty shelf. The name `stillpoint` on PyPI is another project's.
+A move never leaves a reader before an empty shelf. The name `stillpoint` on PyPI is another project's, and ours, `stillpoint-features`,
+is nobody's until its first release is published there.
 """
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from stillpoint import __version__
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted(
@@ -38,11 +42,11 @@ def test_every_path_in_a_document_exists(document: str) -> None:
 
 
 OUR_NAME_ALONE = re.compile(
-    r"(?:\b(?:pipx?|uv|uvx|poetry|pdm)\b[^\n`]*?\b(?:install|add|run)\b[^\n`]*?|\buvx\s+)(?<![\w./-])stillpoint(?![\w./-])"  # a command
-    r"|(?<![\w./-])stillpoint(?:\[[\w,.-]+\]|==)",  # a requirement
+    r"(?:\b(?:pipx?|uv|uvx|poetry|pdm)\b[^\n`]*?\b(?:install|add|run)\b[^\n`]*?|\buvx\s+)(?<![\w./-])stillpoint(?:[-_]features)?(?![\w./-])"  # a command
+    r"|(?<![\w./-])stillpoint(?:[-_]features)?(?:\[[\w,.-]+\]|==)",  # a requirement
     re.IGNORECASE,
 )
-"""What would fetch `stillpoint` from an index; `./stillpoint[stores]` and a wheel's file name are paths, and ours."""
+"""What would fetch either name from an index; `./stillpoint[stores]` and a wheel's file name are paths, and ours."""
 
 
 @pytest.mark.parametrize(
@@ -56,7 +60,10 @@ OUR_NAME_ALONE = re.compile(
         ("uvx stillpoint up", True),
         ("Install `stillpoint[tracing]` and set the share", True),
         ("pip install './stillpoint[stores]'", False),
-        ("pip install './stillpoint-0.1.0-py3-none-any.whl[stores]'", False),
+        ("pip install stillpoint-features", True),
+        ("pip install 'stillpoint-features[stores]'", True),
+        ("stillpoint_features==0.1.0", True),
+        ("pip install './stillpoint_features-0.1.0-py3-none-any.whl[stores]'", False),
         ("pip install -e '.[notebooks]'", False),
         ("pip install -r requirements.lock", False),
         ("stillpoint up", False),
@@ -66,7 +73,7 @@ def test_what_would_install_another_project_is_recognised(line: str, from_an_ind
     assert bool(OUR_NAME_ALONE.search(line)) == from_an_index
 
 
-def test_nothing_installs_stillpoint_from_an_index_since_the_name_is_taken_there() -> None:
+def test_nothing_installs_us_by_name_since_no_index_has_us() -> None:
     own = {"pyproject.toml", Path(__file__).relative_to(ROOT).as_posix()}  # extras that name each other, and this test
     names = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -80,6 +87,13 @@ def test_nothing_installs_stillpoint_from_an_index_since_the_name_is_taken_there
             if OUR_NAME_ALONE.search(line):
                 wrong.append(f"{name}:{number}: {line.strip()[:120]}")
     assert wrong == []
+
+
+def test_the_wheel_that_the_readme_installs_is_the_one_that_is_built() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    built = f"{project['name'].replace('-', '_')}-{__version__}-py3-none-any.whl"
+    named = re.findall(r"[\w.-]+\.whl", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert set(named) == {built}
 
 
 def test_every_decision_has_a_number_a_date_and_a_status_and_stands_in_the_index() -> None:
