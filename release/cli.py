@@ -294,6 +294,7 @@ def rehearse(
     as_json: Json = False,
 ) -> None:
     """Move the live release back and forth under load, with faults, and judge every answer."""
+    from release.rehearsal.history import write_lines
     from release.rehearsal.plan import Fault, plan_flips
     from release.rehearsal.report import plot, text
     from release.rehearsal.run import break_servers
@@ -305,18 +306,19 @@ def rehearse(
     faults = [fault for fault in Fault if kill or fault is not Fault.KILL_WORKER]
     address = url or f"http://{settings.http_host}:{settings.http_port}"
     planned = plan_flips(seed=chosen, flips=moves, faults=faults)
-    found, answers = run(
+    found, recorded = run(
         context, address, planned, seed=chosen, rate=rate, breaks=break_servers(context, kill), token=token
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rehearsal.json").write_text(found.model_dump_json(indent=1) + "\n")
     (folder / "rehearsal.txt").write_text(text(found) + "\n")
-    plot(found, answers, folder / "rehearsal.svg")
+    (folder / "rehearsal.jsonl").write_text("".join(f"{line}\n" for line in write_lines(recorded)))
+    plot(found, recorded.answers, folder / "rehearsal.svg")
     if as_json:
         _print(found)
     else:
         print(text(found))
-        print(f"report: {folder}/rehearsal.txt, .json, .svg")
+        print(f"report: {folder}/rehearsal.txt, .json, .svg; every answer: .jsonl")
     if not found.verdict.passed:
         raise typer.Exit(1)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from release.rehearsal.judge import RecordedAnswer
+from release.rehearsal.history import RecordedAnswer
 
 
 class RehearsalLoad:
@@ -65,13 +65,15 @@ class RehearsalLoad:
             try:
                 response = self._send(client, user, number)
                 seconds = time.monotonic() - began
-                return read_answer(response, user, at=at, seconds=seconds, retried=retried)
+                return read_answer(response, user, began=at, ended=self.now(), seconds=seconds, retried=retried)
             except httpx.TransportError as error:
                 # A worker that dies drops its connections: send the request once more, as a load balancer does.
                 if retried:
                     seconds = time.monotonic() - began
                     words = f"{type(error).__name__}: {error}"
-                    return RecordedAnswer(at=at, seconds=seconds, user_id=user, status=0, error=words, retried=True)
+                    return RecordedAnswer(
+                        began=at, ended=self.now(), seconds=seconds, user_id=user, status=0, error=words, retried=True
+                    )
                 retried = True
 
     def _send(self, client: httpx.Client, user: str, number: int) -> httpx.Response:
@@ -81,11 +83,14 @@ class RehearsalLoad:
         return client.post("/v1/recommendations", params={"verbose": "1"}, json=body)
 
 
-def read_answer(response: httpx.Response, user: str, *, at: float, seconds: float, retried: bool) -> RecordedAnswer:
+def read_answer(
+    response: httpx.Response, user: str, *, began: float, ended: float, seconds: float, retried: bool
+) -> RecordedAnswer:
     """Return a response as the record that the judge reads."""
     if response.status_code != 200:
         return RecordedAnswer(
-            at=at,
+            began=began,
+            ended=ended,
             seconds=seconds,
             user_id=user,
             status=response.status_code,
@@ -98,13 +103,15 @@ def read_answer(response: httpx.Response, user: str, *, at: float, seconds: floa
     named = [response.headers.get("x-stillpoint-release"), body.get("release"), digests.get("release")]
     named += [section.get("release") for section in sections]
     return RecordedAnswer(
-        at=at,
+        began=began,
+        ended=ended,
         seconds=seconds,
         user_id=user,
         status=200,
         retried=retried,
         answered_user=body.get("user_id"),
         releases=tuple(name for name in named if name is not None),
+        generation=digests.get("generation"),
         mapping_version=digests.get("mapping_version"),
         read_plan_sha256=digests.get("read_plan_sha256"),
         models=digests.get("models", {}),

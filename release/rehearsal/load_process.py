@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from release.rehearsal.judge import RecordedAnswer
+from release.rehearsal.history import RecordedAnswer
 from release.rehearsal.load import RehearsalLoad
 from stillpoint.errors import StackUnavailable
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from release.rehearsal.judge import RecordedAnswer
+from release.rehearsal.history import RecordedAnswer
 from release.rehearsal.run import RehearsalReport
 
 
@@ -13,7 +13,7 @@ def text(found: RehearsalReport) -> str:
     lines = [
         (
             f"{verdict.requests} requests in {found.seconds:.0f} s through {len(found.moves)} moves (seed {found.seed}): "
-            f"{verdict.failed} failed, {verdict.mixed} mixed, {verdict.wrong_user} wrong user; "
+            f"{verdict.counts()}; "
             f"{verdict.retried} asked again after a dropped connection, {verdict.fallbacks} fallbacks"
         ),
         "answers by release: " + ", ".join(f"{name} {count}" for name, count in verdict.per_release.items()),
@@ -39,9 +39,9 @@ def plot(found: RehearsalReport, answers: Sequence[RecordedAnswer], path: Path) 
     good = [answer for answer in answers if answer.status == 200 and answer.releases]
     for name in sorted({answer.releases[0] for answer in good}):
         mine = [answer for answer in good if answer.releases[0] == name]
-        axes.plot([a.at for a in mine], [a.seconds * 1000 for a in mine], ".", markersize=2, label=name)
+        axes.plot([a.began for a in mine], [a.seconds * 1000 for a in mine], ".", markersize=2, label=name)
     bad = [answer for answer in answers if answer.status != 200]
-    axes.plot([a.at for a in bad], [a.seconds * 1000 for a in bad], "rx", label=f"failed ({len(bad)})")
+    axes.plot([a.began for a in bad], [a.seconds * 1000 for a in bad], "rx", label=f"failed ({len(bad)})")
     for move in found.moves:
         axes.axvspan(move.began, move.ended, color="#999999", alpha=0.25)
     axes.set_xlabel("seconds")

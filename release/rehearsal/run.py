@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,8 @@ from release.canaries import read as read_canaries
 from release.check import side
 from release.context import ReleaseContext
 from release.ranking import known, rank
-from release.rehearsal.judge import RecordedAnswer, RehearsalVerdict, ReleaseIdentity, Scores, judge
+from release.rehearsal.history import RecordedAnswer, RecordedMove, RehearsalHistory, ReleaseIdentity, Scores
+from release.rehearsal.judge import RehearsalVerdict, judge
 from release.rehearsal.load_process import LoadProcess
 from release.rehearsal.plan import Fault, Flip
 from release.states import rollback_target
@@ -63,8 +64,8 @@ class RehearsalReport(BaseModel):
 
 def rehearse(context: ReleaseContext, url: str, flips: Sequence[Flip], *, seed: int, rate: float, breaks: Break,
              token: str | None = None, warm_seconds: float = 2.0, threads: int = 4,
-             ) -> tuple[RehearsalReport, list[RecordedAnswer]]:  # fmt: skip
-    """Move the pointer between the live release and the other one under load; return the findings and every answer.
+             ) -> tuple[RehearsalReport, RehearsalHistory]:  # fmt: skip
+    """Move the pointer between the live release and the other one under load; return the findings and the history.
 
     Ends with the release live that was live at the start if the number of moves is even.
 
@@ -72,8 +73,10 @@ def rehearse(context: ReleaseContext, url: str, flips: Sequence[Flip], *, seed: 
         ReleaseRefused: there is no second release to move to, or a move was refused.
     """
     pair = two_releases(context)
-    made, expected = what_is_right(context, pair)
-    users = sorted({user for scores_of in expected.values() for user in scores_of})
+    live = context.book.live()
+    assert live is not None  # `two_releases` found one
+    right = what_is_right(context, pair)
+    users = sorted({user for identity in right.values() for user in identity.scores})
     moves: list[PointerMove] = []
     with LoadProcess(url, users, rate=rate, token=token, threads=threads) as load:
         time.sleep(warm_seconds)
@@ -87,15 +90,20 @@ def rehearse(context: ReleaseContext, url: str, flips: Sequence[Flip], *, seed: 
             context.progress(f"move {flip.number} of {len(flips)}: {done.release.id} with {flip.fault}")
         time.sleep(warm_seconds)
         seconds = load.now()
-    answers = sorted(load.answers, key=lambda answer: answer.at)
+    history = RehearsalHistory(
+        releases=right,
+        start=(live.generation, live.release),
+        moves=[_recorded(move) for move in moves],
+        answers=sorted(load.answers, key=lambda answer: answer.began),
+    )
     found = RehearsalReport(
         seed=seed,
         seconds=seconds,
-        verdict=judge(answers, made, expected),
+        verdict=judge(history),
         moves=tuple(moves),
-        latency=latency(answers, moves),
+        latency=latency(history.answers, moves),
     )
-    return found, answers
+    return found, history
 
 
 def two_releases(context: ReleaseContext) -> tuple[str, str]:
@@ -125,23 +133,18 @@ def move(context: ReleaseContext, pair: tuple[str, str]) -> SwitchReport:
     return switch(context, other, why="rehearsal", force="rehearsal")
 
 
-def what_is_right(
-    context: ReleaseContext, pair: Sequence[str]
-) -> tuple[dict[str, ReleaseIdentity], dict[str, dict[str, Scores]]]:
-    """Return each release's identity, and the expected scores of each of its canaries."""
+def what_is_right(context: ReleaseContext, pair: Sequence[str]) -> dict[str, ReleaseIdentity]:
+    """Return each release's identity with the right scores of its canaries.
+
+    A canary's sequence id is known from the release's own file: the right scores do not depend on what the colour says.
+    """
     contents = content_ids(context.lake)
-    made, expected = {}, {}
+    right = {}
     for release_id in pair:
         beside = side(context, context.book.get(release_id))
         release = beside.release
-        made[release_id] = ReleaseIdentity(
-            mapping_version=release.mapping_version,
-            read_plan_sha256=release.read_plan_sha256,
-            models={kind.value: route.sha256 for kind, route in release.routes.items()},
-        )
-        scores_of: dict[str, Mapping[str, float]] = {}
+        scores_of: dict[str, Scores] = {}
         for canary in read_canaries(context.lake.objects, release_id):
-            # The canary's sequence id is known; the expected scores must not depend on what the colour says about it.
             scores = rank(
                 beside,
                 canary.user_id,
@@ -151,8 +154,13 @@ def what_is_right(
                 resolve=known(canary.sequence_id),
             )
             scores_of[canary.user_id] = dict(zip(contents, scores.tolist(), strict=True))
-        expected[release_id] = scores_of
-    return made, expected
+        right[release_id] = ReleaseIdentity(
+            mapping_version=release.mapping_version,
+            read_plan_sha256=release.read_plan_sha256,
+            models={kind.value: route.sha256 for kind, route in release.routes.items()},
+            scores=scores_of,
+        )
+    return right
 
 
 def content_ids(lake: Lake) -> list[str]:
@@ -176,7 +184,7 @@ def latency(answers: Sequence[RecordedAnswer], moves: Sequence[PointerMove]) -> 
     groups: dict[str, list[float]] = {"before": [], "during": [], "between": [], "after": []}
     for answer in answers:
         if answer.status == 200 and not answer.retried:
-            groups[phase(answer.at)].append(answer.seconds * 1000)
+            groups[phase(answer.began)].append(answer.seconds * 1000)
     return {
         name: {"count": float(len(took)), "p50": _percentile(took, 0.5), "p99": _percentile(took, 0.99)}
         for name, took in groups.items()
@@ -187,6 +195,16 @@ def latency(answers: Sequence[RecordedAnswer], moves: Sequence[PointerMove]) -> 
 def _percentile(values: list[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def _recorded(move: PointerMove) -> RecordedMove:
+    return RecordedMove(
+        release=move.release,
+        generation=move.generation,
+        began=move.began,
+        ended=move.ended,
+        hanging=move.hanging,
+    )
 
 
 def _moved(flip: Flip, done: SwitchReport, began: float, ended: float) -> PointerMove:

@@ -14,14 +14,10 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from release.check import check
 from release.context import ReleaseContext
-from release.gate import Thresholds
-from release.prepare import prepare
 from release.rehearsal.plan import Fault, plan_flips
 from release.rehearsal.report import plot, text
 from release.rehearsal.run import break_servers, rehearse
-from release.switch import switch
 from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake, feature_columns
@@ -29,17 +25,10 @@ from stillpoint.local.process import free_port
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
-from tests.support.release_world import USERS, World, context_for
+from tests.support.rehearsal_world import bring_up
+from tests.support.release_world import USERS, context_for
 
 pytestmark = pytest.mark.usefixtures("programs")
-
-RELAXED = Thresholds(
-    latency_p99_ms=1000,
-    digest_pause_seconds=0.05,
-    daily_age_hours=72,
-    latency_reads=20,
-    served_unexplained=1_000_000,  # rows made by hand: no events explain them
-)
 
 
 @pytest.fixture
@@ -54,19 +43,6 @@ def context(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
         **{f"redis_{name}": green for name in ("green", "serving", "state", "sandbox")},
     )
     return context_for(settings, Lake(LocalObjects(tmp_path / "lake")), load_seconds=20.0, lease_seconds=10.0)
-
-
-def bring_up(context: ReleaseContext) -> World:
-    """Make r0002 live and r0001 its rollback target."""
-    world = World(context.lake)
-    world.fill()
-    world.catalogue()
-    for version in (1, 2):
-        world.mapping(version)
-        release = prepare(context, world.wanted(version))
-        assert check(context, release.id, thresholds=RELAXED).passed
-        switch(context, release.id, why="first")
-    return world
 
 
 @contextlib.contextmanager
@@ -123,19 +99,19 @@ def test_six_moves_with_faults_under_load_give_no_failed_no_mixed_and_no_wrong_a
         seed=7, flips=6, faults=[Fault.NONE, Fault.CUT_CONNECTIONS, Fault.SLOW_BOOK, Fault.LOST_NEWS], pause=(0.3, 0.8)
     )
     with service(context, workers=1) as (url, _):
-        found, answers = rehearse(
+        found, history = rehearse(
             context, url, planned, seed=7, rate=60, breaks=break_servers(context), warm_seconds=1.0, threads=3
         )
     said = text(found)
     assert found.verdict.passed, said
     assert found.verdict.requests > 150
     assert set(found.verdict.per_release) == {"r0001", "r0002"}
-    assert len([answer for answer in answers if answer.source == "model"]) > 100
+    assert len([answer for answer in history.answers if answer.source == "model"]) > 100
     assert [move.generation for move in found.moves] == [3, 4, 5, 6, 7, 8]
     assert all(move.switch_seconds < 1 for move in found.moves), said
-    plot(found, answers, tmp_path / "rehearsal.svg")
+    plot(found, history.answers, tmp_path / "rehearsal.svg")
     assert "<svg" in (tmp_path / "rehearsal.svg").read_text()
-    assert "0 failed, 0 mixed, 0 wrong user" in said
+    assert "0 failed, 0 mixed, 0 time travel, 0 wrong user" in said
 
 
 def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_seconds(context: ReleaseContext) -> None:

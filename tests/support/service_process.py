@@ -21,9 +21,9 @@ from stillpoint.settings import Settings
 COMMAND = (sys.executable, "-c", "from stillpoint.cli import main; main()", "serve")
 
 
-def environment(settings: Settings, **more: str) -> dict[str, str]:
-    """Return this process's environment with the settings that serving reads."""
-    told = {
+def told(settings: Settings) -> dict[str, str]:
+    """Return the settings that serving reads, as variables."""
+    return {
         "STILLPOINT_HOME": str(settings.home),
         "STILLPOINT_LAKE": settings.lake,
         "STILLPOINT_AWS_ENDPOINT_URL": settings.aws_endpoint_url or "aws",
@@ -34,7 +34,11 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
         "STILLPOINT_REDIS_STATE": settings.redis_state.get_secret_value(),
         "STILLPOINT_REDIS_SERVING": settings.redis_serving.get_secret_value(),
     }
-    return {**os.environ, **told, **more}
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    """Return this process's environment with the settings that serving reads."""
+    return {**os.environ, **told(settings), **more}
 
 
 def token_file(folder: Path, scopes: Mapping[str, Sequence[str]]) -> tuple[Path, dict[str, str]]:
