@@ -13,8 +13,11 @@ __version__ = "0.1.0"
 def feature_store(which: Any = "sandbox", settings: "Settings | None" = None) -> "feast.FeatureStore":
     """Return the `feast.FeatureStore` that a name means: `live`, `idle`, `sandbox`, `green` or `blue`.
 
-    See `stillpoint.feast_store.feature_store`. Feast is imported only here, since that takes seconds.
+    See `stillpoint.feast_store.feature_store`. Feast is imported only here.
     """
+    from stillpoint.feast_start import defer_type_checks
+
+    defer_type_checks()
     from stillpoint.feast_store import feature_store as open_store
 
     return open_store(which, settings)

@@ -18,6 +18,7 @@ from hypothesis import settings as hypothesis_settings
 
 from ingestion.spark import spark_session
 from stillpoint.errors import StackUnavailable
+from stillpoint.feast_start import defer_type_checks
 from stillpoint.lake.objects import LocalObjects, S3Objects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.aws import AwsServer
@@ -47,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Take the developer's own settings out of the tests, and keep libraries from calling home. Slowness is no failure."""
+    defer_type_checks()
     config.pluginmanager.register(ServerGuard(), "server-guard")
     hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     hypothesis_settings.load_profile("patient")

@@ -20,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     from stillpoint.cli.root import command
+    from stillpoint.feast_start import defer_type_checks
 
+    defer_type_checks()
     return run_to_end(
         lambda: command(arguments).main(args=list(arguments), prog_name="stillpoint", standalone_mode=False)
     )
