@@ -61,6 +61,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "http_log",
         "contents_refresh",
     ),
+    "The console": ("console", "console_host", "console_port"),
     "Releases and experiments": ("rollback_keep", "check_max_age", "experiment", "seed"),
     "Vacuum": ("vacuum_grace", "quarantine_days", "served_days", "releases_days"),
     "Privacy and tracing": ("erasure_key", "trace_share"),
@@ -183,6 +184,12 @@ class Settings(BaseSettings):
     contents_refresh: Seconds = Field(
         default=300.0, gt=0, description="How often a serving process reads the contents' features anew."
     )
+
+    console: bool = Field(default=True, description="`stillpoint up` starts the console, where it is installed.")
+    console_host: str = Field(
+        default="127.0.0.1", description="Address that the console listens on; elsewhere than loopback it needs tokens."
+    )
+    console_port: int = Field(default=8095, ge=0, le=65535, description="Port; 0 lets the system choose one.")
 
     stream_trigger_seconds: Seconds = Field(
         default=0.0, ge=0, description="Micro-batch interval; 0 starts the next as soon as possible."

@@ -59,6 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "GX_ANALYTICS_ENABLED": "false",
         "FEAST_USAGE": "False",
         "DO_NOT_TRACK": "true",
+        "STILLPOINT_CONSOLE": "false",  # a stack of a test starts it only where the test looks at it
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
     }

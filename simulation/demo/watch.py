@@ -120,8 +120,17 @@ class LoadTally:
 class DemoLoad:
     """Requests predictions for many users, at a bounded rate, until stopped; a context manager."""
 
-    def __init__(self, address: str, users: Sequence[str], *, per_second: float = 40.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        users: Sequence[str],
+        *,
+        per_second: float = 40.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`headers` go with every request, such as a token's."""
         self._address = address
+        self._headers = dict(headers or {})
         self._users = users
         self._pause = 1.0 / per_second
         self._stop = threading.Event()
@@ -138,7 +147,7 @@ class DemoLoad:
         self._thread.join(15)
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self._address, timeout=10.0) as http:
+        with httpx.Client(base_url=self._address, headers=self._headers, timeout=10.0) as http:
             number = 0
             while not self._stop.is_set():
                 began = time.perf_counter()

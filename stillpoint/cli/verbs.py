@@ -40,6 +40,7 @@ VERBS = (
     Verb("down", "stillpoint.cli.stack:down", "Stop the embedded stack; its data stay.", _STACK),
     Verb("status", "stillpoint.cli.stack:status", "Each server with its address, version and health.", _STACK),
     Verb("demo", "simulation.demo.cli:demo", "The whole path, told as a story.", _STACK, spark=True),
+    Verb("console", "console.cli:console", "A web application to look at all of it.", _STACK),
     Verb("feast", "stillpoint.cli.feast:feast", "Feast with the right colour.", _EVENTS, passes_on=True),
     Verb("events", "ingestion.cli:events", "Simulate, publish and watch app events.", _EVENTS),
     Verb(

@@ -146,13 +146,13 @@ class ProcessRecords:
 def record_process(home: Path, role: str, *, address: str | None = None) -> Iterator[None]:
     """Let this process be known in its home for as long as the block runs, with all that it starts.
 
-    A process that a demo started is recorded already. A home that cannot be written has no records: a platform that runs
+    A process that a demo or the stack started is recorded already. A home that cannot be written has no records: a platform that runs
     the process by other means stops it by other means.
     """
     records, identity = ProcessRecords(home), identify(os.getpid())
     name = f"{role}-{os.getpid()}"
     known = records.read(name)
-    if identity is not None and (known is None or known.process != identity):
+    if identity is not None and all(one.process != identity for one in records.all().values()):
         mark = os.environ.setdefault(MARK, new_mark()) if known is None else new_mark()
         os.environ[MARK] = mark
         try:

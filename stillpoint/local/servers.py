@@ -4,6 +4,7 @@ Each server whose address is on loopback is ours to run; one elsewhere is somebo
 with the same Redis address mean one Redis.
 """
 
+import importlib.util
 import os
 import sys
 import urllib.request
@@ -63,6 +64,8 @@ def servers(settings: Settings) -> list[Server]:
         found.append(_sagemaker(settings, settings.sagemaker_endpoint_url))
     if settings.mlflow_tracking_uri.startswith(("http://", "https://")):
         found.append(_mlflow(settings))
+    if settings.console and settings.console_host in LOOPBACK and settings.console_port and _console_is_installed():
+        found.append(_console(settings))
     taken: dict[tuple[str, int], Server] = {}
     for server in found:
         other = taken.setdefault((server.host, server.port), server)
@@ -192,6 +195,27 @@ def _mlflow(settings: Settings) -> Server:
         environment={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         folder=folder,
         seconds=90.0,
+        awaited=False,
+    )
+
+
+def _console_is_installed() -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in ("console", "nicegui"))
+
+
+def _console(settings: Settings) -> Server:
+    url = f"http://{settings.console_host}:{settings.console_port}"
+    return Server(
+        name="console",
+        title="Console",
+        host=settings.console_host,
+        port=settings.console_port,
+        setting="STILLPOINT_CONSOLE_PORT",
+        version=lambda: _text(f"{url}/healthz"),
+        command=lambda: [sys.executable, "-m", "stillpoint", "console"],
+        environment={**os.environ, "STILLPOINT_HOME": str(settings.home)},
+        folder=Path.cwd(),
+        seconds=60.0,
         awaited=False,
     )
 

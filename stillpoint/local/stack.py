@@ -151,6 +151,7 @@ class Stack:
     def processes(self) -> list[ProcessStatus]:
         """Return what runs for this home beside the servers of the stack."""
         own = {server.name for server in self.servers}
+        places = {server.address for server in self.servers}
         return [
             ProcessStatus(
                 role=one.role,
@@ -160,7 +161,7 @@ class Stack:
                 log=one.log,
             )
             for name, one in self._records.all().items()
-            if name not in own and one.running()
+            if name not in own and one.address not in places and one.running()
         ]
 
     def status(self) -> list[ServerStatus]:

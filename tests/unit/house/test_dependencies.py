@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "validation": {"validate"},
     "release": {"release"},
     "simulation": {"stream", "release"},
+    "console": {"console"},
 }
 """The extras that a room may rely on, beside the core dependencies. The most specific folder counts."""
 

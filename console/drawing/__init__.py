@@ -1,0 +1,1 @@
+"""What every page is drawn with: HTML from data, by functions without any client. (pure)"""

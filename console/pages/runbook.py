@@ -1,0 +1,37 @@
+"""The pages of the runbook, as they lie in the repository."""
+
+from fastapi import Request
+from nicegui import ui
+
+from console.desk import Desk
+from console.drawing.html import Markup, join, tag
+from console.drawing.parts import empty, link, panel, prose
+from console.live.element import LiveHtml
+from console.pages.frame import frame
+from console.reading.runbook import RunbookPage, runbook_page
+
+
+def register(desk: Desk) -> None:
+    """Make the page."""
+
+    @ui.page("/runbook/{name}", title="Runbook · Stillpoint", response_timeout=30)
+    async def runbook(request: Request, name: str) -> None:
+        page = await desk.readings.run(lambda: runbook_page(name))
+        with frame(desk, request, "/runbook", name if page is not None else "Runbook"):
+            LiveHtml(_draw(page, name))
+
+
+def _draw(page: RunbookPage | None, name: str) -> Markup:
+    back = link("Back to what is red", "/")
+    if page is None:
+        return panel("There is no such page", empty(f"The runbook has no page “{name[:64]}”."), back)
+    if page.markdown is None:
+        return panel("What to do", tag("p", prose(page.action or "")), back)
+    return join(panel("Runbook", _markdown(page.markdown), back))
+
+
+def _markdown(text: str) -> Markup:
+    import markdown2
+
+    made = markdown2.markdown(text, extras=["fenced-code-blocks", "tables"], safe_mode="escape")
+    return tag("div", Markup(str(made)), class_="markdown")
