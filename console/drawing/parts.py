@@ -47,11 +47,17 @@ def table(heads: Sequence[Column | str], rows: Iterable[Sequence[Child]], captio
     """Return a table that scrolls within itself when it is too wide; `caption` is for those who cannot see it."""
     named = [one if isinstance(one, Column) else Column(one) for one in heads]
     head = tag("tr", (tag("th", one.name, scope="col", class_=_class(one)) for one in named))
+    folds = any(one.wide for one in named)
     body = (
-        tag("tr", (tag("td", cell, class_=_class(one), data_label=one.name) for one, cell in zip(named, row, strict=True)))
+        tag(
+            "tr",
+            (
+                tag("td", tag("div", cell) if folds else cell, class_=_class(one), data_label=one.name)
+                for one, cell in zip(named, row, strict=True)
+            ),
+        )
         for row in rows
     )
-    folds = any(one.wide for one in named)
     whole = tag(
         "table",
         tag("caption", caption, class_="unseen"),

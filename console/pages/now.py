@@ -239,7 +239,7 @@ def _stream(found: Moment) -> Markup:
         return join(
             figures(
                 figure("events", rate(work.events_per_second), "a second"),
-                figure("newest arrived", _ago(work.newest_arrival, found.at), "ago"),
+                figure("newest arrival", _ago(work.newest_arrival, found.at)),
                 figure("quarantined", share(work.quarantined_share)),
                 figure("micro-batches", count(work.batches)),
             ),
