@@ -1,8 +1,10 @@
 """The clients that all serving processes share, built from the settings."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from inference.live.canaries import CanaryReport
 from inference.live.loaded_release import LoadedRelease, load, with_fresh_contents
 from inference.live.watcher import LiveReleaseWatcher
 from inference.ranking.sagemaker_scorer import by_route, endpoint_config
@@ -49,7 +51,13 @@ def open_lake(settings: Settings) -> Lake:
     return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
 
 
-def follow(settings: Settings, lake: Lake, kind: WorkerKind, address: str) -> LiveReleaseWatcher:
+def follow(
+    settings: Settings,
+    lake: Lake,
+    kind: WorkerKind,
+    address: str,
+    on_canaries: Callable[[CanaryReport], None] = lambda report: None,
+) -> LiveReleaseWatcher:
     """Return a `LiveReleaseWatcher` of the release book for this process; the caller starts it."""
     book = ObjectReleaseBook(lake.objects)
     make_scorer = by_route(endpoint_client(settings))
@@ -69,4 +77,5 @@ def follow(settings: Settings, lake: Lake, kind: WorkerKind, address: str) -> Li
         clock=system_clock,
         refresh=lambda loaded: with_fresh_contents(loaded, lake, now=system_clock()),
         refresh_seconds=settings.contents_refresh,
+        on_canaries=on_canaries,
     )

@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
 
+from inference.live.canaries import CANARY_SECONDS, CanaryWatch
 from inference.live.loaded_release import LoadedRelease, load, with_fresh_contents
 from inference.live.renewal import Renewal
 from inference.predictions.served_log import commit_served
@@ -64,6 +65,7 @@ class WarmFunction:
         refresh: Callable[[LoadedRelease, datetime], LoadedRelease] | None = None,
         renewal: Renewal | None = None,
         hasten: Callable[[Sequence[QueuedMessage]], None] = lambda messages: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`live` says which generation is live at this moment. `jobs` builds the work from the check whether a release is
         still live, at the first batch; `forward` keeps what was served, or raises; `bury` moves messages that failed for the last time to the dead letters and returns them, `renew` sends
@@ -79,7 +81,10 @@ class WarmFunction:
         self._refresh = refresh
         self._renewal = renewal
         self._hasten = hasten
+        self._monotonic = monotonic
         self._loaded: LoadedRelease | None = None
+        self._canaries = CanaryWatch(lambda: self._loaded, clock)
+        self._canaries_due = 0.0
 
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Work one batch off and name the messages that must come back."""
@@ -91,7 +96,14 @@ class WarmFunction:
         gone = {message.receipt for message in moved}
         back = [message for message in messages if message.receipt in report.not_done.keys() - gone]
         self._hasten(back)
+        self._check_canaries()
         return {"batchItemFailures": [{"itemIdentifier": message.receipt} for message in back]}
+
+    def _check_canaries(self) -> None:
+        """Check the canaries if it is time. No thread can: a Lambda freezes between invocations."""
+        if self._monotonic() >= self._canaries_due:
+            self._canaries.step()
+            self._canaries_due = self._monotonic() + CANARY_SECONDS
 
     def _kept(self, messages: Sequence[QueuedMessage], report: JobReport) -> JobReport:
         """Keep what was served. If that fails, all comes back and is done again, which changes nothing else."""

@@ -1,30 +1,17 @@
-"""Canary users of a release, whose sequence ids are known beforehand, so that the gate and the rehearsal notice another mapping."""
+"""Chooses a release's canaries and writes them beside it."""
 
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from stillpoint.errors import CorruptData, ReleaseRefused
+from stillpoint.errors import ReleaseRefused
 from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.objects import Objects
 from stillpoint.lake.tables import Lake
+from stillpoint.releases.canaries import Canary, canaries_key
 
 COUNT = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """A user and the sequence id that the release's mapping gives them."""
-
-    user_id: str
-    sequence_id: int
-
-
-def canaries_key(release_id: str) -> str:
-    """Return the key of the object that holds a release's canaries."""
-    return f"releases/{release_id}/canaries.json"
 
 
 def choose(lake: Lake, mapping_version: int, *, seed: int, count: int = COUNT) -> list[Canary]:
@@ -50,23 +37,9 @@ def choose(lake: Lake, mapping_version: int, *, seed: int, count: int = COUNT) -
 
 
 def write(objects: Objects, release_id: str, mapping_version: int, canaries: Sequence[Canary]) -> None:
-    """Write the canaries beside the release, where the gate's checks and the rehearsal read them. Serving reads none."""
+    """Write the canaries beside the release."""
     document = {
         "mapping_version": mapping_version,
         "canaries": [{"user_id": canary.user_id, "sequence_id": canary.sequence_id} for canary in canaries],
     }
     objects.put(canaries_key(release_id), (json.dumps(document, indent=1) + "\n").encode())
-
-
-def read(objects: Objects, release_id: str) -> list[Canary]:
-    """Return a release's canaries in the order in which they were written.
-
-    Raises:
-        CorruptData: the file is damaged.
-    """
-    key = canaries_key(release_id)
-    try:
-        document = json.loads(objects.get(key))
-        return [Canary(item["user_id"], int(item["sequence_id"])) for item in document["canaries"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptData(f"{key} cannot be read: {error!r}") from None

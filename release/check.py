@@ -18,7 +18,7 @@ from release.integrity import refuse_changed
 from release.report import html
 from release.states import settle
 from stillpoint.app.load import load_app
-from stillpoint.errors import ReleaseRefused
+from stillpoint.errors import GateRefused, ReleaseRefused
 from stillpoint.releases.parts import load_models, verified_plan
 from stillpoint.releases.records import Release, State
 
@@ -61,16 +61,7 @@ def check(
             raise ReleaseRefused(f"release {release_id} is {state}; only a prepared or checked release is checked")
         refuse_changed(context, release)
         beside = None if live is None or live.release == release_id else context.book.get(live.release)
-        subject = Subject(
-            candidate=side(context, release),
-            live=None if beside is None else side(context, beside),
-            lake=context.lake,
-            thresholds=thresholds or Thresholds.load(),
-            now=context.now(),
-            now_us=context.now_us(),
-            seed=context.settings.seed,
-            app=load_app(context.settings.app),
-        )
+        subject = subject_of(context, release, beside, thresholds or Thresholds.load())
         chosen = all_checks() if checks is None else list(checks)
         refuse_repeated_names(chosen)
         results = []
@@ -102,6 +93,35 @@ def check(
             report=key,
         )
         return report
+
+
+def refuse_differing_views(context: ReleaseContext, release: Release, live: Release) -> None:
+    """Make sure that both colours hold the same values of shared views now, not only when the gate ran.
+
+    Raises:
+        GateRefused: they differ; the text says where, and what to run.
+    """
+    found = SharedViews().run(subject_of(context, release, live, Thresholds.load()))
+    if not found.passed:
+        raise GateRefused(
+            f"release {release.id}: since its check the colours have drifted apart: {found.sentence()}"
+            + (f", for example {found.examples[0]}" if found.examples else "")
+            + f"; is the stream running (`stillpoint status`)? then run `stillpoint release check {release.id}` again"
+        )
+
+
+def subject_of(context: ReleaseContext, release: Release, live: Release | None, thresholds: Thresholds) -> Subject:
+    """Return what the gate's checks look at: a release, the live one beside it, and the present time."""
+    return Subject(
+        candidate=side(context, release),
+        live=None if live is None else side(context, live),
+        lake=context.lake,
+        thresholds=thresholds,
+        now=context.now(),
+        now_us=context.now_us(),
+        seed=context.settings.seed,
+        app=load_app(context.settings.app),
+    )
 
 
 def side(context: ReleaseContext, release: Release) -> Side:

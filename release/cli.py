@@ -233,6 +233,7 @@ def status(as_json: Json = False) -> None:
         "bytes per user": lambda one: f"{one.bytes_per_user:,.0f}" if one.bytes_per_user else "–",
         "stream writes": lambda one: "yes" if one.streamed_into else "no",
         "served by": lambda one: "\n".join(one.served_by) or "–",
+        "canaries": lambda one: "–" if one.canaries_wrong is None else f"{one.canaries_wrong} wrong",
         "report": lambda one: one.report or "–",
         "problem": lambda one: one.problem or "–",
     }

@@ -18,6 +18,7 @@ from stillpoint.errors import AlreadyExists, ObjectMissing, ReleaseRefused
 from stillpoint.features.declarations import RANKER_SERVICE, STREAMED_VIEWS
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle
+from stillpoint.releases.canaries import read_canaries
 from stillpoint.releases.colour import Colour, project_name
 from stillpoint.releases.parts import load_models, verified_plan
 from stillpoint.releases.records import Intent, Pointer, Release, Route, State
@@ -177,7 +178,7 @@ def _share(context: ReleaseContext, intent: Intent, models: dict[str, ModelBundl
     plan = verified_plan(context.lake.objects, base)
     refuse_unknown_inputs(models, plan, intent.feature_service)
     canaries.write(
-        context.lake.objects, intent.id, intent.mapping_version, canaries.read(context.lake.objects, base.id)
+        context.lake.objects, intent.id, intent.mapping_version, read_canaries(context.lake.objects, base.id)
     )
     return base.model_copy(
         update={

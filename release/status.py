@@ -38,6 +38,8 @@ class ColourStatus:
     bytes_per_user: float | None
     streamed_into: bool
     served_by: tuple[str, ...]
+    canaries_wrong: int | None
+    """Most canaries that any of these processes found with another user's row; None where nobody has looked."""
     problem: str | None
 
 
@@ -101,6 +103,7 @@ def _colour(context: ReleaseContext, one: Colour, live: str | None, streamed: se
     except StillpointError as error:
         problem, marked = str(error), "unknown"
     routes = (release or shown).routes if shown is not None else {}
+    serving = [worker for worker in context.workers() if worker.release in [intent.id for intent in held]]
     return ColourStatus(
         colour=one,
         live=shown is not None and shown.id == live,
@@ -118,11 +121,8 @@ def _colour(context: ReleaseContext, one: Colour, live: str | None, streamed: se
         per_view=counted.per_view,
         bytes_per_user=counted.bytes_per_user,
         streamed_into=one in streamed,
-        served_by=tuple(
-            f"{worker.kind} {worker.worker}"
-            for worker in context.workers()
-            if worker.release in [intent.id for intent in held]
-        ),
+        served_by=tuple(f"{worker.kind} {worker.worker}" for worker in serving),
+        canaries_wrong=max((w.canaries_wrong for w in serving if w.canaries_wrong is not None), default=None),
         problem=problem,
     )
 

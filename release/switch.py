@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
+from release.check import refuse_differing_views
 from release.context import HeldReleaseLease, ReleaseContext, exclusive
 from release.gate import read_report
 from release.integrity import refuse_changed
@@ -38,12 +39,13 @@ def switch(
 ) -> SwitchReport:
     """Make a checked release live. If it is live already, finish what a killed switch left undone.
 
-    `force` is the reason to switch without a green report of recent date, and is kept; a release whose parts do not
-    match its record is refused all the same. `without_hanging` goes on without workers that do not load it.
+    The colours' shared views are compared once more, since a report may be an hour old. `force` is the reason to switch
+    without a green report of recent date and without that comparison, and is kept; a release whose parts do not match
+    its record is refused all the same. `without_hanging` goes on without workers that do not load it.
 
     Raises:
         ReleaseRefused: it is unknown, gone, changed, or its colour is live; a worker hangs. GateRefused: no green
-            report, or an old one. LeaseHeld: another release verb runs.
+            report, an old one, or colours that have drifted apart since. LeaseHeld: another release verb runs.
     """
     with exclusive(context, "switch") as held:
         live = settle(context)
@@ -100,6 +102,9 @@ def _refuse_unfit(context: ReleaseContext, release: Release, live: Pointer | Non
     if force is None:
         refuse_unchecked(context, release.id, state, context.now())
     refuse_changed(context, release)
+    if force is None and live is not None:
+        context.progress("compare the colours once more")
+        refuse_differing_views(context, release, context.book.get(live.release))
 
 
 def refuse_unchecked(context: ReleaseContext, release_id: str, state: State, now: datetime) -> None:

@@ -64,9 +64,11 @@ def create_app() -> Starlette:
         return load(book, lake, settings, release_id, generation, now=system_clock())
 
     folder = os.environ.get(METRICS_FOLDER)
+    metrics = Metrics(None if folder is None else Path(folder))
+    address = f"{settings.http_host}:{settings.http_port}"
     service = Service(
         ServiceParts(
-            following=follow(settings, lake, WorkerKind.SERVICE, f"{settings.http_host}:{settings.http_port}"),
+            following=follow(settings, lake, WorkerKind.SERVICE, address, metrics.canaries),
             redis=connect_async(settings.redis_serving.get_secret_value()),
             async_reader=lambda loaded: AsyncOnlineReader(
                 connect_async(settings.connection(loaded.release.colour)), loaded.plan
@@ -83,7 +85,7 @@ def create_app() -> Starlette:
             tokens=None if settings.http_tokens is None else TokensFile(settings.http_tokens),
             personal_data=personal_data(settings, lake, system_clock),
             limits=AdmissionLimits(at_once=settings.http_at_once, seconds=settings.http_seconds),
-            metrics=Metrics(None if folder is None else Path(folder)),
+            metrics=metrics,
         )
     )
     return service.app

@@ -13,6 +13,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from inference.live.canaries import CanaryReport
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5)
 
 
@@ -66,6 +68,13 @@ class Metrics:
             multiprocess_mode="liveall",
             registry=registry,
         )
+        self._canaries = Gauge(
+            "stillpoint_canaries",
+            "Canary users of the release in use, by what a process found of them: right, wrong (another user's row), missing.",
+            ["found"],
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self._event_time = Gauge(
             "stillpoint_newest_event_seconds",
             "Newest event time read of each view, in seconds since 1970; now minus this is its freshness.",
@@ -117,6 +126,12 @@ class Metrics:
             self._generation.labels(*self._released).set(0)
         self._released = (release, colour)
         self._generation.labels(release, colour).set(generation)
+
+    def canaries(self, report: CanaryReport) -> None:
+        """Export what a check of the canaries found."""
+        wrong, missing = len(report.wrong), report.missing
+        for found, count in (("right", report.checked - wrong - missing), ("wrong", wrong), ("missing", missing)):
+            self._child(self._canaries, found).set(count)
 
     def exposition(self) -> bytes:
         """Return the metrics of all processes in Prometheus's text format."""

@@ -1,5 +1,6 @@
 """A loaded and verified release: everything that a request uses from its first to its last step."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,17 +12,20 @@ from inference.ranking.scorers import InProcessScorer
 from inference.ranking.user_features import READ_FEATURES
 from stillpoint.clock import to_micros
 from stillpoint.encoder import Encoder
-from stillpoint.errors import ReleaseRefused
+from stillpoint.errors import ObjectMissing, ReleaseRefused
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle
 from stillpoint.releases.book import ReleaseBook
+from stillpoint.releases.canaries import Canary, read_canaries
 from stillpoint.releases.parts import refuse_other_encoder, verified_parts
 from stillpoint.releases.records import Pointer, Release, Route
 from stillpoint.settings import Settings
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.redis.connection import connect
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class LoadedRelease:
     reader: OnlineReader
     scorers: Mapping[Kind, Scorer]
     contents: ContentTable
+    canaries: tuple[Canary, ...] = ()
 
     @property
     def id(self) -> str:
@@ -96,7 +101,16 @@ def load(
         reader=reader,
         scorers={kind: make_scorer(route, parts.models[route.sha256]) for kind, route in release.routes.items()},
         contents=contents,
+        canaries=_canaries(lake, release_id),
     )
+
+
+def _canaries(lake: Lake, release_id: str) -> tuple[Canary, ...]:
+    try:
+        return tuple(read_canaries(lake.objects, release_id))
+    except ObjectMissing:
+        log.warning("release %s has no canaries: a wrong id mapping would be noticed by the guard alone", release_id)
+        return ()
 
 
 def with_fresh_contents(loaded: LoadedRelease, lake: Lake, *, now: datetime) -> LoadedRelease:

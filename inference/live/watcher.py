@@ -4,7 +4,7 @@ A thread waits for notifications in Redis and then reads the release book. The b
 ten seconds, and twice a second during a switch or after an error, so a lost notification only costs time. An announced
 release is loaded beside the live one, and the process reports it as loaded; when its generation appears, one reference
 is swapped. Each request takes the reference once. A second thread sends heartbeats, so that a process that takes long to
-load does not count as dead.
+load does not count as dead; a third checks the release's canaries.
 """
 
 import logging
@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 
+from inference.live.canaries import CanaryReport, CanaryWatch
 from inference.live.loaded_release import LoadedRelease
 from inference.live.renewal import REFRESH_SECONDS, Renewal
 from stillpoint.catalogue import change_token
@@ -56,9 +57,10 @@ class LiveReleaseWatcher:
         refresh: Refresh | None = None,
         refresh_seconds: float = REFRESH_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
+        on_canaries: Callable[[CanaryReport], None] = lambda report: None,
     ) -> None:
         """`refresh` reads the contents of the current release anew: every `refresh_seconds`, as counts and the catalogue
-        change, and as soon as a catalogue command was seen."""
+        change, and as soon as a catalogue command was seen. `on_canaries` gets each report about the canaries."""
         self._book = book
         self._load = load
         self._refresh = refresh
@@ -76,6 +78,7 @@ class LiveReleaseWatcher:
         self._looked_at = 0.0
         self._outage = OutageLog(log, "the release book cannot be followed; what is loaded goes on answering")
         self._mute = OutageLog(log, "this process cannot say that it lives")
+        self._canaries = CanaryWatch(lambda: self.current, clock, on_canaries)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="following", daemon=True)
         self._beating = threading.Thread(target=self._keep_beating, name="beating", daemon=True)
@@ -85,10 +88,12 @@ class LiveReleaseWatcher:
         self._beating.start()
         self.step()
         self._thread.start()
+        self._canaries.start()
 
     def close(self) -> None:
         """Stop following and leave the list of workers."""
         self._stop.set()
+        self._canaries.close()
         for thread in (self._thread, self._beating):
             if thread.is_alive():
                 thread.join(10)
@@ -153,7 +158,7 @@ class LiveReleaseWatcher:
             self._beat()
 
     def _beat(self) -> None:
-        current, ready = self.current, self._ready
+        current, ready, canaries = self.current, self._ready, self._canaries.last
         try:
             beat(
                 self._redis,
@@ -166,6 +171,7 @@ class LiveReleaseWatcher:
                     release=None if current is None else current.id,
                     loaded=None if ready is None else ready.id,
                     refused=self._refused,
+                    canaries_wrong=None if canaries is None else len(canaries.wrong),
                     at=self._clock(),
                 ),
             )

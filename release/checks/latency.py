@@ -2,8 +2,8 @@
 
 import time
 
-from release.canaries import read as read_canaries
 from release.gate import CheckResult, Subject
+from stillpoint.releases.canaries import read_canaries
 
 
 class Latency:

@@ -1,7 +1,7 @@
 """Gate check: every canary resolves to the right user, and the mapping fits the models."""
 
-from release.canaries import read as read_canaries
 from release.gate import CheckResult, Subject
+from stillpoint.releases.canaries import canary_faults, read_canaries
 
 
 class Mapping:
@@ -13,13 +13,8 @@ class Mapping:
         canaries = read_canaries(subject.lake.objects, release.id)
         ids = [canary.user_id for canary in canaries]
         read = subject.candidate.reader.read(["user_sequence"], {"user_id": ids}, now_us=subject.now_us)
-        wrong = [
-            f"{canary.user_id}: sequence id {sequence} of mapping {version}, expected {canary.sequence_id}"
-            for canary, sequence, version in zip(
-                canaries, read.values("sequence_id"), read.values("mapping_version"), strict=True
-            )
-            if sequence != canary.sequence_id or version != release.mapping_version
-        ]
+        sequence_ids, versions = read.values("sequence_id"), read.values("mapping_version")
+        wrong = [fault.text for fault in canary_faults(canaries, sequence_ids, versions, release.mapping_version)]
         mappings = {bundle.manifest.mapping_version for bundle in subject.candidate.models.values()}
         if mappings != {release.mapping_version}:
             wrong.append(f"models of mapping {sorted(mappings)}")

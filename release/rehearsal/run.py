@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from release.canaries import read as read_canaries
 from release.check import side
 from release.context import ReleaseContext
 from release.ranking import known, rank
@@ -25,6 +24,7 @@ from stillpoint.features.declarations import CONTENT_PROFILES
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
+from stillpoint.releases.canaries import read_canaries
 from stillpoint.releases.presence import WorkerKind
 from stillpoint.releases.records import GONE
 from stillpoint.stores.redis.client import Argument, Key, RedisClient

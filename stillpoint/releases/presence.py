@@ -36,9 +36,12 @@ class WorkerKind(StrEnum):
 
 
 class Presence(BaseModel):
-    """One serving process. `generation` and `release` are what it answers new requests with; None before the first."""
+    """One serving process. `generation` and `release` are what it answers new requests with; None before the first.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Fields that only a newer version knows are ignored, so that versions may serve side by side during a deployment.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     worker: str = Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$", description="Unique per process and start.")
     kind: WorkerKind
@@ -51,6 +54,10 @@ class Presence(BaseModel):
     )
     refused: str | None = Field(
         default=None, description="Why it cannot load the announced release; the switch repeats it."
+    )
+    canaries_wrong: int | None = Field(
+        default=None,
+        description="How many canaries of the release in use have another user's row; None before the first check.",
     )
     at: AwareDatetime
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from release.check import all_checks, check, side
@@ -24,10 +25,10 @@ from stillpoint.errors import GateRefused, LeaseHeld, ReleaseRefused
 from stillpoint.features.columns import rows_table
 from stillpoint.features.declarations import BIOMETRICS, SESSION_BOUNCE_RATES
 from stillpoint.lake.objects import LocalObjects
-from stillpoint.lake.tables import Lake
+from stillpoint.lake.tables import Lake, feature_columns
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Kind
-from stillpoint.releases.colour import Colour
+from stillpoint.releases.colour import Colour, project_name
 from stillpoint.releases.records import State
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.layout import ViewLayout
@@ -212,6 +213,28 @@ def test_a_switch_is_refused_in_words_and_the_live_release_is_undisturbed(
     switch(context, "r0001", why="at last")
     with pytest.raises(ReleaseRefused, match="release r0001 is live; switch to another or roll back"):
         retire(context, "r0001", why="oops")
+
+
+def test_colours_that_have_drifted_apart_since_the_check_are_not_switched(
+    context: ReleaseContext, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STILLPOINT_GATE_DIGEST_PAUSE_SECONDS", "0.05")
+    for version in (1, 2):
+        release = prepare(context, world.wanted(version))
+        assert check(context, release.id, thresholds=RELAXED).passed
+        if version == 1:
+            switch(context, release.id, why="first")
+    only_there = [world.row(BIOMETRICS, "u7", context.now(), 3)]
+    table = pa.Table.from_pylist(only_there, schema=feature_columns(BIOMETRICS))
+    OnlineWriter(context.online(release.colour), release.project).write(ViewLayout.of(BIOMETRICS), table)
+    with pytest.raises(
+        GateRefused, match=r"r0002: since its check the colours have drifted apart: .*1 of .*biometrics u7"
+    ):
+        switch(context, "r0002", why="half an hour later")
+    assert context.book.live().release == "r0001"
+    assert context.book.announced() is None
+    OnlineWriter(context.online(Colour.GREEN), project_name(Colour.GREEN)).write(ViewLayout.of(BIOMETRICS), table)
+    switch(context, "r0002", why="both have it")
 
 
 def test_a_forced_switch_needs_no_green_report_and_its_reason_is_kept(context: ReleaseContext, world: World) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from release.context import ReleaseContext
 from release.rehearsal.plan import Fault, plan_flips
 from release.rehearsal.report import plot, text
 from release.rehearsal.run import break_servers, rehearse
+from release.status import status
 from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake, feature_columns
@@ -131,6 +133,11 @@ def test_a_mapping_that_is_mixed_up_behind_the_guards_back_is_found_within_secon
     OnlineWriter(context.online(live.colour), live.project).write(ViewLayout.of(USER_SEQUENCE), table)
     with service(context, workers=1) as (url, _):
         found, _ = rehearse(context, url, [], seed=7, rate=40, breaks=break_servers(context), warm_seconds=1.0)
+        assert context.wait_until(lambda: any(worker.canaries_wrong for worker in context.workers()), 30)
+        exported = httpx.get(f"{url}/metrics").text
+        shown = {one.colour: one.canaries_wrong for one in status(context).colours}
+    (told,) = re.findall(r'stillpoint_canaries\{found="wrong"\} (\d+)', exported)
+    assert int(told) == shown[live.colour] > 10
     assert found.verdict.wrong_user >= 3
     assert found.verdict.wrong_user > found.verdict.requests / 4
     assert found.verdict.mixed == found.verdict.failed == 0
