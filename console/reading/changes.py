@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from console.sources import Sources
-from release import canaries
 from release.check import side
 from release.checks.replay import overlap
 from release.context import ReleaseContext
@@ -15,6 +14,7 @@ from release.ranking import rank
 from stillpoint.catalogue import read_catalogue
 from stillpoint.errors import ObjectMissing, StillpointError
 from stillpoint.messages import Kind
+from stillpoint.releases.canaries import read_canaries
 from stillpoint.releases.parts import verified_plan
 from stillpoint.releases.records import GONE, Release
 from stillpoint.stores.reading.plan import ReadPlan
@@ -79,7 +79,7 @@ def _lists(context: ReleaseContext, new: Release, old: Release) -> tuple[tuple[C
                 f"{one.id} has been retired: its features are no longer in Redis, so its lists cannot be made again.",
             )
     try:
-        chosen = canaries.read(context.lake.objects, new.id)[:USERS]
+        chosen = read_canaries(context.lake.objects, new.id)[:USERS]
         rows = [row for row in read_catalogue(context.lake, now=context.now()) if not row.withdrawn]
         sides = side(context, old), side(context, new)
         titles = {row.content_id: row.title for row in rows}
