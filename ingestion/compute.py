@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingestion.kinesis_shards import Record
+from stillpoint.app.events import Arrival
 from stillpoint.encoder import RememberingEncoder
 from stillpoint.events.parsing import AppEvent, MalformedEvent, parse
 from stillpoint.events.types import EventType, Verdict
-from stillpoint.features.columns import Row
+from stillpoint.features.streamed.definition import Key, Row
 from stillpoint.features.streamed.state import UserState
 from stillpoint.features.streamed.stream import AppStream, StepOutcome
 from stillpoint.features.triggers import EXERTION_RISING, SearchedCategory, requests_for
@@ -35,10 +36,15 @@ class QuarantinedRecord:
 
 @dataclass(slots=True)
 class BatchResult:
-    """The result of a micro-batch. `requests` pairs each event with the kinds of recommendation that it triggers."""
+    """The result of a micro-batch. `requests` pairs each event with the kinds of recommendation that it triggers.
+
+    `keyed` are the on-time events of views whose keys belong to no single user: their rows are computed where all events
+    of a key come together.
+    """
 
     events: list[tuple[AppEvent, Verdict, Record]] = field(default_factory=list)
     rows: dict[str, list[Row]] = field(default_factory=dict)
+    keyed: dict[str, dict[Key, list[Arrival]]] = field(default_factory=dict)
     states: dict[str, tuple[bytes, UserState]] = field(default_factory=dict)
     quarantined: list[QuarantinedRecord] = field(default_factory=list)
     requests: list[tuple[AppEvent, Kind]] = field(default_factory=list)
@@ -160,3 +166,7 @@ def _collect(
             result.requests += [(event, kind) for kind in kinds]
     for view, rows in outcome.rows.items():
         result.rows.setdefault(view, []).extend(rows)
+    for view, groups in outcome.keyed.items():
+        known = result.keyed.setdefault(view, {})
+        for key, arrivals in groups.items():
+            known.setdefault(key, []).extend(arrivals)

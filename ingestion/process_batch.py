@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ingestion.batch import Batch, PartReport
+from ingestion.keyed.exchange import EXCHANGED
+from ingestion.keyed.step import map_keys
 from ingestion.state_store import StatesLost, StateStore, instance_of
-from ingestion.step import Batch, PartReport, map_part
+from ingestion.step import map_part, map_part_by_key
 from stillpoint.clock import Clock
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.tables import Lake
@@ -69,8 +72,10 @@ class BatchProcessor:
         clock: Clock,
         report: Callable[[BatchReport], None],
         newest: int | None = None,
+        by_key: bool = False,
     ) -> None:
-        """`newest` is the number of the last batch that this query has committed; None for a new query."""
+        """`newest` is the number of the last batch that this query has committed; None for a new query. `by_key` says that a
+        view has keys that belong to no single user."""
         self._settings = settings
         self._query = query
         self._lake = lake
@@ -80,6 +85,7 @@ class BatchProcessor:
         self._clock = clock
         self._report = report
         self._newest = newest
+        self._by_key = by_key
         self._acknowledged = -1
         self._buried = 0
         self._running = threading.Lock()
@@ -160,9 +166,21 @@ class BatchProcessor:
         return True
 
     def _run_parts(self, frame: "DataFrame", batch: Batch) -> list[PartReport]:
-        spread = frame.repartition(self._settings.shuffle_partitions, "partition_key")
-        work: Any = partial(map_part, batch=batch)
-        return [PartReport.from_json(row.report) for row in spread.mapInArrow(work, "report string").collect()]
+        """Compute the users' parts and then, if a view has keys that belong to no single user, those keys.
+
+        The second shuffle begins when every user's part has ended, so no key's rows rest on half of the verdicts.
+        """
+        partitions = self._settings.shuffle_partitions
+        again = self._by_key and not batch.is_replay
+        by_user: Any = partial(map_part_by_key if again else map_part, batch=batch)
+        by_key: Any = partial(map_keys, batch=batch)
+        spread = frame.repartition(partitions, "partition_key")
+        if again:
+            found = spread.mapInArrow(by_user, EXCHANGED).repartition(partitions, "place")
+            reports = found.mapInArrow(by_key, "report string")
+        else:
+            reports = spread.mapInArrow(by_user, "report string")
+        return [PartReport.from_json(row.report) for row in reports.collect()]
 
     def _commit(self, batch: Batch, parts: Sequence[PartReport], report: BatchReport) -> None:
         started = time.perf_counter()

@@ -11,10 +11,13 @@ from operator import attrgetter
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ingestion.keyed.exchange import key_name
 from ingestion.state_store import Change, StateStore, instance_of
+from stillpoint.app.events import Arrival
 from stillpoint.errors import StackUnavailable
 from stillpoint.events.recorded import on_time_events
 from stillpoint.events.types import Verdict
+from stillpoint.features.streamed.definition import Key
 from stillpoint.features.streamed.state import UserState
 from stillpoint.features.streamed.stream import AppStream
 from stillpoint.lake.datasets import DateRange
@@ -47,7 +50,9 @@ def rebuild(
     batch: int,
     epoch: int,
 ) -> int:
-    """Write the states of all users with recent events in the lake, as they were after `batch`. Return the number of users.
+    """Write the states of all users and keys with recent events in the lake, as they were after `batch`.
+
+    Return the number of users.
 
     Raises:
         StatesLost: Redis restarted, failed over or dropped keys meanwhile; rebuild again.
@@ -60,11 +65,18 @@ def rebuild(
     table = table.set_column(judged, "verdict", pa.array([Verdict.ON_TIME.value] * table.num_rows, pa.string()))
     events = sorted(on_time_events(table), key=attrgetter("user_id", "arrived_us"))
     changes: dict[str, Change] = {}
+    keyed: dict[str, dict[Key, list[Arrival]]] = {}
     for user, own in groupby(events, key=attrgetter("user_id")):
-        state = stream.advance(UserState(), list(own), erased_until_us=tombstones.until_us(user)).state
-        packed = state.to_bytes()
-        changes[user] = Change(packed, packed, stream.expires_us(state))
+        outcome = stream.advance(UserState(), list(own), erased_until_us=tombstones.until_us(user))
+        packed = outcome.state.to_bytes()
+        changes[user] = Change(packed, packed, stream.expires_us(outcome.state))
+        for view, groups in outcome.keyed.items():
+            for key, arrivals in groups.items():
+                keyed.setdefault(view, {}).setdefault(key, []).extend(arrivals)
     states.save(changes, batch=batch, epoch=epoch)
+    for view, found_keys in keyed.items():
+        of_keys = {key_name(key): _of_key(stream, view, key, own_keys) for key, own_keys in found_keys.items()}
+        states.save(of_keys, batch=batch, epoch=epoch, space=stream.space(view))
     states.require(instance_of(found))
     states.note_sections(stream.sections)
     states.mark(batch)
@@ -75,6 +87,12 @@ def rebuild(
         raise
     states.accept_dropped(found)
     return len(changes)
+
+
+def _of_key(stream: AppStream, view: str, key: Key, arrivals: list[Arrival]) -> Change:
+    arrivals.sort(key=lambda one: (one.arrived_us, one.key))
+    outcome = stream.engine.advance_key(view, key, b"", arrivals)
+    return Change(outcome.state, outcome.state, outcome.until_us)
 
 
 def last_committed(lake: Lake, writer: str) -> int | None:

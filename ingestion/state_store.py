@@ -1,6 +1,6 @@
-"""The states of the stream's users in Redis, kept so that a replayed batch starts from the same state.
+"""The states of the stream in Redis, kept so that a replayed batch starts from the same state.
 
-In Redis, per query and user: the state after the user's last batch and the one before it, written in one step under the
+In Redis, per query and user (and per key of each view whose keys belong to no single user): the state after the user's last batch and the one before it, written in one step under the
 lease's epoch. A replay of a batch starts from `before`; a writer of an older epoch is refused. Markers on each shard
 (`ingestion.state_markers`) say up to which batch all states are there.
 """
@@ -27,7 +27,7 @@ redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'batch', ARGV[2], 'before', ARGV[3
 redis.call('PEXPIREAT', KEYS[1], ARGV[5])
 return 1
 """)
-"""KEYS: a user. ARGV: epoch, batch, state before, state after, when both may be dropped (milliseconds since 1970)."""
+"""KEYS: a state. ARGV: epoch, batch, state before, state after, when both may be dropped (milliseconds since 1970)."""
 
 _MARK = Script("""
 local held = redis.call('GET', KEYS[1])
@@ -39,6 +39,9 @@ return 1
 
 _AT_ONCE = 1_000
 
+USERS = "user"
+"""The space of the users' states; each view of other keys has a space of its own."""
+
 
 class StatesLost(StackUnavailable):
     """Redis has lost some or all of the stream's states: nothing may be computed before they are rebuilt."""
@@ -46,7 +49,7 @@ class StatesLost(StackUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One user's states before and after a batch. From `expires_us` on, a new user would be treated in the same way."""
+    """One state before and after a batch. From `expires_us` on, an unknown one would be treated in the same way."""
 
     before: bytes
     after: bytes
@@ -68,23 +71,23 @@ class StateStore:
         """Return what names this run of every shard; it changes when one restarts, fails over or drops keys by itself."""
         return instance_of(self.shards())
 
-    def load(self, users: Sequence[str], batch: int, *, instance: str) -> dict[str, bytes]:
-        """Return each user's state as it was before `batch`; empty bytes for an unknown user.
+    def load(self, names: Sequence[str], batch: int, *, instance: str, space: str = USERS) -> dict[str, bytes]:
+        """Return each state of a space as it was before `batch`; empty bytes for an unknown one.
 
         Raises:
             Fenced: a later batch is stored already, by another process that has taken over.
-            StatesLost: a shard restarted or failed over since `instance` was asked for, so an unknown user's state may be lost.
+            StatesLost: a shard restarted or failed over since `instance` was asked for, so an unknown state may be lost.
         """
         states: dict[str, bytes] = {}
-        for start in range(0, len(users), _AT_ONCE):
-            part = users[start : start + _AT_ONCE]
-            keys = [self._key(user) for user in part]
+        for start in range(0, len(names), _AT_ONCE):
+            part = names[start : start + _AT_ONCE]
+            keys = [self._key(space, name) for name in part]
             replies = self._send([Command(key, pack(b"HMGET", key, b"batch", b"before", b"after")) for key in keys])
-            for user, (stored, before, after) in zip(part, replies, strict=True):
+            for name, (stored, before, after) in zip(part, replies, strict=True):
                 if stored is None or int(stored) < batch:
-                    states[user] = after or b""
+                    states[name] = after or b""
                 elif int(stored) == batch:
-                    states[user] = before or b""
+                    states[name] = before or b""
                 else:
                     raise Fenced(
                         f"query {self._query}: batch {int(stored)} is stored already and this is batch {batch}; stopping"
@@ -103,19 +106,19 @@ class StateStore:
                 f"query {self._query}: Redis restarted or failed over during a micro-batch, which is done again"
             )
 
-    def save(self, changes: Mapping[str, Change], *, batch: int, epoch: int) -> None:
+    def save(self, changes: Mapping[str, Change], *, batch: int, epoch: int, space: str = USERS) -> None:
         """Store the states around a batch. Repeating it changes nothing.
 
         Raises:
-            Fenced: a newer epoch has written one of these users.
+            Fenced: a newer epoch has written one of these states.
         """
         items = list(changes.items())
         for start in range(0, len(items), _AT_ONCE):
             calls = [
                 _SAVE.command(
-                    self._key(user), epoch, batch, change.before, change.after, change.expires_us // 1_000 + 1
+                    self._key(space, name), epoch, batch, change.before, change.after, change.expires_us // 1_000 + 1
                 )
-                for user, change in items[start : start + _AT_ONCE]
+                for name, change in items[start : start + _AT_ONCE]
             ]
             if not all(self._checked(_SAVE.run(self._client, calls))):
                 raise Fenced(f"query {self._query}: a newer run than epoch {epoch} has written; this process must stop")
@@ -163,7 +166,7 @@ class StateStore:
         found: dict[str, str] = {}
         for start in range(0, len(users), _AT_ONCE):
             part = users[start : start + _AT_ONCE]
-            keys = [self._key(user) for user in part]
+            keys = [self._key(USERS, user) for user in part]
             replies = self._send([Command(key, pack(b"EXISTS", key)) for key in keys])
             lacking = [(user, key) for user, key, there in zip(part, keys, replies, strict=True) if not there]
             found |= {user: shard_of(self._client, key) for user, key in lacking}
@@ -201,8 +204,8 @@ class StateStore:
     def _evicted(self) -> bytes:
         return f"stillpoint:state:{self._query}:evicted".encode()
 
-    def _key(self, user: str) -> bytes:
-        return f"stillpoint:state:{self._query}:user:{user}".encode()
+    def _key(self, space: str, name: str) -> bytes:
+        return f"stillpoint:state:{self._query}:{space}:{name}".encode()
 
 
 def instance_of(found: Sequence[Shard]) -> str:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from ingestion.batch import rules_of
 from ingestion.failure_line import in_one_line
 from ingestion.kinesis_source import KinesisSource, lost_file, read_lost
 from ingestion.metrics import StreamMetrics
@@ -32,7 +33,6 @@ from ingestion.request_queue import RequestQueue
 from ingestion.spark import SparkEnded, is_alive, spark_session
 from ingestion.state_audit import audit
 from ingestion.state_store import StateStore
-from ingestion.step import rules_of
 from ingestion.stream_source import SourceUnusable, native_lag, read_stream, stream_source
 from stillpoint.clock import Clock, from_micros
 from stillpoint.errors import CorruptData, Fenced, InvalidInput
@@ -330,6 +330,7 @@ class Supervisor:
             clock=self._clock,
             report=self._reported,
             newest=newest,
+            by_key=bool(rules_of(self._settings).stream.engine.of_others),
         )
 
     def _make_whole(self, states: StateStore, query_id: str, newest: int | None, epoch: int) -> None:

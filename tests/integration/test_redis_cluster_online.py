@@ -13,9 +13,9 @@ import pytest
 from redis.crc import key_slot
 
 from inference.predictions.stored_recommendations import Recommendations
+from ingestion.batch import open_clients, rules_of
 from ingestion.rebuild import needs_rebuild, rebuild
 from ingestion.state_store import StatesLost, StateStore
-from ingestion.step import open_clients, rules_of
 from ingestion.supervisor import refuse_unfit_redis
 from release import colour
 from stillpoint.clock import to_micros

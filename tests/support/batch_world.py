@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
+from ingestion.batch import rules_of
 from ingestion.kinesis_shards import Record
 from ingestion.process_batch import BatchProcessor
 from ingestion.rebuild import last_committed
 from ingestion.state_store import StateStore
+from stillpoint.app.load import load_app
 from stillpoint.clock import to_micros
-from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.leases.lease import Lease
@@ -33,39 +34,56 @@ class Parts:
         self._records, self._count = records, count
 
     def repartition(self, *_):
-        return self
+        return Partitions([self._part(part) for part in range(self._count)], self._count)
+
+    def _part(self, part):
+        own = [r for r in self._records if hash(r.partition_key) % self._count == part]
+        if not own:
+            return []
+        columns = [pa.array(list(column)) for column in zip(*own, strict=True)]
+        return [pa.RecordBatch.from_arrays(columns, names=list(Record._fields))]
+
+
+class Partitions:
+    """Stands for a data frame that is computed when it is collected."""
+
+    def __init__(self, parts, count):
+        self._parts, self._count = parts, count
+
+    def repartition(self, _, column):
+        """Put rows of one value into one partition."""
+        parts = [[] for _ in range(self._count)]
+        for batch in (batch for part in self._parts for batch in part):
+            for index, value in enumerate(batch.column(column).to_pylist()):
+                parts[hash(value) % self._count].append(batch.slice(index, 1))
+        return Partitions(parts, self._count)
 
     def mapInArrow(self, work, schema):  # noqa: N802
-        self._work = work
-        return self
+        return Partitions([list(work(iter(part))) for part in self._parts], self._count)
 
     def collect(self):
-        found = []
-        for part in range(self._count):
-            own = [r for r in self._records if hash(r.partition_key) % self._count == part]
-            if own:
-                columns = [pa.array(list(column)) for column in zip(*own, strict=True)]
-                batch = pa.RecordBatch.from_arrays(columns, names=list(Record._fields))
-                for reply in self._work(iter([batch])):
-                    found += [type("Row", (), row) for row in reply.to_pylist()]
-        return found
+        rows = (row for part in self._parts for batch in part for row in batch.to_pylist())
+        return [type("Row", (), row) for row in rows]
 
 
 class World:
     """One query's lake, states and settings; `processor` is a run of its driver."""
 
-    def __init__(self, folder, server, name):
+    def __init__(self, folder, server, name, *, app="feature_repo"):
         connection = server.connection_string
         self.server, self.query = server, name
         self.settings = Settings(
             _env_file=None,
             home=folder,
             lake=str(folder / "lake"),
+            app=str(app),
             **{f"redis_{part}": connection for part in ("green", "blue", "sandbox", "serving", "state")},
         )
         self.lake = Lake(LocalObjects(self.settings.lake))
-        views = tuple(view.name for view in STREAMED_VIEWS)
-        write_control(self.lake.objects, (Target(colour=Colour.GREEN, project=f"p_{name}", views=views),))
+        views = tuple(view.name for view in load_app(str(app)).views)
+        self.control = write_control(
+            self.lake.objects, (Target(colour=Colour.GREEN, project=f"p_{name}", views=views),)
+        )
         self.sent, self.reports, self.time = [], [], NOW
         self.fails = False
 
@@ -84,6 +102,7 @@ class World:
             clock=lambda: self.time,
             report=self.reports.append,
             newest=last_committed(Lake(self.lake.objects), f"stream-{self.query}"),
+            by_key=bool(rules_of(self.settings).stream.engine.of_others),
         )
 
     def _send(self, requests):

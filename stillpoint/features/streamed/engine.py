@@ -79,14 +79,16 @@ class Outcome(NamedTuple):
 
 
 class KeyOutcome(NamedTuple):
-    """What follows from events of one key: its rows, its next state, and the events too old for what it keeps.
+    """What follows from events of one key: its rows, its next state, and the arrival from which on it may be dropped.
 
-    The key's rows must then be computed from the lake: shards lagged behind one another for longer than allowed.
+    `behind` is the span of times whose rows may have changed although the state no longer keeps what they need, since
+    shards lagged behind one another for longer than allowed: those rows must be computed from the lake.
     """
 
     rows: list[Row]
     state: bytes
-    behind: list[Arrival]
+    until_us: int
+    behind: tuple[int, int] | None
 
 
 class Engine:
@@ -197,15 +199,16 @@ class Engine:
         """Return what on-time events of one key lead to, whatever the order in which their users' events came."""
         view = self.of_others[name]
         kept = Kept.unpack(state)
-        behind = [one for one in fresh if one.event_us < kept.floor_us]
-        taken = [one for one in fresh if one.event_us >= kept.floor_us]
-        if not taken:
-            return KeyOutcome([], state, behind)
-        kept.take(taken, view.family_of)
-        floor_us = max(kept.floor_us, kept.last_arrived_us - self._max_age - self._skew)
-        rows, kept.parts[()], _ = self._step(view, key, kept.part(()), taken, floor_us)
+        settled_us = kept.floor_us
+        kept.take(fresh, view.family_of)
+        floor_us = max(settled_us, kept.last_arrived_us - self._max_age - self._skew)
+        rows, kept.parts[()], _ = self._step(view, key, kept.part(()), fresh, floor_us)
         kept.settle(floor_us)
-        return KeyOutcome(rows, kept.pack(), behind)
+        place = len(key)
+        whole = [row for row in rows if row[place] >= settled_us]
+        older = [row[place] for row in rows if row[place] < settled_us]
+        behind = (min(older), settled_us - 1) if older else None
+        return KeyOutcome(whole, kept.pack(), kept.until_us + self._max_age + self._skew, behind)
 
 
 def _turned(view: Runner, part: Any, fresh: Sequence[Arrival]) -> dict[str, list[Arrival]]:

@@ -1,14 +1,19 @@
 """What follows from a user's events in the running stream, by the definitions of the app that it was started with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import pyarrow as pa
+
 from stillpoint.app.durations import micros
+from stillpoint.app.events import Arrival
 from stillpoint.app.load import App
+from stillpoint.app.records import View
 from stillpoint.events.parsing import AppEvent
 from stillpoint.events.typed import TypedEvents
 from stillpoint.events.types import Verdict
-from stillpoint.features.streamed.definition import Row
+from stillpoint.features.columns import rows_table
+from stillpoint.features.streamed.definition import Key, Row
 from stillpoint.features.streamed.engine import Engine
 from stillpoint.features.streamed.reach import reach
 from stillpoint.features.streamed.state import UserState
@@ -18,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class StepOutcome(NamedTuple):
-    """What follows from a user's arrivals; see `engine.Outcome`. `events` carry the arrival that the lake stores."""
+    """What follows from a user's arrivals; see `engine.Outcome`. `events` carry the arrival that the lake stores.
+
+    `keyed` are the on-time events of views whose keys belong to no single user, by view and key.
+    """
 
     state: UserState
     verdicts: list[Verdict]
@@ -26,6 +34,7 @@ class StepOutcome(NamedTuple):
     rows: dict[str, list[Row]]
     turned: dict[str, tuple[int, ...]]
     differing: tuple[int, ...]
+    keyed: dict[str, dict[Key, list[Arrival]]]
 
 
 class AppStream:
@@ -42,11 +51,26 @@ class AppStream:
         self.engine = Engine(app.views, max_event_age_us=max_event_age_us, encoder=encoder)
         self.reach = reach(app.views)
         self._typed = TypedEvents(app.name, app.events)
+        self._records = {one.name: one for one in app.records}
+
+    def arrival(self, event: AppEvent) -> Arrival:
+        """Return an event as the app's class of its type."""
+        return self._typed.arrival(event)
+
+    def tables(self, rows: Mapping[str, Sequence[Row]]) -> dict[str, tuple[View, pa.Table]]:
+        """Return rows by view as tables, each with the view's record; views without rows are left out."""
+        named = {name: self._records[name] for name, found in rows.items() if found}
+        return {name: (view, rows_table(view, rows[name])) for name, view in named.items()}
+
+    def space(self, view: str) -> str:
+        """Return under which name the states of a view's keys are kept that belong to no single user."""
+        return f"view:{self.engine.of_others[view].section}"
 
     @property
     def sections(self) -> frozenset[str]:
-        """The names under which states keep the views."""
-        return frozenset(view.section for view in self.engine.of_users)
+        """The names under which states of users and keys keep the views."""
+        views = (*self.engine.of_users, *self.engine.of_others.values())
+        return frozenset(view.section for view in views)
 
     @property
     def sections_of_version_one(self) -> frozenset[str]:
@@ -86,4 +110,8 @@ class AppStream:
             event if event.arrived_us == arrival.arrived_us else event._replace(arrived_us=arrival.arrived_us)
             for event, arrival in zip(events, found.arrivals, strict=True)
         ]
-        return StepOutcome(found.state, found.verdicts, judged, found.rows, found.turned, found.differing)
+        keyed = {}
+        if self.engine.of_others:
+            pairs = zip(found.arrivals, found.verdicts, strict=True)
+            keyed = self.engine.regrouped(one for one, verdict in pairs if verdict is Verdict.ON_TIME)
+        return StepOutcome(found.state, found.verdicts, judged, found.rows, found.turned, found.differing, keyed)

@@ -2,18 +2,14 @@
 
 import json
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ingestion.compute import Rules, compute, parse_records
 from ingestion.kinesis_shards import Record
-from ingestion.step import refuse_unstored
-from stillpoint.app import StreamView, count, hours, user
 from stillpoint.clock import DAY, SECOND, to_micros
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
-from stillpoint.errors import InvalidInput
 from stillpoint.features.streamed.stream import AppStream
 from stillpoint.features.triggers import SearchedCategory
 from stillpoint.tombstones import Tombstones
@@ -110,15 +106,3 @@ def test_the_sample_with_which_exertion_rises_asks_for_predictions_once(rules):
     for result in (run(records, rules), second):
         assert [(event.steps, str(kind)) for event, kind in result.requests] == [(30, "today"), (30, "next")]
     assert first.requests == []
-
-
-def test_an_app_with_a_view_that_the_stores_lack_is_refused_before_anything_is_computed():
-    class Searching(StreamView):
-        """How much the user searches."""
-
-        entity, ttl = user, hours(2)
-        searches = count(next(event for event in APP.events if event.type_name == "search"), over=hours(1))
-
-    refuse_unstored(APP)
-    with pytest.raises(InvalidInput, match="no columns for the features of searching"):
-        refuse_unstored(replace(APP, views=(*APP.views, Searching)))

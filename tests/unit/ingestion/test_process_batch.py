@@ -4,10 +4,11 @@ from collections import Counter
 
 import pytest
 
+from ingestion.batch import rules_of
 from ingestion.rebuild import needs_rebuild, rebuild
 from ingestion.state_audit import Audit, audit
 from ingestion.state_store import StatesLost, StateStore
-from ingestion.step import map_part, rules_of
+from ingestion.step import map_part
 from stillpoint.errors import Fenced
 from stillpoint.lake.tables import Lake
 from stillpoint.releases.write_targets import read_acknowledged, write_control

@@ -1,0 +1,196 @@
+"""Views of contents and of pairs equal the plain definition in the stream, wherever a batch is cut off and however it is spread."""
+
+import json
+import random
+import uuid
+from datetime import timedelta
+
+import pyarrow as pa
+import pytest
+
+from ingestion.batch import open_clients, rules_of
+from ingestion.kinesis_shards import Record
+from ingestion.rebuild import rebuild
+from ingestion.state_store import StateStore
+from stillpoint.app.load import load_app
+from stillpoint.clock import to_micros
+from stillpoint.events.recorded import on_time_events
+from stillpoint.features.streamed.history import AppHistory
+from stillpoint.lake.tables import Lake
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import encode_rows
+from stillpoint.tombstones import Tombstones
+from tests.support import app_oracle as oracle
+from tests.support.app_folders import SHARED_VIEWS, app_folder
+from tests.support.batch_world import NOW, Killed, Parts, World
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    return app_folder(tmp_path_factory.mktemp("keyed"), f"keyed_{uuid.uuid4().hex[:8]}", views=SHARED_VIEWS)
+
+
+@pytest.fixture
+def world(tmp_path, redis_server, unique, app):
+    return World(tmp_path, redis_server, unique, app=app)
+
+
+def listening(seed, count, first=0):
+    """Plays of six users and three contents around now; some are late, some copies, some tell of an old time."""
+    rng = random.Random(seed)
+    found = []
+    for number in range(first, first + count):
+        user, play = f"u{rng.randrange(6)}", rng.randrange(3)
+        kind = rng.choice(["content_start", "content_start", "content_complete", "search", "login"])
+        ago = rng.choice([0, 0, 1, 40, 61, 400, 3_000])
+        document = {
+            "schema_version": 1,
+            "event_id": str(uuid.UUID(int=rng.randrange(40) if rng.random() < 0.2 else 1_000 + number)),
+            "user_id": user,
+            "type": kind,
+            "event_timestamp": (NOW + timedelta(seconds=number - ago)).isoformat(),
+            "platform": rng.choice(["ios", "web"]),
+        }
+        if kind == "search":
+            document["query"] = "deep sleep"
+        if kind.startswith("content"):
+            document |= {
+                "play_id": f"p{rng.randrange(9)}",
+                "content_id": f"c{play}",
+                "category": ["sleep", "focus", "move"][play],
+            }
+        if kind == "content_complete":
+            document["position_seconds"] = rng.choice([3.5, 60, 600])
+        arrived = to_micros(NOW) + number * 1_000_000
+        found.append(Record(f"s{hash(user) % 2}", str(10_000 + number), user, arrived, json.dumps(document).encode()))
+    return found
+
+
+BATCHES = [listening(1, 60), listening(2, 40, 60), listening(3, 50, 100)]
+
+
+def assert_whole(world):
+    """Rows in the lake, rows online and history equal the oracle's, for every view."""
+    lake, app = Lake(world.lake.objects), load_app(world.settings.app)
+    events = on_time_events(lake.read("events"))
+    stream, history = rules_of(world.settings).stream, AppHistory(app)
+    arrivals = [stream.arrival(event) for event in events]
+    client = world.server.client()
+    for view in app.views:
+        expected = oracle.rows(view, arrivals)
+        assert expected, view.name
+        record = next(one for one in app.records if one.name == view.name)
+        columns = [record.entity.keys, ("event_timestamp", "created_timestamp"), record.feature_names]
+        stored = lake.read(f"features/{view.name}").select([name for group in columns for name in group])
+        keys = len(record.entity.keys)
+        found = oracle.newest([tuple(row.values()) for row in micros(stored).to_pylist()], keys)
+        assert [oracle.bits(found[key]) for key in sorted(found)] == [oracle.bits(row) for row in expected], view.name
+        assert [oracle.bits(row) for row in history.rows(view.name, events)] == [oracle.bits(row) for row in expected]
+        newest = {row[:keys]: row for row in expected}
+        table = stream.tables({view.name: list(newest.values())})[view.name][1]
+        layout = ViewLayout.of(record)
+        rows = encode_rows(layout, table, f"p_{world.query}")
+        for index, key in enumerate(rows.keys):
+            wanted = [rows.events[index], rows.created[index], *(column[index] for column in rows.values)]
+            assert client.hmget(key, layout.event_field, layout.created_field, *layout.fields) == wanted
+
+
+def micros(table):
+    for name in ("event_timestamp", "created_timestamp"):
+        table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
+    return table
+
+
+def test_rows_of_contents_and_pairs_equal_the_oracle_in_any_number_of_partitions(world):
+    processor = world.processor()
+    for number, (records, partitions) in enumerate(zip(BATCHES, (1, 3, 2), strict=True)):
+        processor.process(Parts(records, partitions), number)
+    assert_whole(world)
+
+
+CUTS = ["users saved", "one view of keys saved", "mark", "commit", "send"]
+
+
+@pytest.mark.parametrize("place", CUTS)
+def test_a_batch_cut_off_between_its_shuffles_or_anywhere_takes_effect_once(world, monkeypatch, place):
+    world.processor().process(Parts(BATCHES[0], 2), 0)
+    processor = world.processor()
+    with monkeypatch.context() as patch:
+        cut(patch, world, place)
+        with pytest.raises(Killed):
+            processor.process(Parts(BATCHES[1], 2), 1)
+    world.fails = False
+    again = world.processor()
+    again.process(Parts(BATCHES[1], 3), 1)
+    again.process(Parts(BATCHES[2], 1), 2)
+    assert world.reports[1].is_replay == (place == "send")
+    assert_whole(world)
+
+
+def cut(patch, world, place):
+    def killed(*_, **__):
+        raise Killed
+
+    save = StateStore.save
+    spaces = []
+
+    def save_some(self, changes, *, batch, epoch, space="user"):
+        spaces.append(space)
+        if (place == "users saved" and space != "user") or len({one for one in spaces if one != "user"}) > 1:
+            raise Killed
+        save(self, changes, batch=batch, epoch=epoch, space=space)
+
+    if place.endswith("saved"):
+        patch.setattr(StateStore, "save", save_some)
+    elif place == "mark":
+        patch.setattr(StateStore, "mark", killed)
+    elif place == "commit":
+        patch.setattr(world.lake, "commit", killed)
+    else:
+        world.fails = True
+
+
+def test_states_of_keys_that_redis_lost_are_rebuilt_bit_for_bit(world):
+    processor = world.processor()
+    processor.process(Parts(BATCHES[0], 2), 0)
+    processor.process(Parts(BATCHES[1], 2), 1)
+    client = world.server.client()
+    keys = sorted(client.scan_iter(f"stillpoint:state:{world.query}:view:*"))
+    assert {key.split(b":")[4].split(b"@")[0] for key in keys} == {b"trending", b"surfaces"}
+    before = [client.hget(key, "after") for key in keys]
+    client.delete(*keys)
+    stream = rules_of(world.settings).stream
+    rebuild(
+        Lake(world.lake.objects), world.states, stream=stream, tombstones=Tombstones(b"k"), now=NOW, batch=1, epoch=9
+    )
+    assert [client.hget(key, "after") for key in keys] == before
+
+
+def test_an_event_older_than_its_key_remembers_is_computed_from_the_lake(world):
+    """One shard lags 26 hours behind the other, and its events are on time by their own arrival."""
+    clients = open_clients(world.settings, world.query, world.control)
+    assert clients.rules.stream.engine.of_others
+    ahead = [shifted(record, hours=26) for record in listening(5, 40)]
+    processor = world.processor()
+    processor.process(Parts(listening(1, 30), 2), 0)
+    processor.process(Parts(ahead, 2), 1)
+    lagging = [
+        record._replace(partition_key="u9", data=record.data.replace(record.partition_key.encode(), b"u9"))
+        for record in listening(7, 30, 30)
+    ]
+    processor.process(Parts(lagging, 2), 2)
+    assert_whole(world)
+
+
+def shifted(record, **by):
+    document = json.loads(record.data)
+    moved = to_micros(NOW + timedelta(**by)) - to_micros(NOW)
+    from datetime import datetime
+
+    document["event_timestamp"] = (datetime.fromisoformat(document["event_timestamp"]) + timedelta(**by)).isoformat()
+    document["event_id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, document["event_id"]))
+    return record._replace(
+        arrived_us=record.arrived_us + moved,
+        sequence=str(int(record.sequence) + 50_000),
+        data=json.dumps(document).encode(),
+    )
