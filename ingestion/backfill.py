@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stillpoint.app.load import App, load_app
+from stillpoint.app.records import Origin, View
 from stillpoint.encoder import Encoder, RememberingEncoder, WordLlamaEncoder
 from stillpoint.events.recorded import on_time_events
 from stillpoint.events.types import EVENT_COLUMNS
 from stillpoint.features.columns import feature_columns, rows_table
-from stillpoint.features.declarations import STREAMED_VIEWS, View
 from stillpoint.features.streamed.history import AppHistory
 from stillpoint.features.streamed.reach import reach
 from stillpoint.lake.commits import Commit
@@ -36,14 +36,14 @@ def backfill(
     *,
     at: datetime,
     app: App,
-    views: Iterable[View] = STREAMED_VIEWS,
+    views: Iterable[View] | None = None,
     encoder: Encoder | None = None,
     spark: "SparkSession | None" = None,
     progress: Progress = lambda view, rows: None,
 ) -> dict[str, int]:
-    """Compute the streamed views' rows of whole UTC days and commit them in one commit. Return the number of rows by view.
+    """Compute the rows of streamed views (of all, unless given) for whole UTC days. Return the number of rows by view.
 
-    Reads the lake's on-time events, writes `features/<view>/`. Of a session that began more than a day before the first day, only the
+    Reads the lake's on-time events, writes `features/<view>/` in one commit. Of a session that began more than a day before the first day, only the
     part within that day is taken into account.
     """
     first = None if dates.first is None else dates.first - reach(app.views) - timedelta(days=1)
@@ -52,7 +52,8 @@ def backfill(
     files = []
     counts: dict[str, int] = {}
     history = AppHistory(app, encoder or RememberingEncoder(WordLlamaEncoder()))
-    for view in views:
+    chosen = [view for view in app.records if view.origin is Origin.STREAMED] if views is None else views
+    for view in chosen:
         table = _spread(view, events, app.where, spark) if spark is not None else _rows_of(view, events, history)
         kept = [(day, part) for day, part in by_date(table) if day in dates]
         files += [lake.write(feature_dataset(view), day, f"backfill-{run}", part) for day, part in kept]
@@ -68,10 +69,10 @@ def _rows_of(view: View, events: pa.Table, history: AppHistory) -> pa.Table:
 
 
 def _spread(view: View, events: pa.Table, app: str, spark: "SparkSession") -> pa.Table:
-    """Compute on Spark's executors; all events of one user are on one executor."""
+    """Compute on Spark's executors; all events of one key are on one executor."""
     schema = feature_columns(view)
     # Spark's Arrow exchange knows no zone but the session's, which is UTC, and no nested null marks.
-    frame = spark.createDataFrame(_microseconds(events)).repartition("user_id")
+    frame = spark.createDataFrame(_microseconds(events)).repartition(*view.entity.keys)
     form = ", ".join(f"`{field.name}` {_spark_type(field.type)}" for field in schema)
 
     def compute(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
@@ -103,5 +104,5 @@ def _spark_type(kind: Any) -> str:
     if pa.types.is_timestamp(kind) or pa.types.is_int64(kind):
         return "long"
     if pa.types.is_list(kind):
-        return "array<float>"
-    return {pa.string(): "string", pa.float64(): "double", pa.bool_(): "boolean"}[kind]
+        return f"array<{_spark_type(kind.value_type)}>"
+    return {pa.string(): "string", pa.float64(): "double", pa.float32(): "float", pa.bool_(): "boolean"}[kind]

@@ -19,7 +19,7 @@ _COLUMNS = ("place", "view", "key", "events", "report")
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Exchanged(NamedTuple):
+class KeyPartition(NamedTuple):
     """What one partition of the second shuffle got: the parts' reports, and events by view and key."""
 
     reports: list[str]
@@ -47,9 +47,9 @@ def exchanged_rows(report: str, keyed: Mapping[str, Mapping[Key, Sequence[Arriva
     return pa.RecordBatch.from_arrays(arrays, names=list(_COLUMNS))
 
 
-def exchanged(batches: Iterable[pa.RecordBatch], app: App) -> Exchanged:
+def exchanged(batches: Iterable[pa.RecordBatch], app: App) -> KeyPartition:
     """Return what rows of `exchanged_rows` hold. A key's events are in the order of their arrival, then of their ids."""
-    found = Exchanged([], {})
+    found = KeyPartition([], {})
     decode = _decoder(app)
     for batch in batches:
         _, *columns = (column.to_pylist() for column in batch.columns)

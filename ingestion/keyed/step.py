@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ingestion.batch import Batch, Clients, PartReport, open_clients
 from ingestion.batch_writes import write_online, write_rows
-from ingestion.keyed.exchange import Exchanged, exchanged, key_name
+from ingestion.keyed.exchange import KeyPartition, exchanged, key_name
 from ingestion.keyed.past import rows_from_the_lake
 from ingestion.state_store import Change
 from stillpoint.app.events import Arrival
@@ -33,7 +33,7 @@ def map_keys(batches: Iterator[pa.RecordBatch], batch: Batch) -> Iterator[pa.Rec
         yield pa.RecordBatch.from_pydict({"report": reports})
 
 
-def run_keys(found: Exchanged, batch: Batch, clients: Clients) -> PartReport:
+def run_keys(found: KeyPartition, batch: Batch, clients: Clients) -> PartReport:
     """Compute keys with all effects: online rows, lake files, states."""
     report = PartReport()
     started = time.perf_counter()

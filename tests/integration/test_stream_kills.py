@@ -1,10 +1,15 @@
-"""The stream loses and doubles nothing when its driver is killed, by the oracle."""
+"""The stream loses and doubles nothing when its driver is killed, by the oracle; nor do views of contents and pairs."""
 
 import random
 import time
+import uuid
 
 import pytest
 
+from stillpoint.app.load import load_app
+from stillpoint.stores.redis.connection import connect
+from tests.support.app_folders import SHARED_VIEWS, default_app_and
+from tests.support.declared_views import assert_equals_the_oracle
 from tests.support.stream_process import finish, running
 
 pytestmark = [pytest.mark.usefixtures("java"), pytest.mark.timeout(3600)]
@@ -13,6 +18,8 @@ pytestmark = [pytest.mark.usefixtures("java"), pytest.mark.timeout(3600)]
 def killed_at_random(settings, aws, folder, seed, kills):
     """Two of the kills are aimed: the first micro-batch is done three times, by 2, 3 and 1 partitions."""
     rng = random.Random(seed)
+    app = default_app_and(folder, f"killed_{uuid.uuid4().hex[:8]}", shared=SHARED_VIEWS)
+    settings = settings.model_copy(update={"app": str(app)})
     with running(settings, aws, folder, seed) as stream:
         stream.send(60)
         stream.start_and_die("before the commit", partitions=2)
@@ -29,6 +36,8 @@ def killed_at_random(settings, aws, folder, seed, kills):
             stream.send(20)
         stream.start_when_free()
         finish(stream)
+        clients = {project: connect(settings.connection(colour)) for colour, project in stream.projects.items()}
+        assert_equals_the_oracle(stream.lake, load_app(str(app)), clients)
 
 
 def test_a_driver_killed_five_times_loses_and_doubles_nothing(settings, aws, tmp_path):

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-EVENTS = Path(__file__).parents[2] / "feature_repo" / "events.py"
+DEFAULT = Path(__file__).parents[2] / "feature_repo"
+NO_DECLARATIONS = {"__init__", "definitions", "registered"}
 
 SHARED_VIEWS = '''"""Views of a user, of a content, and of a user and a category."""
 
@@ -49,10 +50,18 @@ class Surfaces(StreamView):
 
 def app_folder(where, name, **files):
     """Write an app below `where` with the default app's events and the given modules, and return its folder."""
+    return _written(where, name, {"events": (DEFAULT / "events.py").read_text(), **files})
+
+
+def default_app_and(where, name, **files):
+    """Write the default app below `where`, with further modules, and return its folder."""
+    own = {file.stem: file.read_text() for file in DEFAULT.glob("*.py") if file.stem not in NO_DECLARATIONS}
+    return _written(where, name, own | files)
+
+
+def _written(where, name, files):
     folder = Path(where) / name
     folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text('"""An app of a test."""\n')
-    (folder / "events.py").write_text(EVENTS.read_text())
-    for module, text in files.items():
+    for module, text in {"__init__": '"""An app of a test."""\n', **files}.items():
         (folder / f"{module}.py").write_text(text)
     return folder

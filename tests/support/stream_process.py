@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from stillpoint.app.load import load_app
 from stillpoint.events.stream import put_events
-from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.provision import provision
@@ -48,11 +48,11 @@ class Stream:
     def __init__(self, settings, aws, folder, seed, *, endpoint=None):
         self.settings, self.aws, self._folder = settings, aws, folder
         provision(settings)
-        self._lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+        self.lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
         self.projects = {Colour.GREEN: f"g_{uuid.uuid4().hex[:6]}", Colour.BLUE: f"b_{uuid.uuid4().hex[:6]}"}
-        views = tuple(view.name for view in STREAMED_VIEWS)
+        views = tuple(view.name for view in load_app(settings.app).views)
         write_control(
-            self._lake.objects, tuple(Target(colour=c, project=p, views=views) for c, p in self.projects.items())
+            self.lake.objects, tuple(Target(colour=c, project=p, views=views) for c, p in self.projects.items())
         )
         self.users, self.sent = SimulatedUsers(25, seed), 0
         sqs = aws.client("sqs")
@@ -105,7 +105,7 @@ class Stream:
             raise AssertionError(f"the run does not end:\n{self.log()[-3000:]}") from None
 
     def commits(self):
-        return sum(1 for _ in self._lake.objects.list("commits/stream-"))
+        return sum(1 for _ in self.lake.objects.list("commits/stream-"))
 
     def send(self, count):
         put_events(self.aws.client("kinesis"), self.settings.event_stream, self.users.some(count, now()))
@@ -138,7 +138,7 @@ class Stream:
         best, since = -1, time.monotonic()
         while time.monotonic() - since < patience():
             counted = 0
-            for commit in self._lake.commits():
+            for commit in self.lake.commits():
                 counted += sum(v for k, v in commit.properties.items() if k.startswith("verdict_"))
             if counted >= self.sent:
                 return

@@ -67,6 +67,12 @@ def _custom_faults(view: type[CustomView]) -> Iterator[Fault]:
             view.place, f"view {view.name} has no {', '.join(missing)}; expected its events, definition, features"
         )
         return
+    if not view.entity.of_user:
+        yield Fault(
+            view.place,
+            f"view {view.name} is written by hand, and entity {view.entity.name} belongs to no single user: what it "
+            "computes could depend on the order of users; expected an entity with user_id, or declared aggregations",
+        )
     for method in ("unpack", "rows", "keep", "pack", "reach_us"):
         if not hasattr(view.makes, method):
             yield Fault(view.place, f"view {view.name}: its definition has no method {method}")
@@ -166,6 +172,8 @@ def _window_faults(view: type[StreamView], feature: StreamedFeature) -> Iterator
         yield f"a window of {label(window.length_us)}; expected a positive length up to 366 days"
     if window.step_us is not None and (window.step_us <= 0 or window.length_us % window.step_us):
         yield f"a window of {label(window.length_us)} is no whole number of steps of {label(window.step_us)}"
+    if feature.aggregation.name == "own" and step_us is not None:
+        yield f"a function of one's own over entity {view.entity.name}, whose events come in no order; expected an entity with user_id"
     if feature.aggregation.name == "own" and window.length_us > DAY_US:
         yield f"a function of one's own over {window.label} keeps every event; expected at most 24h"
     if step_us is not None and step_us > 0:

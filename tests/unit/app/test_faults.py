@@ -133,6 +133,20 @@ def test_an_entity_that_an_event_of_the_view_lacks_is_told(tmp_path):
     ]
 
 
+def test_what_could_depend_on_the_order_of_users_is_told(tmp_path):
+    text = """
+    class Trending(StreamView):
+        "What is asked for."
+        entity, ttl = Entity("content"), hours(2)
+        odd = own(lambda events, at_us: len(events), Start, gives=DType.INT64, over=hours(1))
+    """
+    told = (
+        "feature trending.odd: a function of one's own over entity content, whose events come in no order; "
+        "expected an entity with user_id"
+    )
+    assert faults(app(tmp_path, views=text)) == [("views.py", 6, told)]
+
+
 def test_two_features_of_one_name_are_told_across_views(tmp_path):
     text = VIEW.format(line="starts = count(Start, over=[hours(1)])") + VIEW.replace("Listening", "Other").format(
         line="starts_1h = count(Search, over=hours(1))"

@@ -1,28 +1,21 @@
 """Views of contents and of pairs equal the plain definition in the stream, wherever a batch is cut off and however it is spread."""
 
 import json
-import random
 import uuid
 from datetime import timedelta
 
-import pyarrow as pa
 import pytest
 
 from ingestion.batch import open_clients, rules_of
-from ingestion.kinesis_shards import Record
 from ingestion.rebuild import rebuild
 from ingestion.state_store import StateStore
 from stillpoint.app.load import load_app
 from stillpoint.clock import to_micros
-from stillpoint.events.recorded import on_time_events
-from stillpoint.features.streamed.history import AppHistory
 from stillpoint.lake.tables import Lake
-from stillpoint.stores.redis.layout import ViewLayout
-from stillpoint.stores.redis.writer import encode_rows
 from stillpoint.tombstones import Tombstones
-from tests.support import app_oracle as oracle
 from tests.support.app_folders import SHARED_VIEWS, app_folder
 from tests.support.batch_world import NOW, Killed, Parts, World
+from tests.support.declared_views import assert_equals_the_oracle, listening
 
 
 @pytest.fixture(scope="module")
@@ -30,75 +23,16 @@ def app(tmp_path_factory):
     return app_folder(tmp_path_factory.mktemp("keyed"), f"keyed_{uuid.uuid4().hex[:8]}", views=SHARED_VIEWS)
 
 
+def assert_whole(world):
+    assert_equals_the_oracle(world.lake, load_app(world.settings.app), {f"p_{world.query}": world.server.client()})
+
+
 @pytest.fixture
 def world(tmp_path, redis_server, unique, app):
     return World(tmp_path, redis_server, unique, app=app)
 
 
-def listening(seed, count, first=0):
-    """Plays of six users and three contents around now; some are late, some copies, some tell of an old time."""
-    rng = random.Random(seed)
-    found = []
-    for number in range(first, first + count):
-        user, play = f"u{rng.randrange(6)}", rng.randrange(3)
-        kind = rng.choice(["content_start", "content_start", "content_complete", "search", "login"])
-        ago = rng.choice([0, 0, 1, 40, 61, 400, 3_000])
-        document = {
-            "schema_version": 1,
-            "event_id": str(uuid.UUID(int=rng.randrange(40) if rng.random() < 0.2 else 1_000 + number)),
-            "user_id": user,
-            "type": kind,
-            "event_timestamp": (NOW + timedelta(seconds=number - ago)).isoformat(),
-            "platform": rng.choice(["ios", "web"]),
-        }
-        if kind == "search":
-            document["query"] = "deep sleep"
-        if kind.startswith("content"):
-            document |= {
-                "play_id": f"p{rng.randrange(9)}",
-                "content_id": f"c{play}",
-                "category": ["sleep", "focus", "move"][play],
-            }
-        if kind == "content_complete":
-            document["position_seconds"] = rng.choice([3.5, 60, 600])
-        arrived = to_micros(NOW) + number * 1_000_000
-        found.append(Record(f"s{hash(user) % 2}", str(10_000 + number), user, arrived, json.dumps(document).encode()))
-    return found
-
-
 BATCHES = [listening(1, 60), listening(2, 40, 60), listening(3, 50, 100)]
-
-
-def assert_whole(world):
-    """Rows in the lake, rows online and history equal the oracle's, for every view."""
-    lake, app = Lake(world.lake.objects), load_app(world.settings.app)
-    events = on_time_events(lake.read("events"))
-    stream, history = rules_of(world.settings).stream, AppHistory(app)
-    arrivals = [stream.arrival(event) for event in events]
-    client = world.server.client()
-    for view in app.views:
-        expected = oracle.rows(view, arrivals)
-        assert expected, view.name
-        record = next(one for one in app.records if one.name == view.name)
-        columns = [record.entity.keys, ("event_timestamp", "created_timestamp"), record.feature_names]
-        stored = lake.read(f"features/{view.name}").select([name for group in columns for name in group])
-        keys = len(record.entity.keys)
-        found = oracle.newest([tuple(row.values()) for row in micros(stored).to_pylist()], keys)
-        assert [oracle.bits(found[key]) for key in sorted(found)] == [oracle.bits(row) for row in expected], view.name
-        assert [oracle.bits(row) for row in history.rows(view.name, events)] == [oracle.bits(row) for row in expected]
-        newest = {row[:keys]: row for row in expected}
-        table = stream.tables({view.name: list(newest.values())})[view.name][1]
-        layout = ViewLayout.of(record)
-        rows = encode_rows(layout, table, f"p_{world.query}")
-        for index, key in enumerate(rows.keys):
-            wanted = [rows.events[index], rows.created[index], *(column[index] for column in rows.values)]
-            assert client.hmget(key, layout.event_field, layout.created_field, *layout.fields) == wanted
-
-
-def micros(table):
-    for name in ("event_timestamp", "created_timestamp"):
-        table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
-    return table
 
 
 def test_rows_of_contents_and_pairs_equal_the_oracle_in_any_number_of_partitions(world):
