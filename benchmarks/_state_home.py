@@ -43,7 +43,7 @@ def rules() -> Rules:
 
 def computed(records: Iterable[Record], states: dict[str, bytes]) -> BatchResult:
     """Do what `ingestion.step` does between reading states and writing."""
-    users, refused = parse_records(records)
+    users, refused = parse_records(records, rules().stream.parser)
     known = {user: states.get(user, b"") for user in users}
     return compute(users, refused, known, rules(), now_us=0)
 

@@ -15,13 +15,15 @@ import uuid
 from collections import defaultdict
 from typing import Any
 
+import orjson
 from _results import keep
 
+from stillpoint.app.events import Arrival
 from stillpoint.app.load import load_app
-from stillpoint.clock import DAY, SECOND
+from stillpoint.clock import DAY, SECOND, from_micros
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
-from stillpoint.events.parsing import AppEvent, parse, to_payload
-from stillpoint.events.types import Category, EventType, Platform
+from stillpoint.events.parsing import ParsedEvent, PayloadParser
+from stillpoint.events.types import Category, EventType
 from stillpoint.features.columns import Row, rows_table
 from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.streamed.history import AppHistory
@@ -58,6 +60,7 @@ WORDS = [
 ]
 ACTIVE = 400
 APP = load_app("feature_repo")
+PARSER = PayloadParser(APP.events)
 
 
 def recording(
@@ -89,21 +92,22 @@ def recording(
             if kind is EventType.CONTENT_EXIT:
                 fields["position_seconds"] = chance.uniform(0, 300)
         event_id = str(uuid.UUID(int=chance.getrandbits(128)))
-        event = AppEvent(event_id, f"u{user}", kind, event_us, arrived_us, Platform.IOS, **fields)  # type: ignore[arg-type]
-        found.append((to_payload(event), arrived_us))
+        moment = from_micros(event_us).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        envelope = {"schema_version": 1, "event_id": event_id, "user_id": f"u{user}", "type": kind}
+        document = {**envelope, "event_timestamp": moment, "platform": "ios", **fields}
+        found.append((orjson.dumps(document), arrived_us))
     return found
 
 
-def parsed(records: list[tuple[bytes, int]]) -> list[AppEvent]:
-    """Return the events, all of which must be sound."""
-    events = [parse(payload, arrived_us) for payload, arrived_us in records]
-    assert all(isinstance(event, AppEvent) for event in events)
-    return events  # type: ignore[return-value]
+def parsed(records: list[tuple[bytes, int]]) -> list[Arrival]:
+    """Return the events."""
+    events = [PARSER.parse(payload, arrived_us) for payload, arrived_us in records]
+    return [event.arrival for event in events if isinstance(event, ParsedEvent)]
 
 
 def known_states(records: list[tuple[bytes, int]], users: int, encoder: RememberingEncoder) -> dict[str, bytes]:
     """Return a state for each of so many users: those of the recording's users, copied to all others."""
-    by_user: dict[str, list[AppEvent]] = defaultdict(list)
+    by_user: dict[str, list[Arrival]] = defaultdict(list)
     for event in parsed(records):
         by_user[event.user_id].append(event)
     stream = AppStream(APP, encoder=encoder, max_event_age_us=DAY)
@@ -123,10 +127,10 @@ def replay(records: list[tuple[bytes, int]], states: dict[str, bytes], encoder: 
         began = clock()
         events = parsed(records[first : first + BATCH])
         after_parse = clock()
-        by_user: dict[str, list[AppEvent]] = defaultdict(list)
+        by_user: dict[str, list[Arrival]] = defaultdict(list)
         for event in events:
             by_user[event.user_id].append(event)
-        encoder.prefetch(event.query for own in by_user.values() for event in own if event.query)
+        encoder.prefetch(stream.texts(events))
         encoded = clock()
         rows: dict[str, list[Row]] = defaultdict(list)
         for user_id, own in by_user.items():
@@ -204,7 +208,7 @@ def result(
     return found
 
 
-def per_row(events: list[AppEvent], encoder: RememberingEncoder) -> dict[str, float]:
+def per_row(events: list[Arrival], encoder: RememberingEncoder) -> dict[str, float]:
     """Print and return the microseconds per row of each view, computed from history."""
     views = {}
     history = AppHistory(APP, encoder)

@@ -22,8 +22,10 @@ import numpy as np
 import pyarrow as pa
 from _results import keep
 
+from stillpoint.app.load import load_app
 from stillpoint.clock import from_micros, to_micros
-from stillpoint.events.types import EVENT_COLUMNS, EventType, Verdict
+from stillpoint.events.recorded import event_columns
+from stillpoint.events.types import EventType, Verdict
 from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, DType
 from stillpoint.features.request_time import REQUEST_FEATURES
 from stillpoint.lake.commits import Commit
@@ -89,7 +91,7 @@ def make_plays(lake: Lake, count: int, users: int, seed: int) -> None:
         "event_timestamp": happened,
         "arrived_at": happened,
     }
-    for field in EVENT_COLUMNS:
+    for field in event_columns(load_app("feature_repo").events):
         if field.name not in given:
             given[field.name] = pa.nulls(count, field.type) if field.nullable else pa.array(["0"] * count)
     table = pa.table(given)

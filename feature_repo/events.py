@@ -2,16 +2,12 @@
 
 from typing import Literal
 
-from stillpoint.app import Annotated, Event, Family, Meta
-from stillpoint.app.events import TAPS
+from stillpoint.app import TAPS, VISIBLE, Annotated, Event, Family, Meta, Name
 
 BIOMETRICS = Family(name="biometrics")
 """Watches deliver hourly, and are late only with regard to themselves."""
 
 SHOWN = Family(name="impressions", allowed_lateness=None)
-
-Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"\S")]
-
 
 Category = Literal["sleep", "focus", "move", "meditate", "stress", "music"]
 """The categories of content."""
@@ -38,7 +34,7 @@ class Navigation(Tap):
 class Search(Tap):
     """The catalogue is searched."""
 
-    query: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\A(?=[\s\S]*\S)[^\x00]*\Z")]
+    query: Annotated[str, Meta(min_length=1, max_length=200, extra=VISIBLE)]
 
 
 class ContentEvent(Tap):
@@ -76,7 +72,7 @@ class ContentComplete(PositionEvent):
 class Biometric(Event, family=BIOMETRICS, any_of=("heart_rate_bpm", "steps")):
     """A watch's reading: the pulse, and the steps since the last one."""
 
-    heart_rate_bpm: Annotated[float, Meta(ge=25, le=250)] | None = None
+    heart_rate_bpm: Annotated[float, Meta(ge=25.0, le=250.0)] | None = None
     steps: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
 
 
@@ -84,6 +80,6 @@ class Impression(Event, family=SHOWN, lake_only=True):
     """Recommended contents are shown."""
 
     recommendation_id: Name
-    kind: Annotated[str, Meta(pattern=r"^(today|sleep|next)\Z")]
-    items: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=200)]
+    kind: Literal["today", "sleep", "next"]
+    items: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=200, title="content ids")]
     surface: Name

@@ -5,7 +5,7 @@ Built from the table of endpoints and the schemas; `openapi.json` at the root of
 
 import json
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -24,17 +24,12 @@ from inference.http.routes import (
     OperationName,
 )
 from inference.tokens import CHALLENGE
+from stillpoint.app.events import Event
+from stillpoint.app.load import load_app
 from stillpoint.cli.program import run_program
-from stillpoint.events.parsing import (
-    FIELDS_OF,
-    HEART_RATE_RANGE,
-    MAX_ITEMS,
-    MAX_NAME_LENGTH,
-    MAX_QUERY_LENGTH,
-    MAX_STEPS,
-)
-from stillpoint.events.types import SCHEMA_VERSION, Category, EventType, Platform
-from stillpoint.messages import PULL_KINDS, USER_ID_PATTERN, Kind
+from stillpoint.events.schema import event_schema
+from stillpoint.messages import PULL_KINDS, USER_ID_PATTERN
+from stillpoint.settings import Settings
 
 VERSION = "1"
 _SHAPES: Mapping[OperationName, type[BaseModel]] = {
@@ -78,7 +73,7 @@ _BODIES = {
 Schema = dict[str, Any]
 
 
-def document(offered: Collection[OperationName] = tuple(OperationName)) -> Schema:
+def document(events: Sequence[type[Event]], offered: Collection[OperationName] = tuple(OperationName)) -> Schema:
     """Return the OpenAPI document of the offered endpoints as JSON-ready data."""
     paths: dict[str, Schema] = {}
     for endpoint in ENDPOINTS:
@@ -95,7 +90,7 @@ def document(offered: Collection[OperationName] = tuple(OperationName)) -> Schem
         },
         "paths": paths,
         "components": {
-            "schemas": _schemas(),
+            "schemas": _schemas(events),
             "headers": {
                 "RequestId": {"schema": {"type": "string", "pattern": REQUEST_ID_PATTERN}},
                 "Release": {"schema": {"type": "string"}},
@@ -115,9 +110,9 @@ def document(offered: Collection[OperationName] = tuple(OperationName)) -> Schem
     }
 
 
-def text(offered: Collection[OperationName] = tuple(OperationName)) -> str:
+def text(events: Sequence[type[Event]], offered: Collection[OperationName] = tuple(OperationName)) -> str:
     """Return the document as JSON text, as it is committed."""
-    return json.dumps(document(offered), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(document(events, offered), indent=2, ensure_ascii=False) + "\n"
 
 
 def _operation(endpoint: Endpoint) -> Schema:
@@ -253,60 +248,16 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _schemas() -> Schema:
+def _schemas(events: Sequence[type[Event]]) -> Schema:
     answered = [(shape, "serialization") for shape in (*_SHAPES.values(), shapes.ProblemDocument)]
     asked = [(shape, "validation") for shape in _REQUEST_SHAPES.values()]
     _, found = models_json_schema([*answered, *asked], ref_template="#/components/schemas/{model}")  # type: ignore[list-item]
-    return {**found["$defs"], "Event": _event_schema()}
-
-
-def _event_schema() -> Schema:
-    """Return the schema of events of version 1, one variant per type. Other fields are dropped and counted."""
-    name = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH, "description": "Printable, not blank."}
-    fields: dict[str, Schema] = {
-        "query": {
-            "type": "string",
-            "minLength": 1,
-            "maxLength": MAX_QUERY_LENGTH,
-            "description": "Not blank: something of it can be seen.",
-        },
-        "category": {"type": "string", "enum": [str(one) for one in Category]},
-        "kind": {"type": "string", "enum": [str(one) for one in Kind]},
-        "position_seconds": {"type": "number", "minimum": 0},
-        "heart_rate_bpm": {"type": "number", "minimum": HEART_RATE_RANGE[0], "maximum": HEART_RATE_RANGE[1]},
-        "steps": {"type": "integer", "minimum": 0, "maximum": MAX_STEPS},
-        "items": {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": name},
-    }
-    forms = []
-    for event_type in EventType:
-        required, optional = FIELDS_OF[event_type]
-        form: Schema = {
-            "title": str(event_type),
-            "type": "object",
-            "required": ["schema_version", "type", "event_id", "user_id", "event_timestamp", "platform", *required],
-            "properties": {
-                "schema_version": {"const": SCHEMA_VERSION, "type": "integer"},
-                "type": {"const": str(event_type), "type": "string"},
-                "event_id": {"type": "string", "format": "uuid"},
-                "user_id": {"type": "string", "pattern": USER_ID_PATTERN},
-                "event_timestamp": {
-                    "type": "string",
-                    "format": "date-time",
-                    "description": "With an offset, at most microseconds, at most 60 s ahead of the service's clock.",
-                },
-                "platform": {"type": "string", "enum": [str(one) for one in Platform]},
-                **{field: fields.get(field, name) for field in (*required, *optional)},
-            },
-        }
-        if event_type is EventType.BIOMETRIC:
-            form["anyOf"] = [{"required": [field]} for field in optional]
-        forms.append(form)
-    return {"oneOf": forms}
+    return {**found["$defs"], "Event": event_schema(events)}
 
 
 def main() -> None:
     """Print the description."""
-    sys.stdout.write(text())
+    sys.stdout.write(text(load_app(Settings.load().app).events))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 from stillpoint.app.load import App, load_app
 from stillpoint.app.records import Origin, View
 from stillpoint.encoder import Encoder, RememberingEncoder, WordLlamaEncoder
-from stillpoint.events.recorded import on_time_events
-from stillpoint.events.types import EVENT_COLUMNS
+from stillpoint.events.recorded import RecordedEvents, event_columns
 from stillpoint.features.columns import feature_columns, rows_table
 from stillpoint.features.streamed.history import AppHistory
 from stillpoint.features.streamed.reach import reach
@@ -65,7 +64,7 @@ def backfill(
 
 def _rows_of(view: View, events: pa.Table, history: AppHistory) -> pa.Table:
     wanted = events.filter(pc.is_in(events["type"], pa.array([str(kind) for kind in view.event_types])))
-    return rows_table(view, history.rows(view.name, on_time_events(wanted)))
+    return rows_table(view, history.rows(view.name, RecordedEvents(history.app.events).on_time(wanted)))
 
 
 def _spread(view: View, events: pa.Table, app: str, spark: "SparkSession") -> pa.Table:
@@ -79,7 +78,7 @@ def _spread(view: View, events: pa.Table, app: str, spark: "SparkSession") -> pa
         parts = list(batches)
         if parts:
             history = AppHistory(load_app(app), RememberingEncoder(WordLlamaEncoder()))
-            own = _timestamps(pa.Table.from_batches(parts))
+            own = _timestamps(pa.Table.from_batches(parts), event_columns(history.app.events))
             yield from _microseconds(_rows_of(view, own, history)).to_batches()
 
     found = frame.mapInArrow(compute, form).toArrow()
@@ -96,7 +95,7 @@ def _microseconds(table: pa.Table) -> pa.Table:
     return table
 
 
-def _timestamps(table: pa.Table, schema: pa.Schema = EVENT_COLUMNS) -> pa.Table:
+def _timestamps(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table({field.name: table[field.name].cast(field.type) for field in schema}, schema=schema)
 
 

@@ -91,7 +91,7 @@ def open_clients(settings: Settings, query: str, control: Control) -> Clients:
         for target in control.targets
     }
     state_client = connect(settings.redis_state.get_secret_value())
-    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()), rules.stream.columns)
     serving = connect(settings.redis_serving.get_secret_value())
     return Clients(rules, lake, StateStore(state_client, query), writers, serving)
 

@@ -46,11 +46,11 @@ def write_rows(lake: Lake, name: str, tables: Tables) -> Iterator[CommittedFile]
             yield lake.write(feature_dataset(view), day, name, part)
 
 
-def write_records(lake: Lake, name: str, result: BatchResult) -> Iterator[CommittedFile]:
+def write_records(lake: Lake, columns: pa.Schema, name: str, result: BatchResult) -> Iterator[CommittedFile]:
     """Write events with their verdicts, and quarantined records, as files under `name`."""
     if result.events:
         events, verdicts, records = zip(*result.events, strict=True)
-        table = events_table(events, verdicts, [r.shard for r in records], [r.sequence for r in records])
+        table = events_table(columns, events, verdicts, [r.shard for r in records], [r.sequence for r in records])
         for day, part in by_date(table):
             yield lake.write("events", day, name, part)
     if result.quarantined:

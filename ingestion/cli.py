@@ -33,10 +33,9 @@ def _client(settings: Settings, service: str) -> Any:
 
 
 def _lake(settings: Settings) -> Any:
-    from stillpoint.lake.objects import open_objects
-    from stillpoint.lake.tables import Lake
+    from stillpoint.lake.app_lake import open_lake
 
-    return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    return open_lake(settings)
 
 
 def _print(result: dict[str, Any], as_json: bool, sentence: str) -> None:
@@ -59,10 +58,14 @@ def publish(
 ) -> None:
     """Put recorded events into Kinesis, in their order. Exit code 1 if a line is no event; the others are published."""
     from ingestion.publish import judge, read_lines, user_of
+    from stillpoint.app.load import load_app
     from stillpoint.errors import DataRefused
+    from stillpoint.events.parsing import PayloadParser
     from stillpoint.events.stream import put_events
 
-    judged = judge(read_lines(file), now=system_clock(), rebase=rebase)
+    settings = Settings.load()
+    parser = PayloadParser(load_app(settings.app).events)
+    judged = judge(read_lines(file), parser, now=system_clock(), rebase=rebase)
     refused = judged.refused
     if refused and not judged.events and not with_refused:
         raise DataRefused(
@@ -71,7 +74,6 @@ def publish(
         )
     kept = [one.line._replace(user=user_of(one.line.payload)) for one in refused if with_refused and not one.line.cut]
     lines = sorted([*judged.events, *kept])
-    settings = Settings.load()
     put_events(_client(settings, "kinesis"), settings.event_stream, [(line.user, line.payload) for line in lines])
     report = {
         "published": len(lines),

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS
 from stillpoint.lake.commits import Commit, CommittedFile
-from stillpoint.lake.datasets import TABLES, DateRange, dataset_columns, feature_dataset
+from stillpoint.lake.datasets import EVENTS, TABLES, DateRange, dataset_columns, feature_dataset
 from stillpoint.lake.tables import COMPRESSION, Lake
 from stillpoint.served_rows import SERVED_GROUP
 
@@ -98,7 +98,7 @@ def merge(
     sequence = 0
     for (dataset, day), files in _small(lake, since).items():
         for part in _parts(files):
-            table = _once(dataset, lake.open(dataset, part).to_table())
+            table = _once(dataset, lake.open_whole(dataset, part).to_table())
             if dataset == "served":
                 table = _by_id(table)
             added = lake.write(dataset, day, f"{run}-{sequence:06d}", table)
@@ -148,7 +148,8 @@ def _by_id(table: pa.Table) -> pa.Table:
 def tables(lake: Lake, dataset: str) -> pads.Dataset:
     """Return what a reader without knowledge of commits sees of a dataset: the files below `tables/`."""
     filesystem, root = lake.objects.arrow()
-    return pads.dataset(f"{root}/tables/{dataset}", schema=dataset_columns(dataset), filesystem=filesystem)
+    columns = lake.event_columns if dataset == EVENTS else dataset_columns(dataset)
+    return pads.dataset(f"{root}/tables/{dataset}", schema=columns, filesystem=filesystem)
 
 
 def _once(dataset: str, table: pa.Table) -> pa.Table:
@@ -161,7 +162,7 @@ def _once(dataset: str, table: pa.Table) -> pa.Table:
 
 def _merged(lake: Lake, dataset: str, day: date, identity: tuple[str, ...]) -> pa.Table:
     """Return the day's committed rows without copies, in an order that depends on the rows alone."""
-    table = lake.open(dataset, lake.files_as_stored(dataset, DateRange(day, day))).to_table()
+    table = lake.open_whole(dataset, lake.files_as_stored(dataset, DateRange(day, day))).to_table()
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     merged = frame.unique(list(identity), keep="last", maintain_order=True).sort(*identity)

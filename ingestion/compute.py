@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from ingestion.kinesis_shards import Record
 from stillpoint.app.events import Arrival
 from stillpoint.encoder import RememberingEncoder
-from stillpoint.events.parsing import AppEvent, MalformedEvent, parse
+from stillpoint.events.documents import MalformedEvent
+from stillpoint.events.parsing import ParsedEvent, PayloadParser
 from stillpoint.events.types import EventType, Verdict
 from stillpoint.features.streamed.definition import Key, Row
 from stillpoint.features.streamed.state import UserState
@@ -42,12 +43,12 @@ class BatchResult:
     of a key come together.
     """
 
-    events: list[tuple[AppEvent, Verdict, Record]] = field(default_factory=list)
+    events: list[tuple[Arrival, Verdict, Record]] = field(default_factory=list)
     rows: dict[str, list[Row]] = field(default_factory=dict)
     keyed: dict[str, dict[Key, list[Arrival]]] = field(default_factory=dict)
     states: dict[str, tuple[bytes, UserState]] = field(default_factory=dict)
     quarantined: list[QuarantinedRecord] = field(default_factory=list)
-    requests: list[tuple[AppEvent, Kind]] = field(default_factory=list)
+    requests: list[tuple[Arrival, Kind]] = field(default_factory=list)
     verdicts: Counter[str] = field(default_factory=Counter)
     dropped_fields: int = 0
     differing: int = 0
@@ -69,26 +70,26 @@ def sort_key(record: Record) -> tuple[int, str]:
 
 
 def parse_records(
-    records: Iterable[Record],
-) -> tuple[dict[str, list[tuple[Record, AppEvent]]], list[QuarantinedRecord]]:
+    records: Iterable[Record], parser: PayloadParser
+) -> tuple[dict[str, list[tuple[Record, ParsedEvent]]], list[QuarantinedRecord]]:
     """Return the events of each user in order, and the records that could not be parsed."""
-    users: dict[str, list[tuple[Record, AppEvent]]] = {}
+    users: dict[str, list[tuple[Record, ParsedEvent]]] = {}
     refused: list[QuarantinedRecord] = []
     for record in sorted(records, key=sort_key):
-        event = parse(record.data, record.arrived_us)
-        if isinstance(event, MalformedEvent):
-            refused.append(QuarantinedRecord(record, event.field, event.reason))
-        elif event.user_id != record.partition_key:
+        found = parser.parse(record.data, record.arrived_us)
+        if isinstance(found, MalformedEvent):
+            refused.append(QuarantinedRecord(record, found.field, found.reason))
+        elif found.arrival.event.user_id != record.partition_key:
             refused.append(
                 QuarantinedRecord(record, "user_id", "differs from the record's partition key, so its order is unknown")
             )
         else:
-            users.setdefault(event.user_id, []).append((record, event))
+            users.setdefault(record.partition_key, []).append((record, found))
     return users, refused
 
 
 def compute(
-    users: Mapping[str, Sequence[tuple[Record, AppEvent]]],
+    users: Mapping[str, Sequence[tuple[Record, ParsedEvent]]],
     refused: Sequence[QuarantinedRecord],
     states: Mapping[str, bytes],
     rules: Rules,
@@ -100,9 +101,7 @@ def compute(
     result = BatchResult(quarantined=[item for item, gone in zip(refused, erased, strict=True) if not gone])
     if any(erased):
         result.verdicts[Verdict.ERASED] += sum(erased)
-    rules.encoder.prefetch(
-        e.query for pairs in users.values() for _, e in pairs if e.type is EventType.SEARCH and e.query
-    )
+    rules.encoder.prefetch(rules.stream.texts(found.arrival for pairs in users.values() for _, found in pairs))
     for user, pairs in users.items():
         before = states.get(user, b"")
         state = rules.stream.state(before)
@@ -121,10 +120,10 @@ def compute(
 
 
 def _one_by_one(
-    state: UserState, pairs: Sequence[tuple[Record, AppEvent]], rules: Rules, result: BatchResult
-) -> list[tuple[Sequence[tuple[Record, AppEvent]], StepOutcome]]:
+    state: UserState, pairs: Sequence[tuple[Record, ParsedEvent]], rules: Rules, result: BatchResult
+) -> list[tuple[Sequence[tuple[Record, ParsedEvent]], StepOutcome]]:
     """Compute a user's records singly and quarantine those that fail."""
-    outcomes: list[tuple[Sequence[tuple[Record, AppEvent]], StepOutcome]] = []
+    outcomes: list[tuple[Sequence[tuple[Record, ParsedEvent]], StepOutcome]] = []
     for pair in pairs:
         try:
             outcome = _advance(state, [pair], rules)
@@ -144,24 +143,27 @@ def _refuse_outage(error: Exception) -> None:
         raise error
 
 
-def _advance(state: UserState, pairs: Sequence[tuple[Record, AppEvent]], rules: Rules) -> StepOutcome:
-    erased_until_us = rules.tombstones.until_us(pairs[0][1].user_id)
-    return rules.stream.advance(state, [event for _, event in pairs], erased_until_us=erased_until_us)
+def _advance(state: UserState, pairs: Sequence[tuple[Record, ParsedEvent]], rules: Rules) -> StepOutcome:
+    erased_until_us = rules.tombstones.until_us(pairs[0][1].arrival.event.user_id)
+    return rules.stream.advance(state, [found.arrival for _, found in pairs], erased_until_us=erased_until_us)
 
 
 def _collect(
-    result: BatchResult, pairs: Sequence[tuple[Record, AppEvent]], outcome: StepOutcome, rules: Rules, now_us: int
+    result: BatchResult, pairs: Sequence[tuple[Record, ParsedEvent]], outcome: StepOutcome, rules: Rules, now_us: int
 ) -> None:
     rising = set(outcome.turned.get(EXERTION_RISING, ()))
     result.differing += len(outcome.differing)
-    for index, ((record, _), event, verdict) in enumerate(zip(pairs, outcome.events, outcome.verdicts, strict=True)):
+    for index, ((record, parsed), event, verdict) in enumerate(
+        zip(pairs, outcome.events, outcome.verdicts, strict=True)
+    ):
         result.verdicts[verdict] += 1
         if verdict is Verdict.ERASED:
             continue
-        result.dropped_fields += event.dropped_fields
+        result.dropped_fields += parsed.dropped_fields
         result.events.append((event, verdict, record))
         if verdict is Verdict.ON_TIME:
-            searched = rules.searched.of(event.query) if event.type is EventType.SEARCH and event.query else None
+            query = getattr(event.event, "query", None) if event.type == EventType.SEARCH else None
+            searched = rules.searched.of(query) if query else None
             kinds = requests_for(event, now_us=now_us, searched=searched, rising=index in rising)
             result.requests += [(event, kind) for kind in kinds]
     for view, rows in outcome.rows.items():

@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from stillpoint.app.events import Arrival
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import InvalidInput
-from stillpoint.events.parsing import AppEvent, MalformedEvent, parse
+from stillpoint.events.documents import MalformedEvent
+from stillpoint.events.parsing import PayloadParser
 
 _GZIP = b"\x1f\x8b"
 _LONGEST_LINE = 2**20
@@ -72,16 +74,16 @@ def read_lines(path: Path) -> Iterator[Line]:
         raise InvalidInput(f"{path} is damaged after line {number}: {error}; nothing of it was published") from None
 
 
-def judge(lines: Iterable[Line], *, now: datetime, rebase: bool) -> JudgedLines:
+def judge(lines: Iterable[Line], parser: PayloadParser, *, now: datetime, rebase: bool) -> JudgedLines:
     """Separate valid events from refused lines, with the stream's own code, as if the records arrived `now`.
 
     With `rebase` all times are shifted by the same duration so that the newest is `now`. An event of the future is refused before that,
     since it would shift all others into the past.
     """
-    events: list[tuple[Line, AppEvent]] = []
+    events: list[tuple[Line, Arrival]] = []
     refused: list[RefusedLine] = []
     for line in lines:
-        event = _event(line, now)
+        event = _event(line, parser, now)
         if isinstance(event, MalformedEvent):
             refused.append(RefusedLine(line, event.field, event.reason))
         else:
@@ -120,10 +122,11 @@ def _lines(file: BinaryIO | gzip.GzipFile) -> Iterator[Line]:
         yield Line(number, data.rstrip(b"\r\n"), cut)
 
 
-def _event(line: Line, now: datetime) -> AppEvent | MalformedEvent:
+def _event(line: Line, parser: PayloadParser, now: datetime) -> Arrival | MalformedEvent:
     if line.cut:
         return MalformedEvent(None, f"over {_LONGEST_LINE} bytes, which Kinesis takes of no record")
-    return parse(line.payload, to_micros(now))
+    found = parser.parse(line.payload, to_micros(now))
+    return found if isinstance(found, MalformedEvent) else found.arrival
 
 
 def _shifted(payload: bytes, shift: timedelta) -> bytes:

@@ -15,7 +15,6 @@ from ingestion.keyed.exchange import key_name
 from ingestion.state_store import Change, StateStore, instance_of
 from stillpoint.app.events import Arrival
 from stillpoint.errors import StackUnavailable
-from stillpoint.events.recorded import on_time_events
 from stillpoint.events.types import Verdict
 from stillpoint.features.streamed.definition import Key
 from stillpoint.features.streamed.state import UserState
@@ -63,7 +62,7 @@ def rebuild(
     # Late events and duplicates are included: they are judged as before, and their arrival counts for the state.
     judged = table.schema.get_field_index("verdict")
     table = table.set_column(judged, "verdict", pa.array([Verdict.ON_TIME.value] * table.num_rows, pa.string()))
-    events = sorted(on_time_events(table), key=attrgetter("user_id", "arrived_us"))
+    events = sorted(stream.recorded.on_time(table), key=attrgetter("user_id", "arrived_us"))
     changes: dict[str, Change] = {}
     keyed: dict[str, dict[Key, list[Arrival]]] = {}
     for user, own in groupby(events, key=attrgetter("user_id")):

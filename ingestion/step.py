@@ -40,7 +40,7 @@ def run_part(records: Iterable[Record], batch: Batch, *, clock: Clock = system_c
     report = PartReport()
     started = time.perf_counter()
     listed = list(records)
-    users, refused = parse_records(listed)
+    users, refused = parse_records(listed, clients.rules.stream.parser)
     states = clients.states.load(list(users), batch.number, instance=batch.instance)
     started = _lap(report, "state_read", started)
     now = clock()
@@ -60,7 +60,10 @@ def run_part(records: Iterable[Record], batch: Batch, *, clock: Clock = system_c
     report.freshness = dict(Counter(str(max(0, readable_us - r.arrived_us) * 100 // SECOND) for r in listed))
     started = _lap(report, "online", started)
     name = batch.part_name()
-    report.files = [*write_records(clients.lake, name, result), *write_rows(clients.lake, name, tables)]
+    report.files = [
+        *write_records(clients.lake, clients.rules.stream.columns, name, result),
+        *write_rows(clients.lake, name, tables),
+    ]
     started = _lap(report, "lake", started)
     changes = {
         user: Change(before, state.to_bytes(), clients.rules.stream.expires_us(state))
@@ -128,7 +131,7 @@ def _count_online(report: PartReport, written: Iterable[Written]) -> None:
 
 def _completions(result: BatchResult) -> list[tuple[str, str, int]]:
     return [
-        (event.user_id, event.content_id, event.event_us)
+        (event.user_id, getattr(event.event, "content_id", ""), event.event_us)
         for event, verdict, _ in result.events
-        if verdict is Verdict.ON_TIME and event.type is EventType.CONTENT_COMPLETE and event.content_id
+        if verdict is Verdict.ON_TIME and event.type == EventType.CONTENT_COMPLETE
     ]

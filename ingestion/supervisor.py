@@ -36,8 +36,8 @@ from ingestion.state_store import StateStore
 from ingestion.stream_source import SourceUnusable, native_lag, read_stream, stream_source
 from stillpoint.clock import Clock, from_micros
 from stillpoint.errors import CorruptData, Fenced, InvalidInput
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.lake.checkpoint import CheckpointedCommit
-from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.leases.lease import renewing
 from stillpoint.leases.names import STREAM_TTL, stream_lease
@@ -164,7 +164,7 @@ class Supervisor:
         self._start = start
         self._master = master
         self._on_batch = on_batch
-        self._lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+        self._lake = open_lake(settings)
         self._stop = threading.Event()
         self._fenced: Fenced | None = None
         self._failing: str | None = None

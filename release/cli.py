@@ -36,15 +36,14 @@ def _context(as_json: bool, **changes: Any) -> Any:
     """Build the clients from the settings. Progress goes to stderr, so that stdout is the answer alone."""
     from release.context import ReleaseContext
     from stillpoint.clock import system_clock
-    from stillpoint.lake.objects import open_objects
-    from stillpoint.lake.tables import Lake
+    from stillpoint.lake.app_lake import open_lake
     from stillpoint.stores.redis.connection import connect
 
     settings = Settings.load()
     says: Callable[[str], None] = (lambda step: None) if as_json else (lambda step: print(f"  {step}", file=sys.stderr))
     return ReleaseContext(
         settings=settings,
-        lake=Lake(open_objects(settings.lake, settings.aws_client_arguments())),
+        lake=open_lake(settings),
         serving=connect(settings.redis_serving.get_secret_value()),
         connect=connect,
         clock=system_clock,

@@ -76,8 +76,7 @@ def simulate(
     from simulation.history import write_history
     from simulation.recording import write_recording
     from simulation.scenario import Scenario
-    from stillpoint.lake.objects import open_objects
-    from stillpoint.lake.tables import Lake
+    from stillpoint.lake.app_lake import open_lake
 
     settings = Settings.load()
     scenario = Scenario(
@@ -100,7 +99,7 @@ def simulate(
     if output is not None:
         report |= {"file": str(output), "records": write_recording(output, scenario.deliveries())}
     else:
-        lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+        lake = open_lake(settings)
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("history", total=days)
             counts = write_history(

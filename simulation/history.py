@@ -17,16 +17,22 @@ import pyarrow.compute as pc
 
 from simulation.delivery import Delivery
 from simulation.scenario import Scenario
+from stillpoint.app.events import Arrival
+from stillpoint.app.load import load_app
 from stillpoint.clock import DAY, SECOND, to_micros
 from stillpoint.errors import CorruptData, DataRefused
-from stillpoint.events.parsing import AppEvent, MalformedEvent, parse
+from stillpoint.events.documents import MalformedEvent
+from stillpoint.events.parsing import PayloadParser
 from stillpoint.events.quarantine import QuarantineRow, quarantine_table
-from stillpoint.events.recorded import events_table
+from stillpoint.events.recorded import event_columns, events_table
 from stillpoint.events.types import HISTORY_SHARD, Verdict
-from stillpoint.features.verdicts import Memory, forget, judge
+from stillpoint.features.streamed.judging import Memory, forget, judge
 from stillpoint.lake.commits import Commit, CommittedFile
 from stillpoint.lake.datasets import by_date
 from stillpoint.lake.tables import Lake
+
+APP = "feature_repo"
+"""The app whose users are simulated."""
 
 TRUTH_DATASET = "simulation/truth"
 _FORGET_EVERY = 100
@@ -36,7 +42,7 @@ _FORGET_EVERY = 100
 class DayOfArrivals:
     """The result of one day of arrivals: events with verdicts and sequence numbers, and quarantined records."""
 
-    events: list[AppEvent] = field(default_factory=list)
+    events: list[Arrival] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     sequences: list[str] = field(default_factory=list)
     quarantined: list[tuple[Delivery, MalformedEvent, str]] = field(default_factory=list)
@@ -45,7 +51,8 @@ class DayOfArrivals:
 class Receiver:
     """Judges records as the stream does, one after another, remembering each user."""
 
-    def __init__(self, max_event_age_us: int) -> None:
+    def __init__(self, parser: PayloadParser, max_event_age_us: int) -> None:
+        self._parser = parser
         self._max_event_age_us = max_event_age_us
         self._memories: dict[str, Memory] = {}
         self._count = 0
@@ -56,10 +63,11 @@ class Receiver:
         for delivery in deliveries:
             sequence = f"{self._count:020d}"
             self._count += 1
-            event = parse(delivery.payload, delivery.arrived_us)
-            if isinstance(event, MalformedEvent):
-                found.quarantined.append((delivery, event, sequence))
+            parsed = self._parser.parse(delivery.payload, delivery.arrived_us)
+            if isinstance(parsed, MalformedEvent):
+                found.quarantined.append((delivery, parsed, sequence))
                 continue
+            event = parsed.arrival
             memory = self._memories.setdefault(event.user_id, Memory())
             judgement = judge(memory, event, max_event_age_us=self._max_event_age_us, erased_until_us=None)
             if self._count % _FORGET_EVERY == 0:
@@ -91,7 +99,9 @@ def write_history(
             f"{lake.root} holds another simulated history ({', '.join(sorted(others))}); give the same seed, start, "
             "users and faults to extend it, or an empty lake"
         )
-    receiver = Receiver(int(max_event_age.total_seconds()) * SECOND)
+    events = load_app(APP).events
+    columns = event_columns(events)
+    receiver = Receiver(PayloadParser(events), int(max_event_age.total_seconds()) * SECOND)
     end = to_micros(scenario.midnight) + scenario.days * DAY
     counts: Counter[str] = Counter()
     first = to_micros(scenario.midnight)
@@ -106,7 +116,7 @@ def write_history(
         received = receiver.receive(by_day.get(number, []))
         counts.update(verdict.value for verdict in received.verdicts)
         counts[Verdict.QUARANTINED.value] += len(received.quarantined)
-        files = _write_received(lake, received, writer, number)
+        files = _write_received(lake, columns, received, writer, number)
         files += _write_references(lake, scenario, writer, number, day)
         for shown in longer.dates()[:2] if number == 0 else [day + timedelta(days=1)]:
             _, lists = scenario.day(shown)
@@ -128,10 +138,12 @@ def writer_name(scenario: Scenario) -> str:
     return f"simulated-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
-def _write_received(lake: Lake, received: DayOfArrivals, writer: str, number: int) -> list[CommittedFile]:
+def _write_received(
+    lake: Lake, columns: pa.Schema, received: DayOfArrivals, writer: str, number: int
+) -> list[CommittedFile]:
     name = f"{writer}-{number:06d}"
     shards = [HISTORY_SHARD] * len(received.events)
-    table = events_table(received.events, received.verdicts, shards, received.sequences)
+    table = events_table(columns, received.events, received.verdicts, shards, received.sequences)
     files = [lake.write("events", day, name, part) for day, part in by_date(table)]
     if received.quarantined:
         rows = [

@@ -15,7 +15,7 @@ NOT_TAPS = ("biometric", "impression")
 
 
 def family(event):
-    return event.type.value if event.type.value in NOT_TAPS else "tap"
+    return event.type if event.type in NOT_TAPS else "tap"
 
 
 def verdicts(arrivals, *, max_event_age_us, erased_until_us=None):
@@ -50,9 +50,9 @@ def verdicts(arrivals, *, max_event_age_us, erased_until_us=None):
 def rows(view: str, on_time: Sequence, encode: Callable) -> list[tuple]:
     """Return the plain definition's rows of one user's on-time events, ordered by time."""
     kinds = {
-        "session_bounce_rates": lambda e: e.type.value not in NOT_TAPS,
-        "search_embeddings": lambda e: e.type.value == "search",
-        "biometrics": lambda e: e.type.value == "biometric",
+        "session_bounce_rates": lambda e: e.type not in NOT_TAPS,
+        "search_embeddings": lambda e: e.type == "search",
+        "biometrics": lambda e: e.type == "biometric",
     }[view]
     definition = {"session_bounce_rates": session, "search_embeddings": search, "biometrics": biometric}[view]
     mine = [e for e in on_time if kinds(e)]
@@ -73,20 +73,20 @@ def session(t, past, _):
         edge = event.event_us
     starts = {}
     for event in sorted(window, key=lambda e: (e.event_us, e.event_id)):
-        if event.type.value == "content_start":
-            starts.setdefault(event.play_id, event)
+        if event.type == "content_start":
+            starts.setdefault(event.event.play_id, event)
     abandoned = {
         play
         for play, start in starts.items()
         if any(
-            e.type.value == "content_exit"
-            and e.play_id == play
+            e.type == "content_exit"
+            and e.event.play_id == play
             and e.event_us >= start.event_us
-            and e.position_seconds < 60
+            and e.event.position_seconds < 60
             for e in window
         )
     }
-    sleep = {play for play, start in starts.items() if start.category.value == "sleep"}
+    sleep = {play for play, start in starts.items() if start.event.category == "sleep"}
     rate = len(abandoned) / len(starts) if starts else None
     sleep_rate = len(abandoned & sleep) / len(sleep) if sleep else None
     return window, (len(starts), len(sleep), rate, sleep_rate, (t - edge) / 1_000_000)
@@ -97,7 +97,7 @@ def search(t, past, encode):
     newest = sorted(window, key=lambda e: (e.event_us, e.event_id), reverse=True)[:5]
     total = [0.0] * 256
     for place, event in enumerate(newest):
-        vector = encode([event.query])[0]
+        vector = encode([event.event.query])[0]
         if not np.isnan(vector[0]):
             total = [s + float(x) * 0.5**place for s, x in zip(total, vector, strict=True)]
     norm = math.sqrt(sum((Fraction(x * x) for x in total), start=Fraction(0)))
@@ -107,7 +107,9 @@ def search(t, past, encode):
 def biometric(t, past, _):
     window = [e for e in past if e.event_us > t - 10 * MINUTE]
     beats = [
-        (Fraction(e.event_us - t, MINUTE), Fraction(e.heart_rate_bpm)) for e in window if e.heart_rate_bpm is not None
+        (Fraction(e.event_us - t, MINUTE), Fraction(e.event.heart_rate_bpm))
+        for e in window
+        if e.event.heart_rate_bpm is not None
     ]
     mean = slope = total = trend = rising = None
     if beats:
@@ -117,11 +119,11 @@ def biometric(t, past, _):
         spread = sum((x - middle) ** 2 for x, _ in beats)
         if len({x for x, _ in beats}) > 1:
             slope = float(sum((x - middle) * (y - average) for x, y in beats) / spread)
-    stepped = [e for e in window if e.steps is not None]
+    stepped = [e for e in window if e.event.steps is not None]
     if stepped:
-        total = sum(e.steps for e in stepped)
-        newer = sum(e.steps for e in stepped if e.event_us > t - 5 * MINUTE)
-        trend = newer - sum(e.steps for e in stepped if e.event_us <= t - 5 * MINUTE)
+        total = sum(e.event.steps for e in stepped)
+        newer = sum(e.event.steps for e in stepped if e.event_us > t - 5 * MINUTE)
+        trend = newer - sum(e.event.steps for e in stepped if e.event_us <= t - 5 * MINUTE)
     if slope is not None and trend is not None:
         rising = slope >= 1 and trend >= 20
     return window, (mean, slope, total, trend, rising)

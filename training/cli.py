@@ -303,10 +303,9 @@ def _shown(one: "Estimate") -> str:
 
 
 def _lake(settings: Settings) -> "Lake":
-    from stillpoint.lake.objects import open_objects
-    from stillpoint.lake.tables import Lake
+    from stillpoint.lake.app_lake import open_lake
 
-    return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    return open_lake(settings)
 
 
 def _newest(lake: "Lake") -> str:

@@ -26,11 +26,9 @@ Page = Annotated[
 
 
 def _lake() -> Any:
-    from stillpoint.lake.objects import open_objects
-    from stillpoint.lake.tables import Lake
+    from stillpoint.lake.app_lake import open_lake
 
-    settings = Settings.load()
-    return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    return open_lake(Settings.load())
 
 
 def _tell(outcomes: list[Any], as_json: bool, html: Path | None = None) -> None:
@@ -58,12 +56,17 @@ def _tell(outcomes: list[Any], as_json: bool, html: Path | None = None) -> None:
 @validate.command()
 def events(html: Page = None, as_json: Json = False) -> None:
     """Check the lake's events: required columns, closed sets, clocks."""
+    from stillpoint.app.load import load_app
     from validation.batches import batches
     from validation.expectations import validate as run
     from validation.suites import event_suite
 
     lake = _lake()
-    _tell([run(event_suite(), batches(lake, "events"), at=system_clock())], as_json, html)
+    _tell(
+        [run(event_suite(load_app(Settings.load().app).events), batches(lake, "events"), at=system_clock())],
+        as_json,
+        html,
+    )
 
 
 @validate.command()

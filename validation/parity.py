@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from stillpoint.app.events import Arrival
 from stillpoint.clock import to_micros
-from stillpoint.events.parsing import AppEvent
 from stillpoint.features.columns import rows_table
 from stillpoint.features.declarations import View
 from stillpoint.features.streamed.history import AppHistory
@@ -81,7 +81,7 @@ class ParityTally:
         return self.features.setdefault(f"{view.name}:{feature}", FeatureCount())
 
 
-def recomputed(view: View, events: Sequence[AppEvent], arrived_by: datetime, history: AppHistory) -> list[ExplainedRow]:
+def recomputed(view: View, events: Sequence[Arrival], arrived_by: datetime, history: AppHistory) -> list[ExplainedRow]:
     """Return a streamed view's rows of one user from the events that had arrived by `arrived_by`, in order of event time."""
     limit = to_micros(arrived_by)
     rows = history.rows(view.name, [event for event in events if event.arrived_us <= limit])

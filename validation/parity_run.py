@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from stillpoint.events.parsing import AppEvent
-from stillpoint.events.recorded import on_time_events
+from stillpoint.app.events import Arrival
+from stillpoint.events.recorded import RecordedEvents
 from stillpoint.events.types import HISTORY_SHARD
 from stillpoint.features.declarations import STREAMED_VIEWS, USER_SEQUENCE, VIEWS, Origin, View, user
 from stillpoint.features.streamed.history import AppHistory
@@ -91,8 +91,8 @@ class ParityReport(BaseModel):
 class LakeRecords:
     """The lake's events and rows of the sampled users."""
 
-    streamed: Mapping[str, Sequence[AppEvent]]
-    everything: Mapping[str, Sequence[AppEvent]]
+    streamed: Mapping[str, Sequence[Arrival]]
+    everything: Mapping[str, Sequence[Arrival]]
     stored: Mapping[tuple[str, str], Sequence[ExplainedRow]]
 
 
@@ -116,7 +116,8 @@ def check_parity(
     served = served.sort_by("served_at")
     chosen = served.slice(max(0, served.num_rows - sample)).to_pylist()
     rows = [row for record in chosen for row in served_views(record, USER_VIEWS)]
-    known = _records(lake, rows, reach(history.app.views) + timedelta(days=1))
+    recorded = RecordedEvents(history.app.events)
+    known = _records(lake, rows, reach(history.app.views) + timedelta(days=1), recorded)
     tally = ParityTally()
     for row in rows:
         if row.view.origin is Origin.STREAMED:
@@ -190,7 +191,7 @@ def _stored(tally: ParityTally, row: ServedView, known: LakeRecords, limit: time
     lag(tally, row, in_time, limit)
 
 
-def _records(lake: Lake, rows: Sequence[ServedView], before: timedelta) -> LakeRecords:
+def _records(lake: Lake, rows: Sequence[ServedView], before: timedelta, recorded: RecordedEvents) -> LakeRecords:
     users = pa.array(sorted({row.user_id for row in rows}), pa.string())
     if not len(users):
         return LakeRecords({}, {}, {})
@@ -207,7 +208,7 @@ def _records(lake: Lake, rows: Sequence[ServedView], before: timedelta) -> LakeR
                 stored[view.name, row["user_id"]].append(
                     ExplainedRow(row["event_timestamp"], row["created_timestamp"], values)
                 )
-    return LakeRecords(_by_user(events.filter(from_stream)), _by_user(events), stored)
+    return LakeRecords(_by_user(recorded, events.filter(from_stream)), _by_user(recorded, events), stored)
 
 
 def _rows_of(lake: Lake, view: View, users: pa.Array) -> list[dict[str, Any]]:
@@ -223,8 +224,8 @@ def _rows_of(lake: Lake, view: View, users: pa.Array) -> list[dict[str, Any]]:
     return found
 
 
-def _by_user(events: pa.Table) -> dict[str, list[AppEvent]]:
-    found: dict[str, list[AppEvent]] = defaultdict(list)
-    for event in on_time_events(events):
+def _by_user(recorded: RecordedEvents, events: pa.Table) -> dict[str, list[Arrival]]:
+    found: dict[str, list[Arrival]] = defaultdict(list)
+    for event in recorded.on_time(events):
         found[event.user_id].append(event)
     return found

@@ -29,15 +29,14 @@ def future(
     Until their time comes they count as newer than every valid value. The newest valid rows of the lake are written in their place.
     It may run beside everything else, and may be repeated.
     """
-    from stillpoint.lake.objects import open_objects
-    from stillpoint.lake.tables import Lake
+    from stillpoint.lake.app_lake import open_lake
     from stillpoint.leases.names import compact_lease
     from stillpoint.releases.colour import SANDBOX, Colour, project_name
     from stillpoint.stores.redis.connection import connect
     from validation.future import FutureRows, repair_lake, repair_online, repair_recommendations
 
     settings, now, found = Settings.load(), system_clock(), FutureRows()
-    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    lake = open_lake(settings)
     holder = f"stillpoint repair future, process {os.getpid()}"
     lease = compact_lease(lake.objects, holder=holder, clock=system_clock)
     lease.acquire()

@@ -4,8 +4,9 @@ A suite is a list of Great Expectations checks over a pandas frame, plus a key w
 a declared feature is covered at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import great_expectations.expectations as gxe
 import numpy as np
@@ -13,8 +14,11 @@ import pandas as pd
 import pyarrow as pa
 from great_expectations.expectations.expectation import Expectation
 
-from stillpoint.events.parsing import HEART_RATE_RANGE, MAX_STEPS
-from stillpoint.events.types import Category, EventType, Platform, Verdict
+from stillpoint.app.events import ENVELOPE, Event
+from stillpoint.app.fields import FieldInfo, fields_of
+from stillpoint.dtypes import Kind
+from stillpoint.events.parsing import PayloadParser
+from stillpoint.events.types import Verdict
 from stillpoint.features.declarations import (
     EMBEDDING_LENGTH,
     FUTURE_TOLERANCE,
@@ -24,7 +28,7 @@ from stillpoint.features.declarations import (
     View,
 )
 from stillpoint.lake.tables import feature_columns
-from stillpoint.messages import USER_ID_PATTERN, Kind
+from stillpoint.messages import USER_ID_PATTERN
 from validation.stream_rules import stream_refusals
 
 NORM_TOLERANCE = 1e-3
@@ -67,29 +71,46 @@ def view_suite(view: View) -> Suite:
     )
 
 
-def event_suite() -> Suite:
+def event_suite(events: Sequence[type[Event]]) -> Suite:
     """Return the suite of the lake's `events/`: the declarations of each column, and the stream's own rules for the row."""
-    low, high = HEART_RATE_RANGE
     checks: list[Expectation] = [
         *(
             gxe.ExpectColumnValuesToNotBeNull(column=name)
             for name in ("event_id", "user_id", "type", "event_timestamp", "arrived_at", "platform", "verdict")
         ),
         gxe.ExpectColumnValuesToMatchRegex(column="user_id", regex=USER_ID_PATTERN),
-        gxe.ExpectColumnValuesToBeInSet(column="type", value_set=[str(kind) for kind in EventType]),
-        gxe.ExpectColumnValuesToBeInSet(column="platform", value_set=[str(platform) for platform in Platform]),
+        gxe.ExpectColumnValuesToBeInSet(column="type", value_set=[event.type_name for event in events]),
         gxe.ExpectColumnValuesToBeInSet(
             column="verdict", value_set=[str(Verdict.ON_TIME), str(Verdict.DUPLICATE), str(Verdict.LATE)]
         ),
-        gxe.ExpectColumnValuesToBeInSet(column="category", value_set=[str(category) for category in Category]),
-        gxe.ExpectColumnValuesToBeInSet(column="kind", value_set=[str(kind) for kind in Kind]),
-        gxe.ExpectColumnValuesToBeBetween(column="heart_rate_bpm", min_value=low, max_value=high),
-        gxe.ExpectColumnValuesToBeBetween(column="steps", min_value=0, max_value=MAX_STEPS),
-        gxe.ExpectColumnValuesToBeBetween(column="position_seconds", min_value=0),
+        *_column_checks(events),
         gxe.ExpectColumnValuesToBeBetween(column=CREATED_BEFORE_EVENT, max_value=FUTURE_TOLERANCE.total_seconds()),
         gxe.ExpectColumnValuesToBeNull(column=REFUSED_BY_STREAM),
     ]
-    return Suite(name="events", columns=(), checks=tuple(checks), key=("shard", "sequence"), frame=checkable_events)
+    parser = PayloadParser(events)
+
+    def frame(table: pa.Table) -> pd.DataFrame:
+        return checkable(table).assign(**{REFUSED_BY_STREAM: pd.Series(stream_refusals(table, parser), dtype="object")})
+
+    return Suite(name="events", columns=(), checks=tuple(checks), key=("shard", "sequence"), frame=frame)
+
+
+def _column_checks(events: Sequence[type[Event]]) -> Iterator[Expectation]:
+    """Yield the closed sets and ranges that hold for a column, whichever type a row is of."""
+    columns: dict[str, list[FieldInfo]] = {}
+    for event in events:
+        for name, one in fields_of(event).items():
+            columns.setdefault(name, []).append(one)
+    for name, fields in columns.items():
+        values = [one.values for one in fields if one.values is not None]
+        if len(values) == len(fields):
+            yield gxe.ExpectColumnValuesToBeInSet(column=name, value_set=list(dict.fromkeys(chain(*values))))
+        numbers = all(one.kind in (Kind.INTEGER, Kind.NUMBER) for one in fields)
+        lows, highs = [one.minimum for one in fields], [one.maximum for one in fields]
+        low = None if None in lows else min(lows)  # type: ignore[type-var]
+        high = None if None in highs else max(highs)  # type: ignore[type-var]
+        if numbers and name not in ENVELOPE and (low, high) != (None, None):
+            yield gxe.ExpectColumnValuesToBeBetween(column=name, min_value=low, max_value=high)
 
 
 def snapshot_suite(service: str) -> Suite:
@@ -113,11 +134,6 @@ def snapshot_suite(service: str) -> Suite:
 
 CREATED_BEFORE_EVENT = "event_minus_created_seconds"
 REFUSED_BY_STREAM = "refused_by_the_stream"
-
-
-def checkable_events(table: pa.Table) -> pd.DataFrame:
-    """Return events as a frame for the checks, with the reason why the stream would refuse each row; null if it would not."""
-    return checkable(table).assign(**{REFUSED_BY_STREAM: pd.Series(stream_refusals(table), dtype="object")})
 
 
 def checkable(table: pa.Table) -> pd.DataFrame:

@@ -21,7 +21,9 @@ from inference.predictions.explain import Explainer
 from inference.predictions.predict import Guard
 from inference.predictions.served_log import ServedLog
 from inference.tokens import TokensFile
+from stillpoint.app.load import load_app
 from stillpoint.clock import system_clock
+from stillpoint.events.parsing import PayloadParser
 from stillpoint.events.quarantine import quarantine_rejected
 from stillpoint.outages import aws_errors
 from stillpoint.releases.book import ObjectReleaseBook
@@ -81,6 +83,7 @@ def create_app() -> Starlette:
             ),
             clock=system_clock,
             guard=Guard(),
+            parser=PayloadParser(load_app(settings.app).events),
             experiment=settings.experiment,
             tokens=None if settings.http_tokens is None else TokensFile(settings.http_tokens),
             personal_data=personal_data(settings, lake, system_clock),

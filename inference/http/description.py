@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inference.http.routes import Handler, OperationName
+from stillpoint.app.events import Event
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2733}
@@ -20,39 +21,39 @@ summary{cursor:pointer;color:#0b5cad}
 """
 
 
-def openapi(offered: Collection[OperationName]) -> Handler:
+def openapi(offered: Collection[OperationName], events: Sequence[type[Event]]) -> Handler:
     """Return the handler of `/openapi.json` for a service that offers these endpoints."""
-    names = frozenset(offered)
+    names, types = frozenset(offered), tuple(events)
 
     async def handle(request: Request) -> Response:
-        return Response(_text(names), media_type="application/json")
+        return Response(_text(types, names), media_type="application/json")
 
     return handle
 
 
-def docs(offered: Collection[OperationName]) -> Handler:
+def docs(offered: Collection[OperationName], events: Sequence[type[Event]]) -> Handler:
     """Return the handler of `/docs` for a service that offers these endpoints."""
-    names = frozenset(offered)
+    names, types = frozenset(offered), tuple(events)
 
     async def handle(request: Request) -> Response:
         headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-        return Response(_page(names), headers=headers, media_type="text/html")
+        return Response(_page(types, names), headers=headers, media_type="text/html")
 
     return handle
 
 
 @cache
-def _text(names: frozenset[OperationName]) -> str:
+def _text(events: tuple[type[Event], ...], names: frozenset[OperationName]) -> str:
     from inference.openapi import text
 
-    return text(names)
+    return text(events, names)
 
 
 @cache
-def _page(names: frozenset[OperationName]) -> str:
+def _page(events: tuple[type[Event], ...], names: frozenset[OperationName]) -> str:
     from inference.openapi import document
 
-    return page(document(names))
+    return page(document(events, names))
 
 
 def page(document: dict[str, Any]) -> str:

@@ -13,7 +13,8 @@ import orjson
 
 from inference.http.json_parts import NotCut, Parts
 from inference.http.problems import Problem, invalid
-from stillpoint.events.parsing import MAX_PAYLOAD_BYTES, MalformedEvent, document_of, event_of
+from stillpoint.events.documents import MAX_PAYLOAD_BYTES, MalformedEvent, document_of
+from stillpoint.events.parsing import PayloadParser
 
 MAX_EVENTS = 500
 _BATCH = "events"
@@ -63,19 +64,19 @@ def events_in(body: bytes) -> list[bytes]:
     return given
 
 
-def sort_events(given: Sequence[bytes], arrived_us: int) -> SortedEvents:
+def sort_events(given: Sequence[bytes], arrived_us: int, parser: PayloadParser) -> SortedEvents:
     """Check each event by itself, as of its arrival in microseconds since 1970."""
     sorted_out = SortedEvents()
     for payload in given:
-        document = document_of(payload)
-        event = document if isinstance(document, MalformedEvent) else event_of(document, arrived_us)
+        document = document_of(payload, parser.names)
+        found = document if isinstance(document, MalformedEvent) else parser.event_of(document, arrived_us)
         event_id = None if isinstance(document, MalformedEvent) else document.get("event_id")
         result: dict[str, Any] = {"event_id": event_id if isinstance(event_id, str) else None}
-        if isinstance(event, MalformedEvent):
-            sorted_out.rejected.append((payload, event.field, event.reason))
-            result |= {"status": "rejected", "field": event.field, "reason": event.reason}
+        if isinstance(found, MalformedEvent):
+            sorted_out.rejected.append((payload, found.field, found.reason))
+            result |= {"status": "rejected", "field": found.field, "reason": found.reason}
         else:
-            sorted_out.accepted.append((event.user_id, payload))
+            sorted_out.accepted.append((found.arrival.event.user_id, payload))
             result |= {"status": "accepted"}
         sorted_out.results.append(result)
     return sorted_out

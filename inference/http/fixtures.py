@@ -39,8 +39,11 @@ from inference.http.requests import (
 )
 from inference.http.routes import FIXTURES_HEADER, MODE_HEADER, RELEASE_HEADER, Handler, OperationName
 from inference.predictions.section import section
+from stillpoint.app.load import load_app
 from stillpoint.clock import Clock, system_clock, to_micros
+from stillpoint.events.parsing import PayloadParser
 from stillpoint.messages import Item, Kind
+from stillpoint.settings import Settings
 
 FILE = Path(__file__).with_name("fixtures.json")
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,15 +55,17 @@ _ASKED = ("entities", "features", "feature_service", "full_feature_names", "incl
 def create_app() -> Starlette:
     """Return the application; uvicorn calls it."""
     logging.config.dictConfig(configuration(access=True))
-    return Fixtures(orjson.loads(FILE.read_bytes()), clock=system_clock).app
+    parser = PayloadParser(load_app(Settings.load().app).events)
+    return Fixtures(orjson.loads(FILE.read_bytes()), parser=parser, clock=system_clock).app
 
 
 class Fixtures:
     """The handlers. The clock is used only to refuse events of the future."""
 
-    def __init__(self, made_up: Mapping[str, Any], *, clock: Clock) -> None:
+    def __init__(self, made_up: Mapping[str, Any], *, parser: PayloadParser, clock: Clock) -> None:
         self._made_up = made_up
         self._clock = clock
+        self._parser = parser
         self._metrics = Metrics()
         handlers: dict[OperationName, Handler] = {
             OperationName.STORED: self.stored,
@@ -74,7 +79,10 @@ class Fixtures:
             OperationName.METRICS: self.metrics,
         }
         offered = {*handlers, OperationName.OPENAPI, OperationName.DOCS}
-        handlers |= {OperationName.OPENAPI: openapi(offered), OperationName.DOCS: docs(offered)}
+        handlers |= {
+            OperationName.OPENAPI: openapi(offered, parser.events),
+            OperationName.DOCS: docs(offered, parser.events),
+        }
         marked = {name: self._marked(handler) for name, handler in handlers.items()}
         self.app = application(Admission(self._metrics, limits=AdmissionLimits(), tokens=None), marked, None)
 
@@ -146,7 +154,7 @@ class Fixtures:
         """Judge events as the service does, and keep nothing."""
         query_in(request)
         given = events_in(request.state.body)
-        results = sort_events(given, to_micros(self._clock())).results
+        results = sort_events(given, to_micros(self._clock()), self._parser).results
         return Response(orjson.dumps({"results": results}), 202, media_type="application/json")
 
     async def release(self, request: Request) -> Response:

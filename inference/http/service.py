@@ -56,6 +56,7 @@ from inference.ranking.user_features import Refusal, decode_user
 from inference.tokens import Bearers
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import CorruptData, StackUnavailable, StillpointError
+from stillpoint.events.parsing import PayloadParser
 from stillpoint.experiments import Experiment
 from stillpoint.messages import Kind, StoredRecommendation
 from stillpoint.stores.reading.reader import AsyncOnlineReader
@@ -87,6 +88,7 @@ class ServiceParts:
     served_log: ServedLog
     clock: Clock
     guard: Guard
+    parser: PayloadParser
     tokens: Bearers | None
     """None admits requests without a token; the entry point allows that on loopback only."""
     experiment: Experiment = ALIKE
@@ -123,7 +125,10 @@ class Service:
         if parts.personal_data is not None:
             handlers |= parts.personal_data.handlers()
         offered = {*handlers, OperationName.OPENAPI, OperationName.DOCS}
-        handlers |= {OperationName.OPENAPI: openapi(offered), OperationName.DOCS: docs(offered)}
+        handlers |= {
+            OperationName.OPENAPI: openapi(offered, parts.parser.events),
+            OperationName.DOCS: docs(offered, parts.parser.events),
+        }
         self.app = application(self.admission, handlers, self._life)
 
     @asynccontextmanager
@@ -291,7 +296,7 @@ class Service:
         """Accept app events: valid ones go to the event stream in order, the others to quarantine with the reason."""
         query_in(request)
         given = events_in(request.state.body)
-        sorted_out = sort_events(given, to_micros(self._parts.clock()))
+        sorted_out = sort_events(given, to_micros(self._parts.clock()), self._parts.parser)
         if sorted_out.accepted:
             await self._putting.run(partial(self._parts.put_events, sorted_out.accepted))
         if sorted_out.rejected:

@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 
 from stillpoint.app.events import Arrival
 from stillpoint.clock import from_micros
-from stillpoint.events.recorded import on_time_events
 from stillpoint.events.types import Verdict
 from stillpoint.features.streamed.definition import Key, Row
 from stillpoint.features.streamed.history import rows_of_key
@@ -27,7 +26,6 @@ def rows_from_the_lake(
     own = [pc.field("verdict") == Verdict.ON_TIME.value]
     own += [pc.field(name).cast("string") == value for name, value in zip(runner.keys, key, strict=True)]
     table = lake.read("events", DateRange(first.date(), last.date()), where=reduce(and_, own))
-    known = (stream.arrival(event) for event in on_time_events(table))
-    committed = [one for one in known if type(one.event) in runner.events]
+    committed = [one for one in stream.recorded.on_time(table) if type(one.event) in runner.events]
     rows = rows_of_key(runner, key, [*committed, *fresh])
     return [row for row in rows if span[0] <= row[len(key)] <= span[1]]

@@ -30,7 +30,7 @@ from ingestion.vacuum.plan import (
 from stillpoint.clock import Clock
 from stillpoint.errors import CorruptData, Fenced, ObjectMissing
 from stillpoint.lake.commits import Commit, CommittedFile
-from stillpoint.lake.datasets import dataset_columns
+from stillpoint.lake.datasets import is_declared
 from stillpoint.lake.tables import Lake
 from stillpoint.leases.active_jobs import active_jobs
 from stillpoint.leases.lease import Lease, renewing
@@ -107,7 +107,7 @@ def _run(
             days.append(old)
     seen = _seen(lake)
     datasets = {file.dataset for commit in commits for file in commit.files}
-    datasets |= {folder for file in files if dataset_columns(folder := file.key.partition("/date=")[0]) is not None}
+    datasets |= {folder for file in files if is_declared(folder := file.key.partition("/date=")[0])}
     doomed, noted = unused_files(files, commits, datasets, seen, before=before, now=now)
     doomed += stood_for(files, lake.checkpoint(), before=before)
     book = ObjectReleaseBook(lake.objects)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from privacy.erasure.receipt import REQUESTS
 from privacy.erasure.rows import mentions
 from stillpoint.lake.checkpoint import CHECKPOINTS
-from stillpoint.lake.datasets import TABLES, dataset_columns
+from stillpoint.lake.datasets import TABLES, is_declared
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import LONGEST_USER_ID
 from stillpoint.outages import outage
@@ -50,7 +50,7 @@ def our_datasets(lake: Lake) -> set[str]:
 def is_ours(key: str, committed: set[str]) -> bool:
     """Return whether a Parquet file lies where only Stillpoint writes: in a declared dataset, or in one that commits name."""
     dataset = key.removeprefix(TABLES).partition("/date=")[0]
-    return dataset in committed or dataset_columns(dataset) is not None
+    return dataset in committed or is_declared(dataset)
 
 
 def job_artifacts(lake: Lake, user_id: str) -> Iterator[str]:

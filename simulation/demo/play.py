@@ -19,8 +19,8 @@ from simulation.demo.stories import STORIES, Story, is_sleep_story
 from simulation.demo.watch import DemoLoad, LoadTally, ServiceClient, StoryResult
 from stillpoint.clock import Clock, system_clock
 from stillpoint.features.declarations import STREAMED_VIEWS, USER_TASTE
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.lake.datasets import DateRange, feature_dataset
-from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import PULL_KINDS, Kind
 from stillpoint.settings import Settings
@@ -243,7 +243,7 @@ class Play:
         self._console.print(f"[green]✓[/] {what} [dim]{time.monotonic() - began:.1f} s[/]{note}")
 
     def _lake(self) -> Lake:
-        return Lake(open_objects(self._settings.lake, self._settings.aws_client_arguments()))
+        return open_lake(self._settings)
 
     def _stream_is_up(self) -> bool:
         from stillpoint.releases.write_targets import read_acknowledged, read_control

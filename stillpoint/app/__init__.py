@@ -29,12 +29,15 @@ from stillpoint.app.conditions import one_of, present
 from stillpoint.app.durations import days, hours, minutes, seconds
 from stillpoint.app.entities import Entity, user
 from stillpoint.app.events import TAPS, Arrival, Event, Family
+from stillpoint.app.texts import PRINTABLE, VISIBLE, Name
 from stillpoint.app.views import CustomView, StreamView
 from stillpoint.app.windows import exact, session, sliding
 from stillpoint.dtypes import DType
 
 __all__ = [
+    "PRINTABLE",
     "TAPS",
+    "VISIBLE",
     "Annotated",
     "Arrival",
     "CustomView",
@@ -43,6 +46,7 @@ __all__ = [
     "Event",
     "Family",
     "Meta",
+    "Name",
     "StreamView",
     "count",
     "count_distinct",

@@ -165,3 +165,16 @@ class Arrival(NamedTuple):
     event_us: int
     arrived_us: int
     key: bytes
+
+    @property
+    def type(self) -> str:
+        """The name of the event's type."""
+        return type(self.event).type_name
+
+    @property
+    def event_id(self) -> str:
+        return self.event.event_id
+
+    @property
+    def user_id(self) -> str:
+        return self.event.user_id

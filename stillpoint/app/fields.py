@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from msgspec import inspect
 
 from stillpoint.app.events import ENVELOPE, Event
+from stillpoint.app.texts import letters_of
 from stillpoint.dtypes import Kind
 
 
@@ -14,7 +15,8 @@ from stillpoint.dtypes import Kind
 class FieldInfo:
     """One field. `values` is a closed set, `minimum` and `maximum` are the range of a number or the length of a text.
 
-    `annotation` is what the class says of it, as msgspec takes it.
+    `letters` says what its texts may hold (`stillpoint.app.texts`), `item` what each of several texts is, `title` what
+    they are called. `annotation` is what the class says of it, as msgspec takes it.
     """
 
     name: str
@@ -24,6 +26,9 @@ class FieldInfo:
     minimum: float | None = None
     maximum: float | None = None
     pattern: str | None = None
+    letters: str | None = None
+    item: "FieldInfo | None" = None
+    title: str | None = None
     annotation: Any = None
 
 
@@ -46,15 +51,18 @@ def _field(one: inspect.Field, annotation: Any) -> FieldInfo:
         if len(others) != 1:
             return FieldInfo(name=one.name, kind=None, optional=optional, annotation=annotation)
         kind = others[0]
-    return FieldInfo(name=one.name, optional=optional, annotation=annotation, **_described(kind))
+    return FieldInfo(name=one.name, optional=optional, annotation=annotation, **_described(kind, annotation))
 
 
-def _described(kind: inspect.Type) -> dict[str, Any]:
+def _described(kind: inspect.Type, annotation: Any) -> dict[str, Any]:
     match kind:
+        case inspect.Metadata():
+            told = {"letters": letters_of(kind.extra), "title": (kind.extra_json_schema or {}).get("title")}
+            return {**_described(kind.type, annotation), **{name: one for name, one in told.items() if one is not None}}
         case inspect.StrType():
             return {"kind": Kind.TEXT, "minimum": kind.min_length, "maximum": kind.max_length, "pattern": kind.pattern}
         case inspect.LiteralType() if all(isinstance(value, str) for value in kind.values):
-            return {"kind": Kind.TEXT, "values": tuple(map(str, kind.values))}
+            return {"kind": Kind.TEXT, "values": _in_order(annotation) or tuple(map(str, kind.values))}
         case inspect.EnumType() if all(isinstance(member.value, str) for member in kind.cls):
             return {"kind": Kind.TEXT, "values": tuple(member.value for member in kind.cls)}
         case inspect.IntType():
@@ -66,9 +74,20 @@ def _described(kind: inspect.Type) -> dict[str, Any]:
             return {"kind": Kind.INTEGER, "minimum": min(numbers), "maximum": max(numbers)}
         case inspect.BoolType():
             return {"kind": Kind.FLAG}
-        case inspect.VarTupleType() if isinstance(kind.item_type, inspect.StrType):
-            return {"kind": Kind.TEXTS, "minimum": kind.min_length, "maximum": kind.max_length}
+        case inspect.VarTupleType():
+            item = _described(kind.item_type, Any)
+            if item["kind"] is Kind.TEXT:
+                one = FieldInfo(name="", optional=False, **item)
+                return {"kind": Kind.TEXTS, "minimum": kind.min_length, "maximum": kind.max_length, "item": one}
     return {"kind": None}
+
+
+def _in_order(annotation: Any) -> tuple[str, ...]:
+    """Return the values of a `Literal` as they are written; msgspec sorts them."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    parts = get_args(annotation)[:1] if get_origin(annotation) is Annotated else get_args(annotation)
+    return next((found for part in parts if (found := _in_order(part))), ())
 
 
 def _low(kind: inspect.IntType | inspect.FloatType, least: int) -> float | None:

@@ -24,7 +24,6 @@ from stillpoint.app.digest import digest
 from stillpoint.app.entities import Entity
 from stillpoint.app.events import Event
 from stillpoint.app.fields import fields_of
-from stillpoint.app.payloads import PayloadParser
 from stillpoint.app.place import Place
 from stillpoint.app.recommendations import Label, PostProcessing, RecommendationKind, RequestTimeFeature, Trigger
 from stillpoint.app.records import View
@@ -69,11 +68,6 @@ class App:
     def records(self) -> tuple[View, ...]:
         """The records of all views, streamed ones first."""
         return (*map(record, self.views), *(view.record for view in self.daily_views))
-
-    @cached_property
-    def parser(self) -> PayloadParser:
-        """Reads the app's payloads."""
-        return PayloadParser(self.events)
 
     @cached_property
     def digest(self) -> str:

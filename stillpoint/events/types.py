@@ -1,7 +1,7 @@
-"""The types of app events and their columns, as every room sees them.
+"""The columns of stored events and of refused records, whatever the app, and the verdicts.
 
-The names, the closed sets and the columns of a stored event. Parsing and the rules for a bad event live in
-`stillpoint.events.parsing`; the verdict on a good one in `stillpoint.features.verdicts`.
+Which types and fields there are, an app declares. Parsing and the rules for a bad event live in
+`stillpoint.events.parsing`; the verdict on a good one in `stillpoint.features.streamed.judging`.
 """
 
 from enum import StrEnum
@@ -54,7 +54,7 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 HISTORY_SHARD = "simulated"
 """The origin of events that were loaded as history and never passed the stream."""
 
-EVENT_COLUMNS = pa.schema(
+ENVELOPE_COLUMNS = pa.schema(
     [
         pa.field("event_id", pa.string(), nullable=False),
         pa.field("user_id", pa.string(), nullable=False),
@@ -62,24 +62,21 @@ EVENT_COLUMNS = pa.schema(
         pa.field("event_timestamp", TIMESTAMP, nullable=False),
         pa.field("arrived_at", TIMESTAMP, nullable=False),
         pa.field("platform", pa.string(), nullable=False),
-        pa.field("screen", pa.string()),
-        pa.field("query", pa.string()),
-        pa.field("play_id", pa.string()),
-        pa.field("content_id", pa.string()),
-        pa.field("category", pa.string()),
-        pa.field("position_seconds", pa.float64()),
-        pa.field("heart_rate_bpm", pa.float64()),
-        pa.field("steps", pa.int64()),
-        pa.field("recommendation_id", pa.string()),
-        pa.field("kind", pa.string()),
-        pa.field("items", pa.list_(pa.string())),
-        pa.field("surface", pa.string()),
+    ]
+)
+"""What every row of the lake's `events/` begins with; the fields of the app's types follow (`events.recorded`)."""
+
+VERDICT_COLUMNS = pa.schema(
+    [
         pa.field("verdict", pa.string(), nullable=False),
         pa.field("shard", pa.string(), nullable=False),
         pa.field("sequence", pa.string(), nullable=False),
     ]
 )
-"""A row of the lake's `events/`: on-time, late and duplicate records. Columns that a type does not carry are null."""
+"""What every row of the lake's `events/` ends with: on-time, late and duplicate records are there."""
+
+RECORD_COLUMNS = pa.schema([*ENVELOPE_COLUMNS, *VERDICT_COLUMNS])
+"""What a row of the lake's `events/` has, whatever the app."""
 
 QUARANTINE_COLUMNS = pa.schema(
     [

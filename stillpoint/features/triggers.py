@@ -7,9 +7,9 @@ copies one.
 import numpy as np
 import numpy.typing as npt
 
+from stillpoint.app.events import Arrival
 from stillpoint.clock import MINUTE
 from stillpoint.encoder import Encoder
-from stillpoint.events.parsing import AppEvent
 from stillpoint.events.types import Category, EventType
 from stillpoint.messages import Kind
 
@@ -27,7 +27,7 @@ _PHRASES: dict[Category, tuple[str, ...]] = {
 
 
 def requests_for(
-    event: AppEvent, *, now_us: int, searched: Category | None = None, rising: bool = False
+    event: Arrival, *, now_us: int, searched: Category | None = None, rising: bool = False
 ) -> tuple[Kind, ...]:
     """Return the kinds of recommendation that an on-time event asks for, none if it is over 5 minutes old at `now_us`.
 
@@ -36,13 +36,13 @@ def requests_for(
     """
     if now_us - event.event_us > MAX_AGE_US:
         return ()
-    if event.type is EventType.SEARCH:
+    if event.type == EventType.SEARCH:
         return (Kind.TODAY, Kind.NEXT) if searched is Category.SLEEP else (Kind.TODAY,)
-    if event.type is EventType.CONTENT_EXIT:
+    if event.type == EventType.CONTENT_EXIT:
         return (Kind.TODAY, Kind.SLEEP)
-    if event.type is EventType.CONTENT_COMPLETE:
+    if event.type == EventType.CONTENT_COMPLETE:
         return (Kind.TODAY, Kind.SLEEP, Kind.NEXT)
-    if event.type is EventType.BIOMETRIC and rising:
+    if event.type == EventType.BIOMETRIC and rising:
         return (Kind.TODAY, Kind.NEXT)
     return ()
 

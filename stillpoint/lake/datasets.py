@@ -6,10 +6,13 @@ from datetime import date
 
 import pyarrow as pa
 
-from stillpoint.events.types import CATALOGUE_COLUMNS, EVENT_COLUMNS, QUARANTINE_COLUMNS, USER_COLUMNS
+from stillpoint.events.types import CATALOGUE_COLUMNS, QUARANTINE_COLUMNS, USER_COLUMNS
 from stillpoint.features.columns import feature_columns as feature_columns
 from stillpoint.features.declarations import VIEWS, Origin, View
 from stillpoint.served_rows import SERVED_COLUMNS
+
+EVENTS = "events"
+"""The dataset whose columns follow from the event types of an app."""
 
 TABLES = "tables/"
 """Where compacted days lie. The only files that are written again at their path; they are replaced whole."""
@@ -30,9 +33,8 @@ def snapshot_rows(folder: str, revision: int) -> str:
 
 
 def dataset_columns(dataset: str) -> pa.Schema | None:
-    """Return the declared columns of a dataset, or None for one that is free in form."""
+    """Return the declared columns of a dataset, or None for one that is free in form, or whose form an app declares."""
     fixed = {
-        "events": EVENT_COLUMNS,
         "quarantine": QUARANTINE_COLUMNS,
         "users": USER_COLUMNS,
         "catalogue": CATALOGUE_COLUMNS,
@@ -44,6 +46,11 @@ def dataset_columns(dataset: str) -> pa.Schema | None:
         if dataset == f"features/{view.name}" or (view.origin is Origin.MAPPING and dataset.startswith("mappings/")):
             return feature_columns(view)
     return None
+
+
+def is_declared(dataset: str) -> bool:
+    """Return whether only Stillpoint writes a dataset."""
+    return dataset == EVENTS or dataset_columns(dataset) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from stillpoint.errors import AlreadyExists, CorruptData, ObjectMissing
+from stillpoint.events.types import RECORD_COLUMNS
 from stillpoint.features.columns import feature_columns as feature_columns
 from stillpoint.lake.checkpoint import CHECKPOINTS, LogCheckpoint
 from stillpoint.lake.commits import Commit, CommittedFile, commit_key
-from stillpoint.lake.datasets import ALL_DATES, DateRange, dataset_columns
+from stillpoint.lake.datasets import ALL_DATES, EVENTS, DateRange, dataset_columns
 from stillpoint.lake.objects import Objects
 from stillpoint.served_rows import SERVED_GROUP
 
@@ -39,10 +40,15 @@ _TRIES = 5
 
 
 class Lake:
-    """The committed contents of the lake. Commits are immutable and kept in memory once read."""
+    """The committed contents of the lake. Commits are immutable and kept in memory once read.
 
-    def __init__(self, objects: Objects) -> None:
+    `event_columns` are those of the app's event types: events are read with them, and those of older files that lack one
+    as null. Without them events have the columns that their files have.
+    """
+
+    def __init__(self, objects: Objects, event_columns: pa.Schema | None = None) -> None:
         self.objects = objects
+        self.event_columns = event_columns
         self._commits: dict[str, Commit] = {}
         self._fold: LogCheckpoint | None = None
 
@@ -161,13 +167,22 @@ class Lake:
 
     def open(self, dataset: str, files: Iterable[CommittedFile]) -> pads.Dataset:
         """Return some of a dataset's files as `dataset` returns all."""
-        columns = dataset_columns(dataset)
+        columns = self.event_columns if dataset == EVENTS else dataset_columns(dataset)
+        return self._open(files, columns, RECORD_COLUMNS if dataset == EVENTS else pa.schema([]))
+
+    def open_whole(self, dataset: str, files: Iterable[CommittedFile]) -> pads.Dataset:
+        """Return some of a dataset's files with every column that any of them has, declared or not."""
+        return self._open(files, None if dataset == EVENTS else dataset_columns(dataset), pa.schema([]))
+
+    def _open(self, files: Iterable[CommittedFile], columns: pa.Schema | None, least: pa.Schema) -> pads.Dataset:
         filesystem, root = self.objects.arrow()
         paths = [f"{root}/{file.path}" for file in files if file.rows]
+        if columns is None:
+            with ThreadPoolExecutor(16) as pool:
+                found = pool.map(lambda path: pq.read_schema(path, filesystem=filesystem), paths)
+                columns = pa.unify_schemas(list(found)) if paths else least
         if not paths:
-            return pads.dataset(
-                pa.table({name: [] for name in columns.names}, schema=columns) if columns is not None else pa.table({})
-            )
+            return pads.dataset(columns.empty_table())
         return pads.dataset(paths, schema=columns, filesystem=filesystem, format="parquet")
 
     def read(
@@ -230,7 +245,7 @@ class _FrozenLake(Lake):
     """A lake as it was at one moment."""
 
     def __init__(self, lake: Lake) -> None:
-        super().__init__(lake.objects)
+        super().__init__(lake.objects, lake.event_columns)
         self._then = lake.commits()
 
     def commits(self, writer: str | None = None) -> list[Commit]:

@@ -13,14 +13,13 @@ import pytest
 
 from stillpoint.clock import DAY, SECOND
 from stillpoint.errors import CorruptData
-from stillpoint.events.parsing import AppEvent
-from stillpoint.events.types import Category, EventType, Platform
+from stillpoint.events.types import Category, EventType
 from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.streamed.engine import section_name
 from stillpoint.features.streamed.state import STATE_VERSION, UserState
 from stillpoint.features.streamed.stream import AppStream
 from tests import oracle
-from tests.support.wellness import APP
+from tests.support.wellness import APP, arrival
 
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER / f"user_state_v{STATE_VERSION}.bin"
@@ -42,7 +41,7 @@ class Directions:
 
 def event(number, what, minutes, **fields):
     moment = BEGIN + int(minutes * MINUTE)
-    return AppEvent(str(uuid.UUID(int=number)), "u1", what, moment, moment + 40_000 + number, Platform.IOS, **fields)
+    return arrival(str(uuid.UUID(int=number)), "u1", what, moment, moment + 40_000 + number, **fields)
 
 
 def played(number, what, minutes, play, category=Category.SLEEP, position=None):

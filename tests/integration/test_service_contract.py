@@ -19,6 +19,7 @@ from stillpoint.lake.tables import Lake
 from stillpoint.settings import Settings
 from tests.support.hand_made import hand_made
 from tests.support.service_process import ServiceProcess, environment, token_file
+from tests.support.wellness import APP
 
 COMMITTED = Path(__file__).parents[2] / "openapi.json"
 LEAKS = re.compile(r"Traceback|File \"|\.py\b|site-packages|/work/|/home/|redis\.|botocore|starlette|Error\(")
@@ -61,13 +62,15 @@ def service(settings: Settings, aws: Any, programs: None) -> Iterator[ServicePro
 
 
 def test_the_committed_description_is_the_one_that_the_code_gives() -> None:
-    assert COMMITTED.read_text() == openapi.text(), "run `python -m inference.openapi > openapi.json` and read the diff"
+    assert COMMITTED.read_text() == openapi.text(APP.events), (
+        "run `python -m inference.openapi > openapi.json` and read the diff"
+    )
 
 
 def test_the_service_publishes_its_description_and_a_page_that_loads_nothing(service: ServiceProcess) -> None:
-    assert service.http.get("/openapi.json").json() == openapi.document()
+    assert service.http.get("/openapi.json").json() == openapi.document(APP.events)
     page = service.http.get("/docs")
-    assert all(path in page.text for path in openapi.document()["paths"])
+    assert all(path in page.text for path in openapi.document(APP.events)["paths"])
     assert "<script" not in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
@@ -75,7 +78,7 @@ def test_the_service_publishes_its_description_and_a_page_that_loads_nothing(ser
 def explore(service: ServiceProcess, examples: int) -> None:
     """Send generated requests, good and bad, to every operation and hold each answer to the description."""
     # Each export takes seconds, and each erasure is kept; both have tests of their own.
-    document = openapi.document(set(OperationName) - {OperationName.ERASE, OperationName.EXPORT})
+    document = openapi.document(APP.events, set(OperationName) - {OperationName.ERASE, OperationName.EXPORT})
     for methods in document["paths"].values():
         for operation in methods.values():
             operation.pop("security", None)  # every request here carries a token; tokens have tests of their own

@@ -15,6 +15,7 @@ from inference.http.fixtures import FILE, Fixtures
 from inference.http.routes import ENDPOINTS, FIXTURES_HEADER
 from stillpoint.clock import system_clock
 from tests.support.service_process import ServiceProcess
+from tests.support.wellness import APP, PARSER
 
 LOGIN = {
     "schema_version": 1,
@@ -42,14 +43,14 @@ REQUESTS: list[tuple[str, str, Any]] = [
 
 @pytest.fixture
 def client() -> Iterator[TestClient]:
-    with TestClient(Fixtures(orjson.loads(FILE.read_bytes()), clock=system_clock).app) as client:
+    with TestClient(Fixtures(orjson.loads(FILE.read_bytes()), parser=PARSER, clock=system_clock).app) as client:
         yield client
 
 
 def operation_of(method: str, path: str) -> Any:
     """Return the description of the operation that answers this request."""
     parts = path.partition("?")[0].split("/")
-    for template, methods in openapi.document()["paths"].items():
+    for template, methods in openapi.document(APP.events)["paths"].items():
         named = template.split("/")
         if len(named) == len(parts) and all(
             one == other or one.startswith("{") for one, other in zip(named, parts, strict=True)
@@ -66,7 +67,7 @@ def test_every_made_up_answer_fits_the_description_is_marked_and_never_changes(
     described = operation_of(method, path)["responses"][str(answer.status_code)]["content"]["application/json"][
         "schema"
     ]
-    schema = {**described, "components": openapi.document()["components"]}
+    schema = {**described, "components": openapi.document(APP.events)["components"]}
     Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(answer.json())
     assert answer.headers[FIXTURES_HEADER] == "true"
     assert client.request(method, path, json=body).json() == answer.json()

@@ -33,6 +33,7 @@ from stillpoint.settings import Settings
 from stillpoint.stores.reading.reader import AsyncOnlineReader
 from stillpoint.stores.redis.connection import connect, connect_async
 from tests.support.hand_made import HandMade, hand_made
+from tests.support.wellness import PARSER
 
 EVENT = {
     "schema_version": 1,
@@ -55,6 +56,7 @@ def service(made: HandMade, tokens: Tokens | None = None, **other: Any) -> TestC
         clock=system_clock,
     )
     parts = ServiceParts(
+        parser=PARSER,
         following=following,
         redis=connect_async(connection),
         async_reader=lambda loaded: AsyncOnlineReader(

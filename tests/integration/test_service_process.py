@@ -30,6 +30,7 @@ from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
 from tests.support.hand_made import HandMade, hand_made
 from tests.support.service_process import COMMAND, ServiceProcess, environment, token_file
+from tests.support.wellness import APP
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -339,7 +340,7 @@ def test_a_user_is_exported_and_erased_over_http_and_only_by_an_admin(made: Hand
         while (state := service.http.get(path)).json()["status"] == "pending" and time.monotonic() < end:
             time.sleep(0.2)
         assert (state.status_code, state.json()["status"]) == (200, "done")
-        components = openapi.document()["components"]
+        components = openapi.document(APP.events)["components"]
         schema = {**components["schemas"]["ErasureStatus"], "components": components}
         for answer in (asked, state):
             Draft202012Validator(schema).validate(answer.json())

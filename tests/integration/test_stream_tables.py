@@ -14,7 +14,7 @@ from ingestion.compact import compact, merge
 from ingestion.daily import daily
 from ingestion.reconcile import reconcile
 from stillpoint.encoder import WordLlamaEncoder
-from stillpoint.events.parsing import parse
+from stillpoint.events.parsing import ParsedEvent
 from stillpoint.events.recorded import events_table
 from stillpoint.events.types import Verdict
 from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS
@@ -28,7 +28,7 @@ from stillpoint.stores.redis.keys import encode_keys
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 from tests.support.stream_world import SimulatedUsers
-from tests.support.wellness import APP
+from tests.support.wellness import APP, EVENT_COLUMNS, parse
 
 DAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -38,9 +38,10 @@ def fill(lake, *, sequence=0, seed=1, day=DAY):
     events = []
     for number, (_, payload) in enumerate(SimulatedUsers(8, seed).some(120, day)):
         event = parse(payload, int(day.timestamp()) * 1_000_000 + number)
-        if hasattr(event, "event_id"):
-            events.append(event)
+        if isinstance(event, ParsedEvent):
+            events.append(event.arrival)
     table = events_table(
+        EVENT_COLUMNS,
         events,
         [Verdict.ON_TIME] * len(events),
         [f"shard-{seed}"] * len(events),

@@ -13,7 +13,6 @@ import pytest
 from inference.ranking.user_features import READ_FEATURES, decode_users
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
-from stillpoint.events.types import EVENT_COLUMNS
 from stillpoint.features.declarations import CONTENT_PROFILES, VIEWS, Origin
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset, newest_rows
@@ -27,6 +26,7 @@ from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 from tests.support.training_world import ENCODER, few_users
+from tests.support.wellness import EVENT_COLUMNS
 from training.snapshot import make_snapshot
 
 SERVED_AT = datetime(2026, 10, 7, 20, 30, tzinfo=UTC)

@@ -14,7 +14,9 @@ from inference.http.problems import Problem
 from ingestion.compute import parse_records
 from ingestion.kinesis_shards import Record
 from stillpoint.clock import SECOND
-from stillpoint.events.parsing import AppEvent, MalformedEvent, parse
+from stillpoint.events.documents import MalformedEvent
+from stillpoint.events.parsing import ParsedEvent
+from tests.support.wellness import PARSER, parse
 
 ARRIVED = 1_767_225_600 * SECOND
 LINES = (Path(__file__).parents[1] / "golden" / "events_v1.jsonl").read_bytes().splitlines()
@@ -81,8 +83,8 @@ EVENTS = (
 def on_the_stream(payload):
     """Return what the stream makes of a record."""
     event = parse(payload, ARRIVED)
-    key = event.user_id if isinstance(event, AppEvent) else "u1"
-    users, refused = parse_records([Record("shard", "1", key, ARRIVED, payload)])
+    key = event.arrival.user_id if isinstance(event, ParsedEvent) else "u1"
+    users, refused = parse_records([Record("shard", "1", key, ARRIVED, payload)], PARSER)
     if users:
         return "accepted", key
     (one,) = refused
@@ -91,7 +93,7 @@ def on_the_stream(payload):
 
 def over_http(body):
     """Return what HTTP makes of each event of a body, and what it puts on the stream or aside."""
-    found = sort_events(events_in(body), ARRIVED)
+    found = sort_events(events_in(body), ARRIVED, PARSER)
     accepted, rejected = iter(found.accepted), iter(found.rejected)
     verdicts, kept = [], []
     for result in found.results:

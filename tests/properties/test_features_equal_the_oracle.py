@@ -10,13 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stillpoint.clock import DAY, HOUR, MINUTE, SECOND
-from stillpoint.events.parsing import AppEvent
-from stillpoint.events.types import Category, EventType, Platform
+from stillpoint.events.types import Category, EventType
 from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.streamed.history import AppHistory
 from stillpoint.features.streamed.state import UserState
 from stillpoint.features.streamed.stream import AppStream
-from tests.support.wellness import APP
+from tests.support.wellness import APP, arrival
 
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parents[1] / "oracle.py")
 oracle = importlib.util.module_from_spec(_spec)
@@ -97,7 +96,7 @@ def histories(draw):
             fields["steps"] = draw(st.none() | st.integers(0, 300))
             if fields["heart_rate_bpm"] is None and fields["steps"] is None:
                 fields["steps"] = 0
-        arrivals.append(AppEvent(str(uuid.UUID(int=ids)), "u1", kind, event_us, arrived_us, Platform.IOS, **fields))
+        arrivals.append(arrival(str(uuid.UUID(int=ids)), "u1", kind, event_us, arrived_us, **fields))
     return arrivals
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillpoint.events.types import EVENT_COLUMNS
+from tests.support.wellness import EVENT_COLUMNS
 from training.labels import label_rows
 
 T0 = datetime(2026, 10, 5, tzinfo=UTC)

@@ -9,17 +9,20 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stillpoint.app.fields import fields_of
 from stillpoint.clock import MINUTE, SECOND, from_micros
-from stillpoint.events.parsing import FIELDS_OF, HEART_RATE_RANGE, MAX_ITEMS, MAX_STEPS, AppEvent, parse
+from stillpoint.events.parsing import ParsedEvent
 from stillpoint.events.recorded import events_table
-from stillpoint.events.types import EVENT_COLUMNS, Category, EventType, Platform, Verdict
+from stillpoint.events.types import Category, EventType, Platform, Verdict
 from stillpoint.messages import Kind
+from tests.support.wellness import APP, EVENT_COLUMNS, PARSER, parse
 from validation.expectations import validate
 from validation.stream_rules import stream_refusals
 from validation.suites import REFUSED_BY_STREAM, event_suite
 
 ARRIVED = 1_767_225_600 * SECOND
-SUITE = event_suite()
+SUITE = event_suite(APP.events)
+MAX_ITEMS, MAX_STEPS = 200, 1_000_000
 NAMES = st.text(string.ascii_lowercase + "ä ☾\t", min_size=0, max_size=5)
 GOOD = {
     "event_id": st.uuids().map(str),
@@ -31,7 +34,7 @@ GOOD = {
     "content_id": st.just("c1"),
     "category": st.sampled_from([str(one) for one in Category]),
     "position_seconds": st.floats(0, 7_200),
-    "heart_rate_bpm": st.floats(*HEART_RATE_RANGE),
+    "heart_rate_bpm": st.floats(25, 250),
     "steps": st.integers(0, MAX_STEPS),
     "recommendation_id": st.just("r1"),
     "kind": st.sampled_from([str(one) for one in Kind]),
@@ -59,10 +62,9 @@ ODD = {
 @st.composite
 def documents(draw):
     """What a client might send: an event of any type, in which up to two fields are then anything that their column holds."""
-    kind = draw(st.sampled_from(EventType))
-    required, optional = FIELDS_OF[kind]
-    chosen = {"event_id", "user_id", "platform", *required, *optional}
-    row = {name: draw(values) for name, values in GOOD.items() if name in chosen} | {"type": str(kind), "ahead": 0}
+    kind = draw(st.sampled_from(APP.events))
+    row = {name: draw(values) for name, values in GOOD.items() if name in fields_of(kind)}
+    row |= {"type": kind.type_name, "ahead": 0}
     for name in draw(st.lists(st.sampled_from([*GOOD, "type", "ahead"]), max_size=2)):
         row[name] = draw(ODD.get(name, WORDS))
     return {name: value for name, value in row.items() if value is not None}
@@ -93,9 +95,10 @@ def stored(documents):
 def writes(document):
     """Say whether the stream would leave exactly this row: fields that the event's type does not have are dropped before."""
     event = parse(payload(document), ARRIVED)
-    if not isinstance(event, AppEvent) or event.event_id != document["event_id"]:
+    if not isinstance(event, ParsedEvent) or event.arrival.event_id != document["event_id"]:
         return False
-    return all(name == "ahead" or getattr(event, name) is not None for name in document)
+    known = event.arrival.event
+    return all(name in ("ahead", "type") or getattr(known, name, None) is not None for name in document)
 
 
 def cheap(examples):
@@ -105,7 +108,7 @@ def cheap(examples):
 @cheap(400)
 @given(documents())
 def test_the_rule_for_a_row_is_what_the_stream_says_of_its_payload(document):
-    (refusal,) = stream_refusals(stored([document]))
+    (refusal,) = stream_refusals(stored([document]), PARSER)
     assert (refusal is None) == writes(document), refusal
 
 
@@ -127,8 +130,8 @@ def test_rows_break_the_suite_if_and_only_if_the_stream_would_not_have_written_t
 @given(st.lists(documents(), min_size=10, max_size=60))
 def test_whatever_the_stream_takes_and_writes_meets_the_suite(sent):
     events = [parse(payload(document), ARRIVED) for document in sent]
-    taken = [event for event in events if isinstance(event, AppEvent)]
+    taken = [event.arrival for event in events if isinstance(event, ParsedEvent)]
     places = [str(number) for number in range(len(taken))]
-    table = events_table(taken, [Verdict.ON_TIME] * len(taken), ["s0"] * len(taken), places)
+    table = events_table(EVENT_COLUMNS, taken, [Verdict.ON_TIME] * len(taken), ["s0"] * len(taken), places)
     outcome = validate(SUITE, [table], at=from_micros(ARRIVED))
     assert outcome.passed == bool(taken), [one.sentence() for one in outcome.failures()]

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ingestion.kinesis_shards import Record
 from stillpoint.app.views import CustomView
 from stillpoint.clock import DAY, to_micros
-from stillpoint.events.recorded import on_time_events
+from stillpoint.events.recorded import RecordedEvents
 from stillpoint.features.streamed.history import AppHistory
 from stillpoint.features.streamed.stream import AppStream
 from stillpoint.lake.tables import Lake
@@ -57,9 +57,8 @@ def assert_equals_the_oracle(lake, app, projects, *, without=()):
     `projects` are Redis clients by the project whose rows they hold.
     """
     lake = Lake(lake.objects)
-    events = on_time_events(lake.read("events"))
+    arrivals = RecordedEvents(app.events).on_time(lake.read("events"))
     stream, history = AppStream(app, encoder=None, max_event_age_us=DAY), AppHistory(app)
-    arrivals = [stream.arrival(event) for event in events]
     for view in app.views:
         if issubclass(view, CustomView) or view.name in without:
             continue
@@ -69,7 +68,7 @@ def assert_equals_the_oracle(lake, app, projects, *, without=()):
         bits = [oracle.bits(row) for row in expected]
         found = oracle.newest(_stored(lake, record), len(record.entity.keys))
         assert [oracle.bits(found[key]) for key in sorted(found)] == bits, view.name
-        assert [oracle.bits(row) for row in history.rows(view.name, events)] == bits, view.name
+        assert [oracle.bits(row) for row in history.rows(view.name, arrivals)] == bits, view.name
         newest = {row[: len(record.entity.keys)]: row for row in expected}
         table = stream.tables({view.name: list(newest.values())})[view.name][1]
         for project, client in projects.items():

@@ -17,7 +17,7 @@ from ingestion.kinesis_shards import ShardReader
 from ingestion.supervisor import Supervisor
 from stillpoint.clock import SECOND, system_clock, to_micros
 from stillpoint.encoder import WordLlamaEncoder
-from stillpoint.events.parsing import MalformedEvent, parse
+from stillpoint.events.documents import MalformedEvent
 from stillpoint.features.columns import feature_columns, rows_table
 from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.lake.datasets import feature_dataset
@@ -29,6 +29,7 @@ from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import encode_rows
 from stillpoint.stores.values.times import decode_time
 from tests import oracle
+from tests.support.wellness import parse
 
 VIEW_OF = {"search": "search_embeddings", "biometric": "biometrics"}
 
@@ -170,7 +171,7 @@ def expected(records, max_event_age_us):
         if isinstance(event, MalformedEvent):
             verdicts[record.shard, record.sequence] = "quarantined"
         else:
-            users[event.user_id].append((record, event))
+            users[event.arrival.user_id].append((record, event.arrival))
     encoder = WordLlamaEncoder()
     rows = {view.name: {} for view in STREAMED_VIEWS}
     for pairs in users.values():

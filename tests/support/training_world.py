@@ -13,7 +13,6 @@ from simulation.history import write_history
 from simulation.scenario import Scenario
 from stillpoint.clock import system_clock
 from stillpoint.encoder import WordLlamaEncoder
-from stillpoint.events.recorded import on_time_events
 from stillpoint.features.columns import rows_table
 from stillpoint.features.daily import daily_tables, days_between
 from stillpoint.features.declarations import STREAMED_VIEWS
@@ -23,7 +22,7 @@ from stillpoint.lake.datasets import by_date, feature_dataset
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshots import Snapshot
-from tests.support.wellness import APP
+from tests.support.wellness import APP, on_time_events
 from training.expected_rows import expectations
 from training.snapshot import make_snapshot
 from training.train import TrainedModel, train

@@ -12,7 +12,6 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from stillpoint.clock import MINUTE, SECOND
-from stillpoint.events.parsing import AppEvent
 from stillpoint.features.columns import Row
 from stillpoint.features.declarations import BIOMETRIC_WINDOW
 from stillpoint.features.streamed.searches import moment_ends
@@ -31,11 +30,6 @@ class Sample(NamedTuple):
     arrived_us: int
     heart_rate: float | None
     steps: int | None
-
-
-def sample(event: AppEvent) -> Sample:
-    """Return the sample of a biometric event."""
-    return Sample(event.event_us, event.arrived_us, event.heart_rate_bpm, event.steps)
 
 
 def rows(user_id: str, samples: Sequence[Sample], *, since_us: int = -1) -> list[Row]:

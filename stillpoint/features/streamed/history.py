@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 from stillpoint.app.events import Arrival
 from stillpoint.app.load import App
-from stillpoint.events.parsing import AppEvent
-from stillpoint.events.typed import TypedEvents
 from stillpoint.features.streamed.definition import Key, Row
 from stillpoint.features.streamed.engine import Runner, by_key, runner
 
@@ -25,22 +23,15 @@ class AppHistory:
     """An app's streamed views over recorded events."""
 
     def __init__(self, app: App, encoder: "Encoder | None" = None) -> None:
-        """Compile the views. Only those with features of embeddings need the encoder.
-
-        Raises:
-            InvalidInput: the stream does not read the app's events.
-        """
+        """Compile the views. Only those with features of embeddings need the encoder."""
         self.app = app
         self._runners = {view.name: runner(view, encoder) for view in app.views}
-        self._typed = TypedEvents(app.name, app.events)
 
-    def rows(self, view: str, events: Iterable[AppEvent]) -> list[Row]:
+    def rows(self, view: str, events: Iterable[Arrival]) -> list[Row]:
         """Return the newest rows of a view, as `history_rows` does."""
         if view not in self._runners:
             raise KeyError(f"view {view!r} is not streamed; streamed are {', '.join(self._runners)}")
-        one = self._runners[view]
-        kinds = {event.type_name for event in one.events}
-        return history_rows(one, (self._typed.arrival(event) for event in events if event.type in kinds))
+        return history_rows(self._runners[view], events)
 
 
 def history_rows(view: Runner, events: Iterable[Arrival], *, stretch: int = STRETCH) -> list[Row]:

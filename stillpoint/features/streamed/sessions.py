@@ -11,11 +11,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from stillpoint.clock import SECOND
-from stillpoint.events.parsing import AppEvent
-from stillpoint.events.types import Category, EventType
 from stillpoint.features.columns import Row
-from stillpoint.features.declarations import BOUNCE_POSITION_SECONDS, SESSION_GAP
-from stillpoint.features.verdicts import event_key
+from stillpoint.features.declarations import SESSION_GAP
 
 GAP_US = int(SESSION_GAP.total_seconds()) * SECOND
 START, BOUNCE, OTHER = 0, 1, 2
@@ -31,16 +28,6 @@ class Tap(NamedTuple):
     arrived_us: int
     play_id: str
     sleep: bool
-
-
-def tap(event: AppEvent) -> Tap:
-    """Return the tap of an event that is neither a biometric nor an impression."""
-    if event.type is EventType.CONTENT_START:
-        sleep = event.category is Category.SLEEP
-        return Tap(event.event_us, START, event_key(event.event_id), event.arrived_us, event.play_id or "", sleep)
-    if event.type is EventType.CONTENT_EXIT and (event.position_seconds or 0.0) < BOUNCE_POSITION_SECONDS:
-        return Tap(event.event_us, BOUNCE, b"", event.arrived_us, event.play_id or "", False)
-    return Tap(event.event_us, OTHER, b"", event.arrived_us, "", False)
 
 
 @dataclass(slots=True)

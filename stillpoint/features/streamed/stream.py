@@ -1,16 +1,17 @@
 """What follows from a user's events in the running stream, by the definitions of the app that it was started with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
 from stillpoint.app.durations import micros
-from stillpoint.app.events import Arrival
+from stillpoint.app.events import Arrival, Event
+from stillpoint.app.fields import fields_of
 from stillpoint.app.load import App
 from stillpoint.app.records import View
-from stillpoint.events.parsing import AppEvent
-from stillpoint.events.typed import TypedEvents
+from stillpoint.events.parsing import PayloadParser
+from stillpoint.events.recorded import RecordedEvents, event_columns
 from stillpoint.events.types import Verdict
 from stillpoint.features.columns import rows_table
 from stillpoint.features.streamed.definition import Key, Row
@@ -30,7 +31,7 @@ class StepOutcome(NamedTuple):
 
     state: UserState
     verdicts: list[Verdict]
-    events: list[AppEvent]
+    events: list[Arrival]
     rows: dict[str, list[Row]]
     turned: dict[str, tuple[int, ...]]
     differing: tuple[int, ...]
@@ -41,21 +42,16 @@ class AppStream:
     """An app's streamed views over the events of the stream."""
 
     def __init__(self, app: App, *, encoder: "Encoder | None", max_event_age_us: int) -> None:
-        """Compile the views.
-
-        Raises:
-            InvalidInput: the stream does not read the app's events.
-        """
+        """Compile the views."""
         self.app = app
         self.max_event_age_us = max_event_age_us
         self.engine = Engine(app.views, max_event_age_us=max_event_age_us, encoder=encoder)
         self.reach = reach(app.views)
-        self._typed = TypedEvents(app.name, app.events)
+        self.parser = PayloadParser(app.events)
+        self.columns = event_columns(app.events)
+        self.recorded = RecordedEvents(app.events)
+        self._typed = {event: _typed_by_users(event) for event in app.events}
         self._records = {one.name: one for one in app.records}
-
-    def arrival(self, event: AppEvent) -> Arrival:
-        """Return an event as the app's class of its type."""
-        return self._typed.arrival(event)
 
     def tables(self, rows: Mapping[str, Sequence[Row]]) -> dict[str, tuple[View, pa.Table]]:
         """Return rows by view as tables, each with the view's record; views without rows are left out."""
@@ -97,21 +93,31 @@ class AppStream:
         until = max((section.until_us for section in state.sections.values()), default=0)
         return max(max(newest, until) + self.max_event_age_us, (memory.last_arrived_us or 0) + 1)
 
+    def texts(self, arrivals: Iterable[Arrival]) -> Iterator[str]:
+        """Yield what users typed in some events: the texts that features may embed."""
+        for arrival in arrivals:
+            for name in self._typed.get(type(arrival.event), ()):
+                text = getattr(arrival.event, name)
+                if text is not None:
+                    yield text
+
     def advance(
-        self, state: UserState, events: Sequence[AppEvent], *, erased_until_us: int | None = None
+        self, state: UserState, events: Sequence[Arrival], *, erased_until_us: int | None = None
     ) -> StepOutcome:
         """Return what the events of one user, in shard order, lead to. `state` is not modified.
 
         Raises:
             DefinitionFailed: a view's definition raised.
         """
-        found = self.engine.advance(state, list(map(self._typed.arrival, events)), erased_until_us=erased_until_us)
-        judged = [
-            event if event.arrived_us == arrival.arrived_us else event._replace(arrived_us=arrival.arrived_us)
-            for event, arrival in zip(events, found.arrivals, strict=True)
-        ]
+        found = self.engine.advance(state, events, erased_until_us=erased_until_us)
         keyed = {}
         if self.engine.of_others:
             pairs = zip(found.arrivals, found.verdicts, strict=True)
             keyed = self.engine.regrouped(one for one, verdict in pairs if verdict is Verdict.ON_TIME)
-        return StepOutcome(found.state, found.verdicts, judged, found.rows, found.turned, found.differing, keyed)
+        return StepOutcome(
+            found.state, found.verdicts, found.arrivals, found.rows, found.turned, found.differing, keyed
+        )
+
+
+def _typed_by_users(event: type[Event]) -> tuple[str, ...]:
+    return tuple(name for name, field in fields_of(event).items() if field.letters == "visible")

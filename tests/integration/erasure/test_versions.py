@@ -13,11 +13,12 @@ from privacy.erasure.requests import ErasureRequests
 from privacy.erasure.rows import mentions
 from privacy.erasure.versions import VersionErasure, remaining_versions
 from stillpoint.errors import StackUnavailable
-from stillpoint.events.types import EVENT_COLUMNS, USER_COLUMNS
+from stillpoint.events.types import USER_COLUMNS
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.objects import S3Objects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.aws import AwsServer
+from tests.support.wellness import EVENT_COLUMNS
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 
 from stillpoint.clock import DAY, HOUR, to_micros
-from stillpoint.events.parsing import AppEvent
-from stillpoint.events.recorded import events_table, on_time_events
-from stillpoint.events.types import CATALOGUE_COLUMNS, USER_COLUMNS, Category, EventType, Platform, Verdict
+from stillpoint.events.recorded import events_table
+from stillpoint.events.types import CATALOGUE_COLUMNS, USER_COLUMNS, Category, EventType, Verdict
 from stillpoint.features.columns import feature_columns
 from stillpoint.features.daily import daily_tables, days_between
+from tests.support.wellness import EVENT_COLUMNS, arrival, on_time_events
 
 D = datetime(2026, 3, 1, tzinfo=UTC)
 D_US = to_micros(D)
@@ -31,8 +31,8 @@ def play(number, type, event_us, *, user="u1", play="p1", content="c1", category
     event_id = f"00000000-0000-0000-0000-{number:012x}"
     arrived_us = event_us + 1 if arrived_us is None else arrived_us
     position = None if type is EventType.CONTENT_START else 5.0
-    return AppEvent(
-        event_id, user, type, event_us, arrived_us, Platform.IOS,
+    return arrival(
+        event_id, user, type, event_us, arrived_us,
         play_id=play, content_id=content, category=category, position_seconds=position,
     )  # fmt: skip
 
@@ -62,7 +62,7 @@ def catalogue(*rows):
 
 def computed(events=(), *, user_rows=(), contents=(), days=(TODAY,), verdict=Verdict.ON_TIME):
     count = len(events)
-    table = events_table(events, [verdict] * count, ["s"] * count, [str(n) for n in range(count)])
+    table = events_table(EVENT_COLUMNS, events, [verdict] * count, ["s"] * count, [str(n) for n in range(count)])
     found = {}
     for day, view, rows in daily_tables(
         list(days), events=table, users=users(*user_rows), catalogue=catalogue(*contents), encoder=OneDirection()
@@ -158,5 +158,5 @@ def test_a_range_of_days_equals_its_days_one_by_one():
 
 def test_stored_events_come_back_as_they_were_each_record_once():
     events = [play(1, START, D_US), play(2, COMPLETE, D_US)]
-    table = events_table(events, [Verdict.ON_TIME] * 2, ["s"] * 2, ["1", "2"])
+    table = events_table(EVENT_COLUMNS, events, [Verdict.ON_TIME] * 2, ["s"] * 2, ["1", "2"])
     assert on_time_events(pa.concat_tables([table, table])) == events

@@ -5,10 +5,10 @@ import pytest
 
 from stillpoint.clock import MINUTE
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
-from stillpoint.events.parsing import AppEvent
-from stillpoint.events.types import Category, EventType, Platform
+from stillpoint.events.types import Category, EventType
 from stillpoint.features.triggers import SearchedCategory, requests_for
 from stillpoint.messages import Kind
+from tests.support.wellness import arrival
 
 NOW = 10**15
 T, S, N = Kind.TODAY, Kind.SLEEP, Kind.NEXT
@@ -20,7 +20,7 @@ def encoder():
 
 
 def event(kind, age=0):
-    return AppEvent("0b8f6a1e-3c5d-4e7f-8a9b-0c1d2e3f4a5b", "u1", kind, NOW - age, NOW, Platform.IOS)
+    return arrival("0b8f6a1e-3c5d-4e7f-8a9b-0c1d2e3f4a5b", "u1", kind, NOW - age, NOW)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from stillpoint.clock import SECOND
-from stillpoint.events.parsing import MAX_PAYLOAD_BYTES, AppEvent, MalformedEvent, parse, to_payload
-from stillpoint.events.types import EventType
+from stillpoint.events.documents import MAX_PAYLOAD_BYTES, MalformedEvent
+from stillpoint.events.parsing import ParsedEvent, to_payload
+from tests.support.wellness import APP, parse
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "events_v1.jsonl"
 ARRIVED = 1_767_225_600 * SECOND
@@ -39,24 +40,24 @@ def refused(data, arrived_us=ARRIVED):
 
 def test_every_golden_event_is_parsed_and_written_back_byte_for_byte():
     lines = GOLDEN.read_bytes().splitlines()
-    events = [parse(line, ARRIVED) for line in lines]
-    assert {event.type for event in events} == set(EventType)
+    events = [parse(line, ARRIVED).arrival for line in lines]
+    assert {event.type for event in events} == {event.type_name for event in APP.events}
     assert [to_payload(event) for event in events] == lines
 
 
 def test_the_event_id_is_lowered_and_the_time_is_taken_to_utc():
-    event = parse(exit_event(event_timestamp="2026-01-01t01:00:00.000001+01:00"), ARRIVED)
+    event = parse(exit_event(event_timestamp="2026-01-01t01:00:00.000001+01:00"), ARRIVED).arrival
     assert (event.event_id, event.event_us) == (BASE["event_id"].lower(), ARRIVED + 1)
 
 
 def test_unknown_fields_and_those_of_other_types_are_dropped_and_counted():
-    event = parse(payload(type="login", query="sleep", colour={"deep": [1]}), ARRIVED)
-    assert (event.query, event.dropped_fields) == (None, 2)
+    found = parse(payload(type="login", query="sleep", colour={"deep": [1]}), ARRIVED)
+    assert (hasattr(found.arrival.event, "query"), found.dropped_fields) == (False, 2)
     assert parse(payload(type="biometric", heart_rate_bpm=60, steps=None), ARRIVED).dropped_fields == 0
 
 
 def test_a_clock_is_sixty_seconds_fast_at_most():
-    assert isinstance(parse(exit_event(event_timestamp="2026-01-01T00:01:00Z"), ARRIVED), AppEvent)
+    assert isinstance(parse(exit_event(event_timestamp="2026-01-01T00:01:00Z"), ARRIVED), ParsedEvent)
     found = refused(exit_event(event_timestamp="2026-01-01T00:01:00.000001Z"))
     assert found.field == "event_timestamp"
     assert "60 s after arrival; expected at most 60 s" in found.reason
@@ -133,7 +134,8 @@ def test_a_bad_payload_is_refused_with_its_field_and_reason(data, field, reason)
 def test_an_integer_is_one_however_json_writes_it(text):
     data = payload(type="biometric", steps="S").replace(b'"S"', text.encode())
     event = parse(data, ARRIVED)
-    assert (event.steps, type(event.steps)) == (12, int)
+    steps = event.arrival.event.steps
+    assert (steps, type(steps)) == (12, int)
     assert parse(data.replace(b'"schema_version": 1,', b'"schema_version": 1.0,'), ARRIVED) == event
 
 
@@ -158,12 +160,12 @@ def test_a_text_that_shows_nothing_is_no_query_and_no_name(blank):
     assert "not blank" in refused(payload(type="search", query=blank)).reason
     assert "not blank" in refused(payload(type="search", query=f" {blank}{blank}")).reason
     assert "not blank" in refused(payload(type="navigation", screen=blank)).reason
-    assert parse(payload(type="search", query=f"{blank}é"), ARRIVED).query == f"{blank}é"
+    assert parse(payload(type="search", query=f"{blank}é"), ARRIVED).arrival.event.query == f"{blank}é"
 
 
 @pytest.mark.parametrize("query", ["睡眠", "é", "\u0301", "😴", "👩\u200d🚀", "؟", "¿", "\ue000"])
 def test_a_query_in_any_script_is_one(query):
-    assert parse(payload(type="search", query=query), ARRIVED).query == query
+    assert parse(payload(type="search", query=query), ARRIVED).arrival.event.query == query
 
 
 def fuzzed(count, seed):
@@ -219,9 +221,9 @@ def assert_total(count, seed):
     accepted = 0
     for data in fuzzed(count, seed):
         found = parse(data, ARRIVED)
-        if isinstance(found, AppEvent):
+        if isinstance(found, ParsedEvent):
             accepted += 1
-            again = parse(to_payload(found), ARRIVED)
+            again = parse(to_payload(found.arrival), ARRIVED)
             assert again == found._replace(dropped_fields=0)
         else:
             assert isinstance(found, MalformedEvent)

@@ -5,12 +5,11 @@ import uuid
 import pytest
 
 from stillpoint.clock import DAY, SECOND
-from stillpoint.events.parsing import AppEvent
-from stillpoint.events.types import EventType, Platform, Verdict
+from stillpoint.events.types import Verdict
 from stillpoint.features.streamed.state import UserState
 from stillpoint.features.streamed.stream import AppStream
 from stillpoint.features.triggers import EXERTION_RISING
-from tests.support.wellness import APP
+from tests.support.wellness import APP, arrival, changed
 
 BEGIN = 1_772_000_000 * SECOND
 MINUTE = 60 * SECOND
@@ -20,7 +19,7 @@ def sample(number, minute, rate, steps, arrived=None):
     moment = BEGIN + minute * MINUTE
     arrived_us = BEGIN + (minute if arrived is None else arrived) * MINUTE + number
     ids = str(uuid.UUID(int=number))
-    return AppEvent(ids, "u1", EventType.BIOMETRIC, moment, arrived_us, Platform.IOS, heart_rate_bpm=rate, steps=steps)
+    return arrival(ids, "u1", "biometric", moment, arrived_us, heart_rate_bpm=rate, steps=steps)
 
 
 STREAM = AppStream(APP, encoder=None, max_event_age_us=DAY)
@@ -61,7 +60,7 @@ def test_exertion_rises_again_after_it_has_fallen():
 
 
 def test_an_index_counts_all_arrivals_whatever_their_verdict():
-    copies = [CALM[0], CALM[0]._replace(heart_rate_bpm=71.0)]
+    copies = [CALM[0], changed(CALM[0], heart_rate_bpm=71.0)]
     outcome = step(UserState(), [*CALM, *copies, *WALK])
     assert rising(outcome) == (4,)
     assert outcome.differing == (3,)
@@ -73,7 +72,7 @@ def test_a_copy_differs_by_what_happened_and_not_by_when_it_arrived():
     later = original._replace(arrived_us=original.arrived_us + SECOND)
     other_time = original._replace(event_us=original.event_us + 1)
     state = step(UserState(), CALM).state
-    outcome = step(state, [later, other_time, original._replace(steps=1), original._replace(platform=Platform.WEB)])
+    outcome = step(state, [later, other_time, changed(original, steps=1), changed(original, platform="web")])
     assert outcome.verdicts == [Verdict.DUPLICATE] * 4
     assert 0 not in outcome.differing
     assert {1, 2} <= set(outcome.differing)

@@ -41,7 +41,7 @@ def record(number, user="u1", *, key=None, **fields):
 
 
 def run(records, rules, states=None):
-    users, refused = parse_records(records)
+    users, refused = parse_records(records, rules.stream.parser)
     return compute(users, refused, states or {}, rules, now_us=to_micros(NOW))
 
 
@@ -104,5 +104,5 @@ def test_the_sample_with_which_exertion_rises_asks_for_predictions_once(rules):
     first = run(records[:2], rules)
     second = run(records[2:], rules, {user: after.to_bytes() for user, (_, after) in first.states.items()})
     for result in (run(records, rules), second):
-        assert [(event.steps, str(kind)) for event, kind in result.requests] == [(30, "today"), (30, "next")]
+        assert [(event.event.steps, str(kind)) for event, kind in result.requests] == [(30, "today"), (30, "next")]
     assert first.requests == []

@@ -15,8 +15,8 @@ from stillpoint.cli import run
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput, StackUnavailable
 from stillpoint.events import stream as event_stream
-from stillpoint.events.parsing import parse
 from stillpoint.events.stream import put_events
+from tests.support.wellness import PARSER, parse
 
 
 class Kinesis:
@@ -110,7 +110,7 @@ def event(at="2026-04-30T10:00:00Z", **more):
 def judged(tmp_path, *lines, rebase=False, pack=bytes):
     path = tmp_path / "events.jsonl"
     path.write_bytes(pack(b"\n".join(lines)))
-    return judge(read_lines(path), now=NOW, rebase=rebase)
+    return judge(read_lines(path), PARSER, now=NOW, rebase=rebase)
 
 
 def test_rebasing_shifts_all_times_by_one_span_and_leaves_the_rest(tmp_path):

@@ -20,10 +20,11 @@ from simulation.recording import write_recording
 from simulation.scenario import Scenario
 from simulation.topics import TOPICS
 from stillpoint.errors import InvalidInput
-from stillpoint.events.parsing import AppEvent, parse
+from stillpoint.events.parsing import ParsedEvent
 from stillpoint.events.types import Category, EventType
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
+from tests.support.wellness import parse
 
 START = date(2026, 10, 5)
 SMALL = Scenario(start=START, days=3, users=150, seed=3)
@@ -47,8 +48,8 @@ def test_records_come_in_order_of_arrival_and_longer_histories_begin_with_shorte
 
 def test_every_record_without_faults_is_an_event_that_the_stream_accepts() -> None:
     events = [parse(one.payload, one.arrived_us) for one in replace(SMALL, faults=NO_FAULTS).deliveries()]
-    assert all(isinstance(event, AppEvent) for event in events)
-    assert {event.type for event in events if isinstance(event, AppEvent)} == set(EventType)
+    assert all(isinstance(event, ParsedEvent) for event in events)
+    assert {event.arrival.type for event in events if isinstance(event, ParsedEvent)} == set(EventType)
 
 
 def test_each_fault_shows_in_the_verdicts(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stillpoint.events.types import EVENT_COLUMNS
 from stillpoint.features.declarations import EMBEDDING_LENGTH, VIEWS, DType, View
 from stillpoint.lake.tables import feature_columns
+from tests.support.wellness import APP, EVENT_COLUMNS
 from validation.expectations import validate
 from validation.outcome import ValidationResult
 from validation.suites import event_suite, view_suite
@@ -123,7 +123,7 @@ def test_an_unknown_verdict_in_the_lake_is_found() -> None:
     }
     row |= {"event_timestamp": [NOON], "arrived_at": [NOON], "verdict": ["on_time"]}
     table = pa.table(row).cast(EVENT_COLUMNS)
-    assert validate(event_suite(), [table], at=NOON).passed
+    assert validate(event_suite(APP.events), [table], at=NOON).passed
     wrong = table.set_column(table.schema.get_field_index("verdict"), "verdict", pa.array(["maybe"]))
-    (finding,) = validate(event_suite(), [wrong], at=NOON).failures()
+    (finding,) = validate(event_suite(APP.events), [wrong], at=NOON).failures()
     assert finding.column == "verdict"
