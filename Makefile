@@ -4,6 +4,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help setup hooks pages demo test check bench notebooks golden soak fix lock audit clean
 
+# Each command and each test starts processes of ours: what one has compiled, the next ones read.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"

@@ -31,6 +31,10 @@ from tests.support.servers import ServerGuard, heaviest_files_first, marks_of_it
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+# Compiled once and kept, the tests and ours too: a test session starts hundreds of processes that import them.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # As `training/__init__.py` does, for tests that load XGBoost before it: several workers share the processors.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
