@@ -30,7 +30,6 @@ from stillpoint.stores.redis.layout import Column, ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 from stillpoint.stores.values.types import ValueType as Type
 
-NOW = datetime.now(UTC)
 WAYS = ["online", "offline", "both", "write online", "write offline"]
 SCHEMA = pa.schema([("user_id", pa.string()), ("value", pa.int64()), ("event_timestamp", pa.timestamp("us", tz="UTC"))])
 
@@ -45,7 +44,8 @@ class World:
     def __init__(self, folder: Path, address: str, tolerance: float | None, *, created: bool = False) -> None:
         self.path = folder / "rows"
         self.path.mkdir()
-        first = frame(("u1", 1, NOW - timedelta(days=1)), ("u1", 2, NOW + timedelta(days=400)), ("u2", 3, NOW))
+        self.now = now = datetime.now(UTC)
+        first = frame(("u1", 1, now - timedelta(days=1)), ("u1", 2, now + timedelta(days=400)), ("u2", 3, now))
         table = pa.Table.from_pandas(first, SCHEMA)
         if created:
             table = table.append_column("created", table["event_timestamp"])
@@ -105,7 +105,7 @@ def strict(world: World) -> bool:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("ahead", [timedelta(hours=9), timedelta(days=365 * 500)])
 def test_a_push_of_the_future_is_refused_whole_by_name_in_every_way(world: World, way: str, ahead: timedelta) -> None:
-    rows = frame(("u8", 5, NOW), ("u9", 6, NOW + ahead))
+    rows = frame(("u8", 5, world.now), ("u9", 6, world.now + ahead))
     calls = ways(world, rows)
     before = world.stored()
     if not strict(world):
@@ -117,7 +117,7 @@ def test_a_push_of_the_future_is_refused_whole_by_name_in_every_way(world: World
         calls[way]()
     assert world.stored() == before
     assert world.online("u8") is None  # nothing of it was written
-    calls_later = frame(("u8", 5, NOW), ("u9", 6, NOW + timedelta(seconds=30)))
+    calls_later = frame(("u8", 5, world.now), ("u9", 6, world.now + timedelta(seconds=30)))
     world.store.push("push", calls_later, to=PushMode.ONLINE_AND_OFFLINE)
     assert (world.online("u8"), world.online("u9")) == (5, 6)
 
@@ -126,7 +126,7 @@ def test_a_fill_beyond_now_writes_the_newest_true_row_and_says_so(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "stillpoint.stores.future"):
-        world.store.materialize(NOW - timedelta(days=3), NOW + timedelta(days=1_000))
+        world.store.materialize(world.now - timedelta(days=3), world.now + timedelta(days=1_000))
     assert (world.online("u1"), world.online("u2")) == ((1, 3) if strict(world) else (2, 3))
     assert ("rows that claim to happen later are left out" in caplog.text) is strict(world)
 
@@ -137,8 +137,8 @@ def test_a_push_that_claims_to_be_created_in_the_future_is_refused_whole_in_ever
     way: str, tolerance: float | None, tmp_path: Path, redis_server: RedisServer
 ) -> None:
     world = World(tmp_path, redis_server.connection_string, tolerance, created=True)
-    rows = frame(("u8", 5, NOW), ("u9", 6, NOW))
-    rows["created"] = pd.Series([NOW, NOW + timedelta(days=900)]).astype("datetime64[us, UTC]")
+    rows = frame(("u8", 5, world.now), ("u9", 6, world.now))
+    rows["created"] = pd.Series([world.now, world.now + timedelta(days=900)]).astype("datetime64[us, UTC]")
     before = world.stored()
     if tolerance is None:
         ways(world, rows)[way]()
@@ -146,11 +146,12 @@ def test_a_push_that_claims_to_be_created_in_the_future_is_refused_whole_in_ever
     with pytest.raises(InvalidInput, match=r"view view: the created timestamp of row 1.* in the future"):
         ways(world, rows)[way]()
     assert (world.stored(), world.online("u8")) == (before, None)
-    rows["created"] = pd.Series([None, NOW + timedelta(seconds=30)]).astype("datetime64[us, UTC]")
+    rows["created"] = pd.Series([None, world.now + timedelta(seconds=30)]).astype("datetime64[us, UTC]")
     world.store.push("push", rows, to=PushMode.ONLINE_AND_OFFLINE)
     assert (world.online("u8"), world.online("u9")) == (5, 6)
 
 
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEY = (Column("user_id", Type.STRING),)
 STORED = {
     "number": (Type.INT64, 7),

@@ -23,18 +23,19 @@ from stillpoint.stores.online import StillpointOnlineStoreConfig
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.deletion import project_keys
 from stillpoint.stores.redis.layout import ViewLayout
-from tests.support.batch_world import NOW, Parts, World, searches
-
-AT = NOW - timedelta(seconds=30)
+from tests.support.batch_world import Parts, World
 
 
-def tied(numbers: list[int], user: str) -> Iterator[Record]:
-    """Searches of different words that happened, and arrived, at one moment."""
-    for record in searches(numbers, user):
+def tied(numbers: list[int], user: str, world: World) -> Iterator[Record]:
+    """Searches of different words that happened, and arrived, at the world's time."""
+    for record in world.searches(numbers, user):
         document = json.loads(record.data)
         number = int(record.sequence) - 1000
-        document |= {"query": ("ocean waves", "exam nerves", "anger")[number % 3], "event_timestamp": AT.isoformat()}
-        yield record._replace(arrived_us=to_micros(AT), data=json.dumps(document).encode())
+        document |= {
+            "query": ("ocean waves", "exam nerves", "anger")[number % 3],
+            "event_timestamp": world.now.isoformat(),
+        }
+        yield record._replace(arrived_us=to_micros(world.now), data=json.dumps(document).encode())
 
 
 def store(folder: Path, address: str, world: World) -> FeatureStore:
@@ -85,12 +86,12 @@ def test_the_stream_a_fill_and_a_push_leave_the_same_row_of_equal_times(
     world = World(tmp_path, redis_server, unique)
     processor = world.processor()
     for number, numbers in enumerate(batches):
-        records = [record for user in ("u1", "u2") for record in tied(numbers, user)]
+        records = [record for user in ("u1", "u2") for record in tied(numbers, user, world)]
         processor.process(Parts(records, 1), number)
     address = redis_server.connection_string
     rows = Lake(world.lake.objects).read(feature_dataset(SEARCH_EMBEDDINGS))
     assert rows.num_rows >= 2 * len(batches)
-    assert set(rows["event_timestamp"].to_pylist()) == {AT}
+    assert set(rows["event_timestamp"].to_pylist()) == {world.now}
     learned = [row["created_timestamp"] for row in rows.to_pylist() if row["user_id"] == "u1"]
     assert learned == sorted(learned)  # the stream counts on from its last row, so that a later batch is learned later
     streamed = online(address, f"p_{unique}")
@@ -102,14 +103,14 @@ def test_the_stream_a_fill_and_a_push_leave_the_same_row_of_equal_times(
         made = store(tmp_path / way, address, world)
         frame: pd.DataFrame = rows.to_pandas()
         if way == "filled":
-            made.materialize(AT - timedelta(days=1), NOW + timedelta(seconds=1))
+            made.materialize(world.now - timedelta(days=1), world.now + timedelta(seconds=1))
         elif way == "pushed":
             made.push("push", frame, to=PushMode.ONLINE)
         else:
             for row in range(len(frame)):
                 made.push("push", frame.iloc[[row]], to=PushMode.ONLINE)
         assert online(address, made.project) == streamed, way
-        spine = pd.DataFrame({"user_id": ["u1", "u2"], "event_timestamp": [NOW, NOW]})
+        spine = pd.DataFrame({"user_id": ["u1", "u2"], "event_timestamp": [world.now] * 2})
         joined = made.get_historical_features(spine, [f"{SEARCH_EMBEDDINGS.name}:search_count_24h"]).to_df()
         read = made.get_online_features([f"{SEARCH_EMBEDDINGS.name}:search_count_24h"], {"user_id": ["u1", "u2"]})
         assert joined["search_count_24h"].tolist() == read.to_dict()["search_count_24h"] == [3, 3]

@@ -24,7 +24,7 @@ def test_spark_computes_keys_behind_the_users_and_a_backfill_on_spark_gives_the_
     world = World(tmp_path, redis_server, unique, app=app)
     for number, partitions in enumerate((2, 3)):
         world.settings = world.settings.model_copy(update={"shuffle_partitions": partitions})
-        records = listening(number, 50, 50 * number)
+        records = listening(number, 50, 50 * number, at=world.now)
         columns = [pa.array(list(column)) for column in zip(*records, strict=True)]
         frame = spark.createDataFrame(pa.Table.from_arrays(columns, names=list(Record._fields)))
         world.processor().process(frame, number)

@@ -22,7 +22,7 @@ from stillpoint.served_rows import SERVED_COLUMNS
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.redis.connection import connect
-from tests.support.batch_world import NOW, Parts, World, searches
+from tests.support.batch_world import Parts, World
 from tests.support.wellness import APP
 from validation.parity_run import check_parity
 
@@ -48,18 +48,18 @@ class Serving:
                 self.serve(one, seconds + 1)
 
     def search(self, seconds, user):
-        self.processor.process(Parts(searches([seconds], user), 1), self.batches)
+        self.processor.process(Parts(self.world.searches([seconds], user), 1), self.batches)
         self.batches += 1
 
     def serve(self, user, seconds):
-        at = NOW + timedelta(seconds=seconds)
+        at = self.world.now + timedelta(seconds=seconds)
         columns = self.reader.read(list(READ_FEATURES), {"user_id": [user]}, now_us=to_micros(at))
         views = [dict(view) for view in decode_user(columns).views]
         self.records.append({"user_id": user, "served_at": at, "views": views})
         return self.records[-1]
 
     def check(self, **options):
-        return check_parity(self.keep(), at=NOW, history=AppHistory(APP, ENCODER), **options)
+        return check_parity(self.keep(), at=self.world.now, history=AppHistory(APP, ENCODER), **options)
 
     def gate(self):
         """Return what the release gate says of it, with `r` as the live release."""
@@ -70,8 +70,8 @@ class Serving:
             live=live,
             lake=self.keep(),
             thresholds=thresholds,
-            now=NOW,
-            now_us=to_micros(NOW),
+            now=self.world.now,
+            now_us=to_micros(self.world.now),
             seed=7,
             app=APP,
         )
@@ -88,8 +88,8 @@ class Serving:
         table = pa.Table.from_pylist(rows, schema=SERVED_COLUMNS)
         lake = Lake(self.lake.objects)
         if rows:
-            file = lake.write("served", NOW.date(), "served", table)
-            lake.commit(Commit(writer="served", sequence=0, at=NOW, files=(file,)))
+            file = lake.write("served", self.world.now.date(), "served", table)
+            lake.commit(Commit(writer="served", sequence=0, at=self.world.now, files=(file,)))
         return lake
 
     def view(self, number, name="search_embeddings"):
@@ -146,7 +146,7 @@ def test_a_row_of_somebody_else_is_found(serving):
 def test_a_stale_cache_is_found_as_lag_beyond_the_limit(serving, seconds, stale):
     old = serving.records[-3]
     serving.search(100, "a")
-    serving.records.append({**old, "served_at": NOW + timedelta(seconds=100 + seconds)})
+    serving.records.append({**old, "served_at": serving.world.now + timedelta(seconds=100 + seconds)})
     report = serving.check()
     assert (report.passed, report.unexplained, report.stale) == (not stale, 0, min(stale, 2))
     assert (report.lagging, report.longest_lag_seconds) == (2, seconds)
@@ -173,7 +173,7 @@ def test_nothing_served_is_not_a_pass(serving):
 
 
 def test_times_survive_the_log(serving):
-    assert serving.view(-2)["created_timestamp"] == from_micros(to_micros(NOW) + 75 * 1_000_000)
+    assert serving.view(-2)["created_timestamp"] == from_micros(to_micros(serving.world.now) + 75 * 1_000_000)
 
 
 def test_the_gate_passes_what_was_really_served(serving):
@@ -189,7 +189,7 @@ def test_the_gate_refuses_a_live_release_that_rounds_or_serves_what_is_stale(ser
     view["values"] = json.dumps(values)
     old = serving.records[-3]
     serving.search(100, "a")
-    serving.records += [{**old, "served_at": NOW + timedelta(seconds=110)}] * 3
+    serving.records += [{**old, "served_at": serving.world.now + timedelta(seconds=110)}] * 3
     found = serving.gate()
     assert not found.passed
     assert found.found.startswith("1 unexplained differences and 6.7% of rows too far behind in 15 predictions")

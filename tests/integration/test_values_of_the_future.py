@@ -22,8 +22,6 @@ from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 
-NOW = datetime.now(UTC)
-TRUE = to_micros(NOW - timedelta(days=1))
 FAR = to_micros(datetime(2999, 1, 1, tzinfo=UTC))
 
 
@@ -42,19 +40,21 @@ def world(tmp_path, redis_factory, monkeypatch):
     monkeypatch.setenv("STILLPOINT_HOME", str(tmp_path))
     monkeypatch.setenv("STILLPOINT_LAKE", lake.root)
     writer = OnlineWriter(client, "stillpoint_green")
-    true = rows_table(USER_PROFILES, [profile(f"u{n}", TRUE, 10 + n) for n in range(4)])
+    now = datetime.now(UTC)
+    yesterday = to_micros(now - timedelta(days=1))
+    true = rows_table(USER_PROFILES, [profile(f"u{n}", yesterday, 10 + n) for n in range(4)])
     far = rows_table(USER_PROFILES, [profile(f"u{n}", FAR, 0) for n in range(2)])
-    mixed = pa.concat_tables([far.slice(0, 1), rows_table(USER_PROFILES, [profile("u0", TRUE - 1, 9)])])
+    mixed = pa.concat_tables([far.slice(0, 1), rows_table(USER_PROFILES, [profile("u0", yesterday - 1, 9)])])
     for number, table in enumerate((true, far, mixed)):
-        file = lake.write(feature_dataset(USER_PROFILES), NOW.date(), f"test-{number}", table)
-        lake.commit(Commit(writer="test", sequence=number, at=NOW, files=(file,)))
+        file = lake.write(feature_dataset(USER_PROFILES), now.date(), f"test-{number}", table)
+        lake.commit(Commit(writer="test", sequence=number, at=now, files=(file,)))
         writer.write(ViewLayout.of(USER_PROFILES), table)
     return lake, client
 
 
 def days(client, mode=Mode.ENFORCE):
     columns = OnlineReader(client, ReadPlan.of_declarations("stillpoint_green")).read(
-        [USER_PROFILES.name], {"user_id": [f"u{n}" for n in range(4)]}, now_us=to_micros(NOW), mode=mode
+        [USER_PROFILES.name], {"user_id": [f"u{n}" for n in range(4)]}, now_us=to_micros(datetime.now(UTC)), mode=mode
     )
     return list(columns.values("tenure_days"))
 
@@ -99,14 +99,14 @@ def test_a_value_of_the_future_without_a_true_row_just_goes(world, capsys):
     _, repaired = outcome(capsys, "repair", "future")
     assert repaired["refilled"][f"stillpoint_blue/{USER_TASTE.name}"] == 0
     columns = OnlineReader(client, ReadPlan.of_declarations("stillpoint_blue")).read(
-        [USER_TASTE.name], {"user_id": ["u9"]}, now_us=to_micros(NOW), mode=Mode.ENFORCE
+        [USER_TASTE.name], {"user_id": ["u9"]}, now_us=to_micros(datetime.now(UTC)), mode=Mode.ENFORCE
     )
     assert columns.values(USER_TASTE.feature_names[0])[0] is None
 
 
 def test_a_stored_list_of_the_future_goes_and_one_of_now_stays(world, capsys):
     _, client = world
-    for user, us in (("u1", FAR), ("u2", TRUE)):
+    for user, us in (("u1", FAR), ("u2", to_micros(datetime.now(UTC)))):
         client.hset(
             f"stillpoint:rec:{user}:{Kind.TODAY}:r0001", mapping={"order": f"{us:020d}:x", "recommendation": "{}"}
         )

@@ -28,26 +28,8 @@ from stillpoint.stores.redis.connection import connect
 from tests.support.hand_made import HandMade, contents, hand_made, model, opted_in
 from tests.support.model_endpoint import Endpoint
 
-NOW = datetime.now(UTC)
 VISIBILITY = 1
 RUN = "from inference.cli import worker; worker()"
-
-
-def request(
-    user: str, kind: Kind = Kind.TODAY, *, ago: float = 1.0, type: EventType = EventType.SEARCH
-) -> PredictionRequest:
-    at = NOW - timedelta(seconds=ago)
-    event = f"{user}-{ago}"
-    return PredictionRequest(
-        request_id=request_id(event, kind),
-        user_id=user,
-        kind=kind,
-        event_id=event,
-        event_type=type,
-        event_timestamp=at,
-        arrived_at=at,
-        enqueued_at=at,
-    )
 
 
 class World:
@@ -55,6 +37,7 @@ class World:
 
     def __init__(self, settings: Settings, lake: Lake, aws: AwsServer, project: str, endpoint: str | None) -> None:
         self.redis: Any = None
+        self.now = datetime.now(UTC)
         self.settings, self.lake = settings, lake
         provision(settings)
         opted_in(lake, {"u1": True})
@@ -68,6 +51,22 @@ class World:
         self.sqs.set_queue_attributes(QueueUrl=self.queue, Attributes={"VisibilityTimeout": str(VISIBILITY)})
         self.recommendations = Recommendations(connect(settings.redis_serving.get_secret_value()))
         self._running: list[tuple[Any, threading.Thread, Callable[[], None]]] = []
+
+    def request(
+        self, user: str, kind: Kind = Kind.TODAY, *, ago: float = 1.0, type: EventType = EventType.SEARCH
+    ) -> PredictionRequest:
+        at = self.now - timedelta(seconds=ago)
+        event = f"{user}-{ago}"
+        return PredictionRequest(
+            request_id=request_id(event, kind),
+            user_id=user,
+            kind=kind,
+            event_id=event,
+            event_type=type,
+            event_timestamp=at,
+            arrived_at=at,
+            enqueued_at=at,
+        )
 
     def send(self, *bodies: PredictionRequest | str) -> None:
         texts = [one if isinstance(one, str) else one.to_bytes().decode() for one in bodies]
@@ -163,7 +162,7 @@ def test_a_job_of_a_worker_that_is_killed_is_done_by_another_and_stored_once(
 ) -> None:
     world = worlds("ranker", sagemaker_endpoint_url=endpoint.url)
     endpoint.mood = "hangs"
-    world.send(request("u1", Kind.NEXT, type=EventType.CONTENT_COMPLETE))
+    world.send(world.request("u1", Kind.NEXT, type=EventType.CONTENT_COMPLETE))
     first = subprocess.Popen([sys.executable, "-c", RUN], env=environment(world.settings))
     try:
         assert endpoint.called.wait(120), "the worker never asked the model"
@@ -189,11 +188,11 @@ def test_a_redis_that_is_away_for_longer_than_all_receives_costs_no_job(
     monkeypatch.setattr(inference.worker.loop, "HEARTBEAT_SECONDS", 0.3)
     monkeypatch.setattr(inference.worker.loop, "VISIBILITY_SECONDS", VISIBILITY)
     world.work().register("before-call.sqs.ChangeMessageVisibilityBatch", lambda **call: beats.append(1))
-    world.send(*[request(f"u{n}") for n in range(10)])
+    world.send(*[world.request(f"u{n}") for n in range(10)])
     until(world.drained, "the first jobs were done")
     world.redis.stop()
     beats.clear()
-    world.send(*[request(f"u{n}", Kind.SLEEP) for n in range(10)])
+    world.send(*[world.request(f"u{n}", Kind.SLEEP) for n in range(10)])
     until(lambda: len(beats) * 0.3 > 7 * VISIBILITY, "the outage was longer than five times the visibility timeout")
     assert not world.drained()
     world.redis.restart()
@@ -215,26 +214,28 @@ def test_a_model_that_misbehaves_gives_popular_contents_and_recovers_by_itself(
     world.work()
     endpoint.mood = mood
     for n in range(6):  # each a batch of its own, with a call of its own
-        world.send(request(f"u{n}"))
+        world.send(world.request(f"u{n}"))
         until(world.drained, "the job was done in spite of the model")
     asked = endpoint.calls
     assert asked < 12, "the circuit never opened"
     endpoint.mood = "right"
     time.sleep(0.6)
-    world.send(*[request(f"u{n}", ago=0.5) for n in range(6)])
+    world.send(*[world.request(f"u{n}", ago=0.5) for n in range(6)])
     until(world.drained, "the jobs were done by the model")
     world.rest()
     assert asked < endpoint.calls <= asked + 6
     by_request = {row["request_id"]: (row["source"], row["items"]) for row in world.served()}
-    fallen = [by_request[request(f"u{n}").request_id] for n in range(6)]
+    fallen = [by_request[world.request(f"u{n}").request_id] for n in range(6)]
     assert [source for source, _ in fallen] == ["fallback"] * 6
     assert fallen[0][1] == list(world.made.bundle.manifest.popular[:1]) + fallen[0][1][1:]
-    assert [by_request[request(f"u{n}", ago=0.5).request_id][0] for n in range(6)] == ["model"] * 6
+    assert [by_request[world.request(f"u{n}", ago=0.5).request_id][0] for n in range(6)] == ["model"] * 6
 
 
 def test_messages_that_come_twice_and_out_of_order_leave_the_newest_and_one_push(worlds: Worlds) -> None:
     world = worlds()
-    jobs = [request("u1", Kind.NEXT, ago=ago, type=EventType.CONTENT_COMPLETE) for ago in (1, 3, 2, 1, 5, 4, 3, 1)]
+    jobs = [
+        world.request("u1", Kind.NEXT, ago=ago, type=EventType.CONTENT_COMPLETE) for ago in (1, 3, 2, 1, 5, 4, 3, 1)
+    ]
     for one in jobs:
         world.send(one)
     world.work()
@@ -251,9 +252,9 @@ def test_a_poison_message_lies_in_the_dead_letters_with_its_reason_and_can_be_re
     worlds: Worlds,
 ) -> None:
     world = worlds()
-    good = request("u1")
+    good = world.request("u1")
     poison = good.to_bytes().decode().replace('"schema_version":1', '"schema_version":0')
-    world.send(poison, request("u2"))
+    world.send(poison, world.request("u2"))
     world.work()
     until(world.drained, "the poison left the queue")
     assert world.held("u2") is not None
@@ -271,7 +272,7 @@ def test_a_poison_message_lies_in_the_dead_letters_with_its_reason_and_can_be_re
 
 def test_a_request_that_ends_the_process_each_time_is_moved_by_the_queue_itself(worlds: Worlds) -> None:
     world = worlds()
-    world.send(request("u1"))
+    world.send(world.request("u1"))
     for _ in range(5):
         assert world.sqs.receive_message(QueueUrl=world.queue, VisibilityTimeout=0)["Messages"]
     assert "Messages" not in world.sqs.receive_message(QueueUrl=world.queue)
@@ -281,18 +282,20 @@ def test_a_request_that_ends_the_process_each_time_is_moved_by_the_queue_itself(
 
 def burst(world: World, count: int) -> None:
     for round_ in range(0, count, 100):
-        world.send(*[request(f"u{n % 20}", list(Kind)[n % 2], ago=1 + n / 1_000) for n in range(round_, round_ + 100)])
+        world.send(
+            *[world.request(f"u{n % 20}", list(Kind)[n % 2], ago=1 + n / 1_000) for n in range(round_, round_ + 100)]
+        )
 
 
 @pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_a_burst_is_worked_off_and_then_a_request_is_as_quick_as_before(worlds: Worlds, count: int) -> None:
     world = worlds()
     world.work()
-    until(lambda: world.held("u1") or not world.send(request("u1", ago=9_000)), "the worker is up")
+    until(lambda: world.held("u1") or not world.send(world.request("u1", ago=9_000)), "the worker is up")
     burst(world, count)
     until(world.drained, "the burst is done", 30 + count / 50)
     began = time.monotonic()
-    last = request("u1", ago=0.1)
+    last = world.request("u1", ago=0.1)
     world.send(last)
     until(lambda: world.held("u1").request_id == last.request_id, "a request after the burst", 5)
     assert time.monotonic() - began < 5

@@ -20,8 +20,6 @@ from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
 from stillpoint.settings import Settings
 
-NOW = datetime.now(UTC)
-
 
 class Killed(Exception):
     """Stands for the end of a process."""
@@ -84,7 +82,8 @@ class World:
         self.control = write_control(
             self.lake.objects, (Target(colour=Colour.GREEN, project=f"p_{name}", views=views),)
         )
-        self.sent, self.reports, self.time = [], [], NOW
+        self.now = datetime.now(UTC)  # not at import: Redis ends states by a clock of its own
+        self.sent, self.reports, self.time = [], [], self.now
         self.fails = False
 
     def processor(self):
@@ -110,12 +109,16 @@ class World:
             raise Killed
         self.sent += [json.loads(request)["request_id"] for request in requests]
 
+    def searches(self, numbers, user="u1"):
+        """Return searches of a user, one a second from now on."""
+        return searches(numbers, user, at=self.now)
+
     def stored(self):
         table = Lake(self.lake.objects).read("events").to_pylist()
         return sorted((row["sequence"], row["verdict"]) for row in table)
 
 
-def searches(numbers, user="u1", *, at=NOW):
+def searches(numbers, user="u1", *, at):
     found = []
     for number in numbers:
         document = {

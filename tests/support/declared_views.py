@@ -17,11 +17,10 @@ from stillpoint.lake.tables import Lake
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import encode_rows
 from tests.support import app_oracle as oracle
-from tests.support.batch_world import NOW
 
 
-def listening(seed, count, first=0):
-    """Plays of six users and three contents around now; some are late, some copies, some tell of an old time."""
+def listening(seed, count, first=0, *, at):
+    """Plays of six users and three contents around a time; some are late, some copies, some tell of an old time."""
     rng = random.Random(seed)
     found = []
     for number in range(first, first + count):
@@ -33,7 +32,7 @@ def listening(seed, count, first=0):
             "event_id": str(uuid.UUID(int=rng.randrange(40) if rng.random() < 0.2 else 1_000 + number)),
             "user_id": user,
             "type": kind,
-            "event_timestamp": (NOW + timedelta(seconds=number - ago)).isoformat(),
+            "event_timestamp": (at + timedelta(seconds=number - ago)).isoformat(),
             "platform": rng.choice(["ios", "web"]),
         }
         if kind == "search":
@@ -46,7 +45,7 @@ def listening(seed, count, first=0):
             }
         if kind == "content_complete":
             document["position_seconds"] = rng.choice([3.5, 60, 600])
-        arrived = to_micros(NOW) + number * 1_000_000
+        arrived = to_micros(at) + number * 1_000_000
         found.append(Record(f"s{hash(user) % 2}", str(10_000 + number), user, arrived, json.dumps(document).encode()))
     return found
 

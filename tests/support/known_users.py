@@ -22,7 +22,7 @@ from stillpoint.messages import Kind
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
 from stillpoint.served_rows import SERVED_COLUMNS
-from tests.support.batch_world import NOW, Parts, World, searches
+from tests.support.batch_world import Parts, World
 from tests.support.hand_made import hand_made, opted_in
 
 USER, OTHER = "u1", "u10"
@@ -34,6 +34,7 @@ class Home:
 
     def __init__(self, folder, server, name):
         self.world = World(folder, server, name)
+        self.now = self.world.now
         self.settings, self.lake, self.redis = self.world.settings, self.world.lake, server.client()
         views = tuple(view.name for view in STREAMED_VIEWS)
         write_control(self.lake.objects, (Target(colour=Colour.GREEN, project=PROJECT, views=views),))
@@ -41,10 +42,10 @@ class Home:
         opted_in(self.lake, {USER: True, OTHER: True})
         self.processor = self.world.processor()
         broken = [
-            Record("s0", f"{90 + n}", user, to_micros(NOW), json.dumps({"user_id": user, "type": "?"}).encode())
+            Record("s0", f"{90 + n}", user, to_micros(self.now), json.dumps({"user_id": user, "type": "?"}).encode())
             for n, user in enumerate((USER, OTHER))
         ]
-        self.batch(0, [*searches([1, 2], USER), *searches([3], OTHER), *broken])
+        self.batch(0, [*self.world.searches([1, 2], USER), *self.world.searches([3], OTHER), *broken])
         for user in (USER, OTHER):
             self.redis.hset(f"stillpoint:rec:{user}:{Kind.TODAY}:r0001", "recommendation", user)
             self.redis.zadd(f"stillpoint:finished:{user}", {"c1": 1})
@@ -61,8 +62,8 @@ class Home:
 
     def keep(self, dataset, schema, rows):
         table = pa.Table.from_pylist(rows, schema=schema)
-        file = self.lake.write(dataset, NOW.date(), f"kept-{dataset.replace('/', '-')}", table)
-        self.lake.commit(Commit(writer=f"kept-{dataset.replace('/', '-')}", sequence=0, at=NOW, files=(file,)))
+        file = self.lake.write(dataset, self.now.date(), f"kept-{dataset.replace('/', '-')}", table)
+        self.lake.commit(Commit(writer=f"kept-{dataset.replace('/', '-')}", sequence=0, at=self.now, files=(file,)))
 
     def snapshot(self, name, users):
         table = pa.table({"user_id": users, "label": [number % 2 for number in range(len(users))]})
@@ -72,16 +73,21 @@ class Home:
         body = {"rows": len(users), "positives": 1, "rows_sha256": hashlib.sha256(sink.getvalue()).hexdigest()}
         self.lake.put_json(f"snapshots/{name}/manifest.json", {"id": name, **body})
 
-    @staticmethod
-    def served(user):
+    def served(self, user):
         empty = {"items": [], "candidates": [], "scores": [], "views": [], "trigger": None}
         named = {name: f"{name}-{user}" for name in ("request_id", "recommendation_id")}
-        rest = {"release": "r0001", "generation": 1, "arm": "a", "kind": "today", "source": "model", "served_at": NOW}
+        rest = {
+            "release": "r0001",
+            "generation": 1,
+            "arm": "a",
+            "kind": "today",
+            "source": "model",
+            "served_at": self.now,
+        }
         return {**empty, **named, **rest, "user_id": user}
 
-    @staticmethod
-    def mapped(user, number):
-        at = {"event_timestamp": NOW, "created_timestamp": NOW}
+    def mapped(self, user, number):
+        at = {"event_timestamp": self.now, "created_timestamp": self.now}
         return {"user_id": user, **at, "sequence_id": number, "mapping_version": 1}
 
     def erase(self, user=USER, **options):

@@ -87,6 +87,13 @@ class Cluster:
         """Wait until every node runs, knows of all slots, and every primary has a replica that is up to date."""
         until(self._is_whole, "the cluster did not become whole", seconds=60)
 
+    def mend(self) -> None:
+        """Start the servers that are down, and wait until the cluster is whole."""
+        for server in self.servers:
+            if not port_answers(server.port):
+                server.restart()
+        self.settle()
+
     @property
     def _options(self) -> str:
         return "".join(f",{name}={str(value).lower() if value is True else value}" for name, value in self.tls.items())

@@ -15,7 +15,7 @@ from stillpoint.events.types import Verdict
 from stillpoint.lake.commits import Commit
 from stillpoint.leases.active_jobs import active_jobs, announce_job
 from stillpoint.leases.lease import Lease
-from tests.support.batch_world import NOW, Parts, searches
+from tests.support.batch_world import Parts
 from tests.support.known_users import OTHER, USER
 
 
@@ -24,12 +24,12 @@ def test_replays_and_late_events_up_to_the_erasure_are_no_ops_and_a_return_is_al
     home.erase()
     home.processor = home.world.processor()
     later = datetime.now(UTC) + timedelta(seconds=5)
-    back = searches([7], USER)[0]
+    back = home.world.searches([7], USER)[0]
     document = json.loads(back.data) | {"event_timestamp": later.isoformat()}
     back = back._replace(arrived_us=to_micros(later), data=json.dumps(document).encode())
-    fast = searches([50], USER)[0]._replace(arrived_us=to_micros(NOW))
-    broken = Record("s0", "80", USER, to_micros(NOW), b'{"user_id": "u1"')
-    home.batch(1, [*searches([1, 2], USER), fast, broken, *searches([8], OTHER)])
+    fast = home.world.searches([50], USER)[0]._replace(arrived_us=to_micros(home.now))
+    broken = Record("s0", "80", USER, to_micros(home.now), b'{"user_id": "u1"')
+    home.batch(1, [*home.world.searches([1, 2], USER), fast, broken, *home.world.searches([8], OTHER)])
     assert home.world.reports[-1].verdicts == {Verdict.ERASED: 4, Verdict.ON_TIME: 1}
     assert home.found(USER) == []
     home.batch(2, [back])
@@ -46,7 +46,7 @@ def test_a_stream_that_runs_obeys_before_anything_is_deleted(home):
             assert go_on.wait(10)
             return super().collect()
 
-    batch = threading.Thread(target=lambda: home.processor.process(Slow(searches([5], USER), 1), 1))
+    batch = threading.Thread(target=lambda: home.processor.process(Slow(home.world.searches([5], USER), 1), 1))
     batch.start()
     assert writing.wait(10)
     done = []
@@ -102,8 +102,8 @@ def test_a_backfill_that_read_before_is_waited_for_and_its_rows_go_too(home):
         erasing.start()
         time.sleep(0.7)
         assert not done
-        file = home.lake.write("features/session_bounce_rates", NOW.date(), "backfill-late", rows)
-        home.lake.commit(Commit(writer="backfill-late", sequence=0, at=NOW, files=(file,)))
+        file = home.lake.write("features/session_bounce_rates", home.now.date(), "backfill-late", rows)
+        home.lake.commit(Commit(writer="backfill-late", sequence=0, at=home.now, files=(file,)))
     erasing.join(20)
     assert done
     assert home.found(USER) == []

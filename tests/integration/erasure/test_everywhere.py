@@ -11,7 +11,6 @@ from stillpoint.errors import InvalidInput, InvalidSettings
 from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.lake.tables import Lake
 from stillpoint.tombstones import ErasureLookup, erasure_key, read_tombstones
-from tests.support.batch_world import NOW
 from tests.support.known_users import OTHER, PROJECT, USER
 
 
@@ -74,12 +73,12 @@ def test_nobody_can_test_an_id_against_tombstones_without_the_key(home):
 def test_serving_knows_at_once_and_also_after_redis_has_forgotten(home):
     home.processor._lease.release()
     objects, key = home.lake.objects, erasure_key(home.settings)
-    asked = ErasureLookup(home.redis, objects, key, lambda: NOW)
-    moment = to_micros(NOW)
+    asked = ErasureLookup(home.redis, objects, key, lambda: home.now)
+    moment = to_micros(home.now)
     assert not asked(USER, moment)
     home.erase()
     assert asked(USER, moment)
     assert not asked(OTHER, moment)
     assert not asked(USER, to_micros(datetime.now(UTC)) + 60_000_000)
     home.redis.delete("stillpoint:erased")
-    assert ErasureLookup(home.redis, objects, key, lambda: NOW)(USER, moment)
+    assert ErasureLookup(home.redis, objects, key, lambda: home.now)(USER, moment)

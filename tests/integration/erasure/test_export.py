@@ -8,13 +8,12 @@ import pytest
 from privacy.erasure.rows import mentions
 from privacy.export import export
 from stillpoint.errors import InvalidInput
-from tests.support.batch_world import NOW
 from tests.support.known_users import OTHER, PROJECT, USER
 
 
 def test_an_export_holds_the_user_and_nobody_else(home, tmp_path):
     target = tmp_path / "mine.zip"
-    counts = export(home.settings, home.lake, USER, target, now=NOW)
+    counts = export(home.settings, home.lake, USER, target, now=home.now)
     assert counts["lake/events"] == 2
     assert counts["lake/quarantine"] == counts["lake/mappings/1"] == counts["snapshots/s1"] == 1
     with zipfile.ZipFile(target) as archive:
@@ -25,7 +24,7 @@ def test_an_export_holds_the_user_and_nobody_else(home, tmp_path):
     assert f"stillpoint:rec:{USER}:today:r0001" in json.loads(texts["stored.json"])
     assert not any(mentions(OTHER).search(text.encode()) for text in texts.values())
     with pytest.raises(InvalidInput, match="exists already"):
-        export(home.settings, home.lake, USER, target, now=NOW)
+        export(home.settings, home.lake, USER, target, now=home.now)
 
 
 def test_a_damaged_file_is_named_in_the_archive_and_the_rest_is_there(home, tmp_path):
@@ -33,7 +32,7 @@ def test_a_damaged_file_is_named_in_the_archive_and_the_rest_is_there(home, tmp_
     home.lake.objects.put(path, b"PAR1 not really")
     (gone,) = (file.path for file in home.lake.files("served"))
     home.lake.objects.delete(gone)
-    counts = export(home.settings, home.lake, USER, tmp_path / "mine.zip", now=NOW)
+    counts = export(home.settings, home.lake, USER, tmp_path / "mine.zip", now=home.now)
     assert (counts["unreadable files"], counts["lake/events"]) == (2, 2)
     with zipfile.ZipFile(tmp_path / "mine.zip") as archive:
         told = archive.read("unreadable.txt").decode().splitlines()
@@ -44,4 +43,4 @@ def test_a_damaged_file_is_named_in_the_archive_and_the_rest_is_there(home, tmp_
 def test_after_an_erasure_there_is_nothing_to_export(home, tmp_path):
     home.processor._lease.release()
     home.erase()
-    assert set(export(home.settings, home.lake, USER, tmp_path / "e.zip", now=NOW).values()) == {0}
+    assert set(export(home.settings, home.lake, USER, tmp_path / "e.zip", now=home.now).values()) == {0}

@@ -19,14 +19,13 @@ from ingestion.reconcile import reconcile
 from privacy.export import export
 from stillpoint.clock import to_micros
 from stillpoint.lake.tables import Lake
-from tests.support.batch_world import NOW
 from tests.support.known_users import OTHER, USER
 
 
 def test_compacted_days_are_rewritten_at_their_path(home):
     home.processor._lease.release()
-    compact(home.lake, before=NOW.date() + timedelta(days=2), at=NOW)
-    path = f"tables/events/date={NOW.date()}/rows.parquet"
+    compact(home.lake, before=home.now.date() + timedelta(days=2), at=home.now)
+    path = f"tables/events/date={home.now.date()}/rows.parquet"
     assert pq.read_table(io.BytesIO(home.lake.objects.get(path))).num_rows == 3
     home.erase()
     assert home.found(USER) == []
@@ -41,13 +40,13 @@ def test_foreign_and_damaged_files_are_named_and_left(home):
     sink = io.BytesIO()
     pq.write_table(pa.table({"user_id": [USER]}), sink)
     home.lake.objects.put("elsewhere/users.parquet", sink.getvalue())
-    home.lake.objects.put(f"events/date={NOW.date()}/torn.parquet", b"PAR1 not really")
+    home.lake.objects.put(f"events/date={home.now.date()}/torn.parquet", b"PAR1 not really")
     receipt = home.erase()
     assert [one.partition(":")[0] for one in receipt.skipped] == [
         "elsewhere/users.parquet",
-        f"events/date={NOW.date()}/torn.parquet",
+        f"events/date={home.now.date()}/torn.parquet",
     ]
-    assert home.lake.objects.get(f"events/date={NOW.date()}/torn.parquet") == b"PAR1 not really"
+    assert home.lake.objects.get(f"events/date={home.now.date()}/torn.parquet") == b"PAR1 not really"
     assert home.found(USER) == ["elsewhere/users.parquet"]
 
 
@@ -68,7 +67,7 @@ def test_what_training_jobs_and_killed_writers_left_goes_too(home):
     objects.put("sagemaker/job-1/output/model.tar.gz", archive({"user_ids": [OTHER, USER]}))
     objects.put("sagemaker/job-2/output/model.tar.gz", archive({"user_ids": [OTHER]}))
     mapping = home.lake.read("mappings/1")
-    killed = home.lake.write("mappings/7", NOW.date(), "killed-before-its-commit", mapping)
+    killed = home.lake.write("mappings/7", home.now.date(), "killed-before-its-commit", mapping)
     staged = folder / "served" / ".staged-k1ll3d"
     staged.write_bytes(USER.encode())
     an_hour_ago = time.time() - 3_600
@@ -90,7 +89,7 @@ def test_what_training_jobs_and_killed_writers_left_goes_too(home):
 def test_an_id_that_a_client_wrote_with_escapes_is_found_in_quarantine(home):
     home.processor._lease.release()
     home.processor = home.world.processor()
-    escaped = Record("s0", "70", "somebody", to_micros(NOW), b'{"user_id": "\\u0075\\u0031", "type": "?"}')
+    escaped = Record("s0", "70", "somebody", to_micros(home.now), b'{"user_id": "\\u0075\\u0031", "type": "?"}')
     home.batch(1, [escaped])
     assert home.lake.read("quarantine").num_rows == 3
     home.processor._lease.release()
@@ -113,7 +112,7 @@ def test_foreign_files_of_any_kind_are_named_if_they_speak_of_the_user_and_never
     silent = {"dumps/others.csv": f"{OTHER},{USER}0,x{USER}\n".encode()}
     for key, data in (foreign | silent).items():
         home.lake.objects.put(key, data)
-    counts = export(home.settings, home.lake, USER, tmp_path / "mine.zip", now=NOW)
+    counts = export(home.settings, home.lake, USER, tmp_path / "mine.zip", now=home.now)
     assert counts["foreign files"] == len(foreign)
     with zipfile.ZipFile(tmp_path / "mine.zip") as mine:
         assert "crm/members.parquet: holds the user" in mine.read("elsewhere.txt").decode()

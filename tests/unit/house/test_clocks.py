@@ -1,7 +1,10 @@
 """The present is asked for by entry points only; below them time is an argument, which a test owns."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[3]
 ROOMS = (
@@ -57,3 +60,45 @@ def test_the_present_is_asked_for_by_entry_points_only() -> None:
         if isinstance(node, ast.Call) and asks_for_the_present(node)
     ]
     assert found == [], "take a `Clock`, or the moment, as an argument"
+
+
+def run_at_import(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield what an import runs: everything but the bodies of functions, whose defaults and decorators it runs too."""
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                todo += [*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)]
+            case ast.Lambda():
+                todo += [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+            case _:
+                todo += ast.iter_child_nodes(node)
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("NOW = datetime.now(UTC)", True),
+        ("class A:\n    at = [time.time() for _ in range(2)]", True),
+        ("def f(at=date.today()): ...", True),
+        ("@mark(system_clock())\ndef f(): ...", True),
+        ("def f():\n    return datetime.now(UTC)", False),
+        ("clock = lambda: time.time_ns()", False),
+        ("NOW = datetime(2026, 3, 2, tzinfo=UTC)", False),
+    ],
+)
+def test_what_an_import_runs_is_told_from_what_a_call_runs(text: str, asks: bool) -> None:
+    calls = [node for node in run_at_import(ast.parse(text)) if isinstance(node, ast.Call)]
+    assert any(asks_for_the_present(node) for node in calls) is asks
+
+
+def test_no_test_module_asks_for_the_present_when_it_is_imported() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for node in run_at_import(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and asks_for_the_present(node)
+    ]
+    assert found == [], "the test may run half an hour later: take a fixed time, or ask in the test or its fixture"

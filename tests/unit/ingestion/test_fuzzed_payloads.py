@@ -7,7 +7,7 @@ import pytest
 from ingestion.kinesis_shards import Record
 from stillpoint.clock import to_micros
 from stillpoint.lake.tables import Lake
-from tests.support.batch_world import NOW, Parts, World
+from tests.support.batch_world import Parts, World
 from tests.support.fuzzed_payloads import Fuzz
 
 PER_BATCH = 1_500
@@ -18,10 +18,10 @@ PER_BATCH = 1_500
 def test_each_payload_is_accepted_or_kept_aside_and_none_stops_the_stream(tmp_path, redis_server, unique, count):
     world = World(tmp_path, redis_server, unique)
     processor = world.processor()
-    arrived = to_micros(NOW)
+    arrived = to_micros(world.now)
     sent = {}
     for number, start in enumerate(range(0, count, PER_BATCH)):
-        pairs = Fuzz(number, NOW).pairs(min(PER_BATCH, count - start))
+        pairs = Fuzz(number, world.now).pairs(min(PER_BATCH, count - start))
         records = [
             Record("s0", str(start + index), user, arrived + start + index, data)
             for index, (user, data) in enumerate(pairs)

@@ -13,7 +13,7 @@ from stillpoint.errors import Fenced
 from stillpoint.lake.tables import Lake
 from stillpoint.releases.write_targets import read_acknowledged, write_control
 from stillpoint.tombstones import Tombstones
-from tests.support.batch_world import NOW, Killed, Parts, World, searches
+from tests.support.batch_world import Killed, Parts, World
 
 
 @pytest.fixture
@@ -21,7 +21,8 @@ def world(tmp_path, redis_server, unique):
     return World(tmp_path, redis_server, unique)
 
 
-BATCH = [*searches([1, 2, 2, 3]), *searches([4, 5], "u2")]
+def batch(world):
+    return [*world.searches([1, 2, 2, 3]), *world.searches([4, 5], "u2")]
 
 
 def test_a_batch_that_is_cut_off_anywhere_takes_effect_once_when_done_again(world, monkeypatch):
@@ -37,12 +38,12 @@ def test_a_batch_that_is_cut_off_anywhere_takes_effect_once_when_done_again(worl
             else:
                 patch.setattr(StateStore, place, lambda *_, **__: (_ for _ in ()).throw(Killed))
             with pytest.raises(Killed):
-                processor.process(Parts(BATCH, 2), 0)
+                processor.process(Parts(batch(world), 2), 0)
         assert fresh.sent == []
         fresh.fails = False
         again = fresh.processor()
-        again.process(Parts(BATCH, 1), 0)
-        again.process(Parts(searches([6]), 3), 1)
+        again.process(Parts(batch(world), 1), 0)
+        again.process(Parts(world.searches([6]), 3), 1)
         result = (fresh.stored(), sorted(fresh.sent))
         assert [verdict for _, verdict in result[0]].count("duplicate") == 1
         assert len(result[0]) == 7
@@ -56,7 +57,7 @@ def test_predictions_are_asked_for_only_after_the_commit(world):
     seen = []
     world._send = lambda requests: seen.append(Lake(world.lake.objects).committed(processor.writer, 0))
     processor._send = world._send
-    processor.process(Parts(BATCH, 2), 0)
+    processor.process(Parts(batch(world), 2), 0)
     assert seen == [True]
 
 
@@ -64,14 +65,14 @@ def test_a_zombie_commits_nothing(world):
     zombie = world.processor()
     world.processor()
     with pytest.raises(Fenced):
-        zombie.process(Parts(BATCH, 1), 0)
+        zombie.process(Parts(batch(world), 1), 0)
     assert world.stored() == []
     assert world.sent == []
 
 
 def test_a_new_control_generation_is_acknowledged_with_the_batch_that_obeys_it_or_while_idle(world):
     processor = world.processor()
-    processor.process(Parts(BATCH, 1), 0)
+    processor.process(Parts(batch(world), 1), 0)
     acknowledged = read_acknowledged(world.lake.objects)
     assert (acknowledged.generation, acknowledged.batch, acknowledged.writer) == (1, 0, f"stream-{world.query}")
     write_control(world.lake.objects, ())
@@ -81,14 +82,14 @@ def test_a_new_control_generation_is_acknowledged_with_the_batch_that_obeys_it_o
 
 
 def test_lost_memory_stops_the_batch_and_is_rebuilt_bit_for_bit(world):
-    world.processor().process(Parts(BATCH, 1), 0)
+    world.processor().process(Parts(batch(world), 1), 0)
     client = world.server.client()
     keys = sorted(client.scan_iter(f"stillpoint:state:{world.query}:user:*"))
     before = [client.hget(key, "after") for key in keys]
     client.delete(*keys, f"stillpoint:state:{world.query}:marker")
     processor = world.processor()
     with pytest.raises(StatesLost, match="Redis knows the stream's memory up to batch None, the lake is at 0"):
-        processor.process(Parts(searches([7]), 1), 1)
+        processor.process(Parts(world.searches([7]), 1), 1)
     stream = rules_of(world.settings).stream
     assert needs_rebuild(world.states, 0, stream)
     count = rebuild(
@@ -96,7 +97,7 @@ def test_lost_memory_stops_the_batch_and_is_rebuilt_bit_for_bit(world):
         world.states,
         stream=stream,
         tombstones=Tombstones(b"key"),
-        now=NOW,
+        now=world.now,
         batch=0,
         epoch=9,
     )
@@ -107,7 +108,7 @@ def test_lost_memory_stops_the_batch_and_is_rebuilt_bit_for_bit(world):
 
 def test_a_view_that_the_states_lack_has_them_rebuilt_and_those_of_version_one_go_on(world):
     stream = rules_of(world.settings).stream
-    world.processor().process(Parts(BATCH, 1), 0)
+    world.processor().process(Parts(batch(world), 1), 0)
     assert not needs_rebuild(world.states, 0, stream)
     world.states.note_sections(sorted(stream.sections)[1:])
     assert needs_rebuild(world.states, 0, stream)
@@ -123,12 +124,12 @@ def audited(world):
         world.states,
         stream=rules_of(world.settings).stream,
         tombstones=Tombstones(b"key"),
-        now=NOW,
+        now=world.now,
     )
 
 
 def test_states_that_somebody_deleted_are_missed_by_counting_them_against_the_lake(world):
-    world.processor().process(Parts(BATCH, 1), 0)
+    world.processor().process(Parts(batch(world), 1), 0)
     assert audited(world) == Audit(2, Counter())
     world.server.client().delete(f"stillpoint:state:{world.query}:user:u2")
     assert not needs_rebuild(world.states, 0, rules_of(world.settings).stream)
@@ -141,12 +142,12 @@ def test_a_batch_stops_before_it_computes_when_redis_has_dropped_keys(world, red
     server = redis_factory({"maxmemory": "4mb", "maxmemory-policy": "allkeys-lru"})
     fresh = World(tmp_path / "dropping", server, world.query)
     processor = fresh.processor()
-    processor.process(Parts(BATCH, 1), 0)
+    processor.process(Parts(batch(world), 1), 0)
     client = server.client()
     for number in range(4_000):
         client.set(f"other{number}", b"x" * 2_000)
     with pytest.raises(StatesLost, match="Redis"):
-        processor.process(Parts(searches([7]), 1), 1)
+        processor.process(Parts(world.searches([7]), 1), 1)
     assert needs_rebuild(fresh.states, 0, rules_of(fresh.settings).stream)
     assert fresh.reports[-1].number == 0
 
