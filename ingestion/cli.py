@@ -50,6 +50,13 @@ def publish(
     file: Annotated[
         Path, typer.Argument(parser=arguments.source_file, metavar="FILE", help="One JSON event a line; also gzipped.")
     ],
+    log_format: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="Read a log of another system that the app declares.")
+    ] = None,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="Write to the lake, each event as if received when it happened; for old logs."),
+    ] = False,
     rebase: Annotated[bool, typer.Option("--rebase", help="Shift the times so that the newest is now.")] = False,
     with_refused: Annotated[
         bool, typer.Option("--with-refused", help="Also send lines that are no events: the stream quarantines them.")
@@ -57,15 +64,21 @@ def publish(
     as_json: _Json = False,
 ) -> None:
     """Put recorded events into Kinesis, in their order. Exit code 1 if a line is no event; the others are published."""
+    from ingestion.click_log import rows_as_events
     from ingestion.publish import judge, read_lines, user_of
+    from ingestion.recorded_history import load_history
     from stillpoint.app.load import load_app
     from stillpoint.errors import DataRefused
     from stillpoint.events.parsing import PayloadParser
     from stillpoint.events.stream import put_events
 
     settings = Settings.load()
-    parser = PayloadParser(load_app(settings.app).events)
-    judged = judge(read_lines(file), parser, now=system_clock(), rebase=rebase)
+    app, now = load_app(settings.app), system_clock()
+    parser = PayloadParser(app.events)
+    recorded = read_lines(file)
+    if log_format is not None:
+        recorded = iter(rows_as_events(recorded, app.log(log_format)))
+    judged = judge(recorded, parser, now=now, rebase=rebase)
     refused = judged.refused
     if refused and not judged.events and not with_refused:
         raise DataRefused(
@@ -73,14 +86,22 @@ def publish(
             "expected one JSON event a line, as `stillpoint events simulate --output` writes them"
         )
     kept = [one.line._replace(user=user_of(one.line.payload)) for one in refused if with_refused and not one.line.cut]
-    lines = sorted([*judged.events, *kept])
-    put_events(_client(settings, "kinesis"), settings.event_stream, [(line.user, line.payload) for line in lines])
-    report = {
+    lines = [*judged.events, *kept] if log_format else sorted([*judged.events, *kept])
+    report: dict[str, Any] = {
         "published": len(lines),
         "refused": len(refused),
         "reasons": [{"line": one.line.number, "field": one.field, "reason": one.reason} for one in refused[:_SHOWN]],
     }
-    said = [f"{len(lines):,} lines published to {settings.event_stream}, {len(refused):,} are no events"]
+    if history:
+        counts = load_history(_lake(settings), judged.events, parser, at=now)
+        report = {"history": dict(counts), **report, "published": 0}
+        loaded = (
+            f"{counts.total():,} events became history of the lake" if counts else "the lake holds this history already"
+        )
+        said = [f"{loaded}; {len(refused):,} lines are no events"]
+    else:
+        put_events(_client(settings, "kinesis"), settings.event_stream, [(line.user, line.payload) for line in lines])
+        said = [f"{len(lines):,} lines published to {settings.event_stream}, {len(refused):,} are no events"]
     said += [f"  {one.sentence()}" for one in refused[:10]]
     if len(refused) > 10:
         said.append(f"  … and {len(refused) - 10:,} more; --json lists {_SHOWN}")

@@ -24,6 +24,7 @@ from stillpoint.app.digest import digest
 from stillpoint.app.entities import Entity
 from stillpoint.app.events import Event
 from stillpoint.app.fields import fields_of
+from stillpoint.app.logs import ClickLog
 from stillpoint.app.place import Place
 from stillpoint.app.recommendations import Label, PostProcessing, RecommendationKind, RequestTimeFeature, Trigger
 from stillpoint.app.records import View
@@ -62,12 +63,27 @@ class App:
     labels: tuple[Label, ...] = ()
     request_features: tuple[RequestTimeFeature, ...] = ()
     post_processing: tuple[PostProcessing, ...] = ()
+    logs: tuple[ClickLog, ...] = ()
     version_one: VersionOne | None = None
 
     @cached_property
     def records(self) -> tuple[View, ...]:
         """The records of all views, streamed ones first."""
         return (*map(record, self.views), *(view.record for view in self.daily_views))
+
+    def log(self, name: str) -> ClickLog:
+        """Return a log's format.
+
+        Raises:
+            InvalidInput: the app declares none of this name.
+        """
+        for one in self.logs:
+            if one.name == name:
+                return one
+        known = ", ".join(one.name for one in self.logs) or "none"
+        raise InvalidInput(
+            f"app {self.name} declares no log format {name!r}; it declares {known} (see stillpoint.app.logs)"
+        )
 
     @cached_property
     def digest(self) -> str:
@@ -119,6 +135,7 @@ def load_app(where: str | Path) -> App:
         labels=_of(Label, found),
         request_features=_of(RequestTimeFeature, found),
         post_processing=_of(PostProcessing, found),
+        logs=_of(ClickLog, found),
         version_one=next(iter(_of(VersionOne, found)), None),
     )
     faults += check(app)
