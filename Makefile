@@ -8,7 +8,7 @@ SHELL := bash
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
-COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 help: ## list the targets
@@ -58,7 +58,7 @@ fix: setup ## let ruff fix and format what it can
 pages: setup ## write docs/settings.md and docs/cli.md anew from the code
 	@PYTHONPATH=. $(BIN)/python docs/pages.py
 
-lock: ## write the requirements*.lock files anew from pyproject.toml
+lock: setup ## write the requirements*.lock files anew from pyproject.toml
 	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
 	$(COMPILE) --extra serve --extra train --extra stores pyproject.toml -o deploy/model-server/requirements.lock
 	$(COMPILE) --extra function pyproject.toml -o deploy/lambda/requirements.lock

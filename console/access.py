@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inference.http.problems import Problem
 from inference.http.server import LOOPBACK
-from inference.tokens import Scope as TokenScope
+from inference.scopes import Scope as TokenScope
 
 COOKIE = "stillpoint_console"
 SIGN_IN = "/sign-in"
@@ -41,7 +41,7 @@ _HEADERS = (
 class Tokens(Protocol):
     """Decides whether an `Authorization` header allows a scope, and raises `Problem` if not."""
 
-    def demand(self, authorization: str | None, scope: TokenScope) -> None: ...
+    def demand(self, authorization: str | None, scope: TokenScope) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)

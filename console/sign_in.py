@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from console.access import COOKIE, SESSION_SECONDS, SIGN_IN, Access, Sessions, Tokens, session_name
 from console.pages.frame import HEAD
-from inference.tokens import Scope
+from inference.scopes import Scope
 
 
 def sign_in(tokens: Tokens, sessions: Sessions) -> APIRouter:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from stillpoint.cli import arguments
+from stillpoint.cli.audit import note_reading
 from stillpoint.errors import NotFound
 from stillpoint.settings import Settings
 
@@ -93,6 +94,7 @@ def features(
     settings = Settings.load()
     lake = open_lake(settings)
     loaded = load_live(ObjectReleaseBook(lake.objects), lake, settings, now=system_clock())
+    note_reading(settings, lake.objects, user_id, what="features", release=loaded.id)
     columns = loaded.reader.read(list(READ_FEATURES), {"user_id": [user_id]}, now_us=to_micros(system_clock()))
     cells = columns.to_dicts(full_names=True)[0]
     if all(cell.status is FieldStatus.NOT_FOUND for cell in cells.values()):
@@ -162,6 +164,7 @@ def explain(
     settings = Settings.load()
     lake = open_lake(settings)
     served = served_record(lake, recommendation_id)
+    note_reading(settings, lake.objects, served["user_id"], what="explanation", recommendation=recommendation_id)
     book = ObjectReleaseBook(lake.objects)
     loaded = load(book, lake, settings, served["release"], served["generation"], now=system_clock())
     route = loaded.release.routes[Kind(served["kind"])]

@@ -51,12 +51,13 @@ _REQUEST_SHAPES: Mapping[OperationName, type[BaseModel]] = {
 _PROBLEMS = {
     400: "The body is not JSON, or not the gzip that it says.",
     401: "No token that is known.",
-    403: "The token lacks the scope.",
+    403: "The token lacks the scope, or is a user's own and this is somebody else's.",
     404: "Nothing is known by this id.",
     408: "The body came too slowly.",
     413: f"The body is larger than {MAX_BODY} bytes, as it came or unpacked.",
     415: "The body has a `Content-Encoding` other than gzip; `Accept-Encoding` says what is taken.",
     422: "A field or parameter cannot be used, is unknown, or stands twice.",
+    429: "This caller sends too many requests. Come back after `Retry-After`.",
     500: "The service failed; its log tells more under the request id.",
     503: "Saturated, too slow, about to stop, without a release, or a store is away. Come back after `Retry-After`.",
 }
@@ -64,6 +65,7 @@ _HEADERS = {
     401: (CHALLENGE, "Challenge"),
     403: (CHALLENGE, "Challenge"),
     415: ("Accept-Encoding", "Encodings"),
+    429: ("Retry-After", "RetryAfter"),
     503: ("Retry-After", "RetryAfter"),
 }
 _BODIES = {
@@ -102,8 +104,8 @@ def document(events: Sequence[type[Event]], offered: Collection[OperationName] =
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A token with the operation's scope, or with `admin`. A service on loopback may run "
-                    "without tokens.",
+                    "description": "A token with the operation's scope, or with `admin`: of the service's own file, or a "
+                    "JSON Web Token of its issuer. A service on loopback may run without tokens.",
                 }
             },
         },
@@ -118,7 +120,8 @@ def text(events: Sequence[type[Event]], offered: Collection[OperationName] = tup
 def _operation(endpoint: Endpoint) -> Schema:
     operation: Schema = {"operationId": str(endpoint.name), "summary": endpoint.summary}
     if endpoint.scope is not None:
-        operation["description"] = f"Needs the scope `{endpoint.scope}`."
+        own = " A user's own token (scope `user`) reaches what is theirs." if endpoint.for_users else ""
+        operation["description"] = f"Needs the scope `{endpoint.scope}`.{own}"
         operation["security"] = [{"bearer": []}]
     if parameters := _parameters(endpoint.name):
         operation["parameters"] = parameters
@@ -137,7 +140,7 @@ def _answers(endpoint: Endpoint) -> dict[int, Schema]:
     headers: Schema = {REQUEST_ID_HEADER: {"$ref": "#/components/headers/RequestId"}}
     refused = [500]
     if endpoint.scope is not None:
-        refused += [401, 403, 422, 503]
+        refused += [401, 403, 422, 429, 503]
     if endpoint.reads_body:
         refused += [400, 408, 413, 415]
     if endpoint.name in (OperationName.EXPLAIN, OperationName.ERASURE):

@@ -13,14 +13,15 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from inference.http.identity import Caller
 from inference.http.problems import Problem
+from inference.scopes import Scope
 from stillpoint.cli import arguments
 from stillpoint.cli.program import run_program
 from stillpoint.errors import InvalidSettings
@@ -30,20 +31,6 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 CHALLENGE = "WWW-Authenticate"
 _REALM = 'Bearer realm="stillpoint"'
-
-
-class Scope(StrEnum):
-    READ = "read"
-    PREDICT = "predict"
-    WRITE_EVENTS = "write-events"
-    ADMIN = "admin"
-    """Includes every other scope."""
-
-
-class Bearers(Protocol):
-    """Decides whether a request's bearer token allows a scope."""
-
-    def demand(self, authorization: str | None, scope: Scope) -> None: ...
 
 
 class _Entry(BaseModel):
@@ -82,8 +69,10 @@ class Tokens:
             where = ".".join(str(part) for part in first["loc"])
             raise InvalidSettings(f"STILLPOINT_HTTP_TOKENS: {file} is refused at {where}: {first['msg']}") from None
 
-    def demand(self, authorization: str | None, scope: Scope) -> None:
-        """Return if the `Authorization` header holds a known token with this scope, or with `admin`.
+    def demand(self, authorization: str | None, scope: Scope, *, for_users: bool = False) -> Caller:
+        """Return the holder if the `Authorization` header holds a known token with this scope, or with `admin`.
+
+        All tokens of the file are services': `for_users` changes nothing.
 
         Raises:
             Problem: 401 if there is no known token, 403 if the token lacks the scope.
@@ -95,16 +84,23 @@ class Tokens:
             if hmac.compare_digest(entry.sha256, found):
                 bearer = entry
         if kind.lower() != "bearer" or bearer is None:
-            unknown = ', error="invalid_token"' if authorization else ""  # as RFC 6750 has it
-            raise Problem(
-                401,
-                "Unauthorized",
-                "send a known token as `Authorization: Bearer …`",
-                headers={CHALLENGE: f"{_REALM}{unknown}"},
-            )
+            raise refuse_unknown_token(authorization)
         if not bearer.scopes & {scope, Scope.ADMIN}:
-            challenge = f'{_REALM}, error="insufficient_scope", scope="{scope}"'
-            raise Problem(403, "Forbidden", f"this token lacks the scope {scope}", headers={CHALLENGE: challenge})
+            raise refuse_scope(scope)
+        return Caller(f"service {bearer.name}")
+
+
+def refuse_unknown_token(authorization: str | None, why: str = "") -> Problem:
+    """Return the problem (401) of a missing or unknown token, with the challenge that RFC 6750 asks for."""
+    unknown = ', error="invalid_token"' if authorization else ""
+    detail = "send a known token as `Authorization: Bearer …`" + (f": {why}" if why else "")
+    return Problem(401, "Unauthorized", detail, headers={CHALLENGE: f"{_REALM}{unknown}"})
+
+
+def refuse_scope(scope: Scope) -> Problem:
+    """Return the problem (403) of a token that does not allow a scope."""
+    challenge = f'{_REALM}, error="insufficient_scope", scope="{scope}"'
+    return Problem(403, "Forbidden", f"this token lacks the scope {scope}", headers={CHALLENGE: challenge})
 
 
 class TokensFile:
@@ -125,12 +121,12 @@ class TokensFile:
         self._tokens = Tokens.load(file)
         self._look_at = monotonic() + LOOK_SECONDS
 
-    def demand(self, authorization: str | None, scope: Scope) -> None:
+    def demand(self, authorization: str | None, scope: Scope, *, for_users: bool = False) -> Caller:
         """Check a request as `Tokens.demand` does, with the file's present tokens."""
         if self._monotonic() >= self._look_at:
             self._look_at = self._monotonic() + LOOK_SECONDS
             self._look()
-        self._tokens.demand(authorization, scope)
+        return self._tokens.demand(authorization, scope, for_users=for_users)
 
     def _look(self) -> None:
         state = _state(self._file)

@@ -9,11 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from stillpoint.audit.log import AuditAction, AuditLog
 from stillpoint.cli import arguments
+from stillpoint.cli.operator import operator
 from stillpoint.clock import system_clock
 from stillpoint.errors import NotFound
 from stillpoint.lake.files import write_whole
 from stillpoint.settings import Settings
+from stillpoint.tombstones import digest, erasure_key
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -23,6 +26,11 @@ def _lake(settings: Settings) -> Any:
     from stillpoint.lake.tables import Lake
 
     return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+
+
+def _note(settings: Settings, lake: Any, action: AuditAction, user_id: str) -> None:
+    user = digest(erasure_key(settings), user_id)
+    AuditLog(lake.objects, system_clock).append(action, by=operator(), user=user)
 
 
 def erase(
@@ -37,10 +45,12 @@ def erase(
     from privacy.erasure.run import erase as run
 
     settings = Settings.load()
+    lake = _lake(settings)
+    _note(settings, lake, AuditAction.ERASE, user_id)
     with Console(stderr=True).status("erasing") as status:
         receipt = run(
             settings,
-            _lake(settings),
+            lake,
             user_id,
             clock=system_clock,
             wait_seconds=wait,
@@ -86,8 +96,9 @@ def export(
     from privacy.export import archived
 
     now, settings = system_clock(), Settings.load()
-    target = to or Path(f"export-{now:%Y%m%dT%H%M%S}.zip")
-    data, counts = archived(settings, _lake(settings), user_id, now=now)
+    target, lake = to or Path(f"export-{now:%Y%m%dT%H%M%S}.zip"), _lake(settings)
+    _note(settings, lake, AuditAction.EXPORT, user_id)
+    data, counts = archived(settings, lake, user_id, now=now)
     if not any(counts.values()):
         raise NotFound(f"nothing is known of the user {user_id}; no archive was written")
     write_whole(target, data, mode=0o600)

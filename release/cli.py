@@ -1,9 +1,6 @@
 """The release verbs on the command line."""
 
-import getpass
 import json
-import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -17,6 +14,7 @@ from rich.table import Table
 
 from stillpoint.cli import arguments
 from stillpoint.cli.feast import Which
+from stillpoint.cli.operator import operator
 from stillpoint.messages import Kind
 from stillpoint.settings import Settings
 
@@ -26,10 +24,6 @@ Why = Annotated[
     str, typer.Option("--why", parser=arguments.reason, metavar="REASON", help="The reason, which the history keeps.")
 ]
 ReleaseId = Annotated[str, typer.Argument(parser=arguments.release_id, metavar="RELEASE", help="For example r0001.")]
-
-
-def _operator() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
 
 
 def _context(as_json: bool, **changes: Any) -> Any:
@@ -47,7 +41,7 @@ def _context(as_json: bool, **changes: Any) -> Any:
         serving=connect(settings.redis_serving.get_secret_value()),
         connect=connect,
         clock=system_clock,
-        operator=_operator(),
+        operator=operator(),
         progress=says,
         **changes,
     )

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+from stillpoint.audit.log import AuditAction, AuditLog
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import Fenced
 from stillpoint.lake.tables import Lake
@@ -51,6 +52,15 @@ class ReleaseContext:
     def book(self) -> ObjectReleaseBook:
         """The release book, one for all steps: it caches what never changes."""
         return ObjectReleaseBook(self.lake.objects)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """The audit log, which a verb writes before it changes what is live or ends a release."""
+        return AuditLog(self.lake.objects, self.clock)
+
+    def note(self, action: AuditAction, release_id: str, why: str) -> None:
+        """Note in the audit log what this verb is about to do."""
+        self.audit.append(action, by=self.operator, details={"release": release_id, "why": why})
 
     def now(self) -> datetime:
         return self.clock()

@@ -4,6 +4,7 @@ from release import colour, dual_write
 from release.context import ReleaseContext, exclusive
 from release.states import occupants, rollback_target, settle
 from release.waiting import wait_until_unused
+from stillpoint.audit.log import AuditAction
 from stillpoint.errors import ReleaseRefused
 from stillpoint.releases.colour import project_name
 from stillpoint.releases.records import GONE, State
@@ -39,6 +40,7 @@ def retire(context: ReleaseContext, release_id: str | None = None, *, why: str) 
         if state not in GONE:
             context.progress(f"enter retired for {chosen}")
             held.check()
+            context.note(AuditAction.RETIRE, chosen, why)
             ended = State.FAILED if state is State.PREPARING else State.RETIRED
             book.enter(chosen, ended, at=context.now(), by=context.operator, why=why)
         if occupants(book, held_colour):

@@ -14,6 +14,7 @@ from release.gate import read_report
 from release.integrity import refuse_changed
 from release.states import last_report, rollback_target, settle
 from release.waiting import WaitResult, name, wait_for_workers
+from stillpoint.audit.log import AuditAction
 from stillpoint.errors import GateRefused, ReleaseRefused
 from stillpoint.releases.pointer_copy import PointerCopy
 from stillpoint.releases.presence import Notification, Presence, notify
@@ -55,6 +56,7 @@ def switch(
         _refuse_unfit(context, release, live, force)
         reason = why if force is None else f"{why} (forced: {force})"
         held.check()
+        context.note(AuditAction.SWITCH, release.id, reason)
         return _move(context, held, release, live, Move.SWITCH, reason, without_hanging=without_hanging)
 
 
@@ -81,6 +83,7 @@ def roll_back(context: ReleaseContext, *, why: str) -> SwitchReport:
         release = context.book.get(target)
         refuse_changed(context, release)
         held.check()
+        context.note(AuditAction.ROLL_BACK, release.id, why)
         return _move(context, held, release, live, Move.ROLLBACK, why, without_hanging=True)
 
 

@@ -56,6 +56,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "http_workers",
         "http_tokens",
         "http_open",
+        "http_jwt_issuer",
+        "http_jwt_audience",
+        "http_jwt_keys",
+        "http_guarded",
+        "http_per_second",
+        "http_certificate",
+        "http_key",
         "http_at_once",
         "http_seconds",
         "http_log",
@@ -176,6 +183,24 @@ class Settings(BaseSettings):
         default=None, description="File of hashed bearer tokens; unset is allowed on loopback with http_open."
     )
     http_open: bool = Field(default=True, description="Serve without tokens; refused unless the host is loopback.")
+    http_jwt_issuer: str | None = Field(
+        default=None,
+        description="Issuer whose JSON Web Tokens the service takes beside those of the file; a token with the scope `user` reaches only its `sub`.",
+    )
+    http_jwt_audience: str | None = Field(default=None, description="Audience that such a token must name.")
+    http_jwt_keys: str | None = Field(
+        default=None, description="The issuer's JSON Web Key Set: an https address, or a file."
+    )
+    http_guarded: bool = Field(
+        default=False, description="`/metrics` and `/readyz` need a token with the scope read; `/healthz` stays open."
+    )
+    http_per_second: float | None = Field(
+        default=None, gt=0, description="Requests per second that one caller may send to one process; more get a 429."
+    )
+    http_certificate: Path | None = Field(
+        default=None, description="PEM file of the certificate chain, with which the service speaks HTTPS."
+    )
+    http_key: Path | None = Field(default=None, description="PEM file of the certificate's private key.")
     http_at_once: int = Field(
         default=64, ge=1, description="Requests that one process answers at the same time; more get a 503."
     )
@@ -251,6 +276,18 @@ class Settings(BaseSettings):
             return given
         real = "aws_endpoint_url" in given and given["aws_endpoint_url"] in (None, "aws")
         return {**given, "aws_region": region} if real else given
+
+    @model_validator(mode="after")
+    def _http_is_whole(self) -> "Settings":
+        jwt = (self.http_jwt_issuer, self.http_jwt_audience, self.http_jwt_keys)
+        if None in jwt and any(jwt):
+            raise ValueError(
+                "STILLPOINT_HTTP_JWT_ISSUER, STILLPOINT_HTTP_JWT_AUDIENCE and STILLPOINT_HTTP_JWT_KEYS belong together: a token "
+                "is taken only of a known issuer, for this service, and signed by a known key"
+            )
+        if (self.http_certificate is None) != (self.http_key is None):
+            raise ValueError("STILLPOINT_HTTP_CERTIFICATE and STILLPOINT_HTTP_KEY belong together: HTTPS needs both")
+        return self
 
     @model_validator(mode="after")
     def _keys_are_whole(self) -> "Settings":

@@ -8,6 +8,7 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -16,12 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from inference.http.identity import NOBODY, Bearers, Caller, RateLimit
 from inference.http.logs import ACCESS, log_answer
 from inference.http.metrics import Metrics
 from inference.http.problems import Problem, unavailable
 from inference.http.requests import REQUEST_ID_PATTERN, header_in, read_body
-from inference.http.routes import ENDPOINTS, REQUEST_ID_HEADER, Endpoint, Handler, Handlers
-from inference.tokens import Bearers
+from inference.http.routes import ENDPOINTS, REQUEST_ID_HEADER, Endpoint, Handler, Handlers, OperationName
+from inference.scopes import Scope
 from stillpoint.errors import InvalidInput, PlanRefused, UnknownFeature
 from stillpoint.outages import outage
 
@@ -30,18 +32,30 @@ _REQUEST_ID = re.compile(REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """Limits of one process: requests in flight, and seconds per answer and per body."""
+    """Limits of one process: requests in flight and by caller, and seconds per answer and per body."""
 
     at_once: int = 64
     seconds: float = 2.0
     body_seconds: float = 5.0
+    per_second: float | None = None
+    """Requests per second of one caller; None sets no limit."""
 
 
 class Admission:
     """Admits requests to the handlers of one process, within its limits."""
 
-    def __init__(self, metrics: Metrics, *, limits: AdmissionLimits, tokens: Bearers | None) -> None:
-        """`tokens` None admits every request without a token."""
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        limits: AdmissionLimits,
+        tokens: Bearers | None,
+        guarded: Collection[OperationName] = (),
+    ) -> None:
+        """`tokens` None admits every request without a token. `guarded` endpoints need the scope `read` although others of
+        their kind are open."""
+        self._guarded = frozenset(guarded)
+        self._rate = None if limits.per_second is None else RateLimit(limits.per_second, monotonic=time.monotonic)
         self._metrics = metrics
         self._limits = limits
         self._tokens = tokens
@@ -76,10 +90,11 @@ class Admission:
         return Route(endpoint.path, handle, methods=[endpoint.method])
 
     async def _answer(self, endpoint: Endpoint, handler: Handler, request: Request) -> Response:
+        scope = Scope.READ if endpoint.name in self._guarded else endpoint.scope
+        if scope is not None:
+            request.state.caller = self._caller(request, endpoint, scope)
         if endpoint.scope is None:
             return await handler(request)
-        if self._tokens is not None:
-            self._tokens.demand(header_in(request, "authorization"), endpoint.scope)
         if endpoint.reads_body:  # before a slot is taken, so that slow senders do not block others
             request.state.body = await read_body(request, self._limits.body_seconds)
         if self._in_flight >= self._limits.at_once:
@@ -98,6 +113,14 @@ class Admission:
         finally:
             self._in_flight -= 1
             self._metrics.in_flight(self._in_flight)
+
+    def _caller(self, request: Request, endpoint: Endpoint, scope: Scope) -> Caller:
+        if self._tokens is None:
+            return NOBODY
+        caller = self._tokens.demand(header_in(request, "authorization"), scope, for_users=endpoint.for_users)
+        if self._rate is not None:
+            self._rate.take(caller)
+        return caller
 
 
 def _problem(error: Exception, request_id: str) -> Problem:

@@ -11,9 +11,11 @@ from starlette.applications import Starlette
 from inference.clients import client, follow, open_lake
 from inference.http.admission import AdmissionLimits
 from inference.http.event_spans import spans
+from inference.http.identity import Bearers
 from inference.http.logs import configuration
 from inference.http.metrics import Metrics
 from inference.http.personal_data import personal_data
+from inference.http.routes import OperationName
 from inference.http.service import Service, ServiceParts
 from inference.http.tuning import hand_over_quickly
 from inference.live.loaded_release import LoadedRelease, load
@@ -85,10 +87,32 @@ def create_app() -> Starlette:
             guard=Guard(),
             parser=PayloadParser(load_app(settings.app).events),
             experiment=settings.experiment,
-            tokens=None if settings.http_tokens is None else TokensFile(settings.http_tokens),
+            tokens=bearers(settings),
+            guarded=(OperationName.METRICS, OperationName.READY) if settings.http_guarded else (),
             personal_data=personal_data(settings, lake, system_clock),
-            limits=AdmissionLimits(at_once=settings.http_at_once, seconds=settings.http_seconds),
+            limits=AdmissionLimits(
+                at_once=settings.http_at_once, seconds=settings.http_seconds, per_second=settings.http_per_second
+            ),
             metrics=metrics,
         )
     )
     return service.app
+
+
+def bearers(settings: Settings) -> Bearers | None:
+    """Return whoever decides about tokens: the file's, an issuer's, both, or None where the settings name neither.
+
+    Raises:
+        InvalidSettings: the file or the issuer's keys cannot be read.
+    """
+    file = None if settings.http_tokens is None else TokensFile(settings.http_tokens)
+    if settings.http_jwt_issuer is None or settings.http_jwt_audience is None or settings.http_jwt_keys is None:
+        return file
+    from inference.http.json_web_tokens import JsonWebTokens, key_set
+
+    return JsonWebTokens(
+        key_set(settings.http_jwt_keys),
+        issuer=settings.http_jwt_issuer,
+        audience=settings.http_jwt_audience,
+        others=file,
+    )

@@ -22,10 +22,11 @@ from inference.http.pools import Pool
 from inference.http.problems import Problem
 from inference.http.requests import query_in, user_of
 from inference.http.routes import Handler, OperationName
+from stillpoint.audit.log import AuditAction, AuditLog
 from stillpoint.clock import Clock
 from stillpoint.lake.tables import Lake
 from stillpoint.settings import Settings
-from stillpoint.tombstones import erasure_key
+from stillpoint.tombstones import digest, erasure_key
 
 WAIT_SECONDS = 60.0
 """How long one attempt of an erasure waits for the stream, a fill or a compaction."""
@@ -58,6 +59,8 @@ class PersonalData:
     export: Callable[[str], bytes]
     erasures: Erasures
     worker: ErasureThread
+    note: Callable[[AuditAction, str, str], None] = lambda action, user_id, by: None
+    """Notes in the audit log who is about to do what with a user's data."""
 
     def handlers(self) -> dict[OperationName, Handler]:
         """Return the handlers of the endpoints."""
@@ -65,12 +68,15 @@ class PersonalData:
         asking = Pool("requests of erasures", threads=2, waiting=16)
 
         async def export(request: Request) -> Response:
-            archive = await exporting.run(partial(self.export, _user(request)))
+            user_id = _user(request)
+            await asking.run(partial(self.note, AuditAction.EXPORT, user_id, request.state.caller.name))
+            archive = await exporting.run(partial(self.export, user_id))
             headers = {"Content-Disposition": 'attachment; filename="export.zip"', **_NOT_KEPT}
             return Response(archive, headers=headers, media_type="application/zip")
 
         async def erase(request: Request) -> Response:
             user_id = _user(request)
+            await asking.run(partial(self.note, AuditAction.ERASE, user_id, request.state.caller.name))
             state = await asking.run(partial(self.erasures.ask, user_id))
             self.worker.wake()
             headers = {"Location": f"/v1/users/{user_id}/erasure", "Retry-After": str(ASK_AGAIN_SECONDS), **_NOT_KEPT}
@@ -96,10 +102,14 @@ def personal_data(settings: Settings, lake: Lake, clock: Clock) -> PersonalData 
             import_module("privacy.export").export(settings, lake, user_id, target, now=clock())
             return target.read_bytes()
 
+    def note(action: AuditAction, user_id: str, by: str) -> None:
+        audit.append(action, by=by, user=digest(key, user_id))
+
+    audit, key = AuditLog(lake.objects, clock), erasure_key(settings)
     run = partial(import_module("privacy.erasure.run").erase, settings, lake, clock=clock, wait_seconds=WAIT_SECONDS)
-    erasures = import_module("privacy.erasure.requests").ErasureRequests(lake.objects, erasure_key(settings), clock)
+    erasures = import_module("privacy.erasure.requests").ErasureRequests(lake.objects, key, clock)
     worker = import_module("privacy.erasure.worker").ErasureWorker(erasures, run, objects=lake.objects, clock=clock)
-    return PersonalData(export, erasures, worker)
+    return PersonalData(export, erasures, worker, note)
 
 
 def _user(request: Request) -> str:

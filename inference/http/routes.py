@@ -7,7 +7,7 @@ from enum import StrEnum
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inference.tokens import Scope
+from inference.scopes import Scope
 
 RELEASE_HEADER = "X-Stillpoint-Release"
 MODE_HEADER = "X-Stillpoint-Mode"
@@ -48,6 +48,8 @@ class Endpoint:
     reads_body: bool = False
     patience: float = 1.0
     """Factor of the service's deadline within which it must answer."""
+    for_users: bool = False
+    """A user's own token may come here; the handler refuses what is not theirs (`Caller.refuse_other`)."""
 
 
 ENDPOINTS: Sequence[Endpoint] = (
@@ -57,6 +59,7 @@ ENDPOINTS: Sequence[Endpoint] = (
         "/v1/users/{user_id}/recommendations",
         Scope.READ,
         "What is stored of each kind for a user, or popular contents marked as fallback.",
+        for_users=True,
     ),
     Endpoint(
         OperationName.PREDICT,
@@ -65,6 +68,7 @@ ENDPOINTS: Sequence[Endpoint] = (
         Scope.PREDICT,
         "Predict now, from the features as they are.",
         reads_body=True,
+        for_users=True,
     ),
     Endpoint(
         OperationName.EXPLAIN,
@@ -73,6 +77,7 @@ ENDPOINTS: Sequence[Endpoint] = (
         Scope.READ,
         "What a recommendation was made from, and what each feature added to its items.",
         patience=10.0,
+        for_users=True,
     ),
     Endpoint(
         OperationName.FEATURES,
@@ -90,6 +95,7 @@ ENDPOINTS: Sequence[Endpoint] = (
         "Take app events; each is accepted or rejected by itself.",
         reads_body=True,
         patience=5.0,
+        for_users=True,
     ),
     Endpoint(
         OperationName.EXPORT,

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from inference.http.tuning import one_thread_per_process
 from stillpoint.errors import InvalidSettings
@@ -21,9 +22,13 @@ def refuse_open_address(settings: Settings, host: str) -> None:
     Raises:
         InvalidSettings: the text says what to set.
     """
-    if settings.http_tokens is None and (host not in LOOPBACK or not settings.http_open):
+    if (
+        settings.http_tokens is None
+        and settings.http_jwt_issuer is None
+        and (host not in LOOPBACK or not settings.http_open)
+    ):
         raise InvalidSettings(
-            f"the service would listen on {host} without tokens; set STILLPOINT_HTTP_TOKENS, or bind to 127.0.0.1"
+            f"the service would listen on {host} without tokens; set STILLPOINT_HTTP_TOKENS or STILLPOINT_HTTP_JWT_ISSUER, or bind to 127.0.0.1"
         )
 
 
@@ -31,7 +36,7 @@ def run_service(settings: Settings, *, host: str, port: int, workers: int) -> No
     """Serve until SIGTERM or Ctrl-C.
 
     Raises:
-        InvalidSettings: the address is not loopback and there are no tokens, or the tokens cannot be read.
+        InvalidSettings: the address is not loopback and there are no tokens; tokens, keys or certificate cannot be read.
     """
     refuse_open_address(settings, host)
     one_thread_per_process()
@@ -39,11 +44,18 @@ def run_service(settings: Settings, *, host: str, port: int, workers: int) -> No
         from inference.tokens import Tokens
 
         Tokens.load(settings.http_tokens)  # one clear error here, rather than one in every process
+    for name, file in (("CERTIFICATE", settings.http_certificate), ("KEY", settings.http_key)):
+        if file is not None and not os.access(file, os.R_OK):
+            raise InvalidSettings(f"STILLPOINT_HTTP_{name}: {file} cannot be read")
+    if settings.http_jwt_keys is not None:
+        from inference.http.json_web_tokens import key_set
+
+        key_set(settings.http_jwt_keys).close()
     with (
         tempfile.TemporaryDirectory(prefix="stillpoint-metrics-") as folder,
         _variables(STILLPOINT_HTTP_HOST=host, STILLPOINT_HTTP_PORT=str(port), PROMETHEUS_MULTIPROC_DIR=folder),
     ):
-        _run("inference.http.app:create_app", host, port, workers)
+        _run("inference.http.app:create_app", host, port, workers, settings.http_certificate, settings.http_key)
 
 
 @contextmanager
@@ -72,7 +84,9 @@ def run_fixtures(*, host: str, port: int) -> None:
     _run("inference.http.fixtures:create_app", host, port, 1)
 
 
-def _run(application: str, host: str, port: int, workers: int) -> None:
+def _run(
+    application: str, host: str, port: int, workers: int, certificate: Path | None = None, key: Path | None = None
+) -> None:
     refuse_address("the HTTP service", host, port, "give --port")
     import uvicorn
 
@@ -95,4 +109,6 @@ def _run(application: str, host: str, port: int, workers: int) -> None:
         server_header=False,
         proxy_headers=False,
         backlog=2048,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
     )

@@ -24,6 +24,7 @@ from inference.http.admission import Admission, AdmissionLimits, application
 from inference.http.description import docs, openapi
 from inference.http.draining import drain_on_sigterm
 from inference.http.event_intake import events_in, sort_events
+from inference.http.identity import Bearers
 from inference.http.metrics import Metrics
 from inference.http.online_features import OnlineFeatures
 from inference.http.personal_data import PersonalData
@@ -53,7 +54,6 @@ from inference.predictions.served_log import ServedLog
 from inference.predictions.user_store import UserStore
 from inference.ranking.rank import rank_by_popularity
 from inference.ranking.user_features import Refusal, decode_user
-from inference.tokens import Bearers
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import CorruptData, StackUnavailable, StillpointError
 from stillpoint.events.parsing import PayloadParser
@@ -96,6 +96,8 @@ class ServiceParts:
     """None: this service neither exports nor erases users."""
     limits: AdmissionLimits = field(default_factory=AdmissionLimits)
     metrics: Metrics = field(default_factory=Metrics)
+    guarded: Collection[OperationName] = ()
+    """Endpoints that are usually open and need a token here."""
 
 
 class Service:
@@ -110,7 +112,7 @@ class Service:
         self._putting = Pool("events", threads=PUTTING, waiting=at_once)
         self._scoring = Pool("predictions", threads=SCORING, waiting=at_once)
         self._explaining = Pool("explanations", threads=EXPLAINING, waiting=EXPLAINING)
-        self.admission = Admission(parts.metrics, limits=parts.limits, tokens=parts.tokens)
+        self.admission = Admission(parts.metrics, limits=parts.limits, tokens=parts.tokens, guarded=parts.guarded)
         handlers: dict[OperationName, Handler] = {
             OperationName.STORED: self.stored,
             OperationName.PREDICT: self.predict,
@@ -163,6 +165,7 @@ class Service:
         loaded = self._loaded()
         asked = query_in(request, "kinds", "limit", "verbose")
         user_id = user_of(request.path_params["user_id"])
+        request.state.caller.refuse_other(user_id)
         kinds = kinds_of(asked.get("kinds", "today"))
         limit, verbose = limit_in(asked.get("limit")), verbose_in(asked.get("verbose"))
         found: dict[Kind, StoredRecommendation] = {}
@@ -226,6 +229,7 @@ class Service:
             trigger=None,
             limit=limit_of(body.get("limit", DEFAULT_LIMIT)),
         )
+        request.state.caller.refuse_other(task.user_id)
         started = self._metrics.stage(OperationName.PREDICT, "unpack", started)
         try:
             columns, known = await self._store.features(loaded, task.user_id, task.happened)
@@ -273,7 +277,8 @@ class Service:
         query_in(request)
         recommendation_id = recommendation_id_of(request.path_params["recommendation_id"])
         document = await self._explaining.run(partial(self._parts.explain, recommendation_id, loaded))
-        if document is None:
+        caller = request.state.caller
+        if document is None or caller.user_id not in (None, document["user_id"]):  # somebody else's is as unknown
             raise Problem(
                 404,
                 "Not found",
@@ -297,6 +302,8 @@ class Service:
         query_in(request)
         given = events_in(request.state.body)
         sorted_out = sort_events(given, to_micros(self._parts.clock()), self._parts.parser)
+        for user_id, _ in sorted_out.accepted:
+            request.state.caller.refuse_other(user_id)
         if sorted_out.accepted:
             await self._putting.run(partial(self._parts.put_events, sorted_out.accepted))
         if sorted_out.rejected:

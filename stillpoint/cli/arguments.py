@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from stillpoint.audit.head import Head
 from stillpoint.durations import seconds_of
 from stillpoint.messages import USER_ID_FORM, Kind, is_user_id
 
@@ -156,6 +157,14 @@ def digest_beginning(text: str) -> str:
     return _like(text, r"[0-9a-f]{4,64}", "a model", "4 to 64 hexadecimal digits, as `stillpoint train` prints them")
 
 
+def audit_head(text: str) -> Head:
+    """Return the head of an audit log."""
+    sequence, _, sha256 = _like(
+        text, r"\d{1,12}:[0-9a-f]{64}", "a head", "SEQUENCE:SHA256 as `stillpoint audit verify` prints it"
+    ).partition(":")
+    return Head(int(sequence), sha256)
+
+
 def routed_model(text: str) -> RoutedModel:
     """Return a model for one kind of recommendation, or for all."""
     kind, equals, sha256 = text.rpartition("=")
@@ -279,6 +288,7 @@ PARSERS: tuple[Callable[[str], object], ...] = (
     label,
     endpoint,
     digest,
+    audit_head,
     digest_beginning,
     routed_model,
     spark_master,

@@ -64,6 +64,7 @@ VERBS = (
     Verb("content", "stillpoint.cli.content:content", "Withdraw a content, restore it, or look it up.", _CARE),
     Verb("erase", "privacy.cli:erase", "Erase one user everywhere, with a receipt.", _CARE),
     Verb("export", "privacy.cli:export", "Write everything that is known of one user into one archive.", _CARE),
+    Verb("audit", "stillpoint.cli.audit:audit", "Who did what to releases and users' data, in a checked chain.", _CARE),
     Verb("vacuum", "ingestion.cli:vacuum", "Delete what the lake no longer needs, by age and need.", _CARE),
     Verb("validate", "validation.cli:validate", "Check events, the lake's features and snapshots.", _CARE),
 )

@@ -57,4 +57,14 @@ def test_what_is_known_is_shown_and_a_value_of_the_future_is_withheld_by_name(ca
     assert cli.run(["features", "u1"]) == 0
     shown = capsys.readouterr().out
     assert "user_profiles" in shown
+    assert cli.run(["audit", "show", "--user", "u1", "--json"]) == 0
+    noted = json.loads(capsys.readouterr().out)
+    assert [(entry["action"], entry["details"]["what"]) for entry in noted] == [("read", "features")] * 2
+    assert "u1" not in (json.dumps(noted)), "a user stands there as an HMAC"
+    assert cli.run(["audit", "verify"]) == 0
+    head = re.search(r"3 entries, every link holds\nhead (3:[0-9a-f]{64})", capsys.readouterr().out)
+    assert head is not None
+    assert cli.run(["audit", "verify", "--head", head[1]]) == 0
+    assert cli.run(["audit", "verify", "--head", f"9{head[1]}"]) == 1
+    assert "its end was cut off" in capsys.readouterr().out
     assert re.search(r"6\d\.\d min old", shown)

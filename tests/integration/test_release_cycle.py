@@ -20,6 +20,7 @@ from release.retire import retire
 from release.states import last_report
 from release.status import history, status
 from release.switch import roll_back, switch
+from stillpoint.audit.log import AuditAction, entries, verify
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.errors import GateRefused, LeaseHeld, ReleaseRefused
 from stillpoint.features.columns import rows_table
@@ -117,6 +118,17 @@ def test_a_release_is_prepared_checked_switched_rolled_back_switched_again_and_r
     assert [event.release for event in history(context) if event.what.startswith("generation")] == [
         "r0001", "r0002", "r0001", "r0002",
     ]  # fmt: skip
+    assert [
+        (entry.action, entry.details["release"], entry.details["why"]) for entry in entries(context.lake.objects)
+    ] == [
+        (AuditAction.SWITCH, "r0001", "first"),
+        (AuditAction.SWITCH, "r0002", "retrained"),
+        (AuditAction.ROLL_BACK, "r0001", "worse"),
+        (AuditAction.SWITCH, "r0002", "it was right"),
+        (AuditAction.RETIRE, "r0001", "make room"),
+    ]
+    assert {entry.by for entry in entries(context.lake.objects)} == {"ann@test"}
+    assert verify(context.lake.objects).problems == ()
 
 
 def live_pair(context: ReleaseContext, world: World) -> None:
@@ -243,6 +255,8 @@ def test_a_forced_switch_needs_no_green_report_and_its_reason_is_kept(context: R
     live = context.book.live()
     assert live is not None
     assert live.why == "first (forced: the gate's Redis is down)"
+    (noted,) = entries(context.lake.objects)
+    assert noted.details["why"] == live.why
 
 
 def test_a_red_gate_says_which_check_found_what_and_keeps_a_report_to_read(

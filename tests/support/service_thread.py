@@ -1,9 +1,11 @@
 """The HTTP service in a thread of the test's process, on a free port: the real application and server, quick to start, open to mutants."""
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,8 +20,18 @@ WAIT_SECONDS = 60.0
 
 
 @contextmanager
-def service_thread(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Serve with these settings inside the block, and yield the address once a release is loaded."""
+def service_thread(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    certificate: tuple[Path, Path] | None = None,
+    ready: str = "/readyz",
+    trusting: ssl.SSLContext | bool = True,
+) -> Iterator[str]:
+    """Serve with these settings inside the block, and yield the address once `ready` answers.
+
+    With a certificate and its key it serves HTTPS, and is asked by whom `trusting` says.
+    """
     port = free_port()
     for name, value in told(settings).items():
         monkeypatch.setenv(name, value)
@@ -35,14 +47,16 @@ def service_thread(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Itera
             http="inference.http.slow_clients:PatientProtocol",
             ws="none",
             log_config=None,
+            ssl_certfile=None if certificate is None else certificate[0],
+            ssl_keyfile=None if certificate is None else certificate[1],
         )
     )
     thread = threading.Thread(target=server.run, name="service", daemon=True)
     thread.start()
-    url = f"http://127.0.0.1:{port}"
+    url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + WAIT_SECONDS
-        while not _ready(url):
+        while not _answers(url + ready, trusting):
             assert thread.is_alive(), "the service ended by itself"
             assert time.monotonic() < deadline, "the service is not ready"
             time.sleep(0.05)
@@ -52,8 +66,8 @@ def service_thread(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Itera
         thread.join(WAIT_SECONDS)
 
 
-def _ready(url: str) -> bool:
+def _answers(url: str, trusting: ssl.SSLContext | bool) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=1).status_code == 200
+        return httpx.get(url, timeout=1, verify=trusting).status_code == 200
     except httpx.TransportError:
         return False

@@ -32,6 +32,7 @@ DISTRIBUTIONS = {
     "opentelemetry": "opentelemetry-api",
     "prometheus_client": "prometheus-client",
     "pydantic_settings": "pydantic-settings",
+    "jwt": "pyjwt",
     "yaml": "pyyaml",
 }
 """Import names that differ from the name of their distribution."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from inference.http.admission import Admission, AdmissionLimits, application
 from inference.http.metrics import Metrics
 from inference.http.personal_data import PersonalData
+from stillpoint.errors import StackUnavailable
 
 
 class State(BaseModel):
@@ -24,6 +25,11 @@ class Room:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.woken = 0
+        self.noted: list[tuple[str, str, str]] = []
+
+    def note(self, action: str, user_id: str, by: str) -> None:
+        assert user_id not in self.asked or action == "erase", "it is noted before it is done"
+        self.noted.append((action, user_id, by))
 
     def ask(self, user_id: str) -> State:
         self.asked.append(user_id)
@@ -43,7 +49,7 @@ class Room:
 def talk(room: Room, *requests: tuple[str, str]) -> list[httpx.Response]:
     async def main() -> list[httpx.Response]:
         gate = Admission(Metrics(), limits=AdmissionLimits(), tokens=None)
-        handlers = PersonalData(lambda user_id: user_id.encode(), room, room).handlers()
+        handlers = PersonalData(lambda user_id: user_id.encode(), room, room, room.note).handlers()
         transport = httpx.ASGITransport(application(gate, handlers, None))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return [await client.request(method, path) for method, path in requests]
@@ -63,6 +69,21 @@ def test_a_request_is_kept_at_once_and_says_where_to_ask() -> None:
     )
     assert (state.status_code, state.json()) == (200, {"status": "pending"})
     assert (room.asked, room.woken) == (["u1", "u1"], 2)
+    nobody = "nobody (no tokens are set)"
+    assert room.noted == [("erase", "u1", nobody), ("erase", "u1", nobody)]
+
+
+def test_an_export_is_noted_and_what_cannot_be_noted_is_not_exported() -> None:
+    room = Room()
+    (answer,) = talk(room, ("GET", "/v1/users/u1/export"))
+    assert (answer.content, room.noted[0][:2]) == (b"u1", ("export", "u1"))
+
+    def away(action: str, user_id: str, by: str) -> None:
+        raise StackUnavailable("the lake does not answer")
+
+    room.note = away  # type: ignore[method-assign]
+    (answer,) = talk(room, ("GET", "/v1/users/u1/export"))
+    assert answer.status_code == 503
 
 
 @given(

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from inference.http.problems import Problem
-from inference.tokens import LOOK_SECONDS, Scope, Tokens, TokensFile
+from inference.scopes import Scope
+from inference.tokens import LOOK_SECONDS, Tokens, TokensFile
 from stillpoint.errors import InvalidSettings
 from tests.support.service_process import token_file
 
