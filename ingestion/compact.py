@@ -6,22 +6,22 @@ a day that is still written to are merged too, and copies of rows among them are
 may have them open.
 """
 
-import io
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
-from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS
+from stillpoint.features.declarations import DAILY_VIEWS, EMBEDDING_LENGTH, STREAMED_VIEWS
 from stillpoint.lake.commits import Commit, CommittedFile
 from stillpoint.lake.datasets import EVENTS, TABLES, DateRange, dataset_columns, feature_dataset
-from stillpoint.lake.tables import COMPRESSION, Lake
-from stillpoint.served_rows import SERVED_GROUP
+from stillpoint.lake.sorted_rows import BUDGET, SortedRows, last_of_each
+from stillpoint.lake.streaming import ParquetWriting, stream_rows, write_rows
+from stillpoint.lake.tables import Lake
 
 _RECORD = ("shard", "sequence")
 IDENTITY: dict[str, tuple[str, ...]] = {
@@ -37,6 +37,9 @@ IDENTITY: dict[str, tuple[str, ...]] = {
 SMALL_ROWS = 100_000
 MANY_FILES = 32
 MERGED_ROWS = 250_000
+MERGED_BYTES = 128 * 1024 * 1024
+_EMBEDDING_BYTES = 4 * EMBEDDING_LENGTH
+_SERVED = ("recommendation_id", "served_at")
 
 Progress = Callable[[str, date, int], None]
 
@@ -46,9 +49,13 @@ def compact(
     *,
     before: date,
     at: datetime,
+    budget: int = BUDGET,
+    folder: Path | None = None,
     progress: Progress = lambda dataset, day, rows: None,
 ) -> dict[str, int]:
     """Compact every day before `before` that has files outside `tables/`. Return rows by dataset.
+
+    A day may be larger than memory: about four times `budget` bytes of its rows are held at a time, the others lie in `folder`.
 
     Callers hold the lease `compact`, so one run works at a time. A run that was killed can be repeated: until the commit, readers that go
     by commits see copies of rows, which they remove by key; readers of `tables/` see each committed row exactly once.
@@ -57,7 +64,7 @@ def compact(
     run = f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     sequence = 0
     gone_for_good = {path for commit in lake.commits() for path in commit.supersedes if path.startswith(TABLES)}
-    for dataset, identity in IDENTITY.items():
+    for dataset in IDENTITY:
         days: dict[date, list[CommittedFile]] = defaultdict(list)
         for file in lake.files(dataset):
             if file.date < before:
@@ -67,17 +74,14 @@ def compact(
             loose = [file for file in files if file.path != path]
             if not loose or path in gone_for_good:
                 continue
-            table = _merged(lake, dataset, day, identity)
-            sink = io.BytesIO()
-            pq.write_table(table, sink, compression=COMPRESSION, coerce_timestamps="us")
-            lake.objects.put(path, sink.getvalue())
+            rows = _write_day(lake, dataset, day, path, budget=budget, folder=folder)
             known = any(file.path == path for file in files)
-            added = () if known else (CommittedFile(dataset=dataset, date=day, path=path, rows=table.num_rows),)
+            added = () if known else (CommittedFile(dataset=dataset, date=day, path=path, rows=rows),)
             gone = tuple(file.path for file in loose)
             lake.commit(Commit(writer=f"compact-{run}", sequence=sequence, at=at, files=added, supersedes=gone))
             sequence += 1
-            counts[dataset] = counts.get(dataset, 0) + table.num_rows
-            progress(dataset, day, table.num_rows)
+            counts[dataset] = counts.get(dataset, 0) + rows
+            progress(dataset, day, rows)
     return counts
 
 
@@ -86,6 +90,8 @@ def merge(
     *,
     since: date,
     at: datetime,
+    budget: int = BUDGET,
+    folder: Path | None = None,
     progress: Progress = lambda dataset, day, rows: None,
 ) -> dict[str, int]:
     """Merge the small files of the days from `since` on, where there are many of them. Return merged files by dataset.
@@ -97,16 +103,17 @@ def merge(
     run = f"merge-{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     sequence = 0
     for (dataset, day), files in _small(lake, since).items():
-        for part in _parts(files):
-            table = _once(dataset, lake.open_whole(dataset, part).to_table())
+        for part in _parts(files, _most_rows(dataset)):
+            name = f"{run}-{sequence:06d}"
             if dataset == "served":
-                table = _by_id(table)
-            added = lake.write(dataset, day, f"{run}-{sequence:06d}", table)
+                added = _write_by_id(lake, day, name, part, budget=budget, folder=folder)
+            else:
+                added = lake.write(dataset, day, name, _once(dataset, lake.open_whole(dataset, part).to_table()))
             gone = tuple(file.path for file in part)
             lake.commit(Commit(writer=run, sequence=sequence, at=at, files=(added,), supersedes=gone))
             sequence += 1
             counts[dataset] = counts.get(dataset, 0) + len(part)
-            progress(dataset, day, table.num_rows)
+            progress(dataset, day, added.rows)
     return counts
 
 
@@ -122,12 +129,21 @@ def _small(lake: Lake, since: date) -> dict[tuple[str, date], list[CommittedFile
     return {key: files for key, files in found.items() if len(files) >= MANY_FILES}
 
 
-def _parts(files: list[CommittedFile]) -> Iterator[list[CommittedFile]]:
-    """Split files into parts of at most `MERGED_ROWS` rows."""
+def _most_rows(dataset: str) -> int:
+    """Return how many rows are merged at once in memory; embeddings make rows a hundred times larger than numbers."""
+    columns = dataset_columns(dataset)
+    if dataset == "served" or columns is None:
+        return MERGED_ROWS
+    width = sum(_EMBEDDING_BYTES if pa.types.is_list(field.type) and field.name != "items" else 16 for field in columns)
+    return min(MERGED_ROWS, MERGED_BYTES // width)
+
+
+def _parts(files: list[CommittedFile], most: int) -> Iterator[list[CommittedFile]]:
+    """Split files into parts of at most `most` rows."""
     part: list[CommittedFile] = []
     rows = 0
     for file in files:
-        if part and rows + file.rows > MERGED_ROWS:
+        if part and rows + file.rows > most:
             yield part
             part, rows = [], 0
         part.append(file)
@@ -135,14 +151,17 @@ def _parts(files: list[CommittedFile]) -> Iterator[list[CommittedFile]]:
     yield part
 
 
-def _by_id(table: pa.Table) -> pa.Table:
-    """Return rows of the served log sorted by recommendation id, so that Parquet's row-group statistics lead a reader to one id, and
+def _write_by_id(
+    lake: Lake, day: date, name: str, files: list[CommittedFile], *, budget: int, folder: Path | None
+) -> CommittedFile:
+    """Write rows of the served log sorted by recommendation id, so that Parquet's row-group statistics lead a reader to one id, and
     each row once: SQS may have delivered a message of rows twice."""
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    frame = frame.unique(["recommendation_id", "served_at"], keep="first").sort("recommendation_id", "served_at")
-    parts = (frame.slice(start, SERVED_GROUP) for start in range(0, frame.height, SERVED_GROUP))
-    return pa.concat_tables([part.to_arrow().cast(table.schema) for part in parts])
+    schema = dataset_columns("served")
+    assert schema is not None
+    with SortedRows(schema, _SERVED, reduce=last_of_each(_SERVED), budget=budget, folder=folder) as rows:
+        for table in stream_rows(lake, files, schema):
+            rows.add(table)
+        return write_rows(lake, "served", day, name, rows.ranges(), folder=folder)
 
 
 def tables(lake: Lake, dataset: str) -> pads.Dataset:
@@ -160,10 +179,16 @@ def _once(dataset: str, table: pa.Table) -> pa.Table:
     return table if len(once) == len(frame) else once.to_arrow().cast(table.schema)
 
 
-def _merged(lake: Lake, dataset: str, day: date, identity: tuple[str, ...]) -> pa.Table:
-    """Return the day's committed rows without copies, in an order that depends on the rows alone."""
-    table = lake.open_whole(dataset, lake.files_as_stored(dataset, DateRange(day, day))).to_table()
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    merged = frame.unique(list(identity), keep="last", maintain_order=True).sort(*identity)
-    return merged.to_arrow().cast(table.schema)
+def _write_day(lake: Lake, dataset: str, day: date, path: str, *, budget: int, folder: Path | None) -> int:
+    """Write the day's committed rows without copies, in an order that depends on the rows alone; return their number."""
+    files, identity = lake.files_as_stored(dataset, DateRange(day, day)), IDENTITY[dataset]
+    schema = lake.open_whole(dataset, files).schema
+    with (
+        SortedRows(schema, identity, reduce=last_of_each(identity), budget=budget, folder=folder) as rows,
+        ParquetWriting(lake.objects, path, schema, folder=folder) as file,
+    ):
+        for table in stream_rows(lake, files, schema):
+            rows.add(table)
+        for table in rows.ranges():
+            file.add(table)
+        return file.finish()

@@ -1,9 +1,9 @@
-"""The verbs that concern one user: export and erase."""
+"""The verbs that concern users' own data: export and erase."""
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from stillpoint.errors import NotFound
 from stillpoint.lake.files import write_whole
 from stillpoint.settings import Settings
 from stillpoint.tombstones import digest, erasure_key
+
+if TYPE_CHECKING:
+    from privacy.erasure.receipt import Receipt
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -34,31 +37,62 @@ def _note(settings: Settings, lake: Any, action: AuditAction, user_id: str) -> N
 
 
 def erase(
-    user_id: Annotated[str, typer.Argument(parser=arguments.user_id, metavar="USER", help="The user's id.")],
+    users: Annotated[
+        list[str] | None, typer.Argument(parser=arguments.user_id, metavar="USER...", help="The users' ids.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-file", parser=arguments.source_file, metavar="FILE", help="A file of further ids, one a line."
+        ),
+    ] = None,
     wait: Annotated[
         float,
         typer.Option(parser=arguments.seconds, metavar="SECONDS", help="Seconds to wait for a fill or the stream."),
     ] = 900.0,
     as_json: Json = False,
 ) -> None:
-    """Erase one user everywhere and print the receipt. Running it again is harmless."""
-    from privacy.erasure.run import erase as run
+    """Erase users everywhere in one pass and print their receipts. Running it again is harmless."""
+    from privacy.erasure.run import erase_users as run
 
+    whom = [*(users or ()), *(_ids_in(file) if file is not None else ())]
+    if not whom:
+        raise typer.BadParameter("no user is named; give ids, or --from-file FILE with one a line")
     settings = Settings.load()
     lake = _lake(settings)
-    _note(settings, lake, AuditAction.ERASE, user_id)
+    for user in dict.fromkeys(whom):
+        _note(settings, lake, AuditAction.ERASE, user)
     with Console(stderr=True).status("erasing") as status:
-        receipt = run(
+        receipts = run(
             settings,
             lake,
-            user_id,
+            whom,
             clock=system_clock,
             wait_seconds=wait,
             progress=lambda what: status.update(f"erasing: {what}"),
         )
-    if as_json:
-        sys.stdout.write(receipt.model_dump_json() + "\n")
-        return
+    for user, receipt in zip(dict.fromkeys(whom), receipts, strict=True):
+        if as_json:
+            sys.stdout.write(receipt.model_dump_json() + "\n")
+        else:
+            if len(receipts) > 1:
+                Console().print(f"{user}:", markup=False, highlight=False)
+            _show(receipt)
+
+
+def _ids_in(file: Path) -> list[str]:
+    """Return the ids in a file, one a line; empty lines are left out."""
+    found = []
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if line.strip():
+            try:
+                found.append(arguments.user_id(line.strip()))
+            except typer.BadParameter as error:
+                raise typer.BadParameter(f"{file}, line {number}: {error.message}") from None
+    return found
+
+
+def _show(receipt: "Receipt") -> None:
     console = Console()
     console.print(
         f"Erased up to {receipt.erased_until:%Y-%m-%d %H:%M:%S} UTC."

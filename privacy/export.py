@@ -80,7 +80,7 @@ def archived(settings: Settings, lake: Lake, user_id: str, *, now: datetime) -> 
         if unreadable:
             counts["unreadable files"] = len(unreadable)
             archive.writestr("unreadable.txt", "".join(f"{line}\n" for line in unreadable))
-        elsewhere = list(foreign(lake, user_id))
+        elsewhere = [line for line, _ in foreign(lake, {user_id})]
         if elsewhere:
             counts["foreign files"] = len(elsewhere)
             archive.writestr("elsewhere.txt", "".join(f"{line}\n" for line in elsewhere))
@@ -173,7 +173,7 @@ def _rows(lake: Lake, path: str, user_id: str, unreadable: list[str]) -> list[di
         return []
     if not user_columns(table.schema):
         return []
-    found: list[dict[str, Any]] = table.filter(pa.array(about(table, user_id))).to_pylist()
+    found: list[dict[str, Any]] = table.filter(pa.array(about(table, {user_id}).mask)).to_pylist()
     return found
 
 

@@ -10,7 +10,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -119,8 +119,8 @@ def read_tombstones(objects: Objects, key: bytes) -> Tombstones:
     return Tombstones(key, MappingProxyType(until), count)
 
 
-def bury(objects: Objects, key: bytes, user_id: str, until: datetime) -> str:
-    """Write a tombstone, and return its digest. Writing it again changes nothing.
+def bury(objects: Objects, key: bytes, users: Iterable[str], until: datetime) -> dict[str, str]:
+    """Write a tombstone for each user, and return their digests by user. Writing it again changes nothing.
 
     Raises:
         InvalidSettings: earlier tombstones were made with another key.
@@ -128,11 +128,13 @@ def bury(objects: Objects, key: bytes, user_id: str, until: datetime) -> str:
     read_tombstones(objects, key)
     with suppress(AlreadyExists):
         objects.create(f"{PREFIX}{KEY_MARK}/{digest(key, KEY_MARK)}.json", b"{}\n")
-    who, moment = digest(key, user_id), to_micros(until)
+    moment = to_micros(until)
     text = f'{{"until": "{from_micros(moment).isoformat()}"}}\n'
-    with suppress(AlreadyExists):
-        objects.create(f"{PREFIX}{who}/{moment:0{DIGITS}d}.json", text.encode())
-    return who
+    digests = {user: digest(key, user) for user in users}
+    for who in digests.values():
+        with suppress(AlreadyExists):
+            objects.create(f"{PREFIX}{who}/{moment:0{DIGITS}d}.json", text.encode())
+    return digests
 
 
 def mark_erased(client: RedisClient, tombstones_key: bytes, user_id: str, until_us: int) -> None:

@@ -8,7 +8,7 @@ import gzip
 import json
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from privacy.erasure.receipt import REQUESTS
-from privacy.erasure.rows import mentions
+from privacy.erasure.rows import mentioned
 from stillpoint.lake.checkpoint import CHECKPOINTS
 from stillpoint.lake.datasets import TABLES, is_declared
 from stillpoint.lake.tables import Lake
@@ -53,8 +53,8 @@ def is_ours(key: str, committed: set[str]) -> bool:
     return dataset in committed or is_declared(dataset)
 
 
-def job_artifacts(lake: Lake, user_id: str) -> Iterator[str]:
-    """Yield the keys of training jobs' artifacts whose id mapping contains the user."""
+def job_artifacts(lake: Lake, users: Set[str]) -> Iterator[tuple[str, Set[str]]]:
+    """Yield the keys of training jobs' artifacts whose id mapping contains users, with these users."""
     filesystem, root = lake.objects.arrow()
     for key in list(lake.objects.list(ARTIFACTS)):
         if not key.endswith(".tar.gz"):
@@ -66,8 +66,8 @@ def job_artifacts(lake: Lake, user_id: str) -> Iterator[str]:
             ):
                 for member in archive:
                     file = archive.extractfile(member) if Path(member.name).name == _MAPPING else None
-                    if file is not None and user_id in json.load(file).get("user_ids", ()):
-                        yield key
+                    if file is not None and (found := users & set(json.load(file).get("user_ids", ()))):
+                        yield key, found
                         break
         except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
             if outage(error) is not None:
@@ -84,39 +84,41 @@ def unfinished_writes(lake: Lake, *, before: datetime) -> Iterator[Path]:
                 yield path
 
 
-def foreign(lake: Lake, user_id: str) -> Iterator[str]:
-    """Yield a line for each foreign file that mentions the user, or that cannot be read."""
-    word, committed = mentions(user_id), our_datasets(lake)
+def foreign(lake: Lake, users: Set[str]) -> Iterator[tuple[str, Set[str]]]:
+    """Yield a line for each foreign file that mentions users, with these users, or that cannot be read, with all of them."""
+    committed = our_datasets(lake)
     filesystem, root = lake.objects.arrow()
     for key in list(lake.objects.list("")):
         parquet = key.endswith(".parquet")
         if key.startswith(OWN_DOCUMENTS) or (parquet and (key.startswith("snapshots/") or is_ours(key, committed))):
             continue
-        if word.search(key.replace(".", " ").encode()):
-            yield f"{key}: is named after the user, and is not ours"
-            continue
+        named = mentioned(key.replace(".", " ").encode(), users)
+        if named:
+            yield f"{key}: is named after the user, and is not ours", named
         try:
-            found = _in_table(filesystem, f"{root}/{key}", user_id) if parquet else None
-            if found is None:
-                found = any(word.search(text) for text in _texts(filesystem, f"{root}/{key}"))
+            if parquet:
+                found = _in_table(filesystem, f"{root}/{key}", users)
+            else:
+                found = set[str]().union(*(mentioned(text, users) for text in _texts(filesystem, f"{root}/{key}")))
         except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
             if outage(error) is not None:
                 raise
-            yield f"{key}: cannot be looked into ({str(error).splitlines()[0][:120]})"
+            yield f"{key}: cannot be looked into ({str(error).splitlines()[0][:120]})", set(users) - named
             continue
-        if found:
-            yield f"{key}: holds the user, and is no dataset of this lake"
+        if found - named:
+            yield f"{key}: holds the user, and is no dataset of this lake", found - named
 
 
-def _in_table(filesystem: pafs.FileSystem, path: str, user_id: str) -> bool:
+def _in_table(filesystem: pafs.FileSystem, path: str, users: Set[str]) -> set[str]:
+    ids = pa.array(sorted(users), pa.string())
     with filesystem.open_input_file(path) as source:
         file = pq.ParquetFile(source)
         texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-        return bool(texts) and any(
-            pc.any(pc.equal(column, user_id)).as_py()
-            for batch in file.iter_batches(columns=texts)
-            for column in batch.columns
-        )
+        found: set[str] = set()
+        for batch in file.iter_batches(columns=texts) if texts else ():
+            for column in batch.columns:
+                found.update(column.filter(pc.is_in(column, value_set=ids)).to_pylist())
+        return found
 
 
 def _texts(filesystem: pafs.FileSystem, path: str) -> Iterator[bytes]:

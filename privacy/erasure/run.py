@@ -8,7 +8,7 @@
    compaction (a fill under way ends first): the same again for what was written in
    between, then the old files are deleted and snapshots revised, and in a versioned bucket their old versions deleted.
 
-It can be repeated after a kill at any point.
+It can be repeated after a kill at any point. Many users are erased in one pass: the lake is read as often as for one.
 """
 
 import os
@@ -16,12 +16,12 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from privacy.erasure.lake import LakeErasure
+from privacy.erasure.lake import LakeErasure, UserTraces
 from privacy.erasure.online import forget_features, forget_serving, forget_state
 from privacy.erasure.receipt import RECEIPTS, Receipt, RemovedRows
 from privacy.erasure.remaining import remaining
@@ -45,63 +45,83 @@ SETTLE_SECONDS = 5.0
 """How long workers and logs may take to finish a write that began before they read the tombstone."""
 
 
-def erase(
+def erase(settings: Settings, lake: Lake, user_id: str, *, clock: Clock, **how: Unpack["ErasureOptions"]) -> Receipt:
+    """Erase one user everywhere and return the receipt, as `erase_users` does for many."""
+    (receipt,) = erase_users(settings, lake, [user_id], clock=clock, **how)
+    return receipt
+
+
+class ErasureOptions(TypedDict, total=False):
+    """How long an erasure waits for others, and whom it tells of its steps."""
+
+    wait_seconds: float
+    settle_seconds: float
+    progress: Callable[[str], None]
+    sleep: Callable[[float], None]
+
+
+def erase_users(
     settings: Settings,
     lake: Lake,
-    user_id: str,
+    users: Sequence[str],
     *,
     clock: Clock,
     wait_seconds: float = 900.0,
     settle_seconds: float = SETTLE_SECONDS,
     progress: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
-) -> Receipt:
-    """Erase one user everywhere and return the receipt, which is also kept in the lake's `reports/erasures/`.
+) -> list[Receipt]:
+    """Erase users everywhere in one pass, and return a receipt for each in their order. Receipts are kept in the lake's
+    `reports/erasures/` too.
 
     Raises:
-        InvalidInput: the id is malformed.
+        InvalidInput: an id is malformed; nothing was erased.
         StackUnavailable: a store is down, or the stream or a fill did not finish within `wait_seconds`; run it again.
     """
-    checked(user_id)
+    whom = list(dict.fromkeys(checked(user) for user in users))
     with _leases(lake, (OWN_LEASE,), clock, wait_seconds, sleep):
-        return _erase(settings, lake, user_id, clock, wait_seconds, settle_seconds, progress, sleep)
+        return _erase(settings, lake, whom, clock, wait_seconds, settle_seconds, progress, sleep)
 
 
 def _erase(
     settings: Settings,
     lake: Lake,
-    user_id: str,
+    users: Sequence[str],
     clock: Clock,
     wait_seconds: float,
     settle_seconds: float,
     progress: Callable[[str], None],
     sleep: Callable[[float], None],
-) -> Receipt:
+) -> list[Receipt]:
     key = erasure_key(settings)
     serving = connect(settings.redis_serving.get_secret_value())
     state = connect(settings.redis_state.get_secret_value())
     until = clock()
     progress("tombstone")
-    digest = bury(lake.objects, key, user_id, until)
+    digests = bury(lake.objects, key, users, until)
     with redis_errors(serving):
-        mark_erased(serving, key, user_id, to_micros(until))
+        for user in users:
+            mark_erased(serving, key, user, to_micros(until))
     began = time.monotonic()
     _wait_for_stream(lake, key, clock, wait_seconds, sleep, wake=lambda: nudge(serving, ORDERED))
-    own = LakeErasure(lake, user_id, f"{until:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}")
-    models = _remember_models(lake, digest, own)
-    online: Counter[str] = Counter()
+    whom = frozenset(users)
+    own = LakeErasure(lake, whom, f"{until:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}")
+    models = _remember_models(lake, digests, own)
+    online: dict[str, Counter[str]] = {user: Counter() for user in users}
 
     def sweep(what: str) -> None:
         progress(what)
-        online.update({f"{project} online": count for project, count in forget_features(settings, user_id).items()})
-        online.update(forget_serving(serving, user_id))
-        online.update(forget_state(state, user_id))
+        for user, found in forget_features(settings, whom).items():
+            online[user].update({f"{project} online": count for project, count in found.items()})
+        for keys in (forget_serving(serving, whom), forget_state(state, whom)):
+            for user, found in keys.items():
+                online[user].update(found)
         own.supersede(at=clock())
 
     sweep("online stores and lake")
     sleep(max(0.0, settle_seconds - (time.monotonic() - began)))
     _wait_for_runs(lake, clock, wait_seconds, sleep)
-    models = _remember_models(lake, digest, own)  # a training that began earlier may have finished meanwhile
+    models = _remember_models(lake, digests, own)  # a training that began earlier may have finished meanwhile
     with _leases(lake, LEASES, clock, wait_seconds, sleep):
         sweep("once more, for what was being written")
         progress("old files, snapshots and reports")
@@ -111,20 +131,25 @@ def _erase(
         own.revise_documents()
         own.purge_versions()
     progress("receipt")
-    receipt = Receipt(
-        person=digest,
-        erased_until=until,
-        finished_at=clock(),
-        found=bool(+online or +own.removed or own.files or own.documents or own.versions.deleted or models),
-        removed=tuple(_removed(online, own)),
-        remaining=tuple(remaining(settings, own.versions, now=clock())),
-        revised_snapshots=tuple(sorted(own.snapshots)),
-        models=tuple(models),
-        skipped=tuple(sorted(own.skipped)),
-    )
-    lake.objects.put(_receipt_key(digest, until), receipt.model_dump_json(indent=1).encode())
-    lake.objects.delete(_pending_key(digest))
-    return receipt
+    left, finished = tuple(remaining(settings, own.versions, now=clock())), clock()
+    receipts = []
+    for user in users:
+        traces, deleted = own.traces[user], own.versions.deleted[user]
+        receipt = Receipt(
+            person=digests[user],
+            erased_until=until,
+            finished_at=finished,
+            found=bool(+online[user] or +traces.removed or traces.files or traces.documents or deleted or models[user]),
+            removed=tuple(_removed(online[user], traces, deleted, own.unfinished)),
+            remaining=left,
+            revised_snapshots=tuple(sorted(traces.snapshots)),
+            models=tuple(models[user]),
+            skipped=tuple(sorted(own.skipped | traces.skipped)),
+        )
+        lake.objects.put(_receipt_key(digests[user], until), receipt.model_dump_json(indent=1).encode())
+        lake.objects.delete(_pending_key(digests[user]))
+        receipts.append(receipt)
+    return receipts
 
 
 def _receipt_key(digest: str, until: datetime) -> str:
@@ -135,31 +160,33 @@ def _pending_key(digest: str) -> str:
     return f"{RECEIPTS}{digest}/pending.json"
 
 
-def _remember_models(lake: Lake, digest: str, own: LakeErasure) -> list[str]:
-    """Return the models to retrain, including those that a killed run found: after the rewrite they cannot be told any more."""
-    try:
-        earlier = lake.get_json(_pending_key(digest))["models"]
-    except ObjectMissing:
-        earlier = []
-    assert isinstance(earlier, list)
-    models = sorted({*map(str, earlier), *own.trained_on()})
-    lake.put_json(_pending_key(digest), {"models": models})
+def _remember_models(lake: Lake, digests: Mapping[str, str], own: LakeErasure) -> dict[str, list[str]]:
+    """Return the models to retrain by user, including those that a killed run found: after the rewrite they cannot be told any more."""
+    models: dict[str, list[str]] = {}
+    for user, found in own.trained_on().items():
+        try:
+            earlier = lake.get_json(_pending_key(digests[user]))["models"]
+        except ObjectMissing:
+            earlier = []
+        assert isinstance(earlier, list)
+        models[user] = sorted({*map(str, earlier), *found})
+        lake.put_json(_pending_key(digests[user]), {"models": models[user]})
     return models
 
 
-def _removed(online: Counter[str], own: LakeErasure) -> Iterator[RemovedRows]:
+def _removed(online: Counter[str], traces: UserTraces, deleted: int, unfinished: int) -> Iterator[RemovedRows]:
     for place, count in sorted((+online).items()):
         yield RemovedRows(place=f"Redis: {place}", what="keys", count=count)
-    for dataset, count in sorted(own.removed.items()):
+    for dataset, count in sorted(traces.removed.items()):
         yield RemovedRows(place=f"lake: {dataset}", what="rows", count=count)
-    for dataset, count in sorted(own.files.items()):
+    for dataset, count in sorted(traces.files.items()):
         yield RemovedRows(place=f"lake: {dataset}", what="old files deleted or rewritten", count=count)
-    for folder, count in sorted(own.documents.items()):
+    for folder, count in sorted(traces.documents.items()):
         yield RemovedRows(place=f"lake: {folder}", what="documents rewritten", count=count)
-    if own.versions.deleted:
-        yield RemovedRows(place="lake", what="old versions deleted", count=own.versions.deleted)
-    if own.unfinished:
-        yield RemovedRows(place="lake", what="writes that were killed, whoever they were about", count=own.unfinished)
+    if deleted:
+        yield RemovedRows(place="lake", what="old versions deleted", count=deleted)
+    if unfinished:
+        yield RemovedRows(place="lake", what="writes that were killed, whoever they were about", count=unfinished)
 
 
 def _wait_for_stream(

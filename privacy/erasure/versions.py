@@ -7,7 +7,8 @@ a damaged object is restored from them. Versions that may not be deleted are cou
 import gzip
 import logging
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from privacy.erasure.beside import ARTIFACTS, OWN_DOCUMENTS, is_ours
+from privacy.erasure.files import users_in
 from privacy.erasure.receipt import RemainingCopies
-from privacy.erasure.rows import about, mentions, user_columns
+from privacy.erasure.rows import mentioned
 from stillpoint.errors import ObjectMissing, StackUnavailable
 from stillpoint.lake.objects import Objects, OldVersion, S3Objects
 
@@ -31,14 +33,14 @@ _DENIED = frozenset({"AccessDenied", "MethodNotAllowed"})
 
 @dataclass(slots=True)
 class VersionErasure:
-    """The number of deleted versions, and why others that may contain the user were not deleted."""
+    """The number of deleted versions by user, and why others that may contain the users were not deleted."""
 
-    deleted: int = 0
+    deleted: Counter[str] = field(default_factory=Counter)
     kept: list[str] = field(default_factory=list)
 
 
-def purge_versions(objects: S3Objects, user_id: str, committed: Collection[str]) -> VersionErasure:
-    """Delete the old versions of our files that contain the user. It can be repeated after a kill.
+def purge_versions(objects: S3Objects, users: Set[str], committed: Collection[str]) -> VersionErasure:
+    """Delete the old versions of our files that contain users. It can be repeated after a kill.
 
     `committed` are the datasets that commits name. Nobody reads an old version, so nobody is waited for.
 
@@ -52,11 +54,11 @@ def purge_versions(objects: S3Objects, user_id: str, committed: Collection[str])
         versions = (one for one in objects.old_versions() if _is_ours(one.key, set(committed)))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             while part := list(islice(versions, _AT_ONCE)):
-                for why in pool.map(lambda one: _purged(objects, one, user_id), part):
-                    if why == "":
-                        found.deleted += 1
-                    elif why is not None:
-                        found.kept.append(why)
+                for outcome in pool.map(lambda one: _purged(objects, one, users), part):
+                    if isinstance(outcome, str):
+                        found.kept.append(outcome)
+                    else:
+                        found.deleted.update(outcome)
     except StackUnavailable as error:
         found.kept.append(_denied(error, "the bucket's versions"))
     return found
@@ -113,31 +115,28 @@ def _is_ours(key: str, committed: set[str]) -> bool:
     return key.startswith((*OWN_DOCUMENTS, ARTIFACTS, "snapshots/")) or is_ours(key, committed)
 
 
-def _purged(objects: S3Objects, version: OldVersion, user_id: str) -> str | None:
-    """Delete a version if it contains the user. Return "" if it was deleted, the reason if it could not be, None if it need not be."""
+def _purged(objects: S3Objects, version: OldVersion, users: Set[str]) -> set[str] | str:
+    """Delete a version if it contains users, and return which; or the reason why it could not be deleted."""
     try:
-        if not _holds(objects.get_version(version), version.key, user_id):
-            return None
-        objects.delete_version(version)
+        found = _users_in(objects.get_version(version), version.key, users)
+        if found:
+            objects.delete_version(version)
     except ObjectMissing:
-        return None  # somebody else has removed it
+        return set()  # somebody else has removed it
     except StackUnavailable as error:
         return _denied(error, f"version {version.id} of {version.key}")
-    return ""
+    return found
 
 
-def _holds(data: bytes, key: str, user_id: str) -> bool:
-    """Return whether bytes mention the user. Bytes that cannot be read count as if they did."""
+def _users_in(data: bytes, key: str, users: Set[str]) -> set[str]:
+    """Return the users whom bytes mention. Bytes that cannot be read count as if they mentioned all."""
     try:
         if key.endswith(".parquet"):
-            file = pq.ParquetFile(pa.BufferReader(data))
-            columns = user_columns(file.schema_arrow)
-            return bool(columns) and bool(about(file.read(columns=columns), user_id).any())
+            return set(users_in(pq.ParquetFile(pa.BufferReader(data)), users))
         text = gzip.decompress(data) if key.endswith(".gz") else data
     except (pa.ArrowException, OSError, EOFError, zlib.error):
-        return True
-    word = mentions(user_id)
-    return word.search(text) is not None or word.search(key.replace(".", " ").encode()) is not None
+        return set(users)
+    return mentioned(text, users) | mentioned(key.replace(".", " ").encode(), users)
 
 
 def _denied(error: StackUnavailable, what: str) -> str:

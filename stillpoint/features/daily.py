@@ -4,7 +4,8 @@ Pure over tables. Day D (UTC) sees on-time events that happened and arrived befo
 and catalogue that were updated before it. Its rows carry D 00:00 as event and created timestamp, for history too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -28,6 +29,32 @@ EVENTS_BEFORE = TASTE_WINDOW
 """How far before the first day the events must reach."""
 
 
+PLAY_COLUMNS = (
+    "type",
+    "verdict",
+    "user_id",
+    "play_id",
+    "event_id",
+    "event_timestamp",
+    "arrived_at",
+    "category",
+    "content_id",
+)
+"""The columns of events that the daily views read."""
+
+PLAY_TYPES = (EventType.CONTENT_START, EventType.CONTENT_COMPLETE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsersDay:
+    """What some users add to a day: their rows of both views of users, and counts of plays per content."""
+
+    day: date
+    profiles: pa.Table
+    taste: pa.Table
+    plays: pl.DataFrame
+
+
 def daily_tables(
     days: list[date], *, events: pa.Table, users: pa.Table, catalogue: pa.Table, encoder: Encoder
 ) -> Iterator[tuple[date, View, pa.Table]]:
@@ -37,17 +64,54 @@ def daily_tables(
     has a row of `user_taste` if `users` knows them or they played in the window. Counts are 0 and rates null without
     plays.
     """
+    contents = ContentDays(catalogue, encoder)
+    for own in users_days(days, events=events, users=users):
+        yield own.day, USER_PROFILES, own.profiles
+        yield own.day, USER_TASTE, own.taste
+        yield own.day, CONTENT_PROFILES, contents.table(own.day, own.plays)
+
+
+def users_days(days: list[date], *, events: pa.Table, users: pa.Table) -> Iterator[UsersDay]:
+    """Yield what some users add to each day. `events` and `users` hold all rows of these users, and may hold no others.
+
+    So the users of a lake may be taken in parts: their rows, part after part in the order of the users' ids, and the sums
+    of their plays (`all_plays`) are what all users taken at once give.
+    """
     plays, completions = _plays(events)
-    user_rows, contents = _frame(users), _frame(catalogue)
-    titles = _Titles(encoder)
+    user_rows = _frame(users)
     for day in days:
-        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        midnight = _midnight(day)
         known = _newest(user_rows, "user_id", midnight)
         played = _played(plays, completions, midnight)
-        yield day, USER_PROFILES, _table(USER_PROFILES, _profiles(known, midnight), midnight)
-        yield day, USER_TASTE, _table(USER_TASTE, _taste(known, played), midnight)
-        offered = _newest(contents, "content_id", midnight)
-        yield day, CONTENT_PROFILES, _table(CONTENT_PROFILES, _contents(offered, played, midnight), midnight, titles)
+        yield UsersDay(
+            day=day,
+            profiles=_table(USER_PROFILES, _profiles(known, midnight), midnight),
+            taste=_table(USER_TASTE, _taste(known, played), midnight),
+            plays=_content_plays(played, midnight),
+        )
+
+
+def all_plays(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return the plays per content of all users, of those that parts of the users have."""
+    return pl.concat(parts).group_by("content_id").agg(pl.col("plays_7d", "plays_30d", "completed_30d").sum())
+
+
+class ContentDays:
+    """The contents' rows of days, with each title encoded once."""
+
+    def __init__(self, catalogue: pa.Table, encoder: Encoder) -> None:
+        self._contents = _frame(catalogue)
+        self._titles = _Titles(encoder)
+
+    def table(self, day: date, plays: pl.DataFrame) -> pa.Table:
+        """Return a day's rows of the contents that the catalogue offered, from all users' plays per content."""
+        midnight = _midnight(day)
+        offered = _newest(self._contents, "content_id", midnight)
+        return _table(CONTENT_PROFILES, _contents(offered, plays), midnight, self._titles)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:
@@ -58,18 +122,7 @@ def _frame(table: pa.Table) -> pl.DataFrame:
 
 def _plays(events: pa.Table) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the starts, ordered so that the earliest of a play comes first, and the completions."""
-    columns = [
-        "type",
-        "verdict",
-        "user_id",
-        "play_id",
-        "event_id",
-        "event_timestamp",
-        "arrived_at",
-        "category",
-        "content_id",
-    ]
-    frame = _frame(events.select(columns)).filter(pl.col("verdict") == Verdict.ON_TIME.value)
+    frame = _frame(events.select(PLAY_COLUMNS)).filter(pl.col("verdict") == Verdict.ON_TIME.value)
     starts = frame.filter(pl.col("type") == EventType.CONTENT_START.value).sort("event_timestamp", "event_id")
     completions = frame.filter(pl.col("type") == EventType.CONTENT_COMPLETE.value)
     return starts, completions.select("user_id", "play_id", "event_timestamp", "arrived_at")
@@ -122,13 +175,18 @@ def _taste(known: pl.DataFrame, played: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(pl.col(f"plays_30d_{category}").fill_null(0) for category in Category)
 
 
-def _contents(offered: pl.DataFrame, played: pl.DataFrame, midnight: datetime) -> pl.DataFrame:
+def _content_plays(played: pl.DataFrame, midnight: datetime) -> pl.DataFrame:
     lately = pl.col("event_timestamp") >= midnight - POPULARITY_WINDOW
-    counts = played.group_by("content_id").agg(
+    return played.group_by("content_id").agg(
         lately.sum().cast(pl.Int64).alias("plays_7d"),
-        (pl.col("completed").sum() / pl.len()).alias("completion_rate_30d"),
+        pl.len().cast(pl.Int64).alias("plays_30d"),
+        pl.col("completed").sum().cast(pl.Int64).alias("completed_30d"),
     )
-    joined = offered.join(counts, on="content_id", how="left", maintain_order="left")
+
+
+def _contents(offered: pl.DataFrame, plays: pl.DataFrame) -> pl.DataFrame:
+    rate = (pl.col("completed_30d") / pl.col("plays_30d")).alias("completion_rate_30d")
+    joined = offered.join(plays.with_columns(rate), on="content_id", how="left", maintain_order="left")
     return joined.with_columns(pl.col("plays_7d").fill_null(0))
 
 

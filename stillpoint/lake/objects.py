@@ -7,7 +7,7 @@ relative, with `/`. `open_objects` returns the implementation that a root asks f
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONFLICT_TRIES = 6
+_CHUNK = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,10 @@ class Objects(Protocol):
 
     def put(self, key: str, data: bytes) -> None:
         """Write the object, replacing any; a reader sees the old or the new one, never a part."""
+        ...
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write a file's bytes as `put` does, without holding them in memory."""
         ...
 
     def create(self, key: str, data: bytes) -> None:
@@ -92,11 +97,16 @@ class LocalObjects:
             raise ObjectMissing(f"no object {key} under {self.root}") from None
 
     def put(self, key: str, data: bytes) -> None:
-        staged = self._stage(key, data)
+        staged = self._stage(key, (data,))
+        os.replace(staged, self._path(key))
+
+    def put_file(self, key: str, path: Path) -> None:
+        with open(path, "rb") as source:
+            staged = self._stage(key, iter(lambda: source.read(_CHUNK), b""))
         os.replace(staged, self._path(key))
 
     def create(self, key: str, data: bytes) -> None:
-        staged = self._stage(key, data)
+        staged = self._stage(key, (data,))
         try:
             os.link(staged, self._path(key))
         except FileExistsError:
@@ -121,13 +131,14 @@ class LocalObjects:
     def arrow(self) -> tuple[pafs.FileSystem, str]:
         return pafs.LocalFileSystem(), self.root
 
-    def _stage(self, key: str, data: bytes) -> str:
+    def _stage(self, key: str, parts: Iterable[bytes]) -> str:
         folder = self._path(key).parent
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".staged-", dir=folder)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                for part in parts:
+                    file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException:
@@ -158,6 +169,15 @@ class S3Objects:
     def put(self, key: str, data: bytes) -> None:
         with aws_errors(self.root):
             self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        from boto3.exceptions import S3UploadFailedError
+
+        with aws_errors(self.root):
+            try:
+                self._client.upload_file(str(path), self._bucket, self._prefix + key)  # in parts, and whole at the end
+            except S3UploadFailedError as failed:
+                raise failed.__context__ or failed from None
 
     def create(self, key: str, data: bytes) -> None:
         from botocore.exceptions import ClientError

@@ -143,7 +143,7 @@ def test_the_same_message_twice_is_written_once(world: World) -> None:
 
 def test_rows_of_a_user_who_was_erased_meanwhile_are_dropped(world: World) -> None:
     world.sender.send([prediction(1), prediction(2)])
-    bury(world.lake.objects, KEY, "u1", AT + timedelta(seconds=1))
+    bury(world.lake.objects, KEY, ["u1"], AT + timedelta(seconds=1))
     world.drain().step(gather_seconds=0)
     assert world.ids() == names(2)
     world.sender.send([prediction(1)])

@@ -240,6 +240,6 @@ def test_a_user_who_is_erased_while_their_record_waits_on_disk_is_not_written(st
     made.add(prediction(2))
     made.close()
     store.away = False
-    bury(store, KEY, "u1", AT)
+    bury(store, KEY, ["u1"], AT)
     log(store, tmp_path / "spool").close()
     assert served(store) == ["request2"]

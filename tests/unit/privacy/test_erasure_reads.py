@@ -47,23 +47,23 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_each_file_is_looked_into_once_for_somebody_unknown(lake: Lake, looked: list[int]) -> None:
-    own = LakeErasure(lake, "nobody", "run")
+    own = LakeErasure(lake, frozenset({"nobody"}), "run")
     own.supersede(at=NOON)
     own.supersede(at=NOON)
     own.purge()
     assert len(looked) == 30
-    assert not own.removed
+    assert not own.traces["nobody"].removed
 
 
 def test_what_was_written_since_is_looked_into_and_what_holds_the_user_goes(lake: Lake, looked: list[int]) -> None:
-    own = LakeErasure(lake, "u7", "run")
+    own = LakeErasure(lake, frozenset({"u7"}), "run")
     own.supersede(at=NOON)
     late = lake.write("users", NOON.date(), "late", users("u7", "u8"))
     lake.commit(Commit(writer="late", sequence=0, at=NOON, files=(late,)))
     uncommitted = lake.write("users", NOON.date(), "killed", users("u7"))
     own.supersede(at=NOON)
     own.purge()
-    assert own.removed == {"users": 2}
+    assert own.traces["u7"].removed == {"users": 2}
     names = lake.read("users")["user_id"].to_pylist()
     assert ("u7" in names, names.count("other"), names.count("u8")) == (False, 30, 2)
     paths = list(lake.objects.list("users/"))
@@ -72,11 +72,17 @@ def test_what_was_written_since_is_looked_into_and_what_holds_the_user_goes(lake
     assert len(looked) < 45
 
 
+def made(lake: Lake, key: str) -> Path:
+    path = Path(lake.root) / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def test_a_table_that_is_replaced_at_its_path_is_looked_into_each_time(lake: Lake) -> None:
     path = f"{TABLES}users/date={NOON.date()}/rows.parquet"
-    own = LakeErasure(lake, "u1", "run")
-    lake.objects.put(path, erasing._parquet(users("other")))
+    own = LakeErasure(lake, frozenset({"u1"}), "run")
+    pq.write_table(users("other"), made(lake, path))
     own.purge()
-    lake.objects.put(path, erasing._parquet(users("u1", "other")))
+    pq.write_table(users("u1", "other"), made(lake, path))
     own.purge()
     assert pq.read_table(Path(lake.root) / path)["user_id"].to_pylist() == ["other"]

@@ -48,9 +48,9 @@ def test_an_emptied_key_file_is_refused_and_not_made_anew(tmp_path):
 
 def test_another_key_is_told_and_adds_no_tombstone(tmp_path):
     objects = LocalObjects(tmp_path)
-    bury(objects, b"one", "u1", AT)
+    bury(objects, b"one", ["u1"], AT)
     before = list(objects.list(""))
-    for use in (lambda: read_tombstones(objects, b"two"), lambda: bury(objects, b"two", "u2", AT)):
+    for use in (lambda: read_tombstones(objects, b"two"), lambda: bury(objects, b"two", ["u2"], AT)):
         with pytest.raises(InvalidSettings, match=r"made with another key; .*the erased would come back"):
             use()
     assert list(objects.list("")) == before
