@@ -189,8 +189,8 @@ def compact(
     lease = compact_lease(lake.objects, holder=holder, clock=system_clock)
     lease.acquire()
     try:
-        counts = run(lake, before=before, at=now)
-        merged = merge(lake, since=before, at=now)
+        counts = run(lake, before=before, at=now, budget=settings.job_budget, folder=settings.job_folder)
+        merged = merge(lake, since=before, at=now, budget=settings.job_budget, folder=settings.job_folder)
         folded = fold(lake, before=now - FOLD_AFTER)
     finally:
         lease.release()
@@ -326,5 +326,14 @@ def daily(
         for target in read_control(lake.objects).targets
     }
     with announce_job(lake.objects, "stillpoint daily", clock=system_clock):
-        counts = run(lake, begin, end, at=now, encoder=WordLlamaEncoder(), writers=writers)
+        counts = run(
+            lake,
+            begin,
+            end,
+            at=now,
+            encoder=WordLlamaEncoder(),
+            writers=writers,
+            budget=settings.job_budget,
+            folder=settings.job_folder,
+        )
     _print(counts, as_json, "rows written: " + ", ".join(f"{name} {count}" for name, count in counts.items()))

@@ -70,6 +70,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "The console": ("console", "console_host", "console_port"),
     "Releases and experiments": ("rollback_keep", "check_max_age", "experiment", "seed"),
+    "Jobs over the lake": ("job_memory_mb", "job_folder"),
     "Vacuum": ("vacuum_grace", "quarantine_days", "served_days", "releases_days"),
     "Privacy and tracing": ("erasure_key", "trace_share"),
 }
@@ -235,6 +236,15 @@ class Settings(BaseSettings):
     rollback_keep: WholeSeconds = Field(
         default=86_400, ge=0, description="A rollback target younger than this is not retired by itself."
     )
+    job_memory_mb: int = Field(
+        default=512,
+        ge=16,
+        description="About how much memory compaction, `stillpoint daily` and a backfill take for rows; what is more lies on disk.",
+    )
+    job_folder: Path | None = Field(
+        default=None,
+        description="Where they put rows meanwhile, which needs room for the largest day; unset: the system's folder for temporary files.",
+    )
     vacuum_grace: WholeSeconds = Field(
         default=86_400,
         ge=3_600,
@@ -314,6 +324,11 @@ class Settings(BaseSettings):
         if "://" in self.lake and not self.lake.startswith("s3://"):
             raise ValueError(f"lake is {self.lake!r}; expected s3://bucket/prefix or a folder")
         return self
+
+    @property
+    def job_budget(self) -> int:
+        """Return how many bytes of rows a job sorts at once; sorting makes about three copies."""
+        return self.job_memory_mb * 1024 * 1024 // 4
 
     @classmethod
     def load(cls) -> "Settings":

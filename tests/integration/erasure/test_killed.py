@@ -85,7 +85,9 @@ def test_killed_at_one_write_after_the_other_it_completes_and_others_are_whole_a
         except Dead:
             assert home.kept(OTHER) == before
     assert nth > 12, "the test must kill at many writes"
-    receipts = [home.lake.get_json(key) for key in home.lake.objects.list(RECEIPTS) if not key.endswith("/pending.json")]
+    receipts = [
+        home.lake.get_json(key) for key in home.lake.objects.list(RECEIPTS) if not key.endswith("/pending.json")
+    ]
     assert receipt.model_dump(mode="json") in receipts
     told = [one["models"] for one in receipts]  # several, if a run was killed while it gave its lease back
     assert [home.made.bundle.key] in told, "what a killed run found out is told by the one that completes"

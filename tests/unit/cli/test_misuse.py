@@ -188,7 +188,7 @@ def test_a_wrong_value_is_a_usage_error_of_one_line_and_starts_nothing(one: Para
 @pytest.mark.usefixtures("nothing_starts")
 @pytest.mark.parametrize("path", [path for path, _ in commands() if path != ("feast",)], ids="-".join)
 def test_an_unknown_option_and_a_surplus_word_are_usage_errors(path: tuple[str, ...], capsys) -> None:
-    for more in (["--no-such-option"], ["--json=1", "--"], ["--", *(["surplus"] * 9)]):
+    for more in (["--no-such-option"], ["--json=1", "--"], ["--", *(["sur plus"] * 9)]):
         assert cli.run([*path, *more]) == 2
         assert "Traceback" not in capsys.readouterr().err
 
