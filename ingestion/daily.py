@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from stillpoint.encoder import Encoder
 from stillpoint.errors import InvalidInput
-from stillpoint.events.types import EVENT_COLUMNS, USER_COLUMNS, Verdict
+from stillpoint.events.types import USER_COLUMNS, Verdict
+from stillpoint.features.columns import feature_columns
 from stillpoint.features.daily import (
     EVENTS_BEFORE,
     PLAY_COLUMNS,
@@ -72,7 +73,7 @@ def daily(
     lake.commit(Commit(writer=run, sequence=0, at=at, files=tuple(files)))
     for view in DAILY_VIEWS:
         newest = [file for file in files if file.date == last and file.dataset == feature_dataset(view)]
-        for rows in stream_rows(lake, feature_dataset(view), newest):
+        for rows in stream_rows(lake, newest, feature_columns(view)):
             for writer in writers.values():
                 writer.write(ViewLayout.of(view), rows)
     return counts
@@ -109,15 +110,14 @@ def _by_users(
     """Yield plays before the days' ends and rows of users, a range of users at a time, in the order of their ids."""
     wanted = (pc.field("verdict") == Verdict.ON_TIME) & pc.field("type").isin([str(kind) for kind in PLAY_TYPES])
     dates = DateRange(days[0] - EVENTS_BEFORE, days[-1])
-    of_events = pa.schema([EVENT_COLUMNS.field(name) for name in PLAY_COLUMNS])
     of_users = pa.schema([field for field in USER_COLUMNS if field.name != "push_opt_in"])
     with (
-        SortedRows(of_events, ("user_id",), budget=budget, folder=folder) as events,
+        SortedRows(PLAY_COLUMNS, ("user_id",), budget=budget, folder=folder) as events,
         SortedRows(of_users, ("user_id",), budget=budget, folder=folder) as users,
     ):
-        for rows in stream_rows(lake, "events", lake.files("events", dates), columns=PLAY_COLUMNS, where=wanted):
+        for rows in stream_rows(lake, lake.files("events", dates), PLAY_COLUMNS, where=wanted):
             events.add(rows)
-        for rows in stream_rows(lake, "users", lake.files("users"), columns=of_users.names):
+        for rows in stream_rows(lake, lake.files("users"), of_users):
             users.add(rows)
         for own in ranges_together(events, users):
             yield own[0], own[1]

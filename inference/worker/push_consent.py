@@ -80,7 +80,7 @@ def opted_in(lake: Lake, *, budget: int = BUDGET) -> OptedIn:
         SortedRows(_COLUMNS, ["user_id"], order=["updated_at"], reduce=newest, budget=budget) as rows,
         pa.ipc.new_file(str(Path(folder.name) / _FILE), _IDS) as writer,
     ):
-        for table in stream_rows(lake, "users", lake.files("users"), columns=_COLUMNS.names):
+        for table in stream_rows(lake, lake.files("users"), _COLUMNS):
             rows.add(table)
         for table in rows.ranges():
             allowed = table.filter(table["push_opt_in"]).select(_IDS.names).cast(_IDS).combine_chunks()

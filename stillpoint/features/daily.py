@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from stillpoint.encoder import Encoder
-from stillpoint.events.types import Category, EventType, Verdict
+from stillpoint.events.types import TIMESTAMP, Category, EventType, Verdict
 from stillpoint.features.columns import embeddings_array, feature_columns
 from stillpoint.features.declarations import (
     CONTENT_PROFILES,
@@ -29,16 +29,18 @@ EVENTS_BEFORE = TASTE_WINDOW
 """How far before the first day the events must reach."""
 
 
-PLAY_COLUMNS = (
-    "type",
-    "verdict",
-    "user_id",
-    "play_id",
-    "event_id",
-    "event_timestamp",
-    "arrived_at",
-    "category",
-    "content_id",
+PLAY_COLUMNS = pa.schema(
+    [
+        pa.field("type", pa.string()),
+        pa.field("verdict", pa.string()),
+        pa.field("user_id", pa.string()),
+        pa.field("play_id", pa.string()),
+        pa.field("event_id", pa.string()),
+        pa.field("event_timestamp", TIMESTAMP),
+        pa.field("arrived_at", TIMESTAMP),
+        pa.field("category", pa.string()),
+        pa.field("content_id", pa.string()),
+    ]
 )
 """The columns of events that the daily views read."""
 
@@ -122,7 +124,7 @@ def _frame(table: pa.Table) -> pl.DataFrame:
 
 def _plays(events: pa.Table) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the starts, ordered so that the earliest of a play comes first, and the completions."""
-    frame = _frame(events.select(PLAY_COLUMNS)).filter(pl.col("verdict") == Verdict.ON_TIME.value)
+    frame = _frame(events.select(PLAY_COLUMNS.names)).filter(pl.col("verdict") == Verdict.ON_TIME.value)
     starts = frame.filter(pl.col("type") == EventType.CONTENT_START.value).sort("event_timestamp", "event_id")
     completions = frame.filter(pl.col("type") == EventType.CONTENT_COMPLETE.value)
     return starts, completions.select("user_id", "play_id", "event_timestamp", "arrived_at")

@@ -16,13 +16,14 @@ from ingestion.compact import IDENTITY, compact, tables
 from ingestion.daily import daily
 from privacy.erasure.lake import LakeErasure
 from privacy.erasure.rows import mentioned, mentions
-from stillpoint.events.types import CATALOGUE_COLUMNS, EVENT_COLUMNS, USER_COLUMNS
+from stillpoint.events.types import CATALOGUE_COLUMNS, USER_COLUMNS
 from stillpoint.features.daily import EVENTS_BEFORE, daily_tables, days_between
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import ALL_DATES, DateRange, by_date, feature_dataset
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.sorted_rows import SortedRows, last_of_each, ranges_together
 from stillpoint.lake.tables import Lake
+from tests.support.wellness import EVENT_COLUMNS
 
 D = datetime(2026, 3, 5, tzinfo=UTC)
 AT = D + timedelta(hours=1)
@@ -129,7 +130,7 @@ def kept(lake, dataset, rows, schema, parts, column):
 @given(events(), st.integers(1, 4))
 def test_a_compacted_day_equals_the_day_merged_in_memory(rows, parts):
     with tempfile.TemporaryDirectory() as folder:
-        lake = Lake(LocalObjects(folder))
+        lake = Lake(LocalObjects(folder), EVENT_COLUMNS)
         kept(lake, "events", rows, EVENT_COLUMNS, parts, "event_timestamp")
         expected = []
         for day in sorted({file.date for file in lake.files("events")}):
@@ -153,7 +154,7 @@ def test_daily_views_of_users_taken_in_parts_equal_those_of_all_at_once(rows, pe
         for name, day in (("c1", 3), ("c1", 1), ("c2", 50))
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        lake = Lake(LocalObjects(folder))
+        lake = Lake(LocalObjects(folder), EVENT_COLUMNS)
         kept(lake, "events", rows, EVENT_COLUMNS, parts, "event_timestamp")
         kept(lake, "users", people, USER_COLUMNS, parts, "updated_at")
         kept(lake, "catalogue", contents, CATALOGUE_COLUMNS, 1, "updated_at")
@@ -179,7 +180,7 @@ def test_users_erased_in_one_pass_leave_the_rows_that_single_erasures_leave(rows
     found = []
     for groups in ([frozenset(gone)], [frozenset({user}) for user in sorted(gone)]):
         with tempfile.TemporaryDirectory() as folder:
-            lake = Lake(LocalObjects(folder))
+            lake = Lake(LocalObjects(folder), EVENT_COLUMNS)
             kept(lake, "events", rows, EVENT_COLUMNS, parts, "event_timestamp")
             if compacted:
                 compact(lake, before=D.date(), at=AT)
@@ -192,7 +193,9 @@ def test_users_erased_in_one_pass_leave_the_rows_that_single_erasures_leave(rows
                 removed.update({user: own.traces[user].removed["events"] for user in group})
             left = [row for row in before if row["user_id"] not in gone]
             key = lambda row: str(sorted(row.items(), key=str))  # noqa: E731
-            assert sorted(map(key, Lake(lake.objects).read("events", ALL_DATES).to_pylist())) == sorted(map(key, left))
+            assert sorted(map(key, Lake(lake.objects, EVENT_COLUMNS).read("events", ALL_DATES).to_pylist())) == sorted(
+                map(key, left)
+            )
             assert removed == Counter(row["user_id"] for row in before if row["user_id"] in gone)
             every = [pq.ParquetFile(path).read()["user_id"].to_pylist() for path in Path(folder).rglob("*.parquet")]
             assert not gone & {user for column in every for user in column}

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stillpoint.events.types import CATALOGUE_COLUMNS, EVENT_COLUMNS, USER_COLUMNS, Category
+from stillpoint.events.types import CATALOGUE_COLUMNS, USER_COLUMNS, Category
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
+from tests.support.wellness import EVENT_COLUMNS
 
 NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
 DAYS = 4
