@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from ingestion.compute import Rules
 from ingestion.state_store import StateStore
+from ingestion.view_states import ViewStates
 from stillpoint.app.load import load_app
 from stillpoint.clock import SECOND
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
@@ -28,7 +29,8 @@ from stillpoint.tombstones import Tombstones, erasure_key
 class Batch:
     """What all parts of one micro-batch share. `is_replay`: the lake holds this micro-batch already, so only its prediction requests are sent.
 
-    `instance` names the run of Redis's shards that hold all states up to this batch. `erased` holds the tombstones at the start of it.
+    `instance` names the run of Redis's shards that hold all states up to this batch. `erased` holds the tombstones at the start of it,
+    `views` says which views are computed.
     """
 
     settings: Settings
@@ -38,6 +40,7 @@ class Batch:
     control: Control
     is_replay: bool
     instance: str
+    views: ViewStates
     erased: Mapping[str, int] = field(default_factory=dict)
 
     def part_name(self) -> str:
@@ -83,9 +86,9 @@ class Clients:
 
 
 @lru_cache(maxsize=4)
-def open_clients(settings: Settings, query: str, control: Control) -> Clients:
+def open_clients(settings: Settings, query: str, control: Control, active: frozenset[str] | None = None) -> Clients:
     """Build a worker's clients, once for each generation of write targets. An executor is an entry point, so clients are built here."""
-    rules = rules_of(settings)
+    rules = rules_of(settings, active)
     writers = {
         target.project: OnlineWriter(connect(settings.connection(target.colour)), target.project)
         for target in control.targets
@@ -96,15 +99,20 @@ def open_clients(settings: Settings, query: str, control: Control) -> Clients:
     return Clients(rules, lake, StateStore(state_client, query), writers, serving)
 
 
-@lru_cache(maxsize=1)
-def rules_of(settings: Settings) -> Rules:
-    """Load the app that the settings name, and return by what the stream computes."""
+@lru_cache(maxsize=2)
+def rules_of(settings: Settings, active: frozenset[str] | None = None) -> Rules:
+    """Load the app that the settings name, and return by what the stream computes: all views, or the `active` sections."""
     app = load_app(settings.app)
-    encoder = RememberingEncoder(WordLlamaEncoder())
+    encoder = _encoder()
     age_us = settings.max_event_age * SECOND
     return Rules(
-        stream=AppStream(app, encoder=encoder, max_event_age_us=age_us),
+        stream=AppStream(app, encoder=encoder, max_event_age_us=age_us, sections=active),
         encoder=encoder,
         searched=SearchedCategory(encoder),
         tombstones=Tombstones(erasure_key(settings)),
     )
+
+
+@lru_cache(maxsize=1)
+def _encoder() -> RememberingEncoder:
+    return RememberingEncoder(WordLlamaEncoder())

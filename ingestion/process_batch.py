@@ -14,15 +14,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ingestion.batch import Batch, PartReport
+from ingestion.batch import Batch, PartReport, rules_of
+from ingestion.joining.joins import ViewJoins
 from ingestion.keyed.exchange import EXCHANGED
 from ingestion.keyed.step import map_keys
 from ingestion.state_store import StatesLost, StateStore, instance_of
 from ingestion.step import map_part, map_part_by_key
+from ingestion.view_states import ViewStates
 from stillpoint.clock import Clock
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.tables import Lake
 from stillpoint.leases.lease import Lease
+from stillpoint.releases.streamed_views import STREAMED_VIEWS_KEY, StreamedViews
 from stillpoint.releases.write_targets import ACKNOWLEDGED_KEY, Acknowledgement, read_acknowledged, read_control
 from stillpoint.settings import Settings
 from stillpoint.tombstones import Tombstones, acknowledge_erasures, erasure_key, read_tombstones
@@ -72,10 +75,11 @@ class BatchProcessor:
         clock: Clock,
         report: Callable[[BatchReport], None],
         newest: int | None = None,
-        by_key: bool = False,
+        views: ViewStates,
+        joins: ViewJoins,
     ) -> None:
-        """`newest` is the number of the last batch that this query has committed; None for a new query. `by_key` says that a
-        view has keys that belong to no single user."""
+        """`newest` is the number of the last batch that this query has committed; None for a new query. `views` are those
+        that every state knows, `joins` lets the app's others join them."""
         self._settings = settings
         self._query = query
         self._lake = lake
@@ -85,7 +89,9 @@ class BatchProcessor:
         self._clock = clock
         self._report = report
         self._newest = newest
-        self._by_key = by_key
+        self._views = views
+        self._announced: ViewStates | None = None
+        self._joins = joins
         self._acknowledged = -1
         self._buried = 0
         self._running = threading.Lock()
@@ -108,6 +114,7 @@ class BatchProcessor:
             erased = self._readers.submit(self._tombstones)
             held.result()
             instance = self._instance()
+            self._hand_over()
             control, tombstones = ordered.result(), erased.result()
             batch = Batch(
                 settings=self._settings,
@@ -117,6 +124,7 @@ class BatchProcessor:
                 control=control,
                 is_replay=self._newest is not None and number <= self._newest,
                 instance=instance,
+                views=self._views,
                 erased=dict(tombstones.until),
             )
             started = time.perf_counter()
@@ -159,11 +167,34 @@ class BatchProcessor:
         if not self._running.acquire(blocking=False):
             return False
         try:
+            self._hand_over()
             self._acknowledge(read_control(self._lake.objects).generation, None)
             self._acknowledge_erasures(self._tombstones())
         finally:
             self._running.release()
         return True
+
+    def _hand_over(self) -> None:
+        """Let views that have joined be advanced from the next batch on: their rows, then what the states hold, then the word."""
+        if self._joins.ready:
+            self._lease.check()
+        views = self._joins.step(self._views, self._newest)
+        if views != self._views:
+            self._states.note_views(views)
+            self._views = views
+        if views != self._announced:
+            self._announce_views()
+            self._announced = views
+
+    def end(self) -> None:
+        """End what runs beside the batches."""
+        self._joins.stop()
+
+    def _announce_views(self) -> None:
+        """Record in the lake which views the stream advances, and after which batch it began to."""
+        views = {section.partition("@")[0]: section for section in sorted(self._views.active)}
+        answer = StreamedViews(writer=self.writer, views=views, batch=self._newest, at=self._clock())
+        self._lake.objects.put(STREAMED_VIEWS_KEY, answer.model_dump_json(indent=1).encode())
 
     def _run_parts(self, frame: "DataFrame", batch: Batch) -> list[PartReport]:
         """Compute the users' parts and then, if a view has keys that belong to no single user, those keys.
@@ -171,7 +202,8 @@ class BatchProcessor:
         The second shuffle begins when every user's part has ended, so no key's rows rest on half of the verdicts.
         """
         partitions = self._settings.shuffle_partitions
-        again = self._by_key and not batch.is_replay
+        rules = rules_of(self._settings, batch.views.active)
+        again = bool(rules.stream.engine.of_others) and not batch.is_replay
         by_user: Any = partial(map_part_by_key if again else map_part, batch=batch)
         by_key: Any = partial(map_keys, batch=batch)
         spread = frame.repartition(partitions, "partition_key")
@@ -203,6 +235,7 @@ class BatchProcessor:
             )
         )
         self._newest = batch.number
+        self._joins.note([file for part in parts for file in part.files])
         report.seconds["commit"] = time.perf_counter() - started
 
     def _acknowledge(self, generation: int, number: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Rebuilds the stream's states from the lake after Redis has lost them, or when the app has a view that they lack.
+"""Rebuilds the stream's states from the lake after Redis has lost them.
 
 The committed events, taken in the order of their arrival, lead to the states that were lost.
 """
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from ingestion.keyed.exchange import key_name
 from ingestion.state_store import Change, StateStore, instance_of
+from ingestion.view_states import ViewStates
 from stillpoint.app.events import Arrival
 from stillpoint.errors import StackUnavailable
 from stillpoint.events.types import Verdict
@@ -24,19 +25,16 @@ from stillpoint.lake.tables import Lake
 from stillpoint.tombstones import Tombstones
 
 
-def needs_rebuild(states: StateStore, last_committed: int | None, stream: AppStream) -> bool:
-    """Return whether states are missing: a shard is behind the lake, or has dropped keys, or all lack a view of the app.
+def needs_rebuild(states: StateStore, last_committed: int | None) -> bool:
+    """Return whether states are missing: a shard is behind the lake, or has dropped keys.
 
-    Markers are written before each commit, so a shard behind the lake has lost what it had. States of a stream that did
-    not yet note its views are of version 1.
+    Markers are written before each commit, so a shard behind the lake has lost what it had.
     """
     if last_committed is None:
         return False
     marked = states.marked()
-    noted = states.sections()
-    known = stream.sections_of_version_one if noted is None else noted
     behind = marked is None or marked < last_committed
-    return behind or bool(states.dropped()) or not stream.sections <= known
+    return behind or bool(states.dropped())
 
 
 def rebuild(
@@ -51,12 +49,14 @@ def rebuild(
 ) -> int:
     """Write the states of all users and keys with recent events in the lake, as they were after `batch`.
 
-    Return the number of users.
+    All of the stream's views are rebuilt, and none is left to join. Return the number of users.
 
     Raises:
         StatesLost: Redis restarted, failed over or dropped keys meanwhile; rebuild again.
     """
     found = states.shards()
+    noted = states.views() or ViewStates()
+    views = ViewStates(active=stream.sections, stale=noted.only(()).stale)
     since = now - 2 * timedelta(microseconds=stream.max_event_age_us) - stream.reach
     table = lake.read("events", DateRange(first=since.date()), where=pc.field("arrived_at") >= since)
     # Late events and duplicates are included: they are judged as before, and their arrival counts for the state.
@@ -75,9 +75,9 @@ def rebuild(
     states.save(changes, batch=batch, epoch=epoch)
     for view, found_keys in keyed.items():
         of_keys = {key_name(key): _of_key(stream, view, key, own_keys) for key, own_keys in found_keys.items()}
-        states.save(of_keys, batch=batch, epoch=epoch, space=stream.space(view))
+        states.save(of_keys, batch=batch, epoch=epoch, space=views.space(stream.engine.of_others[view].section))
     states.require(instance_of(found))
-    states.note_sections(stream.sections)
+    states.note_views(views)
     states.mark(batch)
     try:
         states.require(instance_of(found))

@@ -1,16 +1,16 @@
 """The states of the stream in Redis, kept so that a replayed batch starts from the same state.
 
-In Redis, per query and user (and per key of each view whose keys belong to no single user): the state after the user's last batch and the one before it, written in one step under the
-lease's epoch. A replay of a batch starts from `before`; a writer of an older epoch is refused. Markers on each shard
+In Redis, per query and user (and per key of each view whose keys belong to no single user): the state after the last batch
+and the one before it, written in one step under the lease's epoch. A replay of a batch starts from `before`; a writer of an older epoch is refused. Markers on each shard
 (`ingestion.state_markers`) say up to which batch all states are there.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ingestion.state_markers import marker_keys
+from ingestion.view_states import ViewStates
 from stillpoint.errors import Fenced, StackUnavailable
 from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.cluster import slot_ranges
@@ -25,9 +25,24 @@ local held = redis.call('HMGET', KEYS[1], 'epoch', 'batch')
 if held[1] and tonumber(held[1]) > tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'batch', ARGV[2], 'before', ARGV[3], 'after', ARGV[4])
 redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+for field = 6, #ARGV do redis.call('HDEL', KEYS[1], ARGV[field]) end
 return 1
 """)
-"""KEYS: a state. ARGV: epoch, batch, state before, state after, when both may be dropped (milliseconds since 1970)."""
+"""KEYS: a state. ARGV: epoch, batch, state before, state after, when both may be dropped (milliseconds since 1970), and
+fields that are in both states by now."""
+
+_HAND_OVER = Script("""
+local held = redis.call('HGET', KEYS[1], 'epoch')
+if held and tonumber(held) > tonumber(ARGV[1]) then return 0 end
+local left = redis.call('PTTL', KEYS[1])
+local now = redis.call('TIME')
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+if left < 0 or now[1] * 1000 + now[2] / 1000 + left < tonumber(ARGV[4]) then
+  redis.call('PEXPIREAT', KEYS[1], ARGV[4])
+end
+return 1
+""")
+"""KEYS: a user's state, which may be absent. ARGV: epoch, field, section, when it may be dropped (milliseconds since 1970)."""
 
 _MARK = Script("""
 local held = redis.call('GET', KEYS[1])
@@ -71,8 +86,19 @@ class StateStore:
         """Return what names this run of every shard; it changes when one restarts, fails over or drops keys by itself."""
         return instance_of(self.shards())
 
-    def load(self, names: Sequence[str], batch: int, *, instance: str, space: str = USERS) -> dict[str, bytes]:
+    def load(
+        self,
+        names: Sequence[str],
+        batch: int,
+        *,
+        instance: str,
+        space: str = USERS,
+        joined: Sequence[str] = (),
+        take_in: Callable[[bytes, dict[str, bytes]], bytes] = lambda state, joined: state,
+    ) -> dict[str, bytes]:
         """Return each state of a space as it was before `batch`; empty bytes for an unknown one.
+
+        `joined` are fields that may lie beside a state; what is found there by field is taken into it by `take_in`.
 
         Raises:
             Fenced: a later batch is stored already, by another process that has taken over.
@@ -82,8 +108,9 @@ class StateStore:
         for start in range(0, len(names), _AT_ONCE):
             part = names[start : start + _AT_ONCE]
             keys = [self._key(space, name) for name in part]
-            replies = self._send([Command(key, pack(b"HMGET", key, b"batch", b"before", b"after")) for key in keys])
-            for name, (stored, before, after) in zip(part, replies, strict=True):
+            fields = [b"batch", b"before", b"after", *(field.encode() for field in joined)]
+            replies = self._send([Command(key, pack(b"HMGET", key, *fields)) for key in keys])
+            for name, (stored, before, after, *beside) in zip(part, replies, strict=True):
                 if stored is None or int(stored) < batch:
                     states[name] = after or b""
                 elif int(stored) == batch:
@@ -92,6 +119,9 @@ class StateStore:
                     raise Fenced(
                         f"query {self._query}: batch {int(stored)} is stored already and this is batch {batch}; stopping"
                     )
+                handed = {field: data for field, data in zip(joined, beside, strict=True) if data is not None}
+                if handed:
+                    states[name] = take_in(states[name], handed)
         self.require(instance)
         return states
 
@@ -106,8 +136,16 @@ class StateStore:
                 f"query {self._query}: Redis restarted or failed over during a micro-batch, which is done again"
             )
 
-    def save(self, changes: Mapping[str, Change], *, batch: int, epoch: int, space: str = USERS) -> None:
-        """Store the states around a batch. Repeating it changes nothing.
+    def save(
+        self,
+        changes: Mapping[str, Change],
+        *,
+        batch: int,
+        epoch: int,
+        space: str = USERS,
+        taken_in: Sequence[str] = (),
+    ) -> None:
+        """Store the states around a batch. Repeating it changes nothing. Fields `taken_in` by `load` are deleted.
 
         Raises:
             Fenced: a newer epoch has written one of these states.
@@ -116,7 +154,13 @@ class StateStore:
         for start in range(0, len(items), _AT_ONCE):
             calls = [
                 _SAVE.command(
-                    self._key(space, name), epoch, batch, change.before, change.after, change.expires_us // 1_000 + 1
+                    self._key(space, name),
+                    epoch,
+                    batch,
+                    change.before,
+                    change.after,
+                    change.expires_us // 1_000 + 1,
+                    *taken_in,
                 )
                 for name, change in items[start : start + _AT_ONCE]
             ]
@@ -187,14 +231,41 @@ class StateStore:
         with redis_errors(self._client):
             return marker_keys(self._query, slot_ranges(self._client))
 
-    def sections(self) -> frozenset[str] | None:
-        """Return which views' sections all states have, or None if that was never noted."""
+    def views(self) -> ViewStates | None:
+        """Return which views' memory all states have, or None if that was never noted."""
         value = self._client.get(self._sections)
-        return None if value is None else frozenset(json.loads(value))
+        return None if value is None else ViewStates.from_json(value)
 
-    def note_sections(self, names: Iterable[str]) -> None:
-        """Record which views' sections all states have."""
-        self._client.set(self._sections, json.dumps(sorted(names)))
+    def note_views(self, views: ViewStates) -> None:
+        """Record which views' memory all states have."""
+        self._client.set(self._sections, views.to_json())
+
+    def hand_over(self, sections: Mapping[str, tuple[bytes, int]], field: str, *, epoch: int) -> None:
+        """Put a view's section beside each user's state, to be taken into it when the user's next events come.
+
+        `sections` are by user, each with the arrival time from which on it may be dropped.
+
+        Raises:
+            Fenced: a newer epoch has written one of these users.
+        """
+        items = list(sections.items())
+        for start in range(0, len(items), _AT_ONCE):
+            calls = [
+                _HAND_OVER.command(self._key(USERS, user), epoch, field, data, expires_us // 1_000 + 1)
+                for user, (data, expires_us) in items[start : start + _AT_ONCE]
+            ]
+            if not all(self._checked(_HAND_OVER.run(self._client, calls))):
+                raise Fenced(f"query {self._query}: a newer run than epoch {epoch} has written; this process must stop")
+
+    def handed_over(self, users: Sequence[str], field: str) -> dict[str, bytes]:
+        """Return what `hand_over` put beside the states of these users."""
+        found: dict[str, bytes] = {}
+        for start in range(0, len(users), _AT_ONCE):
+            part = users[start : start + _AT_ONCE]
+            keys = [self._key(USERS, user) for user in part]
+            replies = self._send([Command(key, pack(b"HGET", key, field.encode())) for key in keys])
+            found |= {user: data for user, data in zip(part, replies, strict=True) if data is not None}
+        return found
 
     @property
     def _sections(self) -> str:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from ingestion.batch import Batch, PartReport, open_clients
 from ingestion.batch_writes import Written, write_online, write_records, write_rows
 from ingestion.compute import BatchResult, compute, parse_records
+from ingestion.joining.memory import unpack_section
 from ingestion.keyed.exchange import exchanged_rows
 from ingestion.kinesis_shards import Record, shard_of
 from ingestion.state_store import Change
@@ -36,12 +37,20 @@ class Part(NamedTuple):
 
 def run_part(records: Iterable[Record], batch: Batch, *, clock: Clock = system_clock) -> Part:
     """Process one part of a micro-batch with all its effects: online rows, lake files, states."""
-    clients = open_clients(batch.settings, batch.query, batch.control)
+    clients = open_clients(batch.settings, batch.query, batch.control, batch.views.active)
     report = PartReport()
     started = time.perf_counter()
     listed = list(records)
     users, refused = parse_records(listed, clients.rules.stream.parser)
-    states = clients.states.load(list(users), batch.number, instance=batch.instance)
+    fields = {name: section for name, section in batch.views.fields().items() if section in batch.views.active}
+    stream = clients.rules.stream
+
+    def take_in(state: bytes, found: dict[str, bytes]) -> bytes:
+        return stream.with_sections(state, {fields[name]: unpack_section(data) for name, data in found.items()})
+
+    states = clients.states.load(
+        list(users), batch.number, instance=batch.instance, joined=list(fields), take_in=take_in
+    )
     started = _lap(report, "state_read", started)
     now = clock()
     tombstones = replace(clients.rules.tombstones, until=batch.erased)
@@ -69,7 +78,8 @@ def run_part(records: Iterable[Record], batch: Batch, *, clock: Clock = system_c
         user: Change(before, state.to_bytes(), clients.rules.stream.expires_us(state))
         for user, (before, state) in result.states.items()
     }
-    clients.states.save(changes, batch=batch.number, epoch=batch.epoch)
+    taken_in = (*fields, *batch.views.stale)
+    clients.states.save(changes, batch=batch.number, epoch=batch.epoch, taken_in=taken_in)
     _lap(report, "state_write", started)
     return Part(report, result.keyed)
 

@@ -25,15 +25,16 @@ from botocore.config import Config
 
 from ingestion.batch import rules_of
 from ingestion.failure_line import in_one_line
+from ingestion.joining.joins import ViewJoins
 from ingestion.kinesis_source import KinesisSource, lost_file, read_lost
 from ingestion.metrics import StreamMetrics
 from ingestion.process_batch import BatchProcessor, BatchReport
-from ingestion.rebuild import last_committed, needs_rebuild, rebuild
+from ingestion.rebuild import last_committed
 from ingestion.request_queue import RequestQueue
 from ingestion.spark import SparkEnded, is_alive, spark_session
-from ingestion.state_audit import audit
 from ingestion.state_store import StateStore
 from ingestion.stream_source import SourceUnusable, native_lag, read_stream, stream_source
+from ingestion.whole_states import make_whole
 from stillpoint.clock import Clock, from_micros
 from stillpoint.errors import CorruptData, Fenced, InvalidInput
 from stillpoint.lake.app_lake import open_lake
@@ -252,6 +253,7 @@ class Supervisor:
     def _run_once(self, session: "SparkSession", query_id: str, epoch: int) -> Exception | None:
         """Run the query until it fails or is told to stop. Return the failure, or None after a clean stop."""
         query: StreamingQuery | None = None
+        processor: BatchProcessor | None = None
         try:
             processor = self._processor(query_id, epoch)
             query = self._query(session, processor, query_id)
@@ -277,6 +279,8 @@ class Supervisor:
         finally:
             if query is not None and is_alive(session):
                 _end(query)
+            if processor is not None:
+                processor.end()
         return None
 
     def _tell_lag(self, query: "StreamingQuery") -> None:
@@ -317,7 +321,18 @@ class Supervisor:
         refuse_unfit_redis(self._settings, self._lake)
         states = StateStore(connect(self._settings.redis_state.get_secret_value()), query_id)
         newest = last_committed(self._lake, f"stream-{query_id}")
-        self._make_whole(states, query_id, newest, epoch)
+        views = make_whole(
+            self._lake,
+            query_id,
+            states,
+            stream=rules_of(self._settings).stream,
+            tombstones=read_tombstones(self._lake.objects, erasure_key(self._settings)),
+            now=self._clock(),
+            newest=newest,
+            epoch=epoch,
+            counted=self._audited,
+        )
+        self._audited = self._audited or newest is not None
         config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30)
         client = boto3.client("sqs", config=config, **self._settings.aws_client_arguments())  # type: ignore[call-overload]
         return BatchProcessor(
@@ -330,38 +345,9 @@ class Supervisor:
             clock=self._clock,
             report=self._reported,
             newest=newest,
-            by_key=bool(rules_of(self._settings).stream.engine.of_others),
+            views=views,
+            joins=ViewJoins(self._settings, query=query_id, epoch=epoch, clock=self._clock),
         )
-
-    def _make_whole(self, states: StateStore, query_id: str, newest: int | None, epoch: int) -> None:
-        """Rebuild the states from the lake if some are missing. Once in a process they are counted against the lake."""
-        stream = rules_of(self._settings).stream
-        if newest is None:
-            states.accept_dropped(states.shards())
-            states.note_sections(stream.sections)
-            return
-        tombstones = read_tombstones(self._lake.objects, erasure_key(self._settings))
-        now = self._clock()
-        lost = needs_rebuild(states, newest, stream)
-        if not lost and not self._audited:
-            counted = audit(self._lake, query_id, states, stream=stream, tombstones=tombstones, now=now)
-            lost = bool(counted.missing)
-            if lost:
-                log.error("Redis has lost states of the stream: %s", counted)
-        if lost:
-            count = rebuild(
-                self._lake,
-                states,
-                stream=stream,
-                tombstones=tombstones,
-                now=now,
-                batch=newest,
-                epoch=epoch,
-            )
-            log.warning("states were lost or lacked a view: those of %d users were rebuilt from the lake", count)
-        else:
-            states.note_sections(stream.sections)
-        self._audited = True
 
     def _reported(self, report: BatchReport) -> None:
         self.metrics.batch(report)

@@ -24,7 +24,7 @@ def map_keys(batches: Iterator[pa.RecordBatch], batch: Batch) -> Iterator[pa.Rec
     received = list(batches)
     if not received:
         return
-    clients = open_clients(batch.settings, batch.query, batch.control)
+    clients = open_clients(batch.settings, batch.query, batch.control, batch.views.active)
     found = exchanged(received, clients.rules.stream.app)
     reports = list(found.reports)
     if found.events:
@@ -47,8 +47,7 @@ def run_keys(found: KeyPartition, batch: Batch, clients: Clients) -> PartReport:
         report.newest_event_us[one.place] = one.newest_event_us
     report.files = list(write_rows(clients.lake, batch.part_name(), tables))
     for view, own in changes.items():
-        space = clients.rules.stream.space(view)
-        clients.states.save(own, batch=batch.number, epoch=batch.epoch, space=space)
+        clients.states.save(own, batch=batch.number, epoch=batch.epoch, space=_space(view, batch, clients))
     report.seconds["keys"] = time.perf_counter() - started
     return report
 
@@ -57,7 +56,7 @@ def _advance(
     view: str, groups: dict[Key, list[Arrival]], batch: Batch, clients: Clients, rows: dict[str, list[Row]]
 ) -> dict[str, Change]:
     """Add the rows of one view's keys to `rows`, and return the change of each key's state."""
-    engine, space = clients.rules.stream.engine, clients.rules.stream.space(view)
+    engine, space = clients.rules.stream.engine, _space(view, batch, clients)
     names = {key_name(key): key for key in groups}
     states = clients.states.load(list(names), batch.number, instance=batch.instance, space=space)
     changes = {}
@@ -69,3 +68,7 @@ def _advance(
             computed += rows_from_the_lake(clients.lake, clients.rules.stream, view, key, groups[key], found.behind)
         changes[name] = Change(states[name], found.state, found.until_us)
     return changes
+
+
+def _space(view: str, batch: Batch, clients: Clients) -> str:
+    return batch.views.space(clients.rules.stream.engine.of_others[view].section)

@@ -252,10 +252,9 @@ def test_a_primary_that_is_killed_under_load_is_replaced_and_nothing_is_lost_or_
     redis_cluster: Cluster, tmp_path: Path
 ) -> None:
     world = World(tmp_path, redis_cluster, "stream")
-    stream = rules_of(world.settings).stream
 
     def lost(batch: int) -> bool:
-        return needs_rebuild(world.states, batch, stream)
+        return needs_rebuild(world.states, batch)
 
     batches = [
         [*world.searches([n], "u1"), *world.searches([100 + n], "u2"), *world.searches([200 + n], "u3")]
@@ -314,7 +313,7 @@ def test_a_shard_that_lost_its_last_writes_shows_it_and_is_rebuilt(redis_cluster
         node.restore(key, 0, data, replace=True)
     with pytest.raises(StatesLost, match="up to batch 0, the lake is at 1"):
         processor.process(Parts(world.searches([200], "u0"), 1), 2)
-    assert needs_rebuild(world.states, 1, stream)
+    assert needs_rebuild(world.states, 1)
     rebuilt = rebuild(
         Lake(world.lake.objects),
         world.states,
@@ -326,7 +325,7 @@ def test_a_shard_that_lost_its_last_writes_shows_it_and_is_rebuilt(redis_cluster
     )
     assert rebuilt == len(users)
     assert {key: client.hget(key, "after") for key in whole} == whole
-    assert not needs_rebuild(world.states, 1, stream)
+    assert not needs_rebuild(world.states, 1)
     client.close()
 
 

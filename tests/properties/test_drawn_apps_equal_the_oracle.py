@@ -1,4 +1,7 @@
-"""The stream of any app equals the plain definition, whatever its views, the batches, arrival orders, copies and ties."""
+"""The stream of any app equals the plain definition, whatever its views, the batches, arrival orders, copies and ties.
+
+And whenever a view joins the running stream, leaves it and joins again.
+"""
 
 import random
 import uuid
@@ -8,6 +11,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingestion.joining.past import advance_past
 from stillpoint.app import (
     Annotated,
     Arrival,
@@ -300,3 +304,103 @@ def check(view, arrivals, data):
     random.Random(data.draw(st.integers(0, 9))).shuffle(shuffled)
     history = history_rows(runner(view, ENCODER), shuffled, stretch=data.draw(st.sampled_from([1, 3, 256])))
     assert [oracle.bits(row) for row in history] == expected
+
+
+class Memory:
+    """What a join has computed, as the stream's Redis holds it."""
+
+    def __init__(self):
+        self.of_users, self.of_keys = {}, {}
+
+    def sections(self, view, users):
+        return {user: self.of_users[user] for user in users if user in self.of_users}
+
+    def save_sections(self, view, sections):
+        self.of_users |= sections
+
+    def keys(self, view, keys):
+        return {key: self.of_keys[key] for key in keys if key in self.of_keys}
+
+    def save_keys(self, view, states):
+        self.of_keys |= {key: one.data for key, one in states.items()}
+
+
+class Joined:
+    """A stream that a view joins and leaves between batches; while it is away, and while it joins, batches go on."""
+
+    def __init__(self, view, engine, engine_without, groups):
+        self.view, self.engine, self.without, self.groups = view, engine, engine_without, groups
+        self.states, self.keyed, self.rows, self.on_time, self.since = {}, {}, [], [], []
+        self.memory, self.active = None, False
+
+    def older(self, name, key, span):
+        view = self.engine.of_others[name]
+        events = [one for one in self.on_time if type(one.event) in view.events and view.key(one.event) == key]
+        return [row for row in rows_of_key(view, key, events) if span[0] <= row[len(key)] <= span[1]]
+
+    def take_in(self, events, before_us=None):
+        found = advance_past(self.engine, self.memory, events, older=self.older, before_us=before_us)
+        self.rows += [row for rows in found.values() for row in rows]
+
+    def begin(self):
+        self.memory, self.since = Memory(), []
+        for day in sorted({one.event_us // DAY for one in self.on_time}):
+            for group in range(self.groups):
+                mine = [one for one in self.on_time if int(one.event.user_id[1:]) % self.groups == group]
+                self.take_in([one for one in mine if one.event_us // DAY == day], day * DAY)
+
+    def finish(self):
+        self.take_in(self.since)
+        for who, section in self.memory.of_users.items():
+            state = UserState.from_bytes(self.states.get(who, b""))
+            name = runner(self.view).section
+            self.states[who] = UserState(state.memory, state.sections | {name: section}).to_bytes()
+        self.keyed, self.active = dict(self.memory.of_keys), True
+
+    def leave(self):
+        self.keyed, self.active, self.memory = {}, False, None
+
+    def batch(self, arrivals):
+        engine, fresh = self.engine if self.active else self.without, []
+        users = {}
+        for one in arrivals:
+            users.setdefault(one.event.user_id, []).append(one)
+        for who, own_arrivals in users.items():
+            outcome = engine.advance(UserState.from_bytes(self.states.get(who, b"")), own_arrivals)
+            self.states[who] = outcome.state.to_bytes()
+            fresh += [a for a, v in zip(outcome.arrivals, outcome.verdicts, strict=True) if v is Verdict.ON_TIME]
+            self.rows += outcome.rows.get("drawn", [])
+        self.on_time += fresh
+        self.since += fresh
+        for name, groups in engine.regrouped(fresh).items():
+            for key, own_arrivals in groups.items():
+                outcome = engine.advance_key(name, key, self.keyed.get(key, b""), own_arrivals)
+                self.keyed[key] = outcome.state
+                self.rows += outcome.rows
+                if outcome.behind is not None:
+                    self.rows += self.older(name, key, outcome.behind)
+
+
+@EXAMPLES
+@given(world=worlds(users=3), data=st.data())
+def test_a_view_that_joins_leaves_and_joins_again_equals_the_oracle_bit_for_bit(world, data):
+    view, arrivals = world
+    skew = data.draw(st.sampled_from([0, HOUR, 1000 * DAY]))
+    engine, without = (
+        Engine(views, max_event_age_us=MAX_AGE, encoder=ENCODER, shard_skew_us=skew) for views in ([view], [])
+    )
+    stream = Joined(view, engine, without, data.draw(st.sampled_from([1, 2])))
+    steps = sorted(data.draw(st.lists(st.integers(0, len(arrivals)), min_size=5, max_size=5)))
+    cuts = set(data.draw(st.lists(st.integers(0, len(arrivals)), max_size=8)))
+    turns = [stream.begin, stream.finish, stream.leave, stream.begin, stream.finish]
+    edges = sorted([(cut, -1) for cut in cuts] + [(step, turn) for turn, step in enumerate(steps)])
+    done = 0
+    for edge, turn in edges:
+        stream.batch(arrivals[done:edge])
+        done = edge
+        if turn >= 0:
+            turns[turn]()
+    stream.batch(arrivals[done:])
+    found = oracle.newest(stream.rows, len(view.entity.keys))
+    expected = [oracle.bits(row) for row in oracle.rows(view, stream.on_time, ENCODER.encode)]
+    assert [oracle.bits(found[key]) for key in sorted(found)] == expected

@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from ingestion.batch import rules_of
+from ingestion.joining.joins import ViewJoins, in_a_thread
 from ingestion.kinesis_shards import Record
 from ingestion.process_batch import BatchProcessor
 from ingestion.rebuild import last_committed
 from ingestion.state_store import StateStore
+from ingestion.whole_states import make_whole
 from stillpoint.app.load import load_app
 from stillpoint.clock import to_micros
 from stillpoint.lake.objects import LocalObjects
@@ -19,6 +21,7 @@ from stillpoint.leases.lease import Lease
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
 from stillpoint.settings import Settings
+from stillpoint.tombstones import Tombstones
 
 
 class Killed(Exception):
@@ -85,12 +88,25 @@ class World:
         self.now = datetime.now(UTC)  # not at import: Redis ends states by a clock of its own
         self.sent, self.reports, self.time = [], [], self.now
         self.fails = False
+        self.start = in_a_thread
 
     def processor(self):
         lease = Lease(self.lake.objects, "stream", holder="test", ttl=timedelta(seconds=10), clock=lambda: self.time)
         self.time += timedelta(seconds=60)
         lease.acquire()
         self.states = StateStore(self.server.client(), self.query)
+        newest = last_committed(Lake(self.lake.objects), f"stream-{self.query}")
+        views = make_whole(
+            Lake(self.lake.objects),
+            self.query,
+            self.states,
+            stream=rules_of(self.settings).stream,
+            tombstones=Tombstones(b"key"),
+            now=self.time,
+            newest=newest,
+            epoch=lease.epoch,
+            counted=True,
+        )
         return BatchProcessor(
             self.settings,
             query=self.query,
@@ -100,8 +116,11 @@ class World:
             send=self._send,
             clock=lambda: self.time,
             report=self.reports.append,
-            newest=last_committed(Lake(self.lake.objects), f"stream-{self.query}"),
-            by_key=bool(rules_of(self.settings).stream.engine.of_others),
+            newest=newest,
+            views=views,
+            joins=ViewJoins(
+                self.settings, query=self.query, epoch=lease.epoch, clock=lambda: self.time, start=self.start
+            ),
         )
 
     def _send(self, requests):

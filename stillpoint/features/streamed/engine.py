@@ -195,13 +195,28 @@ class Engine:
                 found[view.name] = groups
         return found
 
-    def advance_key(self, name: str, key: Key, state: bytes, fresh: Sequence[Arrival]) -> KeyOutcome:
-        """Return what on-time events of one key lead to, whatever the order in which their users' events came."""
+    def advance_view(self, view: Runner, known: Section | None, fresh: Sequence[Arrival]) -> tuple[list[Row], Section]:
+        """Return what on-time events of one user lead to in one view alone: for a view that joins.
+
+        They are in the order of their time, or in that of their arrival; none of them may be in `known` already.
+        """
+        rows, section, _ = self._advance_section(view, (known or _UNKNOWN).data, fresh)
+        return rows, section
+
+    def advance_key(
+        self, name: str, key: Key, state: bytes, fresh: Sequence[Arrival], *, before_us: int | None = None
+    ) -> KeyOutcome:
+        """Return what on-time events of one key lead to, whatever the order in which their users' events came.
+
+        Events from `before_us` on may still follow, however late their arrival, if it is given.
+        """
         view = self.of_others[name]
         kept = Kept.unpack(state)
         settled_us = kept.floor_us
         kept.take(fresh, view.family_of)
         floor_us = max(settled_us, kept.last_arrived_us - self._max_age - self._skew)
+        if before_us is not None:
+            floor_us = max(settled_us, min(floor_us, before_us))
         rows, kept.parts[()], _ = self._step(view, key, kept.part(()), fresh, floor_us)
         kept.settle(floor_us)
         place = len(key)

@@ -1,6 +1,6 @@
 """What follows from a user's events in the running stream, by the definitions of the app that it was started with."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
@@ -15,9 +15,9 @@ from stillpoint.events.recorded import RecordedEvents, event_columns
 from stillpoint.events.types import Verdict
 from stillpoint.features.columns import rows_table
 from stillpoint.features.streamed.definition import Key, Row
-from stillpoint.features.streamed.engine import Engine
+from stillpoint.features.streamed.engine import Engine, section_name
 from stillpoint.features.streamed.reach import reach
-from stillpoint.features.streamed.state import UserState
+from stillpoint.features.streamed.state import Section, UserState
 
 if TYPE_CHECKING:
     from stillpoint.encoder import Encoder
@@ -41,11 +41,14 @@ class StepOutcome(NamedTuple):
 class AppStream:
     """An app's streamed views over the events of the stream."""
 
-    def __init__(self, app: App, *, encoder: "Encoder | None", max_event_age_us: int) -> None:
-        """Compile the views."""
+    def __init__(
+        self, app: App, *, encoder: "Encoder | None", max_event_age_us: int, sections: Collection[str] | None = None
+    ) -> None:
+        """Compile the app's views, or those alone whose `sections` are given: the others have not joined yet."""
         self.app = app
         self.max_event_age_us = max_event_age_us
-        self.engine = Engine(app.views, max_event_age_us=max_event_age_us, encoder=encoder)
+        chosen = [view for view in app.views if sections is None or section_name(view) in sections]
+        self.engine = Engine(chosen, max_event_age_us=max_event_age_us, encoder=encoder)
         self.reach = reach(app.views)
         self.parser = PayloadParser(app.events)
         self.columns = event_columns(app.events)
@@ -57,10 +60,6 @@ class AppStream:
         """Return rows by view as tables, each with the view's record; views without rows are left out."""
         named = {name: self._records[name] for name, found in rows.items() if found}
         return {name: (view, rows_table(view, rows[name])) for name, view in named.items()}
-
-    def space(self, view: str) -> str:
-        """Return under which name the states of a view's keys are kept that belong to no single user."""
-        return f"view:{self.engine.of_others[view].section}"
 
     @property
     def sections(self) -> frozenset[str]:
@@ -81,6 +80,11 @@ class AppStream:
             CorruptData: the bytes are no state.
         """
         return UserState.from_bytes(data, self.app.version_one)
+
+    def with_sections(self, data: bytes, joined: dict[str, Section]) -> bytes:
+        """Return a stored state with the sections of views that have joined, in place of older ones."""
+        state = self.state(data)
+        return UserState(state.memory, state.sections | joined).to_bytes()
 
     def expires_us(self, state: UserState) -> int:
         """Return the arrival time from which an empty state gives the same verdicts and rows as this one.

@@ -9,6 +9,7 @@ from ingestion.rebuild import needs_rebuild, rebuild
 from ingestion.state_audit import Audit, audit
 from ingestion.state_store import StatesLost, StateStore
 from ingestion.step import map_part
+from ingestion.view_states import ViewStates
 from stillpoint.errors import Fenced
 from stillpoint.lake.tables import Lake
 from stillpoint.releases.write_targets import read_acknowledged, write_control
@@ -91,7 +92,7 @@ def test_lost_memory_stops_the_batch_and_is_rebuilt_bit_for_bit(world):
     with pytest.raises(StatesLost, match="Redis knows the stream's memory up to batch None, the lake is at 0"):
         processor.process(Parts(world.searches([7]), 1), 1)
     stream = rules_of(world.settings).stream
-    assert needs_rebuild(world.states, 0, stream)
+    assert needs_rebuild(world.states, 0)
     count = rebuild(
         Lake(world.lake.objects),
         world.states,
@@ -103,18 +104,22 @@ def test_lost_memory_stops_the_batch_and_is_rebuilt_bit_for_bit(world):
     )
     assert count == 2
     assert [client.hget(key, "after") for key in keys] == before
-    assert not needs_rebuild(world.states, 0, stream)
+    assert not needs_rebuild(world.states, 0)
 
 
-def test_a_view_that_the_states_lack_has_them_rebuilt_and_those_of_version_one_go_on(world):
-    stream = rules_of(world.settings).stream
+def test_states_of_version_one_go_on_and_a_view_that_left_is_no_longer_known(world):
+    active = rules_of(world.settings).stream.sections
     world.processor().process(Parts(batch(world), 1), 0)
-    assert not needs_rebuild(world.states, 0, stream)
-    world.states.note_sections(sorted(stream.sections)[1:])
-    assert needs_rebuild(world.states, 0, stream)
-    world.states.note_sections([*stream.sections, "another@1"])
-    assert not needs_rebuild(world.states, 0, stream)
-    assert not needs_rebuild(world.states, None, stream)
+    client = world.server.client()
+    noted = f"stillpoint:state:{world.query}:sections"
+    client.set(noted, '["another@1"]')
+    world.processor()
+    assert world.states.views() == ViewStates(active=frozenset())
+    client.delete(noted)
+    world.processor()
+    assert world.states.views() == ViewStates(active=active)
+    assert not needs_rebuild(world.states, 0)
+    assert not needs_rebuild(world.states, None)
 
 
 def audited(world):
@@ -132,7 +137,7 @@ def test_states_that_somebody_deleted_are_missed_by_counting_them_against_the_la
     world.processor().process(Parts(batch(world), 1), 0)
     assert audited(world) == Audit(2, Counter())
     world.server.client().delete(f"stillpoint:state:{world.query}:user:u2")
-    assert not needs_rebuild(world.states, 0, rules_of(world.settings).stream)
+    assert not needs_rebuild(world.states, 0)
     found = audited(world)
     assert found.missing == Counter({f"127.0.0.1:{world.server.port}": 1})
     assert str(found) == f"1 of 2 states are missing: 1 on 127.0.0.1:{world.server.port}"
@@ -148,7 +153,7 @@ def test_a_batch_stops_before_it_computes_when_redis_has_dropped_keys(world, red
         client.set(f"other{number}", b"x" * 2_000)
     with pytest.raises(StatesLost, match="Redis"):
         processor.process(Parts(world.searches([7]), 1), 1)
-    assert needs_rebuild(fresh.states, 0, rules_of(fresh.settings).stream)
+    assert needs_rebuild(fresh.states, 0)
     assert fresh.reports[-1].number == 0
 
 

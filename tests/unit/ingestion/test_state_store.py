@@ -94,13 +94,13 @@ def test_redis_that_drops_states_by_itself_is_noticed_refused_and_accepted_only_
     store.mark(0)
     assert 0 < len(store.absent(list(users))) < 5_000
     assert store.instance() != before
-    assert needs_rebuild(store, 0, STREAM)
+    assert needs_rebuild(store, 0)
     with pytest.raises(
         EvictionPossible, match="maxmemory-policy volatile-lru, under which it silently drops the states"
     ):
         refuse_eviction(server.client(), "the states")
     store.accept_dropped(store.shards())
-    assert not needs_rebuild(store, 0, STREAM)
+    assert not needs_rebuild(store, 0)
 
 
 def test_every_policy_but_noeviction_is_refused_also_where_config_is_forbidden(redis_factory):
