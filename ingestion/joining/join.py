@@ -188,7 +188,7 @@ class ViewJoin:
 
     def _read(self, files: Sequence[CommittedFile], group: _Group | None = None) -> list[Arrival]:
         rows = (pc.field("verdict") == Verdict.ON_TIME.value) & pc.field("type").isin(self._types)
-        batches = self._lake.open("events", files, schema=self._stream.columns).to_batches(filter=rows)
+        batches = self._lake.open("events", files).to_batches(filter=rows)
         parts = [batch if group is None else group.of(batch) for batch in batches]
         if not parts:
             return []

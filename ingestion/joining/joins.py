@@ -12,6 +12,7 @@ from ingestion.state_store import StatesLost, StateStore
 from ingestion.view_states import ViewStates
 from stillpoint.clock import SECOND, Clock
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
+from stillpoint.events.recorded import event_columns
 from stillpoint.features.streamed.definition import Row
 from stillpoint.features.streamed.stream import AppStream
 from stillpoint.lake.commits import CommittedFile
@@ -102,8 +103,8 @@ class ViewJoins:
 
     def _begin(self, missing: frozenset[str], newest: int) -> None:
         settings = self._settings
-        lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
         app = rules_of(settings).stream.app
+        lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()), event_columns(app.events))
         stream = AppStream(
             app,
             encoder=RememberingEncoder(WordLlamaEncoder()),

@@ -54,7 +54,7 @@ class JoiningWorld(World):
         return self.driver
 
     def batch(self, partitions=2):
-        records = listening(self.number, 25, 25 * self.number)
+        records = listening(self.number, 25, 25 * self.number, at=self.now)
         self.driver.process(Parts(records, partitions), self.number)
         self.number += 1
 

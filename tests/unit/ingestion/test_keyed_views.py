@@ -68,11 +68,11 @@ def cut(patch, world, place):
     save = StateStore.save
     spaces = []
 
-    def save_some(self, changes, *, batch, epoch, space="user"):
+    def save_some(self, changes, *, space="user", **around):
         spaces.append(space)
         if (place == "users saved" and space != "user") or len({one for one in spaces if one != "user"}) > 1:
             raise Killed
-        save(self, changes, batch=batch, epoch=epoch, space=space)
+        save(self, changes, space=space, **around)
 
     if place.endswith("saved"):
         patch.setattr(StateStore, "save", save_some)

@@ -87,8 +87,8 @@ def test_lost_memory_stops_the_batch_and_is_rebuilt_bit_for_bit(world):
     client = world.server.client()
     keys = sorted(client.scan_iter(f"stillpoint:state:{world.query}:user:*"))
     before = [client.hget(key, "after") for key in keys]
-    client.delete(*keys, f"stillpoint:state:{world.query}:marker")
     processor = world.processor()
+    client.delete(*keys, f"stillpoint:state:{world.query}:marker")
     with pytest.raises(StatesLost, match="Redis knows the stream's memory up to batch None, the lake is at 0"):
         processor.process(Parts(world.searches([7]), 1), 1)
     stream = rules_of(world.settings).stream
