@@ -50,7 +50,7 @@ def test_every_alert_says_what_to_do_and_the_dashboard_overlaps_nowhere() -> Non
     for group in yaml.safe_load(RULES.read_text())["groups"]:
         for rule in group["rules"]:
             assert rule["labels"]["severity"] in ("page", "ticket")
-            assert set(rule["annotations"]) == {"summary", "action"}
+            assert set(rule["annotations"]) == {"summary", "action", "runbook"}
     panels = json.loads((DEPLOY / "grafana" / "stillpoint.json").read_text())["panels"]
     places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}
     assert len(places) == len(panels) == len({panel["id"] for panel in panels})
