@@ -23,9 +23,12 @@ def alerts() -> list[str]:
 
 def red_lines() -> set[str]:
     """Return the names that the console gives its red lines."""
-    tree = ast.parse((ROOT / "console" / "reading" / "red.py").read_text())
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "console").rglob("*.py")]
     calls = [
-        node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "RedLine"
+        node
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "RedLine"
     ]
     names = {call.args[0].value for call in calls if call.args and isinstance(call.args[0], ast.Constant)}
     assert len(names) > 5
