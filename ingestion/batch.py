@@ -64,6 +64,7 @@ class PartReport:
     newest_arrival_us: int = 0
     dropped_fields: int = 0
     differing: int = 0
+    isolated: int = 0
 
     def to_json(self) -> str:
         return json.dumps({**asdict(self), "files": [file.model_dump(mode="json") for file in self.files]})

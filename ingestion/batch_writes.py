@@ -47,14 +47,15 @@ def write_rows(lake: Lake, name: str, tables: Tables) -> Iterator[CommittedFile]
 
 
 def write_records(lake: Lake, columns: pa.Schema, name: str, result: BatchResult) -> Iterator[CommittedFile]:
-    """Write events with their verdicts, and quarantined records, as files under `name`."""
+    """Write events with their verdicts, and quarantined and isolated records, as files under `name`."""
     if result.events:
         events, verdicts, records = zip(*result.events, strict=True)
         table = events_table(columns, events, verdicts, [r.shard for r in records], [r.sequence for r in records])
         for day, part in by_date(table):
             yield lake.write("events", day, name, part)
-    if result.quarantined:
-        table = quarantine_table([quarantine_row(item) for item in result.quarantined])
+    aside = [*result.quarantined, *result.isolated]
+    if aside:
+        table = quarantine_table([quarantine_row(item) for item in aside])
         for day, part in by_date(table, "arrived_at"):
             yield lake.write("quarantine", day, name, part)
 

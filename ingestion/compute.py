@@ -39,6 +39,7 @@ class QuarantinedRecord:
 class BatchResult:
     """The result of a micro-batch. `requests` pairs each event with the kinds of recommendation that it triggers.
 
+    `isolated` records are events all the same: one view is without them, since its definition failed with them.
     `keyed` are the on-time events of views whose keys belong to no single user: their rows are computed where all events
     of a key come together.
     """
@@ -48,6 +49,7 @@ class BatchResult:
     keyed: dict[str, dict[Key, list[Arrival]]] = field(default_factory=dict)
     states: dict[str, tuple[bytes, UserState]] = field(default_factory=dict)
     quarantined: list[QuarantinedRecord] = field(default_factory=list)
+    isolated: list[QuarantinedRecord] = field(default_factory=list)
     requests: list[tuple[Arrival, Kind]] = field(default_factory=list)
     verdicts: Counter[str] = field(default_factory=Counter)
     dropped_fields: int = 0
@@ -166,6 +168,9 @@ def _collect(
             searched = rules.searched.of(query) if query else None
             kinds = requests_for(event, now_us=now_us, searched=searched, rising=index in rising)
             result.requests += [(event, kind) for kind in kinds]
+    records = {id(event): record for event, (record, _) in zip(outcome.events, pairs, strict=True)}
+    for view, arrival, reason in outcome.isolated:
+        result.isolated.append(QuarantinedRecord(records[id(arrival)], f"view {view}", reason))
     for view, rows in outcome.rows.items():
         result.rows.setdefault(view, []).extend(rows)
     for view, groups in outcome.keyed.items():

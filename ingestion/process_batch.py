@@ -22,7 +22,7 @@ from ingestion.state_store import StatesLost, StateStore, instance_of
 from ingestion.step import map_part, map_part_by_key
 from ingestion.view_states import ViewStates
 from stillpoint.clock import Clock
-from stillpoint.lake.commits import Commit
+from stillpoint.lake.commits import ISOLATED, Commit
 from stillpoint.lake.tables import Lake
 from stillpoint.leases.lease import Lease
 from stillpoint.releases.streamed_views import STREAMED_VIEWS_KEY, StreamedViews
@@ -53,6 +53,7 @@ class BatchReport:
     newest_arrival_us: int = 0
     dropped_fields: int = 0
     differing: int = 0
+    isolated: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -230,6 +231,7 @@ class BatchProcessor:
                 properties={
                     "control_generation": batch.control.generation,
                     "newest_arrival_us": report.newest_arrival_us,
+                    **({ISOLATED: report.isolated} if report.isolated else {}),
                     **{f"verdict_{name}": count for name, count in sorted(report.verdicts.items())},
                 },
             )
@@ -273,6 +275,7 @@ class BatchProcessor:
             report.newest_arrival_us = max(report.newest_arrival_us, part.newest_arrival_us)
             report.dropped_fields += part.dropped_fields
             report.differing += part.differing
+            report.isolated += part.isolated
             for stage, seconds in part.seconds.items():
                 report.seconds[stage] = max(report.seconds.get(stage, 0.0), seconds)
         return report

@@ -17,7 +17,7 @@ from stillpoint.clock import Clock, system_clock, to_micros
 from stillpoint.events.types import Verdict
 from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS, View
 from stillpoint.lake.checkpoint import CheckpointedCommit
-from stillpoint.lake.commits import Commit
+from stillpoint.lake.commits import ISOLATED, Commit
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.tables import Lake
 from stillpoint.outages import outage
@@ -105,7 +105,7 @@ def holds_its_sums(commit: Commit) -> bool:
             rows[file.dataset] += file.rows
     return rows == {
         "events": sum(counts[verdict] for verdict in _STORED),
-        "quarantine": counts[Verdict.QUARANTINED],
+        "quarantine": counts[Verdict.QUARANTINED] + int(commit.properties.get(ISOLATED) or 0),
     }
 
 

@@ -115,7 +115,9 @@ def _lap(report: PartReport, stage: str, started: float) -> float:
 
 def _count(report: PartReport, result: BatchResult) -> None:
     report.verdicts = {str(verdict): count for verdict, count in result.verdicts.items() if count}
-    report.reasons = dict(Counter(item.field or "record" for item in result.quarantined))
+    aside = [*result.quarantined, *result.isolated]
+    report.reasons = dict(Counter(item.field or "record" for item in aside))
+    report.isolated = len(result.isolated)
     report.dropped_fields = result.dropped_fields
     report.differing = result.differing
 

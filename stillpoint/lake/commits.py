@@ -18,6 +18,10 @@ class CommittedFile(BaseModel):
     rows: int = Field(ge=0)
 
 
+ISOLATED = "isolated"
+"""The property of a commit that counts events of which one view is without: they lie in the quarantine too."""
+
+
 class Commit(BaseModel):
     """The files that one piece of work added, and the files that it replaces (`supersedes`)."""
 

@@ -5,7 +5,7 @@ event of the view arrives. A view whose keys belong to no single user gets its o
 `advance_key` computes them, key by key, wherever the events of one key come together.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,11 +15,13 @@ from stillpoint.app.views import CustomView, StreamView
 from stillpoint.events.types import Verdict
 from stillpoint.features.streamed.definition import Definition, Key, Row, Turning
 from stillpoint.features.streamed.generic import GenericView
+from stillpoint.features.streamed.isolation import DefinitionFailed, Given, IsolatedEvent, checked_rows
 from stillpoint.features.streamed.judging import Memory, forget, judge
 from stillpoint.features.streamed.plan import compiled
 from stillpoint.features.streamed.section import Kept
 from stillpoint.features.streamed.state import Section, UserState
 from stillpoint.features.streamed.stepped import SteppedView
+from stillpoint.outages import outage
 
 if TYPE_CHECKING:
     from stillpoint.encoder import Encoder
@@ -29,13 +31,12 @@ SHARD_SKEW = hours(1)
 """How far shards may lag behind one another before an event is too old for a key that belongs to no single user."""
 
 
-class DefinitionFailed(Exception):
-    """A view's definition raised: the text names the view and the reason."""
-
-
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A view ready to run. `lateness` is that of each of its families; one user's keys differ by `rest`, if at all."""
+    """A view ready to run. `lateness` is that of each of its families.
+
+    `gives` are its features if a function of a team's own computes some, whose values are looked at.
+    """
 
     name: str
     section: str
@@ -46,6 +47,24 @@ class Runner:
     family_of: Mapping[type[Event], str]
     of_user: bool
     turning: Turning | None
+    gives: tuple[Given, ...] = ()
+
+    def rows(self, key: Key, packed: bytes, fresh: Sequence[Arrival]) -> tuple[list[Row], Any]:
+        """Return the rows of a key's new events, and its part with them.
+
+        Raises:
+            DefinitionFailed: the definition raised, or gave what cannot be stored.
+        """
+        try:
+            if self.gives:
+                return checked_rows(self.definition, self.gives, key, packed, fresh)
+            return self.definition.rows(key, self.definition.unpack(packed), fresh)
+        except DefinitionFailed:
+            raise
+        except Exception as error:
+            if outage(error) is not None:
+                raise
+            raise DefinitionFailed(f"{type(error).__name__}: {error}") from error
 
     def key(self, event: Event) -> Key | None:
         """Return the event's key, None if a part of it is absent."""
@@ -67,7 +86,7 @@ class Outcome(NamedTuple):
 
     `verdicts` and `arrivals` are one per arrival, in order; an arrival's time is the strictly increasing one that the
     lake stores. `rows` are by view. `turned` are by `view.flag` the indices of the arrivals that turned it true, `differing`
-    those of the duplicates whose payload differs from the first.
+    those of the duplicates whose payload differs from the first. `isolated` are the events that a view is without.
     """
 
     state: UserState
@@ -76,6 +95,7 @@ class Outcome(NamedTuple):
     rows: dict[str, list[Row]]
     turned: dict[str, tuple[int, ...]]
     differing: tuple[int, ...]
+    isolated: list[IsolatedEvent]
 
 
 class KeyOutcome(NamedTuple):
@@ -89,6 +109,14 @@ class KeyOutcome(NamedTuple):
     state: bytes
     until_us: int
     behind: tuple[int, int] | None
+
+
+class _Step(NamedTuple):
+    """One key's rows, its packed part behind the time from which on it does not matter, and what turned its flags."""
+
+    rows: list[Row]
+    part: tuple[int, bytes]
+    turned: dict[str, list[Arrival]]
 
 
 class Engine:
@@ -111,10 +139,8 @@ class Engine:
     def advance(self, state: UserState, arrivals: Sequence[Arrival], *, erased_until_us: int | None = None) -> Outcome:
         """Return what the arrivals of one user, in shard order, lead to. `state` is not modified.
 
-        A view gets a row for each time that an arrival can have changed, with its values after all of them.
-
-        Raises:
-            DefinitionFailed: a view's definition raised.
+        A view gets a row for each time that an arrival can have changed, with its values after all of them. Where its
+        definition fails, the events with which it does are left out of it, and the rest goes on.
         """
         memory = state.memory.copy()
         verdicts, judged, differing = self._judge(memory, arrivals, erased_until_us)
@@ -123,11 +149,13 @@ class Engine:
         sections = dict(state.sections)
         rows: dict[str, list[Row]] = {}
         turned: dict[str, tuple[int, ...]] = {}
+        isolated: list[IsolatedEvent] = []
         for view in self.of_users:
             fresh = [one for one in on_time if type(one.event) in view.events]
             known = sections.get(view.section, _UNKNOWN)
             if fresh:
-                found, known, flags = self._advance_section(view, known.data, fresh)
+                found, known, flags, failed = self._advance_section(view, known.data, fresh)
+                isolated += failed
                 sections[view.section] = known
                 if found:
                     rows[view.name] = found
@@ -136,7 +164,7 @@ class Engine:
                     turned[flag] = tuple(index for index, one in enumerate(judged) if id(one) in chosen)
             if known.data and self._floor(view, memory.newest_us, memory.last_arrived_us or 0) >= known.until_us:
                 del sections[view.section]
-        return Outcome(UserState(memory, sections), verdicts, judged, rows, turned, differing)
+        return Outcome(UserState(memory, sections), verdicts, judged, rows, turned, differing, isolated)
 
     def _judge(
         self, memory: Memory, arrivals: Sequence[Arrival], erased_until_us: int | None
@@ -154,33 +182,61 @@ class Engine:
 
     def _advance_section(
         self, view: Runner, packed: bytes, fresh: Sequence[Arrival]
-    ) -> tuple[list[Row], Section, dict[str, list[Arrival]]]:
-        """Advance all keys of one user's view that have events. Return also, by flag, the events that turned it true."""
+    ) -> tuple[list[Row], Section, dict[str, list[Arrival]], list[IsolatedEvent]]:
+        """Advance all keys of one user's view that have events.
+
+        Return also, by flag, the events that turned it true, and those with which its definition failed.
+        """
         kept = Kept.unpack(packed)
         kept.take(fresh, view.family_of)
         floor_us = max(kept.floor_us, self._floor(view, kept.newest_us, kept.last_arrived_us))
         rows: list[Row] = []
         turned: dict[str, list[Arrival]] = {}
+        isolated: list[IsolatedEvent] = []
         for key, own in by_key(view.key, fresh).items():
             rest = key if len(key) > 1 else ()
-            found, kept.parts[rest], flags = self._step(view, key, kept.part(rest), own, floor_us)
-            rows += found
-            for flag, changed in flags.items():
-                turned.setdefault(flag, []).extend(changed)
+            try:
+                steps = [self._step(view, key, kept.part(rest), own, floor_us)]
+                kept.parts[rest] = steps[0].part
+            except DefinitionFailed:
+                steps = list(self._one_by_one(view, key, kept, own, floor_us, isolated))
+            for step in steps:
+                rows += step.rows
+                for flag, changed in step.turned.items():
+                    turned.setdefault(flag, []).extend(changed)
         kept.settle(floor_us)
-        return rows, Section(kept.until_us, kept.pack()), turned
+        return rows, Section(kept.until_us, kept.pack()), turned, isolated
 
-    def _step(
-        self, view: Runner, key: Key, packed: bytes, fresh: Sequence[Arrival], floor_us: int
-    ) -> tuple[list[Row], tuple[int, bytes], dict[str, list[Arrival]]]:
-        definition = view.definition
+    def _one_by_one(
+        self,
+        view: Runner,
+        key: Key,
+        kept: Kept,
+        fresh: Sequence[Arrival],
+        floor_us: int,
+        isolated: list[IsolatedEvent],
+    ) -> Iterator[_Step]:
+        """Advance a key by one event after the other, and leave out those with which the definition fails."""
+        rest = key if len(key) > 1 else ()
+        for one in fresh:
+            try:
+                step = self._step(view, key, kept.part(rest), [one], floor_us)
+            except DefinitionFailed as failed:
+                isolated.append(IsolatedEvent(view.name, one, str(failed)))
+            else:
+                kept.parts[rest] = step.part
+                yield step
+
+    def _step(self, view: Runner, key: Key, packed: bytes, fresh: Sequence[Arrival], floor_us: int) -> _Step:
+        rows, part = view.rows(key, packed, fresh)
         try:
-            rows, part = definition.rows(key, definition.unpack(packed), fresh)
             turned = _turned(view, part, fresh)
-            part = definition.keep(part, floor_us)
-            return rows, (definition.reach_us(part), definition.pack(part)), turned
+            part = view.definition.keep(part, floor_us)
+            return _Step(rows, (view.definition.reach_us(part), view.definition.pack(part)), turned)
         except Exception as error:
-            raise DefinitionFailed(f"view {view.name}: {type(error).__name__}: {error}") from error
+            if outage(error) is not None:
+                raise
+            raise DefinitionFailed(f"{type(error).__name__}: {error}") from error
 
     def _floor(self, view: Runner, newest_us: Mapping[str, int], last_arrived_us: int) -> int:
         return view.floor_us(newest_us, last_arrived_us, self._max_age)
@@ -200,7 +256,7 @@ class Engine:
 
         They are in the order of their time, or in that of their arrival; none of them may be in `known` already.
         """
-        rows, section, _ = self._advance_section(view, (known or _UNKNOWN).data, fresh)
+        rows, section, _, _ = self._advance_section(view, (known or _UNKNOWN).data, fresh)
         return rows, section
 
     def advance_key(
@@ -256,7 +312,19 @@ def runner(view: type[StreamView], encoder: "Encoder | None" = None) -> Runner:
         family_of={event: event.family.name for event in events},
         of_user=view.entity.of_user,
         turning=definition if isinstance(definition, Turning) else None,
+        gives=_looked_at(view),
     )
+
+
+def _looked_at(view: type[StreamView]) -> tuple[Given, ...]:
+    """Return a view's features if a function of a team's own computes any, else none."""
+    if issubclass(view, CustomView):
+        return tuple(Given(feature.name, feature.dtype) for feature in view.described)
+    features = view.features()
+    if not any(feature.aggregation.name == "own" for feature in features):
+        return ()
+    kinds = ((one, one.field.kind if one.field else None) for one in features)
+    return tuple(Given(one.name, one.aggregation.dtype(kind)) for one, kind in kinds)
 
 
 def section_name(view: type[StreamView]) -> str:

@@ -6,15 +6,19 @@ behind it, so that a row of a 30-day window costs a month of summaries and not a
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
+from logging import getLogger
+from typing import TYPE_CHECKING, Any
 
 from stillpoint.app.events import Arrival
 from stillpoint.app.load import App
 from stillpoint.features.streamed.definition import Key, Row
 from stillpoint.features.streamed.engine import Runner, by_key, runner
+from stillpoint.features.streamed.isolation import DefinitionFailed
 
 if TYPE_CHECKING:
     from stillpoint.encoder import Encoder
+
+log = getLogger(__name__)
 
 STRETCH = 256
 
@@ -57,9 +61,29 @@ def rows_of_key(view: Runner, key: Key, events: Sequence[Arrival], *, stretch: i
         end = min(first + stretch, len(ordered))
         while end < len(ordered) and ordered[end].event_us == ordered[end - 1].event_us:
             end += 1
-        rows, part = definition.rows(key, part, ordered[first:end])
+        if view.gives:
+            rows, part = _isolating(view, key, definition.pack(part), ordered[first:end])
+        else:
+            rows, part = definition.rows(key, part, ordered[first:end])
         newest.update((row[place], row) for row in rows)
         if end < len(ordered):
             part = definition.keep(part, ordered[end].event_us)
         first = end
     return [newest[time] for time in sorted(newest)]
+
+
+def _isolating(view: Runner, key: Key, packed: bytes, events: Sequence[Arrival]) -> tuple[list[Row], Any]:
+    """Return rows and part of a team's own definition; events with which it fails are left out, as in the stream."""
+    try:
+        return view.rows(key, packed, events)
+    except DefinitionFailed as failed:
+        log.warning("view %s fails for some events of one key, which it is without: %s", view.name, failed)
+    rows: list[Row] = []
+    for one in events:
+        try:
+            found, part = view.rows(key, packed, [one])
+        except DefinitionFailed:
+            continue
+        rows += found
+        packed = view.definition.pack(part)
+    return rows, view.definition.unpack(packed)

@@ -16,6 +16,7 @@ from stillpoint.events.types import Verdict
 from stillpoint.features.columns import rows_table
 from stillpoint.features.streamed.definition import Key, Row
 from stillpoint.features.streamed.engine import Engine, section_name
+from stillpoint.features.streamed.isolation import IsolatedEvent
 from stillpoint.features.streamed.reach import reach
 from stillpoint.features.streamed.state import Section, UserState
 
@@ -36,6 +37,7 @@ class StepOutcome(NamedTuple):
     turned: dict[str, tuple[int, ...]]
     differing: tuple[int, ...]
     keyed: dict[str, dict[Key, list[Arrival]]]
+    isolated: list[IsolatedEvent]
 
 
 class AppStream:
@@ -108,18 +110,21 @@ class AppStream:
     def advance(
         self, state: UserState, events: Sequence[Arrival], *, erased_until_us: int | None = None
     ) -> StepOutcome:
-        """Return what the events of one user, in shard order, lead to. `state` is not modified.
-
-        Raises:
-            DefinitionFailed: a view's definition raised.
-        """
+        """Return what the events of one user, in shard order, lead to. `state` is not modified."""
         found = self.engine.advance(state, events, erased_until_us=erased_until_us)
         keyed = {}
         if self.engine.of_others:
             pairs = zip(found.arrivals, found.verdicts, strict=True)
             keyed = self.engine.regrouped(one for one, verdict in pairs if verdict is Verdict.ON_TIME)
         return StepOutcome(
-            found.state, found.verdicts, found.arrivals, found.rows, found.turned, found.differing, keyed
+            found.state,
+            found.verdicts,
+            found.arrivals,
+            found.rows,
+            found.turned,
+            found.differing,
+            keyed,
+            found.isolated,
         )
 
 
