@@ -3,7 +3,9 @@
 import urllib.request
 from collections.abc import Sequence
 
+from console.erasures import Erasures
 from console.live.readings import Reading, Readings
+from console.loaded import LiveModel
 from console.reading.exposition import Exposition
 from console.reading.live import LiveRelease, live_release
 from console.reading.samplers import Sampler
@@ -20,6 +22,8 @@ class Desk:
         self.sources = sources
         self.readings = Readings()
         self.runs = Runs(sources, self.readings)
+        self.erasures = Erasures(sources, self.readings)
+        self.model = LiveModel(sources)
         self._service = Sampler(self._service_page)
         self._stream: tuple[str, Sampler] | None = None
 

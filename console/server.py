@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from console.access import ALIVE, SIGN_IN, Door, Sessions, Tokens
 from console.desk import Desk
-from console.pages import now, releases, runbook
+from console.pages import data, features, now, releases, runbook, trial, user
 from console.sign_in import sign_in
 from console.sources import Sources
 from inference.http.server import LOOPBACK
@@ -22,7 +22,15 @@ _FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="13" fill="none" '
     'stroke="#3b6fe0" stroke-width="4"/><circle cx="16" cy="16" r="6" fill="#3b6fe0"/></svg>'
 )
-PAGES: Sequence[Callable[[Desk], None]] = (now.register, releases.register, runbook.register)
+PAGES: Sequence[Callable[[Desk], None]] = (
+    now.register,
+    releases.register,
+    features.register,
+    user.register,
+    trial.register,
+    data.register,
+    runbook.register,
+)
 
 
 def refuse_open_address(settings: Settings, host: str) -> None:
@@ -37,9 +45,9 @@ def refuse_open_address(settings: Settings, host: str) -> None:
         )
 
 
-def application(sources: Sources, *, tokens: Tokens | None) -> ASGIApp:
+def application(desk: Desk, *, tokens: Tokens | None) -> ASGIApp:
     """Return the ASGI application. NiceGUI keeps its pages per process: of two applications the later one's count."""
-    desk, sessions = Desk(sources), Sessions()
+    sessions = Sessions()
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -82,7 +90,7 @@ def run_console(settings: Settings, *, host: str, port: int) -> None:
     import uvicorn
 
     uvicorn.run(
-        application(Sources(settings), tokens=tokens),
+        application(Desk(Sources(settings)), tokens=tokens),
         host=host,
         port=port,
         log_level="warning",

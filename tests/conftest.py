@@ -25,6 +25,7 @@ from stillpoint.local.aws import AwsServer
 from stillpoint.local.java import use_java
 from stillpoint.local.redis_server import RedisServer, find_redis
 from stillpoint.settings import Settings
+from tests.support.browser import find_chromium
 from tests.support.redis_cluster import Cluster
 from tests.support.servers import ServerGuard, heaviest_files_first, marks_of_item, quick_ones
 
@@ -38,7 +39,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # As `training/__init__.py` does, for tests that load XGBoost before it: several workers share the processors.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-_TLS_DESELECTED = pytest.StashKey[list[str]]()
+_DESELECTED = pytest.StashKey[dict[str, list[str]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,7 +79,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests by their servers and golden files; leave out those marked `tls` where Redis has no TLS, and say so."""
+    """Mark tests by their servers and golden files; leave out what this machine cannot run (TLS, a browser), and say so."""
     for item in items:
         for mark in sorted(marks_of_item(item)):
             item.add_marker(mark)
@@ -88,33 +89,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:], others = quick_ones(items)
         config.hook.pytest_deselected(items=others)
     items[:] = heaviest_files_first(items)
-    needing = [item for item in items if item.get_closest_marker("tls")]
-    if needing and not find_redis().has_tls:
-        config.hook.pytest_deselected(items=needing)
-        items[:] = [item for item in items if item not in needing]
-        names = [item.nodeid for item in needing]
-        config.stash[_TLS_DESELECTED] = names
-        if hasattr(config, "workeroutput"):  # a worker of pytest-xdist: only the controller prints
-            config.workeroutput["tls_deselected"] = names
+    deselected = config.stash.setdefault(_DESELECTED, {})
+    for mark, missing in (("tls", _no_tls), ("browser", _no_browser)):
+        needing = [item for item in items if item.get_closest_marker(mark)]
+        why = missing() if needing else None
+        if why is not None:
+            config.hook.pytest_deselected(items=needing)
+            items[:] = [item for item in items if item not in needing]
+            deselected[why] = [item.nodeid for item in needing]
+    if hasattr(config, "workeroutput"):  # a worker of pytest-xdist: only the controller prints
+        config.workeroutput["deselected"] = deselected
+
+
+def _no_tls() -> str | None:
+    found = find_redis()
+    return (
+        None if found.has_tls else f"{found.path} was built without TLS; install redis-server 6.2+ with TLS to run them"
+    )
+
+
+def _no_browser() -> str | None:
+    return (
+        None if find_chromium() else "there is no Chromium; install it (Debian: apt-get install chromium) to run them"
+    )
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker of pytest-xdist left out."""
-    names = getattr(node, "workeroutput", {}).get("tls_deselected")
-    if names:
-        node.config.stash[_TLS_DESELECTED] = names
+    node.config.stash.setdefault(_DESELECTED, {}).update(getattr(node, "workeroutput", {}).get("deselected", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    names = config.stash.get(_TLS_DESELECTED, [])
-    for name in names:
-        terminalreporter.write_line(f"DESELECTED {name}")
-    if names:
-        terminalreporter.write_line(
-            f"{len(names)} tests deselected: {find_redis().path} was built without TLS; "
-            "install redis-server 6.2+ with TLS to run them"
-        )
+    for why, names in config.stash.get(_DESELECTED, {}).items():
+        for name in names:
+            terminalreporter.write_line(f"DESELECTED {name}")
+        terminalreporter.write_line(f"{len(names)} tests deselected: {why}")
 
 
 RedisFactory = Callable[..., RedisServer]

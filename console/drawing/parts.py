@@ -14,8 +14,7 @@ class Tone(StrEnum):
     BAD = "bad"
     WARN = "warn"
     QUIET = "quiet"
-    GREEN = "green"
-    BLUE = "blue"
+    ACCENT = "accent"
 
 
 @dataclass(frozen=True, slots=True)

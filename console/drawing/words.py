@@ -44,7 +44,7 @@ def age(seconds: float | None) -> str:
         return NOTHING
     for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
+            return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
     return f"{max(0.0, seconds):.0f} s"
 
 

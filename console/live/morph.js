@@ -44,10 +44,10 @@ export default {
       const form = event.target;
       if (!form.dataset.action) return;
       event.preventDefault();
-      const values = Object.fromEntries(new FormData(form));
+      const values = Object.fromEntries(new FormData(form, event.submitter));
       this.$emit("action", { ...form.dataset, ...values, action: form.dataset.action });
       form.closest("dialog")?.close();
-      form.reset();
+      if (!("keep" in form.dataset)) form.reset();
     });
   },
   watch: {

@@ -33,6 +33,7 @@ class Readings:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="reading")
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._kept: dict[str, tuple[float, Any]] = {}
+        self._failed: dict[str, Trouble] = {}
 
     async def read(self, name: str, make: Callable[[], T], *, fresh: float = 1.0) -> Reading[T]:
         """Return a reading of this name that is at most `fresh` seconds old, and wait for it no longer than patience allows."""
@@ -48,9 +49,9 @@ class Readings:
                 return Reading(await asyncio.shield(task))
         except TimeoutError:
             last = None if kept is None else kept[1]
-            return Reading(last, Trouble.hangs(self._patience))
+            return Reading(last, self._failed.get(name) or Trouble.hangs(self._patience))
         except Exception as error:  # noqa: BLE001  whatever fails is told on the page
-            return Reading(None, trouble(error))
+            return Reading(None, self._failed.get(name) or trouble(error))
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run work in a thread of its own turn, and return what it returns; failures are raised."""
@@ -61,7 +62,12 @@ class Readings:
         self._kept = {name: kept for name, kept in self._kept.items() if not name.startswith(beginnings)}
 
     async def _make(self, name: str, make: Callable[[], T]) -> T:
-        found = await self.run(make)
+        try:
+            found = await self.run(make)
+        except Exception as error:
+            self._failed[name] = trouble(error)  # told also to those who have stopped waiting
+            raise
+        self._failed.pop(name, None)
         self._kept[name] = (time.monotonic(), found)
         return found
 

@@ -139,14 +139,21 @@ def explain(served: Mapping[str, Any], bundle: ModelBundle, contents: ContentTab
     """Explain a row of the served log. A fallback used no features and has no contributions."""
     if served["source"] != "model":
         return Explanation(served, {})
+    return Explanation(served, contributions(logged_user(served), served["items"], bundle, contents))
+
+
+def contributions(
+    user: UserFeatures, items: Sequence[str], bundle: ModelBundle, contents: ContentTable
+) -> dict[str, dict[str, float]]:
+    """Return for each item what the features of most weight added to its score (log-odds); contents unknown by now are left out."""
     places = {content_id: row for row, content_id in enumerate(contents.ids)}
-    rows = np.array([places[item] for item in served["items"] if item in places], dtype=np.intp)
+    rows = np.array([places[item] for item in items if item in places], dtype=np.intp)
     if not len(rows):
-        return Explanation(served, {})
-    shown, found = contents.take(rows), logged_user(served)
-    columns = bundle.select(model_columns(found, shown))
-    added = bundle.contributions(columns, content_ids=shown.ids, sequence_id=found.sequence_id)
-    return Explanation(served, {item: _largest(added, row) for row, item in enumerate(shown.ids)})
+        return {}
+    shown = contents.take(rows)
+    columns = bundle.select(model_columns(user, shown))
+    added = bundle.contributions(columns, content_ids=shown.ids, sequence_id=user.sequence_id)
+    return {item: _largest(added, row) for row, item in enumerate(shown.ids)}
 
 
 def _largest(added: Mapping[str, npt.NDArray[Any]], row: int) -> dict[str, float]:

@@ -40,8 +40,13 @@ def _event(user: str, kind: EventType, happened: datetime, **fields: Any) -> Eve
     }
 
 
+def search(user: str, now: datetime, query: str) -> list[Event]:
+    """Return the events of one search."""
+    return [_event(user, EventType.SEARCH, now, query=query)]
+
+
 def _search(user: str, now: datetime, stories: Sequence[str]) -> list[Event]:
-    return [_event(user, EventType.SEARCH, now, query="preparing for big exam")]
+    return search(user, now, "preparing for big exam")
 
 
 def _abandon(user: str, now: datetime, stories: Sequence[str]) -> list[Event]:

@@ -31,8 +31,14 @@ class StoryResult:
 class ServiceClient:
     """The service as an app sees it."""
 
-    def __init__(self, address: str) -> None:
-        self._http = httpx.Client(base_url=address, timeout=10.0)
+    def __init__(self, address: str, *, headers: Mapping[str, str] | None = None) -> None:
+        self._http = httpx.Client(base_url=address, headers=dict(headers or {}), timeout=10.0)
+
+    def __enter__(self) -> "ServiceClient":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._http.close()
 
     def ready(self) -> bool:
         """Return whether the service answers and has a release."""
@@ -68,7 +74,10 @@ class ServiceClient:
     def tell(
         self, user: str, kind: Kind, awaited: str, names: Sequence[str], events: Sequence[dict[str, Any]]
     ) -> StoryResult:
-        """Post a user's events and wait until the stored recommendation is one that they triggered."""
+        """Post a user's events and wait until the stored recommendation is one that they triggered.
+
+        The features count as readable once `awaited` has a value and any of `names` has changed.
+        """
         before, features_before = self.predict(user, kind), self.features(user, names)
         held = self.stored(user, kind)
         started = time.perf_counter()
@@ -79,8 +88,11 @@ class ServiceClient:
             raise DemoFailed(f"the service rejected an event of the story: {refused[0]}")
         readable: float | None = None
         while time.perf_counter() - started < PATIENCE_SECONDS:
-            if readable is None and self.features(user, [awaited])[awaited] not in (None, False, 0):
-                readable = time.perf_counter()
+            if readable is None:
+                held_now = self.features(user, list(dict.fromkeys([*names, awaited])))
+                changed = any(held_now[name] != features_before[name] for name in names)
+                if changed and held_now[awaited] not in (None, False, 0):
+                    readable = time.perf_counter()
             found = self.stored(user, kind)
             if found["source"] == "stored" and found["recommendation_id"] != held["recommendation_id"]:
                 done = time.perf_counter()

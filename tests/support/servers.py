@@ -18,9 +18,10 @@ FIXTURES_OF_MARK = {
     "spark": {"java", "spark"},
     "program": {"programs", "whole_stack"},
     "model": {"trained_world"},
+    "browser": {"browser"},
 }
 PROGRAMS = frozenset(
-    {"serve", "up", "demo", "worker", "stream", "inference.model_server", "mlflow", "ipykernel_launcher"}
+    {"serve", "up", "demo", "worker", "stream", "inference.model_server", "mlflow", "ipykernel_launcher", "console"}
 )
 """Words of a Python command line that starts a program of ours, or another's, that stays until it is ended."""
 
