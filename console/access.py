@@ -12,16 +12,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from inference.http.identity import Bearers
 from inference.http.problems import Problem
 from inference.http.server import LOOPBACK
 from inference.scopes import Scope as TokenScope
+from stillpoint.cli.operator import operator
 
 COOKIE = "stillpoint_console"
 SIGN_IN = "/sign-in"
@@ -38,17 +39,11 @@ _HEADERS = (
 )  # fmt: skip
 
 
-class Tokens(Protocol):
-    """Decides whether an `Authorization` header allows a scope, and raises `Problem` if not."""
-
-    def demand(self, authorization: str | None, scope: TokenScope) -> object: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Access:
     """What one browser may do. `authorization` is what it asks the service with; None where no tokens are needed."""
 
-    tokens: Tokens | None
+    tokens: Bearers | None
     authorization: str | None = None
 
     def may(self, scope: TokenScope) -> bool:
@@ -60,6 +55,17 @@ class Access:
         except Problem:
             return False
         return True
+
+    @property
+    def who(self) -> str:
+        """Name who this is, for the release book and the audit log.
+
+        Raises:
+            Problem: the token may not read any more.
+        """
+        if self.tokens is None:
+            return f"{operator()} (console)"
+        return f"{self.tokens.demand(self.authorization, TokenScope.READ).name} (console)"
 
     @property
     def admin(self) -> bool:
@@ -98,7 +104,7 @@ class Sessions:
 class Door:
     """ASGI middleware that lets nobody in without a session, whatever they ask for: pages, assets, messages."""
 
-    def __init__(self, app: ASGIApp, *, tokens: Tokens | None, sessions: Sessions) -> None:
+    def __init__(self, app: ASGIApp, *, tokens: Bearers | None, sessions: Sessions) -> None:
         self._app, self._tokens, self._sessions = app, tokens, sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,7 +153,7 @@ def session_name(headers: Headers) -> str | None:
     return None if found is None else found.value
 
 
-def access_of(headers: Headers, tokens: Tokens | None, sessions: Sessions) -> Access:
+def access_of(headers: Headers, tokens: Bearers | None, sessions: Sessions) -> Access:
     """Return what a request may do: by its own `Authorization`, else by its session's."""
     if tokens is None:
         return Access(None)

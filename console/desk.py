@@ -20,6 +20,8 @@ class Desk:
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
+        self.authorization: str | None = None
+        """The header of whoever opened a page last, for a service that shows its metrics to known callers only."""
         self.readings = Readings()
         self.runs = Runs(sources, self.readings)
         self.erasures = Erasures(sources, self.readings)
@@ -47,7 +49,7 @@ class Desk:
         self.readings.close()
 
     def _service_page(self) -> str:
-        answer = self.sources.ask("GET", "/metrics")
+        answer = self.sources.ask("GET", "/metrics", token=self.authorization)
         if answer.status_code != 200:
             raise StackUnavailable(f"{self.sources.service}/metrics answers {answer.status_code}")
         return answer.text

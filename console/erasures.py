@@ -3,10 +3,12 @@
 import asyncio
 from dataclasses import dataclass, field, replace
 
+from console.audit import note
 from console.live.readings import Readings
 from console.sources import Sources
 from console.trouble import Trouble, trouble
 from privacy.erasure.receipt import Receipt
+from stillpoint.audit.log import AuditAction
 
 WAIT_SECONDS = 120.0
 
@@ -33,16 +35,16 @@ class Erasures:
     runs: dict[str, ErasureRun] = field(default_factory=dict)
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
-    def begin(self, user_id: str) -> None:
-        """Start erasing a user in the background, unless that runs already."""
+    def begin(self, user_id: str, *, by: str) -> None:
+        """Start erasing a user in the background, unless that runs already; who asked is noted first."""
         if user_id in self.runs and not self.runs[user_id].ended:
             return
         self.runs[user_id] = ErasureRun()
-        task = asyncio.ensure_future(self._run(user_id))
+        task = asyncio.ensure_future(self._run(user_id, by))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, user_id: str) -> None:
+    async def _run(self, user_id: str, by: str) -> None:
         from privacy.erasure.run import erase
 
         loop = asyncio.get_running_loop()
@@ -52,6 +54,7 @@ class Erasures:
 
         sources = self.sources
         try:
+            await self.readings.run(lambda: note(sources, AuditAction.ERASE, user_id, by=by))
             receipt = await self.readings.run(
                 lambda: erase(
                     sources.settings,

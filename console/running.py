@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from console.live.readings import Readings
 from console.sources import Sources
 from console.trouble import Trouble, trouble
-from console.verbs import Outcome, ReleaseVerb, run_verb
+from console.verbs import Outcome, ReleaseVerb, VerbOrder, run_verb
 from simulation.demo.watch import DemoLoad, LoadTally
 
 PER_SECOND = 20.0
@@ -72,31 +72,27 @@ class Runs:
     def busy(self) -> bool:
         return self.current is not None and not self.current.ended
 
-    def begin(
-        self, verb: ReleaseVerb, release_id: str, *, why: str, force: str | None, authorization: str | None
-    ) -> None:
+    def begin(self, order: VerbOrder) -> None:
         """Start a verb in the background; one that runs already is left alone."""
         if self.busy:
             return
-        self.current, self._load = Run(verb, release_id), None
-        task = asyncio.ensure_future(self._run(verb, release_id, why, force, authorization))
+        self.current, self._load = Run(order.verb, order.release), None
+        task = asyncio.ensure_future(self._run(order))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(
-        self, verb: ReleaseVerb, release_id: str, why: str, force: str | None, authorization: str | None
-    ) -> None:
+    async def _run(self, order: VerbOrder) -> None:
         loop = asyncio.get_running_loop()
 
         def progress(step: str) -> None:
             loop.call_soon_threadsafe(self._step, step)
 
-        work: Callable[[], Outcome] = lambda: run_verb(  # noqa: E731
-            self.sources, verb, release_id, why=why, force=force, who=None, progress=progress
-        )
+        def work() -> Outcome:
+            return run_verb(self.sources, order, progress)
+
         try:
-            if verb in (ReleaseVerb.SWITCH, ReleaseVerb.ROLL_BACK):
-                outcome = await self._under_load(work, authorization)
+            if order.verb in (ReleaseVerb.SWITCH, ReleaseVerb.ROLL_BACK):
+                outcome = await self._under_load(work, order.authorization)
             else:
                 outcome = await self.readings.run(work)
         except Exception as error:  # noqa: BLE001  a verb that refuses says why on the page

@@ -8,11 +8,12 @@ from nicegui import ui
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
-from console.access import ALIVE, SIGN_IN, Door, Sessions, Tokens
+from console.access import ALIVE, SIGN_IN, Door, Sessions
 from console.desk import Desk
 from console.pages import data, features, now, releases, runbook, trial, user
 from console.sign_in import sign_in
 from console.sources import Sources
+from inference.http.identity import Bearers
 from inference.http.server import LOOPBACK
 from stillpoint.errors import InvalidSettings
 from stillpoint.local.process import refuse_address
@@ -39,13 +40,15 @@ def refuse_open_address(settings: Settings, host: str) -> None:
     Raises:
         InvalidSettings: the text says what to set.
     """
-    if settings.http_tokens is None and (host not in LOOPBACK or not settings.http_open):
+    named = settings.http_tokens is not None or settings.http_jwt_issuer is not None
+    if not named and (host not in LOOPBACK or not settings.http_open):
         raise InvalidSettings(
-            f"the console would listen on {host} without tokens; set STILLPOINT_HTTP_TOKENS, or bind to 127.0.0.1"
+            f"the console would listen on {host} without tokens; set STILLPOINT_HTTP_TOKENS or STILLPOINT_HTTP_JWT_ISSUER, "
+            "or bind to 127.0.0.1"
         )
 
 
-def application(desk: Desk, *, tokens: Tokens | None) -> ASGIApp:
+def application(desk: Desk, *, tokens: Bearers | None) -> ASGIApp:
     """Return the ASGI application. NiceGUI keeps its pages per process: of two applications the later one's count."""
     sessions = Sessions()
 
@@ -81,11 +84,9 @@ def run_console(settings: Settings, *, host: str, port: int) -> None:
         InvalidSettings: the address is not loopback and there are no tokens, or the tokens cannot be read.
     """
     refuse_open_address(settings, host)
-    tokens: Tokens | None = None
-    if settings.http_tokens is not None:
-        from inference.tokens import TokensFile
+    from inference.http.app import bearers
 
-        tokens = TokensFile(settings.http_tokens)
+    tokens = bearers(settings)
     refuse_address("the console", host, port, "give --port, or set STILLPOINT_CONSOLE_PORT")
     import uvicorn
 

@@ -5,12 +5,13 @@ from html import escape
 from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from console.access import COOKIE, SESSION_SECONDS, SIGN_IN, Access, Sessions, Tokens, session_name
+from console.access import COOKIE, SESSION_SECONDS, SIGN_IN, Access, Sessions, session_name
 from console.pages.frame import HEAD
+from inference.http.identity import Bearers
 from inference.scopes import Scope
 
 
-def sign_in(tokens: Tokens, sessions: Sessions) -> APIRouter:
+def sign_in(tokens: Bearers, sessions: Sessions) -> APIRouter:
     """Return the routes of signing in and out."""
     router = APIRouter()
 

@@ -1,7 +1,5 @@
 """The clients of the console, built once by its entry point, and the context in which it runs release verbs."""
 
-import getpass
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from stillpoint.cli.operator import operator
 from stillpoint.clock import Clock, system_clock
 from stillpoint.errors import StackUnavailable
 from stillpoint.lake.objects import open_objects
@@ -69,8 +68,8 @@ class Sources:
     def serving(self) -> RedisClient:
         return self.redis(self.settings.redis_serving.get_secret_value())
 
-    def release_context(self, *, who: str | None = None, progress: Callable[[str], None] = _silent) -> "ReleaseContext":
-        """Return the context of a release verb as the command line builds it; `who` is kept as the operator."""
+    def release_context(self, *, by: str | None = None, progress: Callable[[str], None] = _silent) -> "ReleaseContext":
+        """Return the context of a release verb as the command line builds it; `by` is who runs the verb."""
         from release.context import ReleaseContext
 
         return ReleaseContext(
@@ -79,7 +78,7 @@ class Sources:
             serving=self.serving,
             connect=self.redis,
             clock=self.clock,
-            operator=f"{who or getpass.getuser()}@{socket.gethostname()} (console)",
+            operator=by or f"{operator()} (console)",
             progress=progress,
         )
 

@@ -26,31 +26,38 @@ class Outcome:
     warning: str | None = None
 
 
-def run_verb(
-    sources: Sources,
-    verb: ReleaseVerb,
-    release_id: str,
-    *,
-    why: str,
-    force: str | None,
-    who: str | None,
-    progress: Callable[[str], None],
-) -> Outcome:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerbOrder:
+    """A verb to run: on which release, why, by whom; `force` is the reason to switch without a green report.
+
+    `authorization` is the header with which the load asks the service; None where no token is needed.
+    """
+
+    verb: ReleaseVerb
+    release: str
+    why: str
+    force: str | None
+    by: str
+    authorization: str | None
+
+
+def run_verb(sources: Sources, order: VerbOrder, progress: Callable[[str], None]) -> Outcome:
     """Run a verb to its end, as `stillpoint release` does, MLflow's aliases included.
 
     Raises:
         StillpointError: the verb refuses; the live release is undisturbed.
     """
-    context = sources.release_context(who=who, progress=progress)
-    sentence, good = _run(context, verb, release_id, why, force)
+    context = sources.release_context(by=order.by, progress=progress)
+    sentence, good = _run(context, order)
     from release.aliases import tell_mlflow, wanted
 
     progress("set the aliases in MLflow")
     return Outcome(sentence, good, tell_mlflow(sources.settings.mlflow_tracking_uri, wanted(context.book)))
 
 
-def _run(context: ReleaseContext, verb: ReleaseVerb, release_id: str, why: str, force: str | None) -> tuple[str, bool]:
-    match verb:
+def _run(context: ReleaseContext, order: VerbOrder) -> tuple[str, bool]:
+    release_id, why = order.release, order.why
+    match order.verb:
         case ReleaseVerb.CHECK:
             from release.check import check
 
@@ -60,7 +67,7 @@ def _run(context: ReleaseContext, verb: ReleaseVerb, release_id: str, why: str, 
         case ReleaseVerb.SWITCH:
             from release.switch import switch
 
-            done = switch(context, release_id, why=why, force=force)
+            done = switch(context, release_id, why=why, force=order.force)
         case ReleaseVerb.ROLL_BACK:
             from release.switch import roll_back
 

@@ -51,7 +51,7 @@ def erasure_act(desk: Desk, access: Access, user_id: str, refresh: Callable[[], 
 
     async def act(given: Mapping[str, str]) -> None:
         if given.get("action") == "erase" and access.admin and given.get("typed", "").strip() == user_id:
-            desk.erasures.begin(user_id)
+            desk.erasures.begin(user_id, by=access.who)
             await refresh()
 
     return act

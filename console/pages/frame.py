@@ -44,6 +44,7 @@ def access_of(request: Request) -> Access:
 def frame(desk: Desk, request: Request, path: str, title: str, *, lead: str = "") -> Iterator[Access]:
     """Draw the frame; what the block adds stands in its middle."""
     access = access_of(request)
+    desk.authorization = access.authorization or desk.authorization
     ui.add_head_html(HEAD)
     with ui.header(bordered=False, elevated=False).classes("top"):
         LiveHtml(_ways(path)).classes("ways")

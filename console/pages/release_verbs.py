@@ -10,7 +10,7 @@ from console.drawing.words import count
 from console.live.element import Act
 from console.reading.releases import ReleaseDetail
 from console.running import Run
-from console.verbs import ReleaseVerb
+from console.verbs import ReleaseVerb, VerbOrder
 from stillpoint.cli.arguments import LONGEST_TEXT
 
 _EFFECTS = {
@@ -106,7 +106,16 @@ def act_of(desk: Desk, access: Access, release_id: str) -> Act:
             return
         why = " ".join(given.get("why", "").split())[:LONGEST_TEXT] or verb.value
         force = " ".join(given.get("force", "").split())[:LONGEST_TEXT] or None
-        desk.runs.begin(verb, release_id, why=why, force=force, authorization=access.authorization)
+        desk.runs.begin(
+            VerbOrder(
+                verb=verb,
+                release=release_id,
+                why=why,
+                force=force,
+                by=access.who,
+                authorization=access.authorization,
+            )
+        )
 
     return act
 

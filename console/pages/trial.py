@@ -16,7 +16,7 @@ from console.pages.frame import Section, frame, section, told
 from console.reading.trial import LONGEST_QUERY, Deed, Moved, Place, Trial, is_sandbox, try_it
 from console.reading.user import checked_user, some_user_ids
 from console.trouble import Trouble, trouble
-from inference.tokens import Scope
+from inference.scopes import Scope
 
 _DEEDS = {
     Deed.SEARCH: "Search",

@@ -8,6 +8,7 @@ from nicegui import app, ui
 from starlette.responses import RedirectResponse, Response
 
 from console.access import Access
+from console.audit import note
 from console.desk import Desk
 from console.drawing.charts import pushes
 from console.drawing.html import Child, Markup, join, tag
@@ -20,7 +21,8 @@ from console.pages.frame import access_of, drawn, frame, section, told
 from console.reading.user import User, UserEvent, checked_user, events, some_user_ids, user
 from console.reading.why import Why, why
 from console.trouble import trouble
-from inference.tokens import Scope
+from inference.scopes import Scope
+from stillpoint.audit.log import AuditAction
 from stillpoint.errors import InvalidInput
 from stillpoint.messages import Item, Kind, StoredRecommendation
 from stillpoint.stores.reading.types import FieldStatus
@@ -46,6 +48,11 @@ def register(desk: Desk) -> None:
             except InvalidInput as error:
                 LiveHtml(panel("No such id", told(trouble(error))))
                 return
+            try:
+                await desk.readings.run(lambda: note(desk.sources, AuditAction.READ, id, by=access.who))
+            except Exception as error:  # noqa: BLE001  what cannot be noted is not shown
+                LiveHtml(told(trouble(error)))
+                return
             await _user(desk, access, id)
 
     @app.get("/user/export")
@@ -58,6 +65,7 @@ def register(desk: Desk) -> None:
         try:
             sources = desk.sources
             user_id = checked_user(id)
+            await desk.readings.run(lambda: note(sources, AuditAction.EXPORT, user_id, by=access.who))
             data, counts = await desk.readings.run(
                 lambda: archived(sources.settings, sources.lake, user_id, now=sources.clock())
             )

@@ -13,13 +13,14 @@ from inference.predictions.stored_recommendations import Recommendations
 from inference.ranking.user_features import READ_FEATURES
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
+from stillpoint.events.types import RECORD_COLUMNS
 from stillpoint.lake.datasets import DateRange
 from stillpoint.messages import USER_ID_FORM, Kind, StoredRecommendation, is_user_id
 from stillpoint.stores.reading.types import FieldStatus
 
 EVENT_DAYS = 7
 EVENTS = 20
-_SHOWN = ("query", "content_id", "category", "position_seconds", "heart_rate_bpm", "steps", "screen", "surface", "kind")
+_NOT_SHOWN = {*RECORD_COLUMNS.names, "play_id", "recommendation_id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +107,17 @@ def some_user_ids(sources: Sources, count: int = 12) -> tuple[str, ...]:
 
 
 def _details(row: Mapping[str, Any]) -> str:
-    told = {name: row[name] for name in _SHOWN if row[name] is not None}
-    parts = [f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}" for name, value in told.items()]  # fmt: skip
-    if row["items"]:
-        parts.append(f"{len(row['items'])} items")
-    return ", ".join(parts)
+    told = {name: value for name, value in row.items() if name not in _NOT_SHOWN and value is not None}
+    return ", ".join(f"{name.replace('_', ' ')} {_told(value)}" for name, value in told.items())
+
+
+def _told(value: object) -> str:
+    match value:
+        case float():
+            return f"{value:g}"
+        case list():
+            return f"of {len(value)}"
+    return str(value)
 
 
 def _plain(value: Any) -> object:

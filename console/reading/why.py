@@ -13,9 +13,9 @@ from inference.predictions.explain import contributions, logged_user
 from inference.predictions.served_lookup import ServedLookup
 from inference.predictions.stored_recommendations import Recommendations
 from inference.ranking.user_features import READ_FEATURES, UserFeatures, decode_user, guard
+from stillpoint.app.events import Arrival
 from stillpoint.clock import from_micros, to_micros
-from stillpoint.events.parsing import AppEvent
-from stillpoint.events.recorded import on_time_events
+from stillpoint.events.recorded import RecordedEvents
 from stillpoint.events.types import EventType
 from stillpoint.features.declarations import SEARCH_EMBEDDINGS, SEARCH_WINDOW
 from stillpoint.features.streamed.history import AppHistory
@@ -79,7 +79,7 @@ def why(
     bundle = load_model(sources.lake.objects, loaded.release.routes[kind])
     shown = [one.content_id for one in items[:EXPLAINED]]
     added = contributions(user, shown, bundle, loaded.contents)
-    searches = _searches(sources, user_id, at)
+    searches = _searches(sources, history, user_id, at)
     without = None
     if searches:
         without = ranked(
@@ -93,25 +93,25 @@ def why(
         explained=tuple(
             WhyItem(one, tuple(added[one.content_id].items())) for one in items[:EXPLAINED] if one.content_id in added
         ),
-        search=searches[-1].query if searches else None,
+        search=str(getattr(searches[-1].event, "query", "")) if searches else None,
         searched_at=from_micros(searches[-1].event_us) if searches else None,
         without=without,
         refusal=None,
     )
 
 
-def _searches(sources: Sources, user_id: str, at: datetime) -> list[AppEvent]:
+def _searches(sources: Sources, history: AppHistory, user_id: str, at: datetime) -> list[Arrival]:
     """Return the user's on-time searches that had arrived by `at` and still count, in the order of their time."""
     days = DateRange(first=(at - SEARCH_WINDOW - timedelta(days=1)).date(), last=at.date())
     own = (pc.field("user_id") == user_id) & (pc.field("type") == EventType.SEARCH.value)
-    found = on_time_events(sources.lake.read("events", days, where=own))
+    found = RecordedEvents(history.app.events).on_time(sources.lake.read("events", days, where=own))
     oldest, newest = to_micros(at - SEARCH_WINDOW), to_micros(at)
     return sorted(
         (one for one in found if one.arrived_us <= newest and one.event_us > oldest), key=lambda one: one.event_us
     )
 
 
-def _without_last(user: UserFeatures, searches: Sequence[AppEvent], history: AppHistory, at: datetime) -> UserFeatures:
+def _without_last(user: UserFeatures, searches: Sequence[Arrival], history: AppHistory, at: datetime) -> UserFeatures:
     row = newest_of(recomputed(SEARCH_EMBEDDINGS, searches[:-1], at, history))
     age = 0.0 if row is None else (at - row.event_time).total_seconds()
     return with_row(user, SEARCH_EMBEDDINGS, None if row is None else row.values, age_seconds=age)

@@ -5,6 +5,7 @@ import uuid
 import pytest
 
 from release.states import rollback_target
+from stillpoint.audit.log import AuditAction, entries
 from stillpoint.local.provision import provision
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.releases.book import ObjectReleaseBook
@@ -193,6 +194,9 @@ def test_a_rollback_is_typed_to_confirm_and_counts_requests_failed_and_mixed_whi
     pointer = book.live()
     assert (pointer.release, pointer.why) == ("r0001", "to see it")
     assert "(console)" in pointer.by
+    noted = list(entries(console.desk.sources.lake.objects))
+    assert any(one.action is AuditAction.ROLL_BACK and one.by == pointer.by for one in noted)
+    assert any(one.action is AuditAction.READ and "(console)" in one.by for one in noted), "who looked at a user"
 
 
 def test_the_page_is_used_by_keyboard_and_the_theme_stays(browser, console):

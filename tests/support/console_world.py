@@ -21,7 +21,7 @@ from release.prepare import prepare
 from release.switch import switch
 from stillpoint.clock import system_clock
 from stillpoint.events.quarantine import quarantine_rejected
-from stillpoint.events.types import EVENT_COLUMNS, USER_COLUMNS
+from stillpoint.events.types import USER_COLUMNS
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
@@ -29,6 +29,7 @@ from stillpoint.local.process import free_port
 from stillpoint.messages import Item, Kind, StoredRecommendation
 from stillpoint.settings import Settings
 from tests.support.release_world import CONTENTS, USERS, World, context_for
+from tests.support.wellness import EVENT_COLUMNS
 
 CHECKS = (FillMarkerCheck(), Coverage())
 

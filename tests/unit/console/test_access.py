@@ -11,7 +11,8 @@ from starlette.websockets import WebSocketDisconnect
 from console.access import COOKIE, SIGN_IN, Access, Door, Sessions
 from console.server import refuse_open_address
 from console.sign_in import sign_in
-from inference.tokens import Scope, Tokens
+from inference.scopes import Scope
+from inference.tokens import Tokens
 from stillpoint.errors import InvalidSettings
 from stillpoint.settings import Settings
 
@@ -29,8 +30,8 @@ class Held:
         ]
         self._tokens = Tokens.load(_File(json.dumps({"tokens": entries}).encode()))
 
-    def demand(self, authorization, scope):
-        self._tokens.demand(authorization, scope)
+    def demand(self, authorization, scope, *, for_users=False):
+        return self._tokens.demand(authorization, scope, for_users=for_users)
 
 
 class _File:
@@ -139,5 +140,6 @@ def test_what_a_browser_may_do_is_asked_each_time():
     tokens = Held(ann=["admin"])
     access = Access(tokens, "Bearer ann-token")
     assert access.may(Scope.WRITE_EVENTS)
+    assert access.who == "service ann (console)"
     tokens.set()
     assert not access.may(Scope.READ)
