@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks pages demo test check bench notebooks golden soak fix lock audit clean
+.PHONY: help setup hooks docs pages demo test check bench notebooks golden soak fix lock audit clean
 
 # Each command and each test starts processes of ours: what one has compiled, the next ones read.
 unexport PYTHONDONTWRITEBYTECODE
@@ -55,7 +55,11 @@ fix: setup ## let ruff fix and format what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-pages: setup ## write docs/settings.md and docs/cli.md anew from the code
+docs: setup ## the documents as a site in site/, every link checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
+	@echo "open site/index.html"
+
+pages: setup ## write the pages of docs/ that follow from code: settings, command line, HTTP, metrics
 	@PYTHONPATH=. $(BIN)/python docs/pages.py
 
 lock: setup ## write the requirements*.lock files anew from pyproject.toml

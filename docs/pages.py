@@ -4,10 +4,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry, Metric
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from inference.http.metrics import Metrics
+from inference.openapi import document
+from ingestion.metrics import StreamMetrics
 from release.gate import Thresholds
 from stillpoint.cli.root import HELP, command
 from stillpoint.cli.verbs import VERBS
@@ -105,7 +109,53 @@ def _row(parameter: Any) -> str | None:
     return f"| {names} | {shown} | {said} |\n"
 
 
-PAGES = {"settings.md": settings_page, "cli.md": cli_page}
+def http_page() -> str:
+    """Return docs/http.md: every endpoint with its scope and its answers, as `openapi.json` describes them."""
+    found = document(())
+    parts = [
+        "# HTTP\n\n",
+        NOTE,
+        f"{found['info'].get('description', '').strip()}\n\n",
+        "The whole description is `openapi.json` in the repository, and `/openapi.json` and `/docs` of a running service.\n",
+    ]
+    for path, operations in found["paths"].items():
+        for method, operation in operations.items():
+            parts.append(
+                f"\n## `{method.upper()} {path}`\n{operation['summary']} {operation.get('description', '')}".rstrip()
+            )
+            parts.append("\n\n| answer | when |\n| --- | --- |\n")
+            parts += [f"| {code} | {answer['description']} |\n" for code, answer in operation["responses"].items()]
+    return "".join(parts)
+
+
+def metrics_page() -> str:
+    """Return docs/metrics.md: every metric that a process exports, with its labels."""
+    parts = [
+        "# Metrics\n\n",
+        NOTE,
+        "All are Prometheus metrics; a counter's name ends with `_total` when it is scraped.\n",
+    ]
+    for title, registry in (
+        ("The stream (`stillpoint stream --metrics-port`)", StreamMetrics().registry),
+        ("The HTTP service (`/metrics`)", Metrics().registry),
+    ):
+        parts.append(f"\n## {title}\n\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
+        for metric, labels in declared_metrics(registry):
+            shown = ", ".join(f"`{label}`" for label in labels)
+            parts.append(f"| `{metric.name}` | {metric.type} | {shown} | {metric.documentation} |\n")
+    return "".join(parts)
+
+
+def declared_metrics(registry: CollectorRegistry) -> list[tuple[Metric, tuple[str, ...]]]:
+    """Return each metric of a registry with the names of its labels, in order of the names."""
+    found = []
+    for collector in registry._collector_to_names:
+        (metric,) = collector.collect()
+        found.append((metric, tuple(getattr(collector, "_labelnames", ()))))
+    return sorted(found, key=lambda one: one[0].name)
+
+
+PAGES = {"settings.md": settings_page, "cli.md": cli_page, "http.md": http_page, "metrics.md": metrics_page}
 
 
 def main(arguments: list[str]) -> int:

@@ -23,7 +23,7 @@ class Metrics:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
-        self._registry = registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self._pid = os.getpid()
         self._released: tuple[str, str] | None = None
         self._newest: dict[str, float] = {}
@@ -136,7 +136,7 @@ class Metrics:
     def exposition(self) -> bytes:
         """Return the metrics of all processes in Prometheus's text format."""
         if self._folder is None:
-            return generate_latest(self._registry)
+            return generate_latest(self.registry)
         forget_dead(self._folder)
         together = CollectorRegistry()
         MultiProcessCollector(together, str(self._folder))  # type: ignore[no-untyped-call]

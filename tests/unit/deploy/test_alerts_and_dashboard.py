@@ -22,7 +22,7 @@ FROM_CLOUDWATCH = {"aws_sqs_approximate_number_of_messages_visible_maximum"}
 def exported() -> set[str]:
     """Return the names of all samples that our processes can export."""
     names: set[str] = set()
-    for registry in (StreamMetrics().registry, Metrics()._registry):
+    for registry in (StreamMetrics().registry, Metrics().registry):
         for family in registry.collect():
             suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
             names |= {family.name + suffix for suffix in suffixes}
