@@ -54,6 +54,7 @@ def erase(
 ) -> None:
     """Erase users everywhere in one pass and print their receipts. Running it again is harmless."""
     from privacy.erasure.run import erase_users as run
+    from stillpoint.open_tables.run import publisher
 
     whom = [*(users or ()), *(_ids_in(file) if file is not None else ())]
     if not whom:
@@ -68,6 +69,7 @@ def erase(
             lake,
             whom,
             clock=system_clock,
+            publish=publisher(settings, lake, system_clock),
             wait_seconds=wait,
             progress=lambda what: status.update(f"erasing: {what}"),
         )

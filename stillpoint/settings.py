@@ -71,6 +71,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "The console": ("console", "console_host", "console_port"),
     "Releases and experiments": ("rollback_keep", "check_max_age", "experiment", "seed"),
     "Jobs over the lake": ("job_memory_mb", "job_folder"),
+    "Open tables": ("iceberg_catalogue", "iceberg_namespace", "iceberg_keep"),
     "Vacuum": ("vacuum_grace", "quarantine_days", "served_days", "releases_days"),
     "Privacy and tracing": ("erasure_key", "trace_share"),
 }
@@ -245,6 +246,16 @@ class Settings(BaseSettings):
         default=None,
         description="Where they put rows meanwhile, which needs room for the largest day; unset: the system's folder for temporary files.",
     )
+    iceberg_catalogue: str | None = Field(
+        default=None,
+        description="Catalogue of the Iceberg tables that `stillpoint lake publish` keeps: sqlite:///PATH, a PostgreSQL URL of SQLAlchemy, or glue.",
+    )
+    iceberg_namespace: str = Field(default="stillpoint", description="Namespace (in Glue: database) of these tables.")
+    iceberg_keep: WholeSeconds = Field(
+        default=43_200,
+        ge=60,
+        description="How long their snapshots are kept; shorter than vacuum_grace, as older ones name files that are gone.",
+    )
     vacuum_grace: WholeSeconds = Field(
         default=86_400,
         ge=3_600,
@@ -306,6 +317,20 @@ class Settings(BaseSettings):
             raise ValueError(
                 "AWS keys are incomplete: STILLPOINT_AWS_ACCESS_KEY_ID and STILLPOINT_AWS_SECRET_ACCESS_KEY belong together, "
                 "and STILLPOINT_AWS_SESSION_TOKEN goes with both; set what is missing, or none of them for AWS's own chain"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _snapshots_end_before_their_files(self) -> "Settings":
+        named = self.iceberg_catalogue
+        if named is not None and named != "glue" and not named.startswith(("sqlite:///", "postgresql")):
+            raise ValueError(
+                f"iceberg_catalogue is {named.partition('://')[0]!r}…; expected sqlite:///PATH, postgresql+…://…, or glue"
+            )
+        if named is not None and self.iceberg_keep >= self.vacuum_grace:
+            raise ValueError(
+                f"iceberg_keep is {self.iceberg_keep} s, and vacuum_grace {self.vacuum_grace} s: snapshots would outlive the "
+                "files that they name; keep them for less"
             )
         return self
 

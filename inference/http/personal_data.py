@@ -25,6 +25,7 @@ from inference.http.routes import Handler, OperationName
 from stillpoint.audit.log import AuditAction, AuditLog
 from stillpoint.clock import Clock
 from stillpoint.lake.tables import Lake
+from stillpoint.open_tables.run import publisher
 from stillpoint.settings import Settings
 from stillpoint.tombstones import digest, erasure_key
 
@@ -106,7 +107,9 @@ def personal_data(settings: Settings, lake: Lake, clock: Clock) -> PersonalData 
         audit.append(action, by=by, user=digest(key, user_id))
 
     audit, key = AuditLog(lake.objects, clock), erasure_key(settings)
-    run = partial(import_module("privacy.erasure.run").erase, settings, lake, clock=clock, wait_seconds=WAIT_SECONDS)
+    erase = import_module("privacy.erasure.run").erase
+    tables = publisher(settings, lake, clock)
+    run = partial(erase, settings, lake, clock=clock, wait_seconds=WAIT_SECONDS, publish=tables)
     erasures = import_module("privacy.erasure.requests").ErasureRequests(lake.objects, key, clock)
     worker = import_module("privacy.erasure.worker").ErasureWorker(erasures, run, objects=lake.objects, clock=clock)
     return PersonalData(export, erasures, worker, note)

@@ -37,6 +37,7 @@ OWN_DOCUMENTS = (
     "models/",
     "releases/",
     "reports/",
+    "iceberg/",
 )
 _CHUNK = 8 * 1024 * 1024
 _STAGED = ".staged-"

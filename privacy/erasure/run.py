@@ -38,6 +38,7 @@ from stillpoint.stores.redis.connection import connect, redis_errors
 from stillpoint.tombstones import acknowledged_erasures, bury, erasure_key, mark_erased, read_tombstones
 
 LEASES = ("release", "compact")
+PUBLISH = "publish"
 OWN_LEASE = "erase"
 """The lease of erasures: two at once would rewrite the same files and double the rows of all other users."""
 LEASE_TTL = timedelta(seconds=30)
@@ -58,6 +59,7 @@ class ErasureOptions(TypedDict, total=False):
     settle_seconds: float
     progress: Callable[[str], None]
     sleep: Callable[[float], None]
+    publish: Callable[[], object] | None
 
 
 def erase_users(
@@ -70,9 +72,12 @@ def erase_users(
     settle_seconds: float = SETTLE_SECONDS,
     progress: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
+    publish: Callable[[], object] | None = None,
 ) -> list[Receipt]:
     """Erase users everywhere in one pass, and return a receipt for each in their order. Receipts are kept in the lake's
     `reports/erasures/` too.
+
+    `publish` brings open tables up to the lake, under their lease: before old files are deleted, so that no table names a file that is gone.
 
     Raises:
         InvalidInput: an id is malformed; nothing was erased.
@@ -80,7 +85,7 @@ def erase_users(
     """
     whom = list(dict.fromkeys(checked(user) for user in users))
     with _leases(lake, (OWN_LEASE,), clock, wait_seconds, sleep):
-        return _erase(settings, lake, whom, clock, wait_seconds, settle_seconds, progress, sleep)
+        return _erase(settings, lake, whom, clock, wait_seconds, settle_seconds, progress, sleep, publish)
 
 
 def _erase(
@@ -92,6 +97,7 @@ def _erase(
     settle_seconds: float,
     progress: Callable[[str], None],
     sleep: Callable[[float], None],
+    publish: Callable[[], object] | None,
 ) -> list[Receipt]:
     key = erasure_key(settings)
     serving = connect(settings.redis_serving.get_secret_value())
@@ -118,18 +124,26 @@ def _erase(
                 online[user].update(found)
         own.supersede(at=clock())
 
+    def tell_open_tables() -> None:
+        if publish is not None:
+            progress("open tables")
+            with _leases(lake, (PUBLISH,), clock, wait_seconds, sleep):
+                publish()
+
     sweep("online stores and lake")
     sleep(max(0.0, settle_seconds - (time.monotonic() - began)))
     _wait_for_runs(lake, clock, wait_seconds, sleep)
     models = _remember_models(lake, digests, own)  # a training that began earlier may have finished meanwhile
     with _leases(lake, LEASES, clock, wait_seconds, sleep):
         sweep("once more, for what was being written")
+        tell_open_tables()
         progress("old files, snapshots and reports")
         own.purge()
         own.purge_beside(before=until)
         own.revise_snapshots()
         own.revise_documents()
         own.purge_versions()
+        tell_open_tables()
     progress("receipt")
     left, finished = tuple(remaining(settings, own.versions, now=clock())), clock()
     receipts = []

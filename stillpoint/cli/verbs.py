@@ -62,9 +62,10 @@ VERBS = (
     Verb("explain", "inference.cli:explain", "What a recommendation was made from, and why.", _SERVE),
     Verb("repair", "validation.repair_cli:repair", "Take out of the stores what should not lie there.", _CARE),
     Verb("content", "stillpoint.cli.content:content", "Withdraw a content, restore it, or look it up.", _CARE),
-    Verb("erase", "privacy.cli:erase", "Erase one user everywhere, with a receipt.", _CARE),
+    Verb("erase", "privacy.cli:erase", "Erase users everywhere, with a receipt for each.", _CARE),
     Verb("export", "privacy.cli:export", "Write everything that is known of one user into one archive.", _CARE),
     Verb("audit", "stillpoint.cli.audit:audit", "Who did what to releases and users' data, in a checked chain.", _CARE),
+    Verb("lake", "stillpoint.cli.lake:lake", "Publish the lake as open tables.", _CARE),
     Verb("vacuum", "ingestion.cli:vacuum", "Delete what the lake no longer needs, by age and need.", _CARE),
     Verb("validate", "validation.cli:validate", "Check events, the lake's features and snapshots.", _CARE),
 )

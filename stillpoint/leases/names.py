@@ -8,6 +8,7 @@ from stillpoint.leases.lease import Lease
 
 STREAM_TTL = timedelta(seconds=15)
 COMPACT_TTL = timedelta(hours=1)
+PUBLISH_TTL = timedelta(minutes=10)
 
 
 def stream_lease(objects: Objects, *, holder: str, clock: Clock, ttl: timedelta = STREAM_TTL) -> Lease:
@@ -27,3 +28,8 @@ def watched_stream_lease(objects: Objects, *, watcher: str, clock: Clock) -> Lea
 def compact_lease(objects: Objects, *, holder: str, clock: Clock) -> Lease:
     """Return the lease of processes that rewrite the lake's files: compaction and repairs."""
     return Lease(objects, "compact", holder=holder, ttl=COMPACT_TTL, clock=clock)
+
+
+def publish_lease(objects: Objects, *, holder: str, clock: Clock) -> Lease:
+    """Return the lease of processes that publish open tables."""
+    return Lease(objects, "publish", holder=holder, ttl=PUBLISH_TTL, clock=clock)
