@@ -15,8 +15,9 @@ import polars as pl
 import pyarrow as pa
 from _results import keep
 
+from stillpoint.dtypes import DType
 from stillpoint.features.columns import feature_columns
-from stillpoint.features.declarations import BIOMETRICS, DType
+from tests.support.wellness import BIOMETRICS
 from validation.batches import BATCH_ROWS
 from validation.expectations import validate
 from validation.suites import view_suite

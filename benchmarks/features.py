@@ -25,13 +25,13 @@ from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
 from stillpoint.events.parsing import ParsedEvent, PayloadParser
 from stillpoint.events.types import Category, EventType
 from stillpoint.features.columns import Row, rows_table
-from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.streamed.history import AppHistory
 from stillpoint.features.streamed.state import UserState
 from stillpoint.features.streamed.stream import AppStream
 from stillpoint.releases.colour import Colour, project_name
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import pack_rows
+from tests.support.wellness import STREAMED_VIEWS
 
 START = 1_767_225_600 * SECOND
 BATCH = 2_000

@@ -29,8 +29,11 @@ from release.context import ReleaseContext
 from release.models import routes_of
 from release.prepare import NewRelease, prepare
 from release.switch import switch
+from stillpoint.app.entities import user
+from stillpoint.app.feature_set import USER_SEQUENCE
+from stillpoint.app.records import Origin, View
 from stillpoint.clock import system_clock, to_micros
-from stillpoint.features.declarations import USER_SEQUENCE, VIEWS, DType, Origin, View, content, user
+from stillpoint.dtypes import DType
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset
 from stillpoint.lake.objects import LocalObjects
@@ -42,6 +45,7 @@ from stillpoint.settings import Settings
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.redis.connection import connect
+from tests.support.wellness import FEATURES, VIEWS, content
 
 READS_PER_SECOND = 200
 CONTENTS = 300
@@ -122,7 +126,7 @@ def make_model(lake: Lake, mapping: int, users: int) -> str:
 
 def read_on(address: str, project: str, users: int, started: Event, stop: Event, out: str) -> None:
     """Read one user every five milliseconds until told to stop; latencies count from when the read was due."""
-    reader = OnlineReader(connect(address), ReadPlan.of_declarations(project))
+    reader = OnlineReader(connect(address), ReadPlan.of_features(project, FEATURES))
     views = [view.name for view in VIEWS if view.entity == user]
     random = np.random.default_rng(3)
     took: list[float] = []
@@ -145,7 +149,7 @@ def measure(users: int, folder: Path) -> dict[str, Any]:
         ("redis_green", "redis_blue", "redis_sandbox", "redis_serving", "redis_state"), server.connection_string
     )
     settings = Settings(_env_file=None, home=folder / "home", lake=str(folder / "lake"), **servers)
-    lake = Lake(LocalObjects(folder / "lake"))
+    lake = Lake(LocalObjects(folder / "lake"), FEATURES)
     context = ReleaseContext(
         settings=settings,
         lake=lake,

@@ -76,7 +76,7 @@ def world(folder: Path, server: RedisServer) -> Settings:
         redis_blue=connection,
         redis_serving=connection,
     )
-    hand_made(Lake(LocalObjects(folder / "lake")), settings, project=PROJECT, more_views=plan.views).point()
+    hand_made(Lake(LocalObjects(folder / "lake"), FEATURES), settings, project=PROJECT, more_views=plan.views).point()
     feast = folder / "feast"
     feast.mkdir()
     (feast / "feature_store.yaml").write_text(

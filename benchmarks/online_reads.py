@@ -23,7 +23,8 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConf
 from feast.infra.online_stores.redis import RedisOnlineStoreConfig
 from feast.types import Int64, String
 
-from stillpoint.features.declarations import VIEWS, DType, View
+from stillpoint.app.records import View
+from stillpoint.dtypes import DType
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.stores.online import StillpointOnlineStoreConfig
 from stillpoint.stores.reading.compile import compile_plan
@@ -32,6 +33,7 @@ from stillpoint.stores.reading.types import Mode
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
+from tests.support.wellness import VIEWS
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ENTITIES = 1000

@@ -23,11 +23,13 @@ import inference.ranking.rank
 from inference.ranking.catalogue import ContentTable
 from inference.ranking.rank import CANDIDATES, RankRequest, rank, retrieve
 from inference.ranking.scorers import InProcessScorer
-from inference.ranking.user_features import USER_VIEWS, UserFeatures
+from inference.ranking.user_features import UserFeatures
+from stillpoint.app.entities import user
 from stillpoint.clock import system_clock, to_micros
-from stillpoint.features.declarations import CONTENT_PROFILES, EMBEDDING_LENGTH, DType
+from stillpoint.dtypes import EMBEDDING_LENGTH, DType
 from stillpoint.features.request_time import REQUEST_TIMESTAMP
 from stillpoint.messages import Kind
+from tests.support.wellness import CONTENT_PROFILES, FEATURES
 
 
 def hand_made() -> ModuleType:
@@ -53,13 +55,13 @@ def catalogue(made: ModuleType, count: int) -> ContentTable:
     columns |= {"category": categories, "duration_seconds": durations}
     columns["title_embedding"] = rng.normal(size=(count, EMBEDDING_LENGTH)).astype(np.float32)
     ids = tuple(content_id for content_id, *_ in rows)
-    return ContentTable(ids, ids, categories, durations, columns)
+    return ContentTable(ids, ids, categories, durations, columns, FEATURES)
 
 
 def somebody() -> UserFeatures:
     rng = np.random.default_rng(2)
     columns: dict[str, Any] = {REQUEST_TIMESTAMP: np.array([to_micros(system_clock())], np.int64)}
-    for view in USER_VIEWS:
+    for view in FEATURES.of(user):
         columns[f"{view.name}_age_seconds"] = np.array([5.0])
         for feature in view:
             if feature.dtype is DType.EMBEDDING:

@@ -28,6 +28,7 @@ from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Item, Kind, StoredRecommendation
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
+from tests.support.wellness import FEATURES
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # the made-up release that the tests use
@@ -66,7 +67,7 @@ def world(folder: Path, connection: str, users: int) -> HandMade:
         redis_serving=connection,
     )
     made = hand_made(
-        Lake(LocalObjects(folder / "lake")), settings, project="stillpoint_bench", count=CONTENTS, users=users
+        Lake(LocalObjects(folder / "lake"), FEATURES), settings, project="stillpoint_bench", count=CONTENTS, users=users
     )
     made.point()
     now = datetime.now(UTC)

@@ -29,15 +29,14 @@ from _results import keep
 from ingestion.process_batch import BatchReport
 from ingestion.supervisor import Supervisor
 from stillpoint.clock import system_clock
-from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.lake.objects import open_objects
-from stillpoint.lake.tables import Lake
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.local.aws import AwsServer
 from stillpoint.local.provision import provision
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
 from stillpoint.settings import Settings
+from tests.support.wellness import STREAMED_VIEWS
 
 SEND = """
 import sys, time, json, uuid, random
@@ -153,7 +152,7 @@ def main() -> None:
         source["endpoint_url"] = proxy.stdout.readline().strip()
     try:
         provision(settings)
-        lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+        lake = open_lake(settings)
         views = tuple(view.name for view in STREAMED_VIEWS)
         write_control(lake.objects, tuple(Target(colour=c, project=f"bench_{c}", views=views) for c in Colour))
         for trigger in arguments.triggers:

@@ -22,18 +22,19 @@ import numpy as np
 import pyarrow as pa
 from _results import keep
 
+from stillpoint.app.feature_set import RANKER_SERVICE
 from stillpoint.app.load import load_app
 from stillpoint.clock import from_micros, to_micros
+from stillpoint.dtypes import DType
 from stillpoint.events.recorded import event_columns
 from stillpoint.events.types import EventType, Verdict
-from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, DType
-from stillpoint.features.request_time import REQUEST_FEATURES
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import snapshot_rows
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshot_definition import LabelDefinition
 from stillpoint.snapshots import SnapshotManifest, load_snapshot, stored_rows
+from tests.support.wellness import FEATURES, SERVICES
 from training import ranker
 from training.snapshot import definitions_sha256
 from training.train import train
@@ -60,7 +61,7 @@ def make_rows(count: int, users: int, seed: int) -> pa.Table:
     }
     utility = np.zeros(count)
     features = [feature for view in SERVICES[RANKER_SERVICE] for feature in view] + [
-        one.feature for one in REQUEST_FEATURES
+        one.feature for one in FEATURES.request_features
     ]
     for place, feature in enumerate(one for one in features if one.dtype is not DType.EMBEDDING):
         missing = random.random(count) < 0.1
@@ -101,7 +102,7 @@ def make_plays(lake: Lake, count: int, users: int, seed: int) -> None:
 
 def make_lake(folder: Path, *, rows: int, users: int, seed: int = 7) -> None:
     """Write the snapshot and the plays."""
-    lake = Lake(LocalObjects(folder))
+    lake = Lake(LocalObjects(folder), FEATURES)
     make_plays(lake, rows // 4, users, seed)
     table = make_rows(rows, users, seed)
     data, digest = stored_rows(table)
@@ -113,7 +114,7 @@ def make_lake(folder: Path, *, rows: int, users: int, seed: int = 7) -> None:
         rows=table.num_rows,
         positives=int(np.asarray(table["label"]).sum()),
         columns={field.name: str(field.type) for field in table.schema},
-        definitions_sha256=definitions_sha256(),
+        definitions_sha256=definitions_sha256(FEATURES),
         encoder_sha256="0" * 64,
         label=LabelDefinition(),
         data="simulated",
@@ -130,18 +131,19 @@ def run(what: str, folder: Path) -> dict[str, Any]:
     def step(name: str) -> None:
         steps.append((name, time.perf_counter()))
 
-    lake = Lake(LocalObjects(folder))
+    lake = Lake(LocalObjects(folder), FEATURES)
     if what == "train":
         train(lake, load_snapshot(lake, SNAPSHOT), mapping_version=1, seed=7, progress=step)
     else:
         rows = load_snapshot(lake, SNAPSHOT).rows
         step("matrix")
         labels = rows["label"].to_numpy().astype(np.float32)
-        matrix = ranker.matrix_of(rows, np.zeros(rows.num_rows), ranker.categories_of(rows))
+        columns = ranker.ModelColumns.of(FEATURES)
+        matrix = ranker.matrix_of(rows, columns, np.zeros(rows.num_rows), ranker.categories_of(rows, columns))
         split = ranker.split_by_time(rows["event_timestamp"].cast(pa.int64()).to_numpy())
         step("fit")
         stop = (matrix[split.stop], labels[split.stop])
-        ranker.train_ranker(matrix[split.train], labels[split.train], seed=7, stop=stop)
+        ranker.train_ranker(matrix[split.train], labels[split.train], columns, seed=7, stop=stop)
     step("end")
     taken: dict[str, float] = {}
     for (name, begun), (_, ended) in pairwise(steps):

@@ -35,9 +35,7 @@ from ingestion.process_batch import BatchReport
 from ingestion.supervisor import Supervisor
 from stillpoint.clock import system_clock
 from stillpoint.events.types import EventType
-from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.lake.objects import open_objects
-from stillpoint.lake.tables import Lake
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.local.aws import AwsServer
 from stillpoint.local.provision import provision
 from stillpoint.local.redis_server import RedisServer
@@ -45,6 +43,7 @@ from stillpoint.messages import Kind, PredictionRequest, request_id
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
 from stillpoint.settings import Settings
+from tests.support.wellness import STREAMED_VIEWS
 
 CONTENTS = 300
 WORK = """
@@ -175,7 +174,7 @@ def nothing_but_the_queue(settings: Settings, queue: Queue, jobs: int, users: in
 
 def whole_path(settings: Settings, queue: Queue, rate: float, seconds: float, users: int, asks: int) -> dict[str, Any]:
     """Run the receiver in this process, a worker and the service in their own, while events are sent by a fourth."""
-    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    lake = open_lake(settings)
     views = tuple(view.name for view in STREAMED_VIEWS)
     write_control(lake.objects, tuple(Target(colour=c, project=f"bench_{c}", views=views) for c in Colour))
     proxy = limiting_proxy(settings.aws_endpoint_url or "")
@@ -279,7 +278,7 @@ def main() -> None:
     result: dict[str, Any] = {}
     try:
         provision(settings)
-        lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+        lake = open_lake(settings)
         made = hand_made().hand_made(lake, settings, project="bench_green", count=CONTENTS, users=arguments.users)
         made.point()
         queue = Queue(settings, aws)

@@ -10,7 +10,7 @@ import httpx
 from stillpoint.cli.operator import operator
 from stillpoint.clock import Clock, system_clock
 from stillpoint.errors import StackUnavailable
-from stillpoint.lake.objects import open_objects
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.lake.tables import Lake
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.client import RedisClient
@@ -37,7 +37,7 @@ class Sources:
     @cached_property
     def lake(self) -> Lake:
         """The lake, one for all readings: it keeps commits that it has read."""
-        return Lake(open_objects(self.settings.lake, self.settings.aws_client_arguments()))
+        return open_lake(self.settings)
 
     @property
     def service(self) -> str:

@@ -9,9 +9,9 @@ from stillpoint.app import CustomView, minutes, user
 from stillpoint.app.events import Arrival
 from stillpoint.app.records import Feature
 from stillpoint.dtypes import DType
-from stillpoint.features.streamed import biometrics
 from stillpoint.features.streamed.definition import Key, Row
 
+from . import _samples as biometrics
 from .events import Biometric
 
 if TYPE_CHECKING:

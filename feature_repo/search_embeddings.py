@@ -9,9 +9,9 @@ from stillpoint.app import CustomView, hours, user
 from stillpoint.app.events import Arrival
 from stillpoint.app.records import Feature
 from stillpoint.dtypes import DType
-from stillpoint.features.streamed import searches
 from stillpoint.features.streamed.definition import Key, Row
 
+from . import _searches as searches
 from .events import Search
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from stillpoint.app import CustomView, minutes, user
 from stillpoint.app.events import Arrival
 from stillpoint.app.records import Feature
 from stillpoint.dtypes import DType
-from stillpoint.features.streamed import sessions
 from stillpoint.features.streamed.definition import Key, Row
 
+from . import _sessions as sessions
 from .events import ContentExit, ContentStart, Tap
 
 if TYPE_CHECKING:

@@ -84,10 +84,9 @@ def features(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a user's online features in the live release: value, status, age, colour."""
-    from inference.clients import open_lake
     from inference.live.loaded_release import load_live
-    from inference.ranking.user_features import READ_FEATURES
     from stillpoint.clock import system_clock, to_micros
+    from stillpoint.lake.app_lake import open_lake
     from stillpoint.releases.book import ObjectReleaseBook
     from stillpoint.stores.reading.types import FieldStatus
 
@@ -95,7 +94,7 @@ def features(
     lake = open_lake(settings)
     loaded = load_live(ObjectReleaseBook(lake.objects), lake, settings, now=system_clock())
     note_reading(settings, lake.objects, user_id, what="features", release=loaded.id)
-    columns = loaded.reader.read(list(READ_FEATURES), {"user_id": [user_id]}, now_us=to_micros(system_clock()))
+    columns = loaded.reader.read(loaded.users.names, {"user_id": [user_id]}, now_us=to_micros(system_clock()))
     cells = columns.to_dicts(full_names=True)[0]
     if all(cell.status is FieldStatus.NOT_FOUND for cell in cells.values()):
         raise NotFound(f"release {loaded.id} ({loaded.release.colour}) knows nothing of user {user_id}")
@@ -152,11 +151,11 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Explain a recommendation: features and their ages, release, trigger, and what each added to the first items."""
-    from inference.clients import open_lake
     from inference.live.loaded_release import load
     from inference.predictions.explain import explain as explained
     from inference.predictions.explain import served_record
     from stillpoint.clock import system_clock
+    from stillpoint.lake.app_lake import open_lake
     from stillpoint.messages import Kind
     from stillpoint.releases.book import ObjectReleaseBook
     from stillpoint.releases.parts import load_model

@@ -10,7 +10,6 @@ from inference.live.watcher import LiveReleaseWatcher
 from inference.ranking.sagemaker_scorer import by_route, endpoint_config
 from stillpoint.clock import system_clock
 from stillpoint.errors import StackUnavailable
-from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.releases.presence import WorkerKind
@@ -44,11 +43,6 @@ def endpoint_client(settings: Settings) -> Any:
         arguments["endpoint_url"] = settings.sagemaker_endpoint_url
     make: Any = boto3.client
     return make("sagemaker-runtime", config=endpoint_config(), **arguments)
-
-
-def open_lake(settings: Settings) -> Lake:
-    """Open the lake that the settings name."""
-    return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
 
 
 def follow(

@@ -29,8 +29,7 @@ from inference.worker.push_consent import PushConsent
 from stillpoint.catalogue import change_token
 from stillpoint.clock import Clock, system_clock
 from stillpoint.errors import ReleaseRefused, StillpointError
-from stillpoint.lake.objects import open_objects
-from stillpoint.lake.tables import Lake
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.messages import Push
 from stillpoint.outages import outage
 from stillpoint.releases.book import ObjectReleaseBook
@@ -167,7 +166,7 @@ def build(settings: Settings, clock: Clock) -> WarmFunction:
     import boto3
 
     aws = settings.aws_client_arguments()
-    lake = Lake(open_objects(settings.lake, dict(aws)))
+    lake = open_lake(settings)
     book = ObjectReleaseBook(lake.objects)
     sqs = boto3.client("sqs", **aws)  # type: ignore[call-overload]
     pushes = sqs.get_queue_url(QueueName=settings.push_queue)["QueueUrl"]

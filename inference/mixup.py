@@ -12,13 +12,12 @@ from typing import Annotated, Any
 import pyarrow.compute as pc
 import typer
 
-from inference.clients import open_lake
 from inference.live.loaded_release import LoadedRelease, load
 from inference.predictions.predict import Guard, PredictionTask, predict
-from inference.ranking.user_features import READ_FEATURES, decode_user
 from stillpoint.cli import arguments
 from stillpoint.cli.program import run_program
 from stillpoint.clock import from_micros, system_clock, to_micros
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
 from stillpoint.releases.book import ObjectReleaseBook
@@ -36,6 +35,7 @@ def mixed_pairing(old: LoadedRelease, new: LoadedRelease) -> LoadedRelease:
         reader=new.reader,
         scorers=old.scorers,
         contents=old.contents,
+        users=new.users,
     )
 
 
@@ -53,7 +53,7 @@ def experiment(
     whose = owners(lake, old.release.mapping_version)
     somebody_else, refused, example = 0, 0, None
     for user in users:
-        found = decode_user(pair.reader.read(list(READ_FEATURES), {"user_id": [user]}, now_us=at_us))
+        found = pair.users.decode_one(pair.reader.read(pair.users.names, {"user_id": [user]}, now_us=at_us))
         owner = whose.get(found.sequence_id) if found.sequence_id is not None else None
         task = PredictionTask("experiment", user, Kind.TODAY, from_micros(at_us), None, limit=5)
         unguarded = predict(pair, task, found, (), at=task.happened, guard=Guard(on=False))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stillpoint.app.load import App, load_app
-from stillpoint.app.records import Origin, View
+from stillpoint.app.records import View
 from stillpoint.encoder import Encoder, RememberingEncoder, WordLlamaEncoder
 from stillpoint.events.recorded import RecordedEvents, event_columns
 from stillpoint.features.columns import feature_columns, rows_table
@@ -51,8 +51,7 @@ def backfill(
     files = []
     counts: dict[str, int] = {}
     history = AppHistory(app, encoder or RememberingEncoder(WordLlamaEncoder()))
-    chosen = [view for view in app.records if view.origin is Origin.STREAMED] if views is None else views
-    for view in chosen:
+    for view in app.features.streamed if views is None else views:
         table = _spread(view, events, app.where, spark) if spark is not None else _rows_of(view, events, history)
         kept = [(day, part) for day, part in by_date(table) if day in dates]
         files += [lake.write(feature_dataset(view), day, f"backfill-{run}", part) for day, part in kept]

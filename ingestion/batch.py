@@ -14,8 +14,8 @@ from stillpoint.clock import SECOND
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
 from stillpoint.features.streamed.stream import AppStream
 from stillpoint.features.triggers import SearchedCategory
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.lake.commits import CommittedFile
-from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.releases.write_targets import Control
 from stillpoint.settings import Settings
@@ -95,7 +95,7 @@ def open_clients(settings: Settings, query: str, control: Control, active: froze
         for target in control.targets
     }
     state_client = connect(settings.redis_state.get_secret_value())
-    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()), rules.stream.columns)
+    lake = open_lake(settings)
     serving = connect(settings.redis_serving.get_secret_value())
     return Clients(rules, lake, StateStore(state_client, query), writers, serving)
 

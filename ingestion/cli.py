@@ -309,6 +309,7 @@ def daily(
 ) -> None:
     """Compute the daily views, write them to the lake and to every colour in use."""
     from ingestion.daily import daily as run
+    from stillpoint.app.load import load_app
     from stillpoint.encoder import WordLlamaEncoder
     from stillpoint.leases.active_jobs import announce_job
     from stillpoint.releases.write_targets import read_control
@@ -331,6 +332,7 @@ def daily(
             begin,
             end,
             at=now,
+            app=load_app(settings.app),
             encoder=WordLlamaEncoder(),
             writers=writers,
             budget=settings.job_budget,

@@ -16,24 +16,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from stillpoint.features.declarations import DAILY_VIEWS, EMBEDDING_LENGTH, STREAMED_VIEWS
+from stillpoint.dtypes import EMBEDDING_LENGTH
 from stillpoint.lake.commits import Commit, CommittedFile
-from stillpoint.lake.datasets import EVENTS, TABLES, DateRange, dataset_columns, feature_dataset
+from stillpoint.lake.datasets import TABLES, DateRange, feature_dataset
 from stillpoint.lake.sorted_rows import BUDGET, SortedRows, last_of_each
 from stillpoint.lake.streaming import ParquetWriting, stream_rows, write_rows
 from stillpoint.lake.tables import Lake
 
 _RECORD = ("shard", "sequence")
-IDENTITY: dict[str, tuple[str, ...]] = {
-    "events": _RECORD,
-    "quarantine": _RECORD,
-    **{
-        feature_dataset(view): (view.entity.join_key, "event_timestamp", "created_timestamp")
-        for view in (*STREAMED_VIEWS, *DAILY_VIEWS)
-    },
-}
-"""The columns by which two rows of a dataset are copies of each other, written twice by a replay or a backfill."""
-
 SMALL_ROWS = 100_000
 MANY_FILES = 32
 MERGED_ROWS = 250_000
@@ -42,6 +32,15 @@ _EMBEDDING_BYTES = 4 * EMBEDDING_LENGTH
 _SERVED = ("recommendation_id", "served_at")
 
 Progress = Callable[[str, date, int], None]
+
+
+def identity_of(lake: Lake) -> dict[str, tuple[str, ...]]:
+    """Return by dataset the columns by which two rows are copies of each other, written twice by a replay or a backfill."""
+    views = {
+        feature_dataset(view): (*view.entity.keys, "event_timestamp", "created_timestamp")
+        for view in lake.features.stored
+    }
+    return {"events": _RECORD, "quarantine": _RECORD, **views}
 
 
 def compact(
@@ -64,7 +63,7 @@ def compact(
     run = f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     sequence = 0
     gone_for_good = {path for commit in lake.commits() for path in commit.supersedes if path.startswith(TABLES)}
-    for dataset in IDENTITY:
+    for dataset in identity_of(lake):
         days: dict[date, list[CommittedFile]] = defaultdict(list)
         for file in lake.files(dataset):
             if file.date < before:
@@ -103,12 +102,12 @@ def merge(
     run = f"merge-{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     sequence = 0
     for (dataset, day), files in _small(lake, since).items():
-        for part in _parts(files, _most_rows(dataset)):
+        for part in _parts(files, _most_rows(lake, dataset)):
             name = f"{run}-{sequence:06d}"
             if dataset == "served":
                 added = _write_by_id(lake, day, name, part, budget=budget, folder=folder)
             else:
-                added = lake.write(dataset, day, name, _once(dataset, lake.open_whole(dataset, part).to_table()))
+                added = lake.write(dataset, day, name, _once(lake, dataset, lake.open_whole(dataset, part).to_table()))
             gone = tuple(file.path for file in part)
             lake.commit(Commit(writer=run, sequence=sequence, at=at, files=(added,), supersedes=gone))
             sequence += 1
@@ -121,17 +120,18 @@ def _small(lake: Lake, since: date) -> dict[tuple[str, date], list[CommittedFile
     """Return the small files of each dataset and day that has many, the oldest commits first."""
     commits = sorted(lake.commits(), key=lambda commit: commit.at)
     gone = {path for commit in commits for path in commit.supersedes}
+    known = {"served", *identity_of(lake)}
     found: dict[tuple[str, date], list[CommittedFile]] = defaultdict(list)
     for file in (file for commit in commits for file in commit.files):
         small = file.rows < SMALL_ROWS and file.path not in gone and not file.path.startswith(TABLES)
-        if small and file.date >= since and (file.dataset in IDENTITY or file.dataset == "served"):
+        if small and file.date >= since and file.dataset in known:
             found[file.dataset, file.date].append(file)
     return {key: files for key, files in found.items() if len(files) >= MANY_FILES}
 
 
-def _most_rows(dataset: str) -> int:
+def _most_rows(lake: Lake, dataset: str) -> int:
     """Return how many rows are merged at once in memory; embeddings make rows a hundred times larger than numbers."""
-    columns = dataset_columns(dataset)
+    columns = lake.columns(dataset)
     if dataset == "served" or columns is None:
         return MERGED_ROWS
     width = sum(_EMBEDDING_BYTES if pa.types.is_list(field.type) and field.name != "items" else 16 for field in columns)
@@ -156,7 +156,7 @@ def _write_by_id(
 ) -> CommittedFile:
     """Write rows of the served log sorted by recommendation id, so that Parquet's row-group statistics lead a reader to one id, and
     each row once: SQS may have delivered a message of rows twice."""
-    schema = dataset_columns("served")
+    schema = lake.columns("served")
     assert schema is not None
     with SortedRows(schema, _SERVED, reduce=last_of_each(_SERVED), budget=budget, folder=folder) as rows:
         for table in stream_rows(lake, files, schema):
@@ -167,21 +167,21 @@ def _write_by_id(
 def tables(lake: Lake, dataset: str) -> pads.Dataset:
     """Return what a reader without knowledge of commits sees of a dataset: the files below `tables/`."""
     filesystem, root = lake.objects.arrow()
-    columns = lake.event_columns if dataset == EVENTS else dataset_columns(dataset)
-    return pads.dataset(f"{root}/tables/{dataset}", schema=columns, filesystem=filesystem)
+    return pads.dataset(f"{root}/tables/{dataset}", schema=lake.columns(dataset), filesystem=filesystem)
 
 
-def _once(dataset: str, table: pa.Table) -> pa.Table:
+def _once(lake: Lake, dataset: str, table: pa.Table) -> pa.Table:
     """Return rows without copies. Of rows with the same record, or of equal feature rows, the one stored last is kept."""
     frame = pl.DataFrame(pl.from_arrow(table))
-    key = list(_RECORD) if IDENTITY.get(dataset) == _RECORD else None
-    once = frame.unique(key, keep="last", maintain_order=True) if dataset in IDENTITY else frame
+    known = identity_of(lake)
+    key = list(_RECORD) if known.get(dataset) == _RECORD else None
+    once = frame.unique(key, keep="last", maintain_order=True) if dataset in known else frame
     return table if len(once) == len(frame) else once.to_arrow().cast(table.schema)
 
 
 def _write_day(lake: Lake, dataset: str, day: date, path: str, *, budget: int, folder: Path | None) -> int:
     """Write the day's committed rows without copies, in an order that depends on the rows alone; return their number."""
-    files, identity = lake.files_as_stored(dataset, DateRange(day, day)), IDENTITY[dataset]
+    files, identity = lake.files_as_stored(dataset, DateRange(day, day)), identity_of(lake)[dataset]
     schema = lake.open_whole(dataset, files).schema
     with (
         SortedRows(schema, identity, reduce=last_of_each(identity), budget=budget, folder=folder) as rows,

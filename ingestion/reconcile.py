@@ -13,9 +13,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stillpoint.app.records import View
 from stillpoint.clock import Clock, system_clock, to_micros
 from stillpoint.events.types import Verdict
-from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS, View
 from stillpoint.lake.checkpoint import CheckpointedCommit
 from stillpoint.lake.commits import ISOLATED, Commit
 from stillpoint.lake.datasets import feature_dataset
@@ -86,7 +86,7 @@ def reconcile(
     result.damaged_files = _damaged_files(lake)
     for project, (client, names) in projects.items():
         wanted = set(names)
-        for view in (*(view for view in STREAMED_VIEWS if view.name in wanted), *DAILY_VIEWS):
+        for view in (*(view for view in lake.features.streamed if view.name in wanted), *lake.features.daily):
             compared = _compare(lake, client, project, view, clock)
             if compared.difference:
                 compared = _compare(lake, client, project, view, clock)
@@ -144,7 +144,7 @@ def _damaged_files(lake: Lake) -> list[str]:
 def _compare(lake: Lake, client: RedisClient, project: str, view: View, clock: Clock) -> ViewComparison:
     layout = ViewLayout.of(view)
     compared = ViewComparison()
-    keys = list(project_keys(client, project, [view.entity.join_key]))
+    keys = list(project_keys(client, project, view.entity.keys))
     fields = (layout.event_field, layout.created_field, *layout.fields)
     online = dict(zip(keys, _read(client, keys, fields), strict=True))
     newest = _newest(lake, view)
@@ -174,8 +174,8 @@ def _newest(lake: Lake, view: View) -> pa.Table:
     table = lake.read(feature_dataset(view))
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    key = view.entity.join_key
-    newest = frame.sort(key, "event_timestamp", "created_timestamp").unique([key], keep="last", maintain_order=True)
+    keys = list(view.entity.keys)
+    newest = frame.sort(*keys, "event_timestamp", "created_timestamp").unique(keys, keep="last", maintain_order=True)
     return newest.to_arrow().cast(table.schema)
 
 

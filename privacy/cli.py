@@ -25,10 +25,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _lake(settings: Settings) -> Any:
-    from stillpoint.lake.objects import open_objects
-    from stillpoint.lake.tables import Lake
+    from stillpoint.lake.app_lake import open_lake
 
-    return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    return open_lake(settings)
 
 
 def _note(settings: Settings, lake: Any, action: AuditAction, user_id: str) -> None:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from privacy.erasure.beside import foreign
 from privacy.erasure.rows import about, checked, user_columns
+from stillpoint.app.feature_set import FeatureSet
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput, ObjectMissing
 from stillpoint.lake.datasets import snapshot_rows
@@ -70,7 +71,10 @@ def archived(settings: Settings, lake: Lake, user_id: str, *, now: datetime) -> 
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("README.txt", _README.format(at=now))
-        for name, document in (("online", _online(settings, user_id, now)), ("stored", _stored(settings, user_id))):
+        for name, document in (
+            ("online", _online(settings, lake.features, user_id, now)),
+            ("stored", _stored(settings, user_id)),
+        ):
             counts[name] = len(document)
             archive.writestr(f"{name}.json", _json(document, indent=1))
         unreadable: list[str] = []
@@ -87,11 +91,11 @@ def archived(settings: Settings, lake: Lake, user_id: str, *, now: datetime) -> 
     return sink.getvalue(), counts
 
 
-def _online(settings: Settings, user_id: str, now: datetime) -> dict[str, Any]:
+def _online(settings: Settings, features: FeatureSet, user_id: str, now: datetime) -> dict[str, Any]:
     """Return the user's features by project and view; views without a row are left out."""
     found: dict[str, Any] = {}
     for colour in (*Colour, SANDBOX):
-        plan = ReadPlan.of_declarations(project_name(colour))
+        plan = ReadPlan.of_features(project_name(colour), features)
         views = [view.name for view in plan.views if [key.name for key in view.join_keys] == ["user_id"]]
         client = connect(settings.connection(colour))
         columns = OnlineReader(client, plan).read(

@@ -4,8 +4,8 @@ import json
 import random
 from collections.abc import Sequence
 
+from stillpoint.app.feature_set import USER_SEQUENCE
 from stillpoint.errors import ReleaseRefused
-from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.objects import Objects
 from stillpoint.lake.tables import Lake

@@ -131,4 +131,5 @@ def side(context: ReleaseContext, release: Release) -> Side:
         plan=verified_plan(context.lake.objects, release),
         client=context.online(release.colour),
         models=load_models(context.lake.objects, release.routes),
+        features=context.lake.features,
     )

@@ -14,11 +14,13 @@ from typing import Any
 
 from feast import FeatureStore
 
-from feature_repo.definitions import define
 from release.context import ReleaseContext
+from stillpoint.app.feature_set import FeatureSet
+from stillpoint.app.records import Origin, View
+from stillpoint.clock import FUTURE_TOLERANCE
 from stillpoint.feast_config import feast_environment
+from stillpoint.feast_definitions import define
 from stillpoint.feast_store import repo_config
-from stillpoint.features.declarations import FUTURE_TOLERANCE, VIEWS, Origin, View
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
@@ -60,7 +62,9 @@ def fresh_registry(context: ReleaseContext, colour: Colour, mapping_version: int
         store = feature_store(context, colour, mapping_version)
         with warnings.catch_warnings():  # Feast warns each time that on-demand views are experimental
             warnings.simplefilter("ignore", RuntimeWarning)
-            store.apply(define(lake_root=context.settings.lake, mapping_version=mapping_version).all())
+            store.apply(
+                define(context.lake.features, lake_root=context.settings.lake, mapping_version=mapping_version).all()
+            )
 
 
 def feature_store(context: ReleaseContext, colour: Colour, mapping_version: int) -> FeatureStore:
@@ -159,7 +163,7 @@ def freeze(context: ReleaseContext, colour: Colour, mapping_version: int) -> Fro
     )
 
 
-def fill_order() -> list[View]:
+def fill_order(features: FeatureSet) -> list[View]:
     """Return the views in the order in which they are filled: the mapping first, streamed ones last."""
     rank = {Origin.MAPPING: 0, Origin.DAILY: 1, Origin.STREAMED: 2}
-    return sorted(VIEWS, key=lambda view: rank[view.origin])
+    return sorted(features.views, key=lambda view: rank[view.origin])

@@ -9,6 +9,7 @@ from typing import Protocol
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import SettingsConfigDict
 
+from stillpoint.app.feature_set import FeatureSet
 from stillpoint.app.load import App
 from stillpoint.durations import Seconds
 from stillpoint.errors import CorruptData, ReleaseRefused
@@ -111,6 +112,7 @@ class Side:
     plan: ReadPlan
     client: RedisClient
     models: Mapping[str, ModelBundle]
+    features: FeatureSet
 
     @property
     def reader(self) -> OnlineReader:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from stillpoint.app.feature_set import FeatureSet
 from stillpoint.errors import ReleaseRefused
-from stillpoint.features.request_time import REQUEST_FEATURES
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle, model_key
 from stillpoint.releases.records import Route
@@ -43,14 +43,16 @@ def one_mapping(models: Mapping[str, ModelBundle]) -> int:
     return versions[0]
 
 
-def refuse_unknown_inputs(models: Mapping[str, ModelBundle], plan: ReadPlan, service: str) -> None:
+def refuse_unknown_inputs(
+    models: Mapping[str, ModelBundle], plan: ReadPlan, service: str, features: FeatureSet
+) -> None:
     """Make sure that each model's inputs can be read by the plan or computed at request time.
 
     Raises:
         ReleaseRefused: names the inputs that nobody provides.
     """
     known = {name for part in plan.select(service) for name in part.features}
-    known |= {declared.feature.name for declared in REQUEST_FEATURES}
+    known |= {declared.name for declared in features.request_features}
     for sha256, bundle in models.items():
         unknown = sorted(set(bundle.input_columns) - known)
         if unknown:

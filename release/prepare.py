@@ -14,8 +14,8 @@ from release.context import HeldReleaseLease, ReleaseContext, exclusive
 from release.models import one_mapping, refuse_unknown_inputs
 from release.states import occupants, settle
 from release.waiting import wait_until_unused
+from stillpoint.app.feature_set import RANKER_SERVICE
 from stillpoint.errors import AlreadyExists, ObjectMissing, ReleaseRefused
-from stillpoint.features.declarations import RANKER_SERVICE, STREAMED_VIEWS
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle
 from stillpoint.releases.canaries import read_canaries
@@ -176,7 +176,7 @@ def _share(context: ReleaseContext, intent: Intent, models: dict[str, ModelBundl
             f"{base.encoder_sha256[:12]}; prepare a whole release"
         )
     plan = verified_plan(context.lake.objects, base)
-    refuse_unknown_inputs(models, plan, intent.feature_service)
+    refuse_unknown_inputs(models, plan, intent.feature_service, context.lake.features)
     canaries.write(
         context.lake.objects, intent.id, intent.mapping_version, read_canaries(context.lake.objects, base.id)
     )
@@ -203,7 +203,9 @@ def _fill(
     client = context.online(intent.colour)
     project = project_name(intent.colour)
     chosen = canaries.choose(context.lake, intent.mapping_version, seed=context.settings.seed)
-    target = Target(colour=intent.colour, project=project, views=tuple(view.name for view in STREAMED_VIEWS))
+    target = Target(
+        colour=intent.colour, project=project, views=tuple(view.name for view in context.lake.features.streamed)
+    )
     progress = _read_progress(context, intent.id)
     control = read_control(objects)
     if progress.barrier is None or target not in control.targets:
@@ -225,7 +227,7 @@ def _fill(
         barrier = dual_write.aim(context, (*others, target))
         progress = _Progress(barrier=barrier)
         _write_progress(context, intent.id, progress)
-    for view in fill.fill_order():
+    for view in fill.fill_order(context.lake.features):
         if view.name in progress.views:
             continue
         held.check()
@@ -236,7 +238,7 @@ def _fill(
         _write_progress(context, intent.id, progress)
     context.progress("freeze the registry")
     frozen = fill.freeze(context, intent.colour, intent.mapping_version)
-    refuse_unknown_inputs(models, frozen.plan, intent.feature_service)
+    refuse_unknown_inputs(models, frozen.plan, intent.feature_service, context.lake.features)
     manifest = next(iter(models.values())).manifest
     release = Release(
         registry=f"releases/{intent.id}/registry.pb",

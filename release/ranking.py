@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from release.gate import Side
-from stillpoint.features.declarations import VIEWS
+from stillpoint.app.entities import user as user_entity
+from stillpoint.app.feature_set import item_of
 from stillpoint.features.model_columns import feature_column
-from stillpoint.features.request_time import REQUEST_TIMESTAMP, request_time_features
+from stillpoint.features.request_time import REQUEST_TIMESTAMP, compute
 from stillpoint.messages import Kind
 from stillpoint.stores.reading.columns import OnlineColumns
 
@@ -41,17 +42,20 @@ def rank(
 ) -> np.ndarray:
     """Return one score per content, float64, from the features in the release's colour and its model of this kind."""
     bundle = side.models[side.release.routes[kind].sha256]
-    users = [layout.name for layout in side.plan.views if layout.join_keys[0].name == "user_id"]
-    items = [layout.name for layout in side.plan.views if layout.join_keys[0].name == "content_id"]
+    features = side.features
+    item = item_of(features)
+    planned = {layout.name for layout in side.plan.views}
+    users = [view.name for view in features.views if view.entity == user_entity and view.name in planned]
+    items = [view.name for view in features.of(item) if view.name in planned]
     user = side.reader.read(users, {"user_id": [user_id]}, now_us=now_us)
-    content = side.reader.read(items, {"content_id": list(contents)}, now_us=now_us)
+    content = side.reader.read(items, {item.join_key: list(contents)}, now_us=now_us)
     columns: dict[str, Any] = {REQUEST_TIMESTAMP: np.array([float(now_us)])}
     for read in (user, content):
-        for view in VIEWS:
+        for view in features.views:
             if view.name not in read.views:
                 continue
             columns[f"{view.name}_age_seconds"] = read.age_seconds(view.name)
             for feature in view:
                 columns[feature.name] = feature_column(feature.name, feature.dtype, read.column(feature.name))
-    columns |= request_time_features(columns)
+    columns |= compute(columns, features.request_features)
     return bundle.score(bundle.select(columns), content_ids=contents, sequence_id=resolve(side, user))

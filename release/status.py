@@ -9,7 +9,6 @@ from release.context import ReleaseContext
 from release.dual_write import stream_holder
 from release.states import last_report, occupants, rollback_target
 from stillpoint.errors import StillpointError
-from stillpoint.features.declarations import VIEWS
 from stillpoint.lake.datasets import DateRange, feature_dataset
 from stillpoint.releases.colour import Colour, project_name
 from stillpoint.releases.parts import verified_plan
@@ -144,9 +143,7 @@ def _newest_ages(context: ReleaseContext) -> dict[str, float | None]:
 
     ages: dict[str, float | None] = {}
     recent = DateRange(first=(context.now() - timedelta(days=2)).date())
-    for view in VIEWS:
-        if view.origin.value == "mapping":
-            continue
+    for view in context.lake.features.stored:
         table = context.lake.read(feature_dataset(view), recent, columns=["event_timestamp"])
         newest = pc.max(table["event_timestamp"]).as_py() if table.num_rows else None
         ages[view.name] = None if newest is None else (context.now() - newest).total_seconds()

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 
+from stillpoint.clock import FUTURE_TOLERANCE
 from stillpoint.errors import InvalidInput
 from stillpoint.events.types import CATALOGUE_COLUMNS
-from stillpoint.features.declarations import FUTURE_TOLERANCE
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.tables import Lake
 from stillpoint.stores.redis.client import RedisClient

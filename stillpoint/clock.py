@@ -18,6 +18,9 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
+FUTURE_TOLERANCE = timedelta(seconds=60)
+"""How far a client's clock may be ahead of ours."""
+
 
 def system_clock() -> datetime:
     """Return the present by the machine's clock, in UTC."""

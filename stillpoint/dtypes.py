@@ -4,13 +4,18 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What an event's field holds."""
+    """What an event's field or a table's column holds; a time is a column's only."""
 
     TEXT = "text"
     INTEGER = "integer"
     NUMBER = "number"
     FLAG = "flag"
     TEXTS = "texts"
+    TIME = "time"
+
+
+EMBEDDING_LENGTH = 256
+"""How many numbers an embedding has."""
 
 
 class DType(StrEnum):

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from stillpoint.dtypes import EMBEDDING_LENGTH
 from stillpoint.errors import CorruptData
-from stillpoint.features.declarations import EMBEDDING_LENGTH
 
 Vectors = npt.NDArray[np.float32]
 

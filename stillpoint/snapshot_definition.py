@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stillpoint.features.declarations import BOUNCE_POSITION_SECONDS
+BOUNCE_POSITION_SECONDS = 60
 
 
 class LabelDefinition(BaseModel):

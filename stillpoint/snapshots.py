@@ -18,9 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from stillpoint.app.feature_set import FeatureSet
 from stillpoint.errors import AlreadyExists, CorruptData, DataRefused, NotFound, ObjectMissing
-from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, Origin
-from stillpoint.features.request_time import REQUEST_FEATURES
 from stillpoint.lake.datasets import DateRange, snapshot_rows
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshot_definition import FeaturesFrom, LabelDefinition
@@ -112,13 +111,13 @@ class Snapshot:
     rows: pa.Table
 
 
-def definitions_sha256() -> str:
+def definitions_sha256(features: FeatureSet) -> str:
     """Return the digest of the declared features that a model is trained on, their order left out."""
     declared = {
         f"{view.name}:{feature.name}": [feature.dtype, feature.null_when, view.max_age_seconds]
-        for view in SERVICES[RANKER_SERVICE]
+        for view in features.stored
         for feature in view
-    } | {one.feature.name: list(one.inputs) for one in REQUEST_FEATURES}
+    } | {one.name: list(one.inputs) for one in features.request_features}
     return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()
 
 
@@ -162,7 +161,7 @@ def _sources(lake: Lake, folder: str, cutoff: datetime, features_from: FeaturesF
     names = (
         "events",
         *(("served",) if features_from is FeaturesFrom.SERVED_LOG else ()),
-        *(f"features/{view.name}" for view in SERVICES[RANKER_SERVICE] if view.origin is not Origin.MAPPING),
+        *(f"features/{view.name}" for view in lake.features.stored),
     )
     found = {name: lake.files(name, until) for name in names}
     text = json.dumps({name: [file.path for file in files] for name, files in found.items()}, indent=1).encode()

@@ -28,6 +28,7 @@ from stillpoint.settings import Settings
 from tests.support.browser import find_chromium
 from tests.support.redis_cluster import Cluster
 from tests.support.servers import ServerGuard, heaviest_files_first, marks_of_item, quick_ones
+from tests.support.wellness import FEATURES
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -230,7 +231,7 @@ def objects(tmp_path: Path) -> LocalObjects:
 
 @pytest.fixture
 def lake(objects: LocalObjects) -> Lake:
-    return Lake(objects)
+    return Lake(objects, FEATURES)
 
 
 @pytest.fixture
@@ -238,7 +239,7 @@ def s3_lake(aws: AwsServer, unique: str) -> Lake:
     """A lake in a fresh bucket."""
     client = aws.client("s3")
     client.create_bucket(Bucket=unique)
-    return Lake(S3Objects(client, unique, "lake"))
+    return Lake(S3Objects(client, unique, "lake"), FEATURES)
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def snapshot(
             first=begin,
             encoder_sha256=WordLlamaEncoder().sha256,
             features_from=features_from,
-            expect=expectations(system_clock) if check else None,
+            expect=expectations(lake.features, system_clock) if check else None,
             progress=lambda share: bar.update(task, completed=share),
         )
     manifest = taken.manifest

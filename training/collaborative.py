@@ -19,13 +19,14 @@ import pyarrow.dataset as pads
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
+from stillpoint.app.feature_set import USER_SEQUENCE
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.errors import AlreadyExists
 from stillpoint.events.types import EventType, Verdict
-from stillpoint.features.declarations import BOUNCE_POSITION_SECONDS, USER_SEQUENCE
 from stillpoint.lake.commits import Commit, commit_key
 from stillpoint.lake.datasets import DateRange, feature_dataset
 from stillpoint.lake.tables import Lake, feature_columns
+from stillpoint.snapshot_definition import BOUNCE_POSITION_SECONDS
 
 FACTORS = 16
 THREADS = 2

@@ -6,14 +6,14 @@ from importlib.util import find_spec
 
 import pyarrow as pa
 
+from stillpoint.app.feature_set import FeatureSet
 from stillpoint.clock import Clock
-from stillpoint.features.declarations import RANKER_SERVICE
 from stillpoint.snapshots import Expectation
 
 BATCH_ROWS = 250_000
 
 
-def expectations(clock: Clock) -> Callable[[pa.Table], list[Expectation]] | None:
+def expectations(features: FeatureSet, clock: Clock) -> Callable[[pa.Table], list[Expectation]] | None:
     """Return a function that checks the rows, or None if Great Expectations (the extra `validate`) is not installed.
 
     The checks are those of `stillpoint validate snapshot`.
@@ -28,7 +28,7 @@ def expectations(clock: Clock) -> Callable[[pa.Table], list[Expectation]] | None
 
     def expect(rows: pa.Table) -> list[Expectation]:
         parts = (rows.slice(start, BATCH_ROWS) for start in range(0, rows.num_rows, BATCH_ROWS))
-        found = validate(snapshot_suite(RANKER_SERVICE), parts, at=clock())
+        found = validate(snapshot_suite(features), parts, at=clock())
         return [
             Expectation(
                 column=one.column,

@@ -7,23 +7,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from feast.repo_config import RepoConfig
 
+from stillpoint.app.entities import Entity, user
+from stillpoint.app.feature_set import RANKER_SERVICE, FeatureSet, item_of
+from stillpoint.app.records import Origin, View
 from stillpoint.clock import SECOND
 from stillpoint.errors import CorruptData, UnknownFeature
-from stillpoint.features.declarations import (
-    RANKER_SERVICE,
-    SERVICES,
-    STREAMED_VIEWS,
-    Entity,
-    View,
-    content,
-    user,
-)
 from stillpoint.features.model_columns import feature_column
-from stillpoint.features.request_time import REQUEST_TIMESTAMP, request_time_features
+from stillpoint.features.request_time import REQUEST_TIMESTAMP, compute
 from training.labels import SPINE_KEYS
 
 AS_OF = "as_of"
-_VIEWS = SERVICES[RANKER_SERVICE]
 
 Columns = dict[str, np.ndarray]
 
@@ -31,14 +24,15 @@ Columns = dict[str, np.ndarray]
 class PointInTime:
     """Point-in-time reads of the ranker's feature service from one feature store."""
 
-    def __init__(self, store: feast.FeatureStore) -> None:
+    def __init__(self, store: feast.FeatureStore, features: FeatureSet) -> None:
         """Look up the ranker's feature service in the store.
 
         Raises:
             UnknownFeature: the store does not know the service, or it lacks a declared feature.
         """
         self._store = with_event_timestamps(store)
-        self._references = _references(self._store)
+        self._features = features
+        self._references = _references(self._store, features)
 
     def join(self, spine: pl.DataFrame) -> Columns:
         """Return every feature of the service (embeddings too) and the streamed views' ages for each row at its `as_of`.
@@ -47,9 +41,10 @@ class PointInTime:
         """
         users = spine.select("user_id", AS_OF).unique(maintain_order=True).with_row_index("user_row")
         place = spine.join(users, on=["user_id", AS_OF], how="left", maintain_order="left")["user_row"]
+        item = item_of(self._features)
         tables = {
             user: (users.drop("user_row"), place.to_numpy()),
-            content: (spine.select("content_id", AS_OF), np.arange(len(spine))),
+            item: (spine.select(item.join_key, AS_OF), np.arange(len(spine))),
         }
         columns: Columns = {}
         for entity, (asked, rows) in tables.items():
@@ -58,22 +53,21 @@ class PointInTime:
             joined = job.to_arrow()
             if joined.num_rows != len(keys):
                 raise CorruptData(f"the point-in-time join returned {joined.num_rows} rows for {len(keys)}")
-            for view in _VIEWS:
-                if view.entity == entity:
-                    columns |= {name: values[rows] for name, values in _columns(view, joined, keys).items()}
+            for view in self._features.of(entity):
+                columns |= {name: values[rows] for name, values in _columns(view, joined, keys).items()}
         return columns
 
 
-def feature_rows(spine: pl.DataFrame, columns: Columns) -> pa.Table:
+def feature_rows(features: FeatureSet, spine: pl.DataFrame, columns: Columns) -> pa.Table:
     """Return the spine's rows with the service's features except embeddings, and the request-time features at `as_of`."""
     columns = columns | {REQUEST_TIMESTAMP: spine[AS_OF].cast(pl.Int64).to_numpy()}
-    names = [feature.name for view in _VIEWS for feature in view if feature.dtype.is_scalar]
+    names = [feature.name for feature in features.scalars]
     kept = spine.select(*SPINE_KEYS, "kind", "position", "label").to_arrow()
     for name in names:
         text = columns[name].dtype == object
         values = pa.array(columns[name].tolist(), pa.string()) if text else _nullable(columns[name])
         kept = kept.append_column(name, values)
-    for name, values in request_time_features(columns).items():
+    for name, values in compute(columns, features.request_features).items():
         kept = kept.append_column(name, _nullable(values))
     return kept.cast(pa.schema([field.with_type(_plain(field.type)) for field in kept.schema]))
 
@@ -88,7 +82,7 @@ def with_event_timestamps(store: feast.FeatureStore) -> feast.FeatureStore:
     return feast.FeatureStore(config=config)
 
 
-def _references(store: feast.FeatureStore) -> dict[Entity, list[str]]:
+def _references(store: feast.FeatureStore, features: FeatureSet) -> dict[Entity, list[str]]:
     """Return the service's features by entity, so that user features are joined once per list and not once per item."""
     try:
         service = store.get_feature_service(RANKER_SERVICE)
@@ -98,7 +92,8 @@ def _references(store: feast.FeatureStore) -> dict[Entity, list[str]]:
         ) from None
     served = {f"{one.name}:{feature.name}" for one in service.feature_view_projections for feature in one.features}
     wanted = {
-        entity: [f"{v.name}:{f.name}" for v in _VIEWS if v.entity == entity for f in v] for entity in (user, content)
+        entity: [f"{view.name}:{feature.name}" for view in features.of(entity) for feature in view]
+        for entity in (user, item_of(features))
     }
     missing = [name for names in wanted.values() for name in names if name not in served]
     if missing:
@@ -112,7 +107,7 @@ def _columns(view: View, joined: pa.Table, keys: pl.DataFrame) -> dict[str, np.n
         feature.name: feature_column(feature.name, feature.dtype, joined[feature.name].combine_chunks())
         for feature in view
     }
-    if view in STREAMED_VIEWS:
+    if view.origin is Origin.STREAMED:
         happened = joined[f"{view.name}__event_timestamp"].combine_chunks().cast(pa.timestamp("us", tz="UTC"))
         asked = pa.array(keys["event_timestamp"].cast(pl.Int64).to_numpy())
         age = pc.subtract(asked, happened.cast(pa.int64()))

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import xgboost
 
-from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, STREAMED_VIEWS, DType
-from stillpoint.features.request_time import REQUEST_FEATURES
+from stillpoint.app.feature_set import FeatureSet
+from stillpoint.dtypes import DType
 from stillpoint.model import COLLABORATIVE_SCORE
 
 PARAMETERS: dict[str, object] = {
@@ -27,19 +27,31 @@ PARAMETERS: dict[str, object] = {
 MAXIMUM_ROUNDS = 250
 PATIENCE = 15
 
-_STREAMED = {feature.name for view in STREAMED_VIEWS for feature in view} | {
-    f"{view.name}_age_seconds" for view in STREAMED_VIEWS
-}
-TEXTS = tuple(feature.name for view in SERVICES[RANKER_SERVICE] for feature in view if feature.dtype is DType.STRING)
-FEATURE_ORDER: tuple[str, ...] = (
-    *(f.name for view in SERVICES[RANKER_SERVICE] for f in view if f.dtype.is_scalar),
-    *(one.feature.name for one in REQUEST_FEATURES),
-    COLLABORATIVE_SCORE,
-)
-REAL_TIME = frozenset(name for name in FEATURE_ORDER if name in _STREAMED) | {
-    one.feature.name for one in REQUEST_FEATURES if _STREAMED & set(one.inputs)
-}
-"""Features that change within a session; the baseline `without real-time features` is trained without them."""
+
+@dataclass(frozen=True, slots=True)
+class ModelColumns:
+    """The columns of a model, in order; `texts` are categories, `real_time` those that change within a session.
+
+    The baseline `without real-time features` is trained without `real_time`.
+    """
+
+    order: tuple[str, ...]
+    texts: frozenset[str]
+    real_time: frozenset[str]
+
+    @classmethod
+    def of(cls, features: FeatureSet) -> "ModelColumns":
+        """Return the columns that an app's features give."""
+        computed = features.request_features
+        order = (*(one.name for one in features.scalars), *(one.name for one in computed), COLLABORATIVE_SCORE)
+        streamed = {feature.name for view in features.streamed for feature in view}
+        streamed |= {f"{view.name}_age_seconds" for view in features.streamed}
+        return cls(
+            order=order,
+            texts=frozenset(one.name for one in features.scalars if one.dtype is DType.STRING),
+            real_time=frozenset(name for name in order if name in streamed)
+            | {one.name for one in computed if streamed & set(one.inputs)},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +71,21 @@ def split_by_time(moments: np.ndarray, *, stop: float = 0.1, test: float = 0.2) 
     )
 
 
-def categories_of(rows: pa.Table) -> dict[str, tuple[str, ...]]:
+def categories_of(rows: pa.Table, columns: ModelColumns) -> dict[str, tuple[str, ...]]:
     """Return the categories of each text column, sorted."""
-    return {name: tuple(sorted({value for value in rows[name].unique().to_pylist() if value})) for name in TEXTS}
+    return {
+        name: tuple(sorted({value for value in rows[name].unique().to_pylist() if value}))
+        for name in columns.order
+        if name in columns.texts
+    }
 
 
-def matrix_of(rows: pa.Table, collaborative: np.ndarray, categories: dict[str, tuple[str, ...]]) -> np.ndarray:
-    """Return the model's matrix: float32 (n, features) in `FEATURE_ORDER`, texts as category codes, NaN for null."""
-    matrix = np.empty((rows.num_rows, len(FEATURE_ORDER)), dtype=np.float32)
-    for place, name in enumerate(FEATURE_ORDER):
+def matrix_of(
+    rows: pa.Table, columns: ModelColumns, collaborative: np.ndarray, categories: dict[str, tuple[str, ...]]
+) -> np.ndarray:
+    """Return the model's matrix: float32 (n, features) in the columns' order, texts as category codes, NaN for null."""
+    matrix = np.empty((rows.num_rows, len(columns.order)), dtype=np.float32)
+    for place, name in enumerate(columns.order):
         if name == COLLABORATIVE_SCORE:
             matrix[:, place] = collaborative
         elif name in categories:
@@ -83,6 +101,7 @@ def matrix_of(rows: pa.Table, collaborative: np.ndarray, categories: dict[str, t
 def train_ranker(
     matrix: np.ndarray,
     labels: np.ndarray,
+    columns: ModelColumns,
     *,
     seed: int,
     stop: tuple[np.ndarray, np.ndarray] | None = None,
@@ -93,8 +112,8 @@ def train_ranker(
 
     Columns named in `without` are set to NaN, so that the trees cannot use them.
     """
-    types = ["c" if name in TEXTS else "float" for name in FEATURE_ORDER]
-    blank = [place for place, name in enumerate(FEATURE_ORDER) if name in without]
+    types = ["c" if name in columns.texts else "float" for name in columns.order]
+    blank = [place for place, name in enumerate(columns.order) if name in without]
 
     def rows(values: np.ndarray, wanted: np.ndarray, like: xgboost.DMatrix | None) -> xgboost.DMatrix:
         if blank:
@@ -116,9 +135,11 @@ def train_ranker(
     )
 
 
-def predict(booster: xgboost.Booster, matrix: np.ndarray, without: Sequence[str] | frozenset[str] = ()) -> np.ndarray:
+def predict(
+    booster: xgboost.Booster, matrix: np.ndarray, columns: ModelColumns, without: Sequence[str] | frozenset[str] = ()
+) -> np.ndarray:
     """Return the probability of success of each row, from the best round."""
-    blank = [place for place, name in enumerate(FEATURE_ORDER) if name in without]
+    blank = [place for place, name in enumerate(columns.order) if name in without]
     if blank:
         matrix = matrix.copy()
         matrix[:, blank] = np.nan

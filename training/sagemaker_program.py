@@ -15,7 +15,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stillpoint.errors import InvalidInput, StillpointError
-from stillpoint.lake.objects import LocalObjects, open_objects
+from stillpoint.lake.app_lake import open_lake
+from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.settings import Settings
 from stillpoint.snapshots import Snapshot, load_snapshot
@@ -66,7 +67,7 @@ def run(environment: Mapping[str, str]) -> TrainedModel:
         told = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'document'}: {one['msg']}" for one in problems)
         raise InvalidInput(f"hyperparameters refused; {told}") from None
     settings = Settings.load()
-    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    lake = open_lake(settings)
     channel = Path(environment.get("SM_CHANNEL_SNAPSHOT", inputs / "data" / "snapshot"))
     snapshot = _snapshot(lake, parameters.snapshot_id, channel)
     return train(lake, snapshot, mapping_version=parameters.mapping_version, seed=parameters.seed, progress=_say)
@@ -84,7 +85,7 @@ def _snapshot(lake: Lake, snapshot_id: str, channel: Path) -> Snapshot:
     if not (channel / "manifest.json").exists():
         return load_snapshot(lake, snapshot_id)
     folder = channel.absolute()
-    found = load_snapshot(Lake(LocalObjects(folder.parent)), snapshot_id, folder=folder.name)
+    found = load_snapshot(Lake(LocalObjects(folder.parent), lake.features), snapshot_id, folder=folder.name)
     if found.manifest.id != snapshot_id:
         raise InvalidInput(f"the channel holds snapshot {found.manifest.id}; the hyperparameters name {snapshot_id}")
     return found

@@ -5,6 +5,7 @@ serving. The difference between both ways is training/serving skew, feature by f
 """
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,15 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from stillpoint.app.entities import user
+from stillpoint.app.records import View
 from stillpoint.clock import SECOND, to_micros
-from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, DType, user
+from stillpoint.dtypes import DType
 from stillpoint.features.model_columns import feature_column
 from stillpoint.lake.datasets import DateRange
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshots import FeatureDifference
 from training.joined_features import AS_OF, Columns
 
-_USER_VIEWS = tuple(view for view in SERVICES[RANKER_SERVICE] if view.entity == user)
 _EXPIRED = "OUTSIDE_MAX_AGE"
 
 
@@ -45,7 +47,7 @@ class ServedLists:
             .unique(subset=["recommendation_id", "user_id"], keep="first", maintain_order=True)
             .rename({"served_at": AS_OF})
         )
-        self._columns = _columns(rows)
+        self._columns = _columns(rows, lake.features.of(user))
 
     def of(self, spine: pl.DataFrame) -> pl.DataFrame:
         """Return the spine's rows that are in the log, with the time of serving as `as_of`, and `served_row`, their place in the log's rows."""
@@ -59,12 +61,12 @@ class ServedLists:
         return {name: values[places] for name, values in self._columns.items()}
 
 
-def _columns(rows: pa.Table) -> Columns:
+def _columns(rows: pa.Table, user_views: Sequence[View]) -> Columns:
     count = rows.num_rows
-    features = [feature for view in _USER_VIEWS for feature in view]
+    features = [feature for view in user_views for feature in view]
     found: dict[str, list[Any]] = {feature.name: [None] * count for feature in features}
-    ages = {view.name: np.full(count, np.nan) for view in _USER_VIEWS}
-    names = {view.name: view for view in _USER_VIEWS}
+    ages = {view.name: np.full(count, np.nan) for view in user_views}
+    names = {view.name: view for view in user_views}
     moments = rows["served_at"].cast(pa.int64()).to_numpy()
     for place, logged in enumerate(rows["views"]):
         for one in logged.as_py():

@@ -13,9 +13,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as pads
 
+from stillpoint.app.entities import user
+from stillpoint.app.feature_set import RANKER_SERVICE
 from stillpoint.errors import DataRefused
-from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, user
-from stillpoint.features.request_time import REQUEST_FEATURES
 from stillpoint.lake.datasets import DateRange
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshot_definition import FeaturesFrom, LabelDefinition
@@ -27,11 +27,6 @@ from training.served_features import Differences, ServedLists
 
 MINIMUM_ROWS = 500
 CHUNK_ROWS = 50_000
-_VIEWS = SERVICES[RANKER_SERVICE]
-_OF_USERS = [f.name for v in _VIEWS if v.entity == user for f in v if f.dtype.is_scalar] + [
-    one.feature.name for one in REQUEST_FEATURES
-]
-"""The columns in which a served and a joined row may differ."""
 
 
 def make_snapshot(
@@ -72,14 +67,17 @@ def make_snapshot(
             f"{len(spine)} labelled rows{' of lists in the served log' if served else ''} with {positives} successes until {cutoff:%Y-%m-%d %H:%M} UTC; expected at least "
             f"{MINIMUM_ROWS} rows of both classes: give a later cutoff, or more history"
         )
-    join, parts, differences = PointInTime(store), [], Differences()
+    features = lake.features
+    join, parts, differences = PointInTime(store, features), [], Differences()
+    of_users = [one.name for view in features.of(user) for one in view if one.dtype.is_scalar]
+    of_users += [one.name for one in features.request_features]
     for start in range(0, len(spine), CHUNK_ROWS):
         chunk = spine.slice(start, CHUNK_ROWS)
         columns = join.join(chunk)
-        rows = feature_rows(chunk, columns)
+        rows = feature_rows(features, chunk, columns)
         if served is not None:
-            joined, rows = rows, feature_rows(chunk, columns | served.columns(chunk))
-            differences.add(rows, joined, _OF_USERS)
+            joined, rows = rows, feature_rows(features, chunk, columns | served.columns(chunk))
+            differences.add(rows, joined, of_users)
         parts.append(rows)
         progress(min(1.0, (start + CHUNK_ROWS) / len(spine)))
     rows = pa.concat_tables(parts).combine_chunks()
@@ -92,7 +90,7 @@ def make_snapshot(
         "rows": rows.num_rows,
         "positives": positives,
         "columns": {field.name: str(field.type) for field in rows.schema},
-        "definitions_sha256": definitions_sha256(),
+        "definitions_sha256": definitions_sha256(features),
         "encoder_sha256": encoder_sha256,
         "label": definition,
         "data": "simulated" if _is_simulated(lake) else "observed",

@@ -84,10 +84,12 @@ def train(
         DataRefused: the snapshot was taken under other definitions, or its parts hold one class only.
     """
     manifest, rows = snapshot.manifest, snapshot.rows
-    if manifest.definitions_sha256 != definitions_sha256():
+    columns = ranker.ModelColumns.of(lake.features)
+    present = definitions_sha256(lake.features)
+    if manifest.definitions_sha256 != present:
         raise DataRefused(
             f"snapshot {manifest.id} was taken under definitions {manifest.definitions_sha256[:12]}; the present ones "
-            f"are {definitions_sha256()[:12]}: take a new snapshot"
+            f"are {present[:12]}: take a new snapshot"
         )
     labels = rows["label"].to_numpy().astype(np.float32)
     split = ranker.split_by_time(rows["event_timestamp"].cast(pa.int64()).to_numpy())
@@ -101,25 +103,25 @@ def train(
     plays = collaborative.interactions(lake, until=manifest.cutoff)
     earlier = collaborative.scores_from_earlier(plays, rows, mapping_version=mapping_version, seed=seed)
     factors = collaborative.fit(plays, mapping_version=mapping_version, seed=seed)
-    categories = ranker.categories_of(rows)
-    matrix = ranker.matrix_of(rows, earlier, categories)
+    categories = ranker.categories_of(rows, columns)
+    matrix = ranker.matrix_of(rows, columns, earlier, categories)
     progress("ranker")
     stop = (matrix[split.stop], labels[split.stop])
-    judged = ranker.train_ranker(matrix[split.train], labels[split.train], seed=seed, stop=stop)
-    rankings = {"ranker": ranker.predict(judged, matrix[split.test])}
+    judged = ranker.train_ranker(matrix[split.train], labels[split.train], columns, seed=seed, stop=stop)
+    rankings = {"ranker": ranker.predict(judged, matrix[split.test], columns)}
     if with_baselines:
         progress("baselines")
-        rankings |= _baselines(matrix, labels, split, seed)
+        rankings |= _baselines(matrix, labels, columns, split, seed)
     truth = _truth(lake, rows.filter(pa.array(split.test)))
     if truth is not None:
         rankings["true_preference"] = truth
     progress("evaluation")
     evaluation = _evaluate(snapshot, split, labels, rankings, seed, judged.best_iteration + 1)
     progress("final fit")
-    final = ranker.train_ranker(matrix, labels, seed=seed, rounds=judged.best_iteration + 1)
+    final = ranker.train_ranker(matrix, labels, columns, seed=seed, rounds=judged.best_iteration + 1)
     bundle = ModelBundle(
         ModelManifest(
-            feature_order=ranker.FEATURE_ORDER,
+            feature_order=columns.order,
             categories=categories,
             encoder_sha256=manifest.encoder_sha256,
             mapping_version=mapping_version,
@@ -161,14 +163,18 @@ def report_key(model_sha256: str) -> str:
     return f"reports/evaluation-{model_sha256[:16]}.json"
 
 
-def _baselines(matrix: np.ndarray, labels: np.ndarray, split: ranker.Split, seed: int) -> dict[str, np.ndarray]:
+def _baselines(
+    matrix: np.ndarray, labels: np.ndarray, columns: ranker.ModelColumns, split: ranker.Split, seed: int
+) -> dict[str, np.ndarray]:
     """Return the scores of the baselines that the ranker must beat."""
     stop = (matrix[split.stop], labels[split.stop])
-    slow = ranker.train_ranker(matrix[split.train], labels[split.train], seed=seed, stop=stop, without=ranker.REAL_TIME)
-    place = {name: number for number, name in enumerate(ranker.FEATURE_ORDER)}
+    slow = ranker.train_ranker(
+        matrix[split.train], labels[split.train], columns, seed=seed, stop=stop, without=columns.real_time
+    )
+    place = {name: number for number, name in enumerate(columns.order)}
     test = matrix[split.test]
     return {
-        "without_real_time": ranker.predict(slow, test, ranker.REAL_TIME),
+        "without_real_time": ranker.predict(slow, test, columns, columns.real_time),
         "collaborative": test[:, place["collaborative_score"]].astype(np.float64),
         "popularity": test[:, place["plays_7d"]].astype(np.float64),
     }

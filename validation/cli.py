@@ -72,16 +72,17 @@ def events(html: Page = None, as_json: Json = False) -> None:
 @validate.command()
 def lake(html: Page = None, as_json: Json = False) -> None:
     """Check every feature view's rows in the lake against its declaration."""
-    from stillpoint.features.declarations import VIEWS, Origin
     from stillpoint.lake.datasets import feature_dataset
     from validation.batches import batches
     from validation.expectations import validate as run
     from validation.suites import view_suite
 
     opened = _lake()
-    stored = [view for view in VIEWS if view.origin is not Origin.MAPPING]
     _tell(
-        [run(view_suite(view), batches(opened, feature_dataset(view)), at=system_clock()) for view in stored],
+        [
+            run(view_suite(view), batches(opened, feature_dataset(view)), at=system_clock())
+            for view in opened.features.stored
+        ],
         as_json,
         html,
     )
@@ -97,13 +98,13 @@ def snapshot(
     as_json: Json = False,
 ) -> None:
     """Check a training snapshot: labels of both classes, ranges and closed sets of every feature."""
-    from stillpoint.features.declarations import RANKER_SERVICE
     from stillpoint.snapshots import load_snapshot
     from validation.expectations import validate as run
     from validation.suites import snapshot_suite
 
-    rows = load_snapshot(_lake(), snapshot_id).rows
-    _tell([run(snapshot_suite(RANKER_SERVICE), [rows], at=system_clock())], as_json, html)
+    lake = _lake()
+    rows = load_snapshot(lake, snapshot_id).rows
+    _tell([run(snapshot_suite(lake.features), [rows], at=system_clock())], as_json, html)
 
 
 @validate.command()
@@ -116,6 +117,7 @@ def online(
     as_json: Json = False,
 ) -> None:
     """Check a sample of a colour's online rows against the declarations."""
+    from stillpoint.app.load import load_app
     from stillpoint.clock import to_micros
     from stillpoint.releases.colour import project_name
     from stillpoint.stores.reading.plan import ReadPlan
@@ -126,9 +128,11 @@ def online(
     from validation.suites import view_suite
 
     now, project = system_clock(), project_name(colour)
-    client = connect(Settings.load().connection(colour))
-    reader = OnlineReader(client, ReadPlan.of_declarations(project))
-    tables = online_tables(client, reader, project, count=sample, now_us=to_micros(now))
+    settings = Settings.load()
+    client = connect(settings.connection(colour))
+    features = load_app(settings.app).features
+    reader = OnlineReader(client, ReadPlan.of_features(project, features))
+    tables = online_tables(client, reader, project, features, count=sample, now_us=to_micros(now))
     _tell([run(view_suite(view), [table], at=now) for view, table in tables], as_json, html)
 
 

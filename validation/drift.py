@@ -15,7 +15,8 @@ from pydantic_settings import SettingsConfigDict
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp
 
-from stillpoint.features.declarations import DType, Feature
+from stillpoint.app.records import Feature
+from stillpoint.dtypes import DType
 from stillpoint.limits import LimitSettings
 
 Values = npt.NDArray[Any]

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, DType, user
+from stillpoint.app.entities import user
+from stillpoint.dtypes import DType
 from stillpoint.features.model_columns import feature_column
 from stillpoint.lake.datasets import DateRange, feature_dataset
 from stillpoint.lake.tables import Lake
 from validation.drift import DriftLimits, DriftMeasure, Values, compare
 
-VIEWS = SERVICES[RANKER_SERVICE]
 _ROWS = 100_000
 _SERVED = 5_000
 
@@ -61,7 +61,7 @@ def check_drift(
     rows: dict[str, int] = {}
     moved: dict[str, list[DriftMeasure]] = {"lake": [], "served": [], "lake halves": []}
     served = _served(lake, since)
-    for view in VIEWS:
+    for view in lake.features.stored:
         recent = lake.read(feature_dataset(view), DateRange(since)).sort_by("event_timestamp")
         recent = recent.slice(max(0, recent.num_rows - _ROWS))
         rows[f"lake {view.name}"] = recent.num_rows

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stillpoint.clock import to_micros
-from stillpoint.features.declarations import FUTURE_TOLERANCE, VIEWS, Origin, View
+from stillpoint.app.records import Origin, View
+from stillpoint.clock import FUTURE_TOLERANCE, to_micros
 from stillpoint.lake.commits import Commit, CommittedFile
 from stillpoint.lake.datasets import TABLES, feature_dataset
 from stillpoint.lake.tables import COMPRESSION, Lake
@@ -61,9 +61,7 @@ def repair_lake(lake: Lake, found: FutureRows, *, now: datetime, dry_run: bool =
     run = f"repair-{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     added: list[CommittedFile] = []
     gone: list[str] = []
-    for view in VIEWS:
-        if view.origin is Origin.MAPPING:
-            continue
+    for view in lake.features.stored:
         dataset = feature_dataset(view)
         for file in lake.files(dataset):
             table = lake.open(dataset, [file]).to_table()
@@ -92,7 +90,7 @@ def repair_online(
 ) -> None:
     """Delete values with future timestamps from one project, and write each entity's newest valid row of the lake instead."""
     limit = to_micros(now + LATEST_AHEAD)
-    for view in VIEWS:
+    for view in lake.features.views:
         layout = ViewLayout.of(view)
         place = f"{project}/{view.name}"
         ids: list[str] = []

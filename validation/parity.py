@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from stillpoint.app.events import Arrival
+from stillpoint.app.records import View
 from stillpoint.clock import to_micros
 from stillpoint.features.columns import rows_table
-from stillpoint.features.declarations import View
 from stillpoint.features.streamed.history import AppHistory
 
 EXAMPLES = 5

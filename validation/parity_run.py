@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from stillpoint.app.entities import user
 from stillpoint.app.events import Arrival
+from stillpoint.app.feature_set import USER_SEQUENCE
+from stillpoint.app.records import Origin, View
 from stillpoint.events.recorded import RecordedEvents
 from stillpoint.events.types import HISTORY_SHARD
-from stillpoint.features.declarations import STREAMED_VIEWS, USER_SEQUENCE, VIEWS, Origin, View, user
 from stillpoint.features.streamed.history import AppHistory
 from stillpoint.features.streamed.reach import reach
 from stillpoint.lake.datasets import DateRange, feature_dataset
@@ -35,8 +37,6 @@ from validation.parity import (
     recomputed,
     served_views,
 )
-
-USER_VIEWS = {view.name: view for view in VIEWS if view.entity == user}
 
 
 class StalenessLimits(BaseModel):
@@ -115,7 +115,8 @@ def check_parity(
     served = lake.newest("served", sample, DateRange(first), columns=["user_id", "served_at", "views"], where=own)
     served = served.sort_by("served_at")
     chosen = served.slice(max(0, served.num_rows - sample)).to_pylist()
-    rows = [row for record in chosen for row in served_views(record, USER_VIEWS)]
+    user_views = {view.name: view for view in lake.features.views if view.entity == user}
+    rows = [row for record in chosen for row in served_views(record, user_views)]
     recorded = RecordedEvents(history.app.events)
     known = _records(lake, rows, reach(history.app.views) + timedelta(days=1), recorded)
     tally = ParityTally()
@@ -177,7 +178,7 @@ def _streamed(tally: ParityTally, row: ServedView, known: LakeRecords, history: 
 def _stored(tally: ParityTally, row: ServedView, known: LakeRecords, limit: timedelta) -> None:
     rows = known.stored.get((row.view.name, row.user_id), ())
     if (
-        row.view is USER_SEQUENCE
+        row.view == USER_SEQUENCE
     ):  # serving's guard checks the mapping version itself; here the row must be one of that mapping
         rows = [one for one in rows if one.values["mapping_version"] == row.values["mapping_version"]]
         if row.status not in ABSENT:
@@ -201,8 +202,8 @@ def _records(lake: Lake, rows: Sequence[ServedView], before: timedelta, recorded
     events = lake.read("events", days, where=pc.field("user_id").isin(users))
     from_stream = pc.not_equal(events["shard"], HISTORY_SHARD)
     stored: dict[tuple[str, str], list[ExplainedRow]] = defaultdict(list)
-    for view in USER_VIEWS.values():
-        if view not in STREAMED_VIEWS:
+    for view in lake.features.views:
+        if view.entity == user and view.origin is not Origin.STREAMED:
             for row in _rows_of(lake, view, users):
                 values = {name: row[name] for name in view.feature_names}
                 stored[view.name, row["user_id"]].append(
@@ -212,7 +213,7 @@ def _records(lake: Lake, rows: Sequence[ServedView], before: timedelta, recorded
 
 
 def _rows_of(lake: Lake, view: View, users: pa.Array) -> list[dict[str, Any]]:
-    if view is not USER_SEQUENCE:
+    if view != USER_SEQUENCE:
         datasets = {feature_dataset(view)}
     else:
         datasets = {

@@ -15,18 +15,13 @@ import pyarrow as pa
 from great_expectations.expectations.expectation import Expectation
 
 from stillpoint.app.events import ENVELOPE, Event
+from stillpoint.app.feature_set import RANKER_SERVICE, FeatureSet, item_of
 from stillpoint.app.fields import FieldInfo, fields_of
-from stillpoint.dtypes import Kind
+from stillpoint.app.records import Feature, View
+from stillpoint.clock import FUTURE_TOLERANCE
+from stillpoint.dtypes import EMBEDDING_LENGTH, DType, Kind
 from stillpoint.events.parsing import PayloadParser
 from stillpoint.events.types import Verdict
-from stillpoint.features.declarations import (
-    EMBEDDING_LENGTH,
-    FUTURE_TOLERANCE,
-    SERVICES,
-    DType,
-    Feature,
-    View,
-)
 from stillpoint.lake.tables import feature_columns
 from stillpoint.messages import USER_ID_PATTERN
 from validation.stream_rules import stream_refusals
@@ -113,19 +108,19 @@ def _column_checks(events: Sequence[type[Event]]) -> Iterator[Expectation]:
             yield gxe.ExpectColumnValuesToBeBetween(column=name, min_value=low, max_value=high)
 
 
-def snapshot_suite(service: str) -> Suite:
+def snapshot_suite(features: FeatureSet, service: str = RANKER_SERVICE) -> Suite:
     """Return the suite of a training snapshot made with a feature service: ranges and closed sets, nulls allowed.
 
     A point-in-time join finds nothing for a new user, so no feature is required in every row.
     """
     checks: list[Expectation] = [
         gxe.ExpectColumnValuesToNotBeNull(column="user_id"),
-        gxe.ExpectColumnValuesToNotBeNull(column="content_id"),
+        *(gxe.ExpectColumnValuesToNotBeNull(column=key) for key in item_of(features).keys),
         gxe.ExpectColumnValuesToNotBeNull(column="event_timestamp"),
         gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0, 1]),
         gxe.ExpectColumnUniqueValueCountToBeBetween(column="label", min_value=2),
     ]
-    for view in SERVICES[service]:
+    for view in features.services[service]:
         for feature in view:
             if feature.dtype.is_scalar:
                 checks += _range_checks(feature)

@@ -13,8 +13,9 @@ from console.live.readings import Reading
 from console.pages.frame import drawn, frame, section
 from console.reading.catalogue import FeatureLine, Lineage, catalogue, lineage, view_named
 from console.reading.distribution import FeatureValues, ViewValues, view_values
+from console.sources import Sources
+from stillpoint.app.records import View
 from stillpoint.errors import NotFound
-from stillpoint.features.declarations import View
 
 _ORIGINS = {
     "streamed": "computed from events as they arrive",
@@ -33,14 +34,14 @@ def register(desk: Desk) -> None:
             LiveHtml(_search(q))
             await section(
                 lambda: desk.readings.read("catalogue", lambda: catalogue(desk.sources), fresh=60.0),
-                lambda found: drawn(found, lambda lines: _catalogue(lines, q)),
+                lambda found: drawn(found, lambda lines: _catalogue(desk.sources, lines, q)),
                 every=None,
             )
 
     @ui.page("/features/{name}", title="A view · Stillpoint", response_timeout=30)
     async def one(request: Request, name: str) -> None:
         try:
-            declared = view_named(name)
+            declared = view_named(desk.sources, name)
         except NotFound as error:
             with frame(desk, request, "/features", "Features"):
                 LiveHtml(panel("There is no such view", empty(prose(f"{error}.")), link("All features", "/features")))
@@ -79,7 +80,7 @@ def _search(words: str) -> Markup:
     )
 
 
-def _catalogue(lines: tuple[FeatureLine, ...], words: str) -> Markup:
+def _catalogue(sources: Sources, lines: tuple[FeatureLine, ...], words: str) -> Markup:
     fitting = [line for line in lines if line.fits(words)]
     if not fitting:
         return panel(
@@ -88,10 +89,11 @@ def _catalogue(lines: tuple[FeatureLine, ...], words: str) -> Markup:
             link("All features", "/features"),
         )
     views = dict.fromkeys(line.view for line in fitting)
-    return join(*(_view(name, [line for line in fitting if line.view == name]) for name in views))
+    return join(*(_view(view_named(sources, name), [line for line in fitting if line.view == name]) for name in views))
 
 
-def _view(name: str, lines: list[FeatureLine]) -> Markup:
+def _view(declared: View, lines: list[FeatureLine]) -> Markup:
+    name = declared.name
     owned = any(line.owner for line in lines)
     rows = (
         [
@@ -115,7 +117,7 @@ def _view(name: str, lines: list[FeatureLine]) -> Markup:
     return panel(
         name,
         table(heads, rows, f"Features of {name}"),
-        note=_about(view_named(name)) + ("" if owned else ", owner not declared"),
+        note=_about(declared) + ("" if owned else ", owner not declared"),
         aside=link("Values and lineage", f"/features/{name}"),
     )
 

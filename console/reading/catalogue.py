@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from console.sources import Sources
 from stillpoint.app.load import load_app
+from stillpoint.app.records import Feature, View
 from stillpoint.errors import NotFound
-from stillpoint.features.declarations import SERVICES, VIEWS, Feature, View
-from stillpoint.features.request_time import REQUEST_FEATURES
 from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.releases.parts import load_model
 
@@ -51,25 +50,28 @@ class Lineage:
 def catalogue(sources: Sources) -> tuple[FeatureLine, ...]:
     """Return every declared feature, by view."""
     owners = _owners(sources)
-    return tuple(_line(view, feature, owners.get(view.name)) for view in VIEWS for feature in view)
+    return tuple(
+        _line(view, feature, owners.get(view.name)) for view in sources.lake.features.views for feature in view
+    )
 
 
-def view_named(name: str) -> View:
+def view_named(sources: Sources, name: str) -> View:
     """Return a declared view.
 
     Raises:
         NotFound: there is none of this name.
     """
-    for one in VIEWS:
+    views = sources.lake.features.views
+    for one in views:
         if one.name == name:
             return one
-    raise NotFound(f"there is no view {name[:64]!r}; there are {', '.join(one.name for one in VIEWS)}")
+    raise NotFound(f"there is no view {name[:64]!r}; there are {', '.join(one.name for one in views)}")
 
 
 def lineage(sources: Sources, view: View) -> Lineage:
     """Return a view's lineage, with the models of the live release that read it."""
     own = set(view.feature_names)
-    derived = tuple(one.feature.name for one in REQUEST_FEATURES if own & set(one.inputs))
+    derived = tuple(one.name for one in sources.lake.features.request_features if own & set(one.inputs))
     models: dict[str, list[str]] = {}
     book = ObjectReleaseBook(sources.lake.objects)
     pointer = book.live()
@@ -82,7 +84,7 @@ def lineage(sources: Sources, view: View) -> Lineage:
         events=tuple(sorted(view.event_types)) or (_origin(view),),
         view=view.name,
         derived=derived,
-        services=tuple(name for name, views in SERVICES.items() if view in views),
+        services=tuple(name for name, views in sources.lake.features.services.items() if view in views),
         models=tuple(models),
         kinds=tuple(kind for kinds in models.values() for kind in kinds),
     )

@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from console.sources import Sources
+from stillpoint.app.entities import user
+from stillpoint.app.records import Feature, Origin, View
+from stillpoint.dtypes import DType
 from stillpoint.errors import StillpointError
-from stillpoint.features.declarations import DType, Feature, Origin, View, user
 from stillpoint.features.model_columns import feature_column
 from stillpoint.lake.datasets import DateRange, feature_dataset
 from stillpoint.releases.book import ObjectReleaseBook

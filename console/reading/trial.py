@@ -13,7 +13,6 @@ from simulation.demo.stage import DemoFailed
 from simulation.demo.stories import STORIES, Event, Story, is_sleep_story, search
 from simulation.demo.watch import ServiceClient
 from stillpoint.errors import DataRefused, StackUnavailable
-from stillpoint.features.declarations import view
 from stillpoint.messages import Kind
 
 LONGEST_QUERY = 200
@@ -81,7 +80,7 @@ def try_it(sources: Sources, deed: Deed, user_id: str, query: str, *, authorizat
     sources.ask("GET", "/readyz")
     headers = {} if authorization is None else {"Authorization": authorization}
     with ServiceClient(sources.service, headers=headers) as client:
-        shown = _features_of(story)
+        shown = _features_of(sources, story)
         awaited = story.feature if deed is not Deed.ABANDON else "session_bounce_rates:session_play_count"
         try:
             made = _events(sources, client, story, deed, user_id, query)
@@ -117,9 +116,9 @@ def _events(
     return story.make(user_id, now, stories)
 
 
-def _features_of(story: Story) -> tuple[str, ...]:
+def _features_of(sources: Sources, story: Story) -> tuple[str, ...]:
     name = story.feature.partition(":")[0]
-    return tuple(f"{name}:{feature.name}" for feature in view(name))
+    return tuple(f"{name}:{feature.name}" for feature in sources.lake.features.view(name))
 
 
 def _places(section: Mapping[str, Sequence[Mapping[str, str]]], before: Sequence[str]) -> tuple[Place, ...]:

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 from console.sources import Sources
 from inference.live.loaded_release import LoadedRelease
 from inference.predictions.stored_recommendations import Recommendations
-from inference.ranking.user_features import READ_FEATURES
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.events.types import RECORD_COLUMNS
@@ -73,7 +72,7 @@ def checked_user(user_id: str) -> str:
 def user(sources: Sources, loaded: LoadedRelease, user_id: str) -> User:
     """Read a user's features from the live colour, and what is stored for them."""
     now = sources.clock()
-    columns = loaded.reader.read(list(READ_FEATURES), {"user_id": [user_id]}, now_us=to_micros(now))
+    columns = loaded.reader.read(loaded.users.names, {"user_id": [user_id]}, now_us=to_micros(now))
     cells = columns.to_dicts(full_names=True)[0]
     features = tuple(
         UserFeature(

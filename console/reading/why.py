@@ -12,12 +12,11 @@ from inference.predictions.counterfactual import ranked, with_row
 from inference.predictions.explain import contributions, logged_user
 from inference.predictions.served_lookup import ServedLookup
 from inference.predictions.stored_recommendations import Recommendations
-from inference.ranking.user_features import READ_FEATURES, UserFeatures, decode_user, guard
+from inference.ranking.user_features import UserFeatures, guard
 from stillpoint.app.events import Arrival
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.events.recorded import RecordedEvents
 from stillpoint.events.types import EventType
-from stillpoint.features.declarations import SEARCH_EMBEDDINGS, SEARCH_WINDOW
 from stillpoint.features.streamed.history import AppHistory
 from stillpoint.lake.datasets import DateRange
 from stillpoint.messages import Item, Kind
@@ -26,6 +25,8 @@ from validation.parity import newest_of, recomputed
 
 EXPLAINED = 3
 LIMIT = 10
+SEARCHES = "search_embeddings"
+SEARCH_WINDOW = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,15 @@ def why(
     finished = store.finished([user_id])[0]
     served = None if stored is None else lookup.find(stored.recommendation_id)
     if served is not None and served["source"] == "model":
-        user, at, recommendation_id = logged_user(served), served["served_at"], served["recommendation_id"]
+        user, at, recommendation_id = (
+            logged_user(served, loaded.contents.features),
+            served["served_at"],
+            served["recommendation_id"],
+        )
     else:
         served, at, recommendation_id = None, sources.clock(), None
-        columns = loaded.reader.read(list(READ_FEATURES), {"user_id": [user_id]}, now_us=to_micros(at))
-        user = decode_user(columns)
+        columns = loaded.reader.read(loaded.users.names, {"user_id": [user_id]}, now_us=to_micros(at))
+        user = loaded.users.decode_one(columns)
         refusal = guard(user, loaded.release.mapping_version)
         if refusal is not None:
             return Why(kind, None, None, (), (), None, None, None, f"The guard refuses to predict: {refusal.value}.")
@@ -112,6 +117,7 @@ def _searches(sources: Sources, history: AppHistory, user_id: str, at: datetime)
 
 
 def _without_last(user: UserFeatures, searches: Sequence[Arrival], history: AppHistory, at: datetime) -> UserFeatures:
-    row = newest_of(recomputed(SEARCH_EMBEDDINGS, searches[:-1], at, history))
+    view = history.app.features.view(SEARCHES)
+    row = newest_of(recomputed(view, searches[:-1], at, history))
     age = 0.0 if row is None else (at - row.event_time).total_seconds()
-    return with_row(user, SEARCH_EMBEDDINGS, None if row is None else row.values, age_seconds=age)
+    return with_row(user, view, None if row is None else row.values, age_seconds=age)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from inference.clients import client, follow, open_lake
+from inference.clients import client, follow
 from inference.http.admission import AdmissionLimits
 from inference.http.event_spans import spans
 from inference.http.identity import Bearers
@@ -27,6 +27,7 @@ from stillpoint.app.load import load_app
 from stillpoint.clock import system_clock
 from stillpoint.events.parsing import PayloadParser
 from stillpoint.events.quarantine import quarantine_rejected
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.outages import aws_errors
 from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.releases.presence import WorkerKind

@@ -11,7 +11,7 @@ from typing import Any
 from inference.http.problems import invalid
 from inference.http.requests import MAX_ENTITIES
 from inference.live.loaded_release import LoadedRelease
-from stillpoint.features.on_demand import ON_DEMAND_FUNCTIONS
+from stillpoint.features.on_demand import on_demand_functions
 from stillpoint.stores.feature_server.request import RequestParser
 from stillpoint.stores.feature_server.response import to_response
 from stillpoint.stores.reading.reader import AsyncOnlineReader
@@ -54,6 +54,9 @@ class OnlineFeatures:
         served = self._served.get(key)
         if served is None:
             self._served = dict(list(self._served.items())[1 - _RELEASES :])
-            served = _Served(RequestParser(loaded.plan, ON_DEMAND_FUNCTIONS), self._reader(loaded).values_only())
+            served = _Served(
+                RequestParser(loaded.plan, on_demand_functions(loaded.contents.features)),
+                self._reader(loaded).values_only(),
+            )
             self._served[key] = served
         return served

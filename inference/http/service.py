@@ -53,7 +53,7 @@ from inference.predictions.section import section
 from inference.predictions.served_log import ServedLog
 from inference.predictions.user_store import UserStore
 from inference.ranking.rank import rank_by_popularity
-from inference.ranking.user_features import Refusal, decode_user
+from inference.ranking.user_features import Refusal
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import CorruptData, StackUnavailable, StillpointError
 from stillpoint.events.parsing import PayloadParser
@@ -234,7 +234,7 @@ class Service:
         try:
             columns, known = await self._store.features(loaded, task.user_id, task.happened)
             started = self._metrics.stage(OperationName.PREDICT, "read", started)
-            found = decode_user(columns)
+            found = loaded.users.decode_one(columns)
         except (StackUnavailable, CorruptData) as error:
             why = "features corrupt" if isinstance(error, CorruptData) else "store away"
             reason: str | None = why

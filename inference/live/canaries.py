@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from inference.live.loaded_release import LoadedRelease
+from stillpoint.app.feature_set import USER_SEQUENCE
 from stillpoint.clock import Clock, to_micros
 from stillpoint.errors import StillpointError
-from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.outages import outage
 from stillpoint.releases.canaries import canary_faults
 

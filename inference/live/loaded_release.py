@@ -9,7 +9,7 @@ from typing import Any
 from inference.ranking.catalogue import ContentTable, load_contents
 from inference.ranking.rank import Scorer
 from inference.ranking.scorers import InProcessScorer
-from inference.ranking.user_features import READ_FEATURES
+from inference.ranking.user_features import UserReading
 from stillpoint.clock import to_micros
 from stillpoint.encoder import Encoder
 from stillpoint.errors import ObjectMissing, ReleaseRefused
@@ -38,6 +38,7 @@ class LoadedRelease:
     reader: OnlineReader
     scorers: Mapping[Kind, Scorer]
     contents: ContentTable
+    users: UserReading
     canaries: tuple[Canary, ...] = ()
 
     @property
@@ -93,7 +94,8 @@ def load(
     reader = OnlineReader(connect(settings.connection(release.colour)), parts.plan)
     now_us = to_micros(now)
     contents = load_contents(lake, reader, now_us=now_us)
-    reader.read(list(READ_FEATURES), {"user_id": ["canary"]}, now_us=now_us)
+    users = UserReading(lake.features)
+    reader.read(users.names, {"user_id": ["canary"]}, now_us=now_us)
     return LoadedRelease(
         release=release,
         generation=generation,
@@ -102,6 +104,7 @@ def load(
         scorers={kind: make_scorer(route, parts.models[route.sha256]) for kind, route in release.routes.items()},
         contents=contents,
         canaries=_canaries(lake, release_id),
+        users=users,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from inference.ranking.catalogue import ContentTable
 from inference.ranking.rank import RankRequest, Scorer, rank
 from inference.ranking.user_features import UserFeatures
-from stillpoint.features.declarations import View
+from stillpoint.app.records import View
 from stillpoint.features.model_columns import feature_column
 from stillpoint.messages import Item, Kind
 

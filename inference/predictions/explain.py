@@ -16,10 +16,11 @@ from inference.live.loaded_release import LoadedRelease
 from inference.predictions.served_lookup import ServedLookup
 from inference.ranking.catalogue import ContentTable
 from inference.ranking.matrix import model_columns
-from inference.ranking.user_features import USER_VIEWS, UserFeatures
+from inference.ranking.user_features import UserFeatures
+from stillpoint.app.entities import user
+from stillpoint.app.feature_set import USER_SEQUENCE, FeatureSet
 from stillpoint.clock import to_micros
 from stillpoint.errors import NotFound
-from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.features.model_columns import feature_column
 from stillpoint.features.request_time import REQUEST_TIMESTAMP
 from stillpoint.lake.tables import Lake
@@ -113,12 +114,12 @@ class Explainer:
         return loaded
 
 
-def logged_user(served: Mapping[str, Any]) -> UserFeatures:
+def logged_user(served: Mapping[str, Any], features: FeatureSet) -> UserFeatures:
     """Return the user's features as the prediction used them."""
     at_us = to_micros(served["served_at"])
     held = {view["view"]: (view, json.loads(view["values"])) for view in served["views"]}
     columns: dict[str, npt.NDArray[Any]] = {REQUEST_TIMESTAMP: np.array([at_us], np.int64)}
-    for declared in USER_VIEWS:
+    for declared in features.of(user):
         view, values = held[declared.name]
         for feature in declared:
             columns[feature.name] = feature_column(feature.name, feature.dtype, [values[feature.name]])
@@ -139,7 +140,7 @@ def explain(served: Mapping[str, Any], bundle: ModelBundle, contents: ContentTab
     """Explain a row of the served log. A fallback used no features and has no contributions."""
     if served["source"] != "model":
         return Explanation(served, {})
-    return Explanation(served, contributions(logged_user(served), served["items"], bundle, contents))
+    return Explanation(served, contributions(logged_user(served, contents.features), served["items"], bundle, contents))
 
 
 def contributions(

@@ -7,7 +7,6 @@ from typing import Any
 
 from inference.live.loaded_release import LoadedRelease
 from inference.predictions.stored_recommendations import parse, recommendation_key
-from inference.ranking.user_features import READ_FEATURES
 from stillpoint.clock import to_micros
 from stillpoint.errors import CorruptData, StackUnavailable
 from stillpoint.finished import finished_key
@@ -46,7 +45,7 @@ class UserStore:
         Raises:
             StackUnavailable: Redis is away, or slower than `STORE_SECONDS`.
         """
-        reading = self.reader(loaded).read(list(READ_FEATURES), {"user_id": [user_id]}, now_us=to_micros(at))
+        reading = self.reader(loaded).read(loaded.users.names, {"user_id": [user_id]}, now_us=to_micros(at))
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 columns, (members,) = await asyncio.gather(reading, send_async(self._redis, [_finished(user_id)]))

@@ -7,13 +7,15 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from stillpoint.app.feature_set import FeatureSet, item_of
 from stillpoint.catalogue import read_catalogue
 from stillpoint.clock import from_micros, to_micros
+from stillpoint.dtypes import DType
 from stillpoint.errors import ReleaseRefused
-from stillpoint.features.declarations import CONTENT_PROFILES
 from stillpoint.features.model_columns import feature_column
 from stillpoint.lake.tables import Lake
 from stillpoint.stores.reading.reader import OnlineReader
+from stillpoint.stores.reading.types import ABSENT_US
 
 _READ_AT_ONCE = 2_000
 _NEVER = np.iinfo(np.int64).max
@@ -30,6 +32,8 @@ class ContentTable:
     categories: npt.NDArray[Any]
     durations: npt.NDArray[np.float64]
     columns: Mapping[str, npt.NDArray[Any]]
+    features: FeatureSet = field(repr=False, compare=False)
+    """The app's features, of which `columns` are those of the item."""
     offered_from: npt.NDArray[np.int64] | None = None
     """From when each may be shown, in microseconds since 1970; None: all at any time."""
     offered_until: npt.NDArray[np.int64] | None = None
@@ -89,17 +93,21 @@ class ContentTable:
         found: npt.NDArray[np.float64] = held[1]
         return found
 
-    def by_category(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Return one row per category that occurs, and for each content the position of its category among these rows.
+    def by_group(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Return one row per group that occurs, and for each content the position of its group among these rows.
 
-        Cached. Features that depend on a content's category alone are computed once per category this way.
+        Cached. Features that depend on a content's group alone (`group_of`) are computed once per group this way; without
+        groups each content is its own.
         """
 
         def group() -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-            _, first, own = np.unique(self.columns["category"].astype(str), return_index=True, return_inverse=True)
+            name = group_of(self.features)
+            if name is None:
+                return np.arange(len(self)), np.arange(len(self))
+            _, first, own = np.unique(self.columns[name].astype(str), return_index=True, return_inverse=True)
             return first, own
 
-        return self.cached("by_category", group)
+        return self.cached("by_group", group)
 
     def take(self, rows: npt.NDArray[np.intp]) -> "ContentTable":
         """Return the given rows, in the given order."""
@@ -109,6 +117,7 @@ class ContentTable:
             categories=self.categories[rows],
             durations=self.durations[rows],
             columns={name: values[rows] for name, values in self.columns.items()},
+            features=self.features,
             offered_from=None if self.offered_from is None else self.offered_from[rows],
             offered_until=None if self.offered_until is None else self.offered_until[rows],
         )
@@ -116,6 +125,12 @@ class ContentTable:
     def part(self, rows: npt.NDArray[np.intp]) -> "ContentTable":
         """Return the given rows for one request; `origin` refers back to this table, so that its caches can be used."""
         return replace(self.take(rows), origin=(self, rows))
+
+
+def group_of(features: FeatureSet) -> str | None:
+    """Return the item's text feature with a closed set of values, by which contents are grouped; None if there is none."""
+    own = (feature for view in features.of(features.item) for feature in view)
+    return next((one.name for one in own if one.dtype is DType.STRING and one.values is not None), None)
 
 
 def load_contents(lake: Lake, reader: OnlineReader, *, now_us: int) -> ContentTable:
@@ -129,29 +144,36 @@ def load_contents(lake: Lake, reader: OnlineReader, *, now_us: int) -> ContentTa
     if not newest:
         raise ReleaseRefused("the lake's catalogue is empty, so nothing can be recommended; load one before serving")
     ids = [row.content_id for row in newest]
-    parts = [
-        reader.read([CONTENT_PROFILES.name], {"content_id": ids[start : start + _READ_AT_ONCE]}, now_us=now_us)
-        for start in range(0, len(ids), _READ_AT_ONCE)
-    ]
-    columns = {
-        feature.name: np.concatenate(
-            [feature_column(feature.name, feature.dtype, part.column(feature.name)) for part in parts]
-        )
-        for feature in CONTENT_PROFILES
-    }
-    known = np.array([category is not None for category in columns["category"]])
-    if not known.any():
+    item = item_of(lake.features)
+    views = lake.features.of(item)
+    columns: dict[str, npt.NDArray[Any]] = {}
+    lasting = np.zeros(len(ids), dtype=bool)
+    for view in views:
+        parts = [
+            reader.read([view.name], {item.join_key: ids[start : start + _READ_AT_ONCE]}, now_us=now_us)
+            for start in range(0, len(ids), _READ_AT_ONCE)
+        ]
+        for feature in view:
+            read = [feature_column(feature.name, feature.dtype, part.column(feature.name)) for part in parts]
+            columns[feature.name] = np.concatenate(read)
+        columns[f"{view.name}_age_seconds"] = np.concatenate([part.age_seconds(view.name) for part in parts])
+        if view.ttl is None:
+            lasting |= np.concatenate([part.event_us(view.name) for part in parts]) != ABSENT_US
+    if all(view.ttl is not None for view in views):
+        lasting[:] = True
+    if not lasting.any():
         raise ReleaseRefused(
-            f"none of {len(ids)} contents has {CONTENT_PROFILES.name} in project {reader.plan.project}; "
+            f"none of {len(ids)} contents has {' or '.join(view.name for view in views)} in project {reader.plan.project}; "
             "run `stillpoint daily` and prepare the release again"
         )
-    rows = np.flatnonzero(known)
+    rows = np.flatnonzero(lasting)
     everything = ContentTable(
         ids=tuple(ids),
         titles=tuple(row.title for row in newest),
         categories=columns["category"],
         durations=columns["duration_seconds"],
         columns=columns,
+        features=lake.features,
         offered_from=np.array([_NEVER if row.withdrawn else to_micros(row.published_at) for row in newest], np.int64),
         offered_until=np.array([_NEVER if row.until is None else to_micros(row.until) for row in newest], np.int64),
     )

@@ -5,35 +5,71 @@ model in this process with exactly the same numbers: columns that depend on cont
 and each request adds the columns of its user.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from inference.ranking.catalogue import ContentTable
+from inference.ranking.catalogue import ContentTable, group_of
 from inference.ranking.user_features import UserFeatures
-from stillpoint.features.declarations import CONTENT_PROFILES
-from stillpoint.features.request_time import REQUEST_FEATURES, compute
+from stillpoint.app.recommendations import RequestTimeFeature
+from stillpoint.features.request_time import compute
 from stillpoint.model import COLLABORATIVE_SCORE, ModelBundle
 
 Matrix = npt.NDArray[np.float32]
 
-_OF_ONE_CONTENT = frozenset(CONTENT_PROFILES.feature_names) - {"category"}
-_BY_CONTENT = tuple(one for one in REQUEST_FEATURES if _OF_ONE_CONTENT & set(one.inputs))
-_BY_CATEGORY = tuple(one for one in REQUEST_FEATURES if one not in _BY_CONTENT)
+
+@dataclass(frozen=True, slots=True)
+class RequestFeatures:
+    """The request-time features, apart by what of a content they read: `grouped` read nothing but its group."""
+
+    by_content: tuple[RequestTimeFeature, ...]
+    grouped: tuple[RequestTimeFeature, ...]
+
+    @classmethod
+    def of(cls, contents: ContentTable) -> "RequestFeatures":
+        """Return an app's request-time features, cached with the contents."""
+
+        def divide() -> RequestFeatures:
+            features = contents.features
+            own = set(contents.columns) - {group_of(features)}
+            looking = own | {one.name for one in features.request_features}
+            by_content = tuple(one for one in features.request_features if looking & set(one.inputs))
+            return cls(by_content, tuple(one for one in features.request_features if one not in by_content))
+
+        return contents.cached(cls, divide)
 
 
 def model_columns(user: UserFeatures, contents: ContentTable) -> dict[str, npt.NDArray[Any]]:
     """Return every column that a model may use: the user's (length 1), the contents' and the request-time features'.
 
-    Request-time features that depend on a content's category alone are computed once per category.
+    Request-time features that depend on a content's group alone are computed once per group.
     """
     rows: dict[str, npt.NDArray[Any]] = {**user.columns, **contents.columns}
-    first, own = contents.by_category()
-    of_categories = compute({**user.columns, "category": contents.columns["category"][first]}, _BY_CATEGORY)
-    return rows | compute(rows, _BY_CONTENT) | {name: values[own] for name, values in of_categories.items()}
+    features = RequestFeatures.of(contents)
+    first, own = contents.by_group()
+    of_groups = compute({**user.columns, **_groups(contents, first)}, features.grouped)
+    of_groups = {name: np.broadcast_to(values, len(first))[own] for name, values in of_groups.items()}
+    return rows | of_groups | compute(rows | of_groups, features.by_content)
+
+
+def _groups(contents: ContentTable, first: npt.NDArray[np.intp]) -> dict[str, npt.NDArray[Any]]:
+    name = group_of(contents.features)
+    return {} if name is None else {name: contents.columns[name][first]}
+
+
+def _with_inputs(wanted: Sequence[RequestTimeFeature], known: Sequence[RequestTimeFeature]) -> list[RequestTimeFeature]:
+    """Return features with all the request-time features that they read."""
+    names = {one.name for one in wanted}
+    while (
+        more := {name for one in known if one.name in names for name in one.inputs}
+        & {one.name for one in known} - names
+    ):
+        names |= more
+    return [one for one in known if one.name in names]
 
 
 class RankingInput:
@@ -46,7 +82,8 @@ class RankingInput:
             ModelRefused: the contents lack a content feature that the model uses.
         """
         places = {name: place for place, name in enumerate(bundle.manifest.feature_order)}
-        computed = {one.feature.name for one in REQUEST_FEATURES}
+        features = RequestFeatures.of(contents)
+        computed = {one.name for one in contents.features.request_features}
         user_columns = [name for name in bundle.input_columns if name not in contents.columns and name not in computed]
         self._bundle = bundle
         self._contents = contents
@@ -58,13 +95,16 @@ class RankingInput:
         ]
         self._numbers = [name for name in user_columns if name not in bundle.manifest.categories]
         self._number_places = [places[name] for name in self._numbers]
-        self._by_category = tuple(one for one in _BY_CATEGORY if one.feature.name in places)
-        self._category_places = [places[one.feature.name] for one in self._by_category]
-        self._by_content = [(one, places[one.feature.name]) for one in _BY_CONTENT if one.feature.name in places]
+        self._by_group = tuple(one for one in features.grouped if one.name in places)
+        self._group_places = [places[one.name] for one in self._by_group]
+        self._by_content = [one for one in features.by_content if one.name in places]
+        self._by_content = _with_inputs(self._by_content, contents.features.request_features)
+        self._content_places = {one.name: places[one.name] for one in self._by_content if one.name in places}
         self._collaborative = places.get(COLLABORATIVE_SCORE)
         self._factor_rows = bundle.content_rows(contents.ids)
-        first, self._own = contents.by_category()
-        self._categories = contents.columns["category"][first]
+        first, self._own = contents.by_group()
+        self._groups = _groups(contents, first)
+        self._group_count = len(first)
         open_places = [place for name, place in places.items() if name not in contents.columns]
         filled = {name: contents.columns.get(name, np.zeros(1)) for name in bundle.input_columns}
         self._fixed: Matrix = bundle.matrix(filled, content_ids=contents.ids, sequence_id=None)
@@ -93,17 +133,19 @@ class RankingInput:
         given = user.columns
         if not self._needed <= given.keys():
             self._bundle.select(model_columns(user, self._contents))  # raises, naming the missing columns
-        shared = np.zeros((len(self._categories), matrix.shape[1]), np.float32)
+        shared = np.zeros((self._group_count, matrix.shape[1]), np.float32)
         if self._numbers:
             shared[:, self._number_places] = np.concatenate([given[name] for name in self._numbers])
         for name, place, codes in self._texts:
             shared[:, place] = codes.get(given[name][0], np.nan)
-        if self._by_category:
-            found = compute({**given, "category": self._categories}, self._by_category)
-            shared[:, self._category_places] = np.stack(list(found.values()), axis=1)
+        if self._by_group:
+            found = compute({**given, **self._groups}, self._by_group)
+            shared[:, self._group_places] = np.stack(list(found.values()), axis=1)
         np.add(self._fixed, shared[self._own], out=matrix)
-        for one, place in self._by_content:
-            matrix[:, place] = one.compute({**given, **self._wide()})
+        if self._by_content:
+            found = compute({**given, **self._wide()}, self._by_content)
+            for name, place in self._content_places.items():
+                matrix[:, place] = found[name]
         if self._collaborative is not None:
             matrix[:, self._collaborative] = self._bundle.collaborative_scores_of(self._factor_rows, sequence_id)
 

@@ -11,20 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from stillpoint.app.entities import user
+from stillpoint.app.feature_set import USER_SEQUENCE, FeatureSet
+from stillpoint.app.records import View
 from stillpoint.clock import from_micros
-from stillpoint.features.declarations import RANKER_SERVICE, SERVICES, USER_SEQUENCE, DType, View, user
+from stillpoint.dtypes import DType
 from stillpoint.features.model_columns import feature_column, number_block
 from stillpoint.features.request_time import REQUEST_TIMESTAMP
 from stillpoint.stores.reading.columns import OnlineColumns
 from stillpoint.stores.reading.types import ABSENT_US, FieldStatus, FillMarker
-
-USER_VIEWS: tuple[View, ...] = tuple(view for view in SERVICES[RANKER_SERVICE] if view.entity == user)
-_VIEWS: tuple[View, ...] = (*USER_VIEWS, USER_SEQUENCE)
-READ_FEATURES: tuple[str, ...] = tuple(view.name for view in _VIEWS)
-"""What one read fetches of a user: the ranker's views and the user's place in the collaborative filter."""
-_TYPES = {feature.name: feature.dtype for view in USER_VIEWS for feature in view}
-_OTHERS = {name: dtype for name, dtype in _TYPES.items() if dtype in (DType.EMBEDDING, DType.STRING)}
-_NUMBERS = tuple(name for name in _TYPES if name not in _OTHERS)
 
 
 class Refusal(StrEnum):
@@ -56,45 +51,55 @@ class UserFeatures:
         return bool(self.columns["subscribed"][0] == 1.0)
 
 
-def decode_user(columns: OnlineColumns) -> UserFeatures:
-    """Return the features of the one user whom a read of `READ_FEATURES` in enforce mode asked for."""
-    (found,) = decode_users(columns)
-    return found
+class UserReading:
+    """What one read fetches of a user (`names`): the ranker's views and the user's place in the collaborative filter."""
 
+    def __init__(self, features: FeatureSet) -> None:
+        self.own = features.of(user)
+        self.views = (*self.own, USER_SEQUENCE)
+        self.names = [view.name for view in self.views]
+        types = {feature.name: feature.dtype for view in self.own for feature in view}
+        self._others = {name: dtype for name, dtype in types.items() if dtype is DType.STRING or not dtype.is_scalar}
+        self._numbers = tuple(name for name in types if name not in self._others)
 
-def decode_users(columns: OnlineColumns) -> list[UserFeatures]:
-    """Return the features of each user of a read of `READ_FEATURES` in enforce mode, in the order of the read.
+    def decode_one(self, columns: OnlineColumns) -> UserFeatures:
+        """Return the features of the one user whom a read of `names` in enforce mode asked for."""
+        (found,) = self.decode(columns)
+        return found
 
-    Each column is decoded once for all users.
+    def decode(self, columns: OnlineColumns) -> list[UserFeatures]:
+        """Return the features of each user of a read of `names` in enforce mode, in the order of the read.
 
-    Raises:
-        CorruptData: the stored bytes of a user cannot be decoded.
-    """
-    read = {name: columns.values(name) for name in (*_NUMBERS, *USER_SEQUENCE.feature_names)}
-    numbers = number_block(read[name] for name in _NUMBERS)
-    others = {name: feature_column(name, dtype, columns.column(name)) for name, dtype in _OTHERS.items()}
-    ages = {view.name: columns.age_seconds(view.name) for view in _VIEWS}
-    others |= {f"{view.name}_age_seconds": ages[view.name] for view in USER_VIEWS}
-    sequence_ids, versions = (read[name] for name in USER_SEQUENCE.feature_names)
-    moment = np.array([columns.now_us], np.int64)
-    seen = [_seen(columns, view, ages[view.name], read) for view in _VIEWS]
-    logged = _Logged(columns, seen)
-    return [
-        UserFeatures(
-            user_id=user_id,
-            columns={
-                REQUEST_TIMESTAMP: moment,
-                **dict(zip(_NUMBERS, numbers[:, row : row + 1], strict=True)),
-                **{name: array[row : row + 1] for name, array in others.items()},
-            },
-            sequence_id=sequence_ids[row],
-            mapping_version=versions[row],
-            fill_marker=columns.fill_marker,
-            views=_LoggedRow(logged, row),
-            seen=tuple(view[row] for view in seen),
-        )
-        for row, user_id in enumerate(columns.entities["user_id"])
-    ]
+        Each column is decoded once for all users.
+
+        Raises:
+            CorruptData: the stored bytes of a user cannot be decoded.
+        """
+        read = {name: columns.values(name) for name in (*self._numbers, *USER_SEQUENCE.feature_names)}
+        numbers = number_block(read[name] for name in self._numbers)
+        others = {name: feature_column(name, dtype, columns.column(name)) for name, dtype in self._others.items()}
+        ages = {view.name: columns.age_seconds(view.name) for view in self.views}
+        others |= {f"{view.name}_age_seconds": ages[view.name] for view in self.own}
+        sequence_ids, versions = (read[name] for name in USER_SEQUENCE.feature_names)
+        moment = np.array([columns.now_us], np.int64)
+        seen = [_seen(columns, view, ages[view.name], read) for view in self.views]
+        logged = _Logged(columns, self.views, seen)
+        return [
+            UserFeatures(
+                user_id=user_id,
+                columns={
+                    REQUEST_TIMESTAMP: moment,
+                    **dict(zip(self._numbers, numbers[:, row : row + 1], strict=True)),
+                    **{name: array[row : row + 1] for name, array in others.items()},
+                },
+                sequence_id=sequence_ids[row],
+                mapping_version=versions[row],
+                fill_marker=columns.fill_marker,
+                views=_LoggedRow(logged, row),
+                seen=tuple(view[row] for view in seen),
+            )
+            for row, user_id in enumerate(columns.entities["user_id"])
+        ]
 
 
 def guard(user: UserFeatures, mapping_version: int) -> Refusal | None:
@@ -138,14 +143,17 @@ def _is_present(columns: OnlineColumns, view: View, row: int) -> bool:
 class _Logged:
     """The read's rows as the served log stores them, decoded once for all users at first access."""
 
-    def __init__(self, columns: OnlineColumns, seen: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    def __init__(
+        self, columns: OnlineColumns, views: Sequence[View], seen: Sequence[Sequence[Mapping[str, Any]]]
+    ) -> None:
         self._columns = columns
+        self.declared = views
         self._seen = seen
 
     @cached_property
     def rows(self) -> list[list[dict[str, Any]]]:
         read = self._columns.to_dict(full_names=True)
-        views = [self._view(view, seen, read) for view, seen in zip(_VIEWS, self._seen, strict=True)]
+        views = [self._view(view, seen, read) for view, seen in zip(self.declared, self._seen, strict=True)]
         return [list(row) for row in zip(*views, strict=True)]
 
     def _view(
@@ -174,7 +182,7 @@ class _LoggedRow(Sequence[Mapping[str, Any]]):
         self._row = row
 
     def __len__(self) -> int:
-        return len(_VIEWS)
+        return len(self._logged.declared)
 
     @overload
     def __getitem__(self, place: int) -> Mapping[str, Any]: ...

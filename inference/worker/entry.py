@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from inference.clients import client, follow, open_lake
+from inference.clients import client, follow
 from inference.predictions.served_drain import ServedDrain
 from inference.predictions.served_log import ServedLog
 from inference.predictions.stored_recommendations import Recommendations
@@ -12,6 +12,7 @@ from inference.worker.loop import Worker
 from inference.worker.push_consent import PushConsent
 from inference.worker.spans import spans
 from stillpoint.clock import system_clock
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.messages import Push
 from stillpoint.releases.presence import WorkerKind
 from stillpoint.settings import Settings

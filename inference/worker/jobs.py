@@ -15,13 +15,11 @@ from typing import Any
 from inference.live.loaded_release import LoadedRelease
 from inference.predictions.predict import ALIKE, Guard, Prediction, PredictionInput, PredictionTask, Source, predict_all
 from inference.predictions.stored_recommendations import Recommendations, StoreResult
-from inference.ranking.user_features import READ_FEATURES, decode_users
 from inference.worker.push_consent import REFRESH as CONSENT_REFRESH
-from stillpoint.clock import Clock, to_micros
+from stillpoint.clock import FUTURE_TOLERANCE, Clock, to_micros
 from stillpoint.errors import StillpointError
 from stillpoint.events.types import EventType
 from stillpoint.experiments import Experiment
-from stillpoint.features.declarations import FUTURE_TOLERANCE
 from stillpoint.messages import (
     NEWEST_VERSION,
     Channel,
@@ -212,8 +210,8 @@ class Jobs:
             report.erased += len(jobs)
             return []
         users = list(dict.fromkeys(job.request.user_id for job in wanted))
-        columns = loaded.reader.read(list(READ_FEATURES), {"user_id": users}, now_us=to_micros(began))
-        known = dict(zip(users, decode_users(columns), strict=True))
+        columns = loaded.reader.read(loaded.users.names, {"user_id": users}, now_us=to_micros(began))
+        known = dict(zip(users, loaded.users.decode(columns), strict=True))
         finished = dict(zip(users, self._recommendations.finished(users), strict=True))
         read = self._clock()
         cases = [

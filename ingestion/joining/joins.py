@@ -12,11 +12,10 @@ from ingestion.state_store import StatesLost, StateStore
 from ingestion.view_states import ViewStates
 from stillpoint.clock import SECOND, Clock
 from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
-from stillpoint.events.recorded import event_columns
 from stillpoint.features.streamed.definition import Row
 from stillpoint.features.streamed.stream import AppStream
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.lake.commits import CommittedFile
-from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.leases.active_jobs import announce_job
 from stillpoint.releases.write_targets import read_control
@@ -104,7 +103,7 @@ class ViewJoins:
     def _begin(self, missing: frozenset[str], newest: int) -> None:
         settings = self._settings
         app = rules_of(settings).stream.app
-        lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()), event_columns(app.events))
+        lake = open_lake(settings)
         stream = AppStream(
             app,
             encoder=RememberingEncoder(WordLlamaEncoder()),

@@ -49,7 +49,7 @@ def our_datasets(lake: Lake) -> set[str]:
 
 
 def is_ours(key: str, committed: set[str]) -> bool:
-    """Return whether a Parquet file lies where only Stillpoint writes: in a declared dataset, or in one that commits name."""
+    """Return whether a Parquet file lies where only Stillpoint writes: in a dataset of ours, or in one that commits name."""
     dataset = key.removeprefix(TABLES).partition("/date=")[0]
     return dataset in committed or is_declared(dataset)
 

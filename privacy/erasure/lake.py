@@ -22,8 +22,8 @@ from privacy.erasure.beside import foreign, is_ours, job_artifacts, our_datasets
 from privacy.erasure.files import users_in, write_without
 from privacy.erasure.rows import mentioned, mentions
 from privacy.erasure.versions import VersionErasure, purge_versions
+from stillpoint.app.feature_set import USER_SEQUENCE
 from stillpoint.errors import CorruptData, ObjectMissing
-from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.lake.commits import Commit, CommittedFile
 from stillpoint.lake.datasets import TABLES, feature_dataset, snapshot_rows
 from stillpoint.lake.objects import S3Objects

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Set
 
-from stillpoint.features.declarations import USER_SEQUENCE
+from stillpoint.app.feature_set import USER_SEQUENCE
 from stillpoint.releases.colour import SANDBOX, Colour, project_name
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.client import RedisClient

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from release.checks.sampling import expected_rows
 from release.gate import CheckResult, Subject
-from stillpoint.features.declarations import VIEWS
 
 
 class Coverage:
@@ -18,7 +17,7 @@ class Coverage:
         limit = subject.thresholds.coverage
         shares: dict[str, float | None] = {}
         missing: list[str] = []
-        for view in VIEWS:
+        for view in subject.lake.features.views:
             rows = expected_rows(subject, view)
             if not len(rows):
                 shares[view.name] = None

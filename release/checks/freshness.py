@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from release.checks.sampling import expected_rows
 from release.gate import CheckResult, Subject
-from stillpoint.features.declarations import DAILY_VIEWS
 
 
 class Freshness:
@@ -15,7 +14,7 @@ class Freshness:
         subject = replace(subject, lake=subject.lake.frozen())
         limit = subject.thresholds.daily_age_hours
         ages: dict[str, float | None] = {}
-        for view in DAILY_VIEWS:
+        for view in subject.lake.features.daily:
             rows = expected_rows(subject, view)
             if not len(rows):
                 ages[view.name] = None

@@ -9,8 +9,8 @@ import numpy as np
 
 from release.checks.sampling import ExpectedRows, expected_rows, micros
 from release.gate import CheckResult, Subject
+from stillpoint.app.records import View
 from stillpoint.clock import to_micros
-from stillpoint.features.declarations import VIEWS, View
 from stillpoint.stores.reading.types import Mode
 
 
@@ -35,7 +35,7 @@ class Parity:
         compared: dict[str, float | None] = {}
         wrong: list[str] = []
         at_first = replace(subject, lake=subject.lake.frozen())
-        for view in VIEWS:
+        for view in subject.lake.features.views:
             rows = expected_rows(at_first, view)
             compared[view.name] = float(len(rows))
             online = read_online(subject, view, rows)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from release.gate import Subject
+from stillpoint.app.records import View
 from stillpoint.clock import to_micros
-from stillpoint.features.declarations import View
 from stillpoint.lake.datasets import DateRange, feature_dataset, join_batches
 
 BATCH_ROWS = 50_000

@@ -7,7 +7,7 @@ from itertools import islice
 
 from release.colour import entity_ids
 from release.gate import CheckResult, Side, Subject
-from stillpoint.features.declarations import Origin, view
+from stillpoint.app.feature_set import USER_SEQUENCE
 from stillpoint.stores.redis.keys import encode_key_values
 from stillpoint.stores.redis.layout import ViewLayout, key_prefix
 from stillpoint.stores.values.times import decode_time
@@ -57,9 +57,7 @@ def shared(live: Side, candidate: Side) -> list[ViewLayout]:
     """Return the views that both plans read in the same layout, without the id mapping, which differs by release."""
     ours = {layout.name: layout for layout in candidate.plan.views}
     return [
-        layout
-        for layout in live.plan.views
-        if ours.get(layout.name) == layout and view(layout.name).origin is not Origin.MAPPING
+        layout for layout in live.plan.views if ours.get(layout.name) == layout and layout.name != USER_SEQUENCE.name
     ]
 
 

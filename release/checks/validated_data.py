@@ -7,7 +7,6 @@ from functools import cache
 from release.gate import Check, CheckResult, Subject
 from stillpoint.encoder import Encoder, RememberingEncoder, WordLlamaEncoder
 from stillpoint.errors import CorruptData
-from stillpoint.features.declarations import VIEWS
 from stillpoint.features.streamed.history import AppHistory
 from stillpoint.lake.datasets import feature_dataset
 from validation.batches import newest_batches
@@ -26,7 +25,12 @@ class OnlineExpectations:
     def run(self, subject: Subject) -> CheckResult:
         side = subject.candidate
         tables = online_tables(
-            side.client, side.reader, side.release.project, count=subject.thresholds.sample, now_us=subject.now_us
+            side.client,
+            side.reader,
+            side.release.project,
+            side.features,
+            count=subject.thresholds.sample,
+            now_us=subject.now_us,
         )
         found = {view.name: validate(view_suite(view), [table], at=subject.now) for view, table in tables}
         return joint_result(self.name, found, "rows that keep every declared range, set and length")
@@ -45,7 +49,7 @@ class LakeExpectations:
         found = {}
         try:
             lake = subject.lake.frozen()
-            for view in VIEWS:
+            for view in subject.lake.features.views:
                 rows = newest_batches(
                     lake,
                     feature_dataset(view, mapping),

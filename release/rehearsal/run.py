@@ -20,7 +20,6 @@ from release.rehearsal.plan import Fault, Flip
 from release.states import rollback_target
 from release.switch import SwitchReport, roll_back, switch
 from stillpoint.errors import ReleaseRefused
-from stillpoint.features.declarations import CONTENT_PROFILES
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
@@ -164,9 +163,12 @@ def what_is_right(context: ReleaseContext, pair: Sequence[str]) -> dict[str, Rel
 
 
 def content_ids(lake: Lake) -> list[str]:
-    """Return all contents that have features."""
-    table = lake.read(feature_dataset(CONTENT_PROFILES), columns=["content_id"])
-    return sorted(set(table["content_id"].to_pylist()))
+    """Return the ids of all items that have features."""
+    found: set[str] = set()
+    for view in lake.features.of(lake.features.item):
+        key = view.entity.join_key
+        found.update(lake.read(feature_dataset(view), columns=[key])[key].to_pylist())
+    return sorted(found)
 
 
 def latency(answers: Sequence[RecordedAnswer], moves: Sequence[PointerMove]) -> dict[str, dict[str, float]]:
@@ -248,7 +250,7 @@ class _Deaf:
 def disturbed(context: ReleaseContext, fault: Fault) -> Iterator[ReleaseContext]:
     """Yield the context, with a slow release book or lost notifications where the fault says so."""
     if fault is Fault.SLOW_BOOK:
-        yield replace(context, lake=Lake(_SlowObjects(context.lake.objects, 0.02)))
+        yield replace(context, lake=Lake(_SlowObjects(context.lake.objects, 0.02), context.lake.features))
     elif fault is Fault.LOST_NEWS:
         yield replace(context, serving=_Deaf(context.serving))
     else:

@@ -18,7 +18,6 @@ from simulation.demo.stage import DemoFailed, Stage
 from simulation.demo.stories import STORIES, Story, is_sleep_story
 from simulation.demo.watch import DemoLoad, LoadTally, ServiceClient, StoryResult
 from stillpoint.clock import Clock, system_clock
-from stillpoint.features.declarations import STREAMED_VIEWS, USER_TASTE
 from stillpoint.lake.app_lake import open_lake
 from stillpoint.lake.datasets import DateRange, feature_dataset
 from stillpoint.lake.tables import Lake
@@ -153,7 +152,7 @@ class Play:
 
     def _materialize_live(self, since: date) -> None:
         """Bring backfilled rows, which no stream has seen, into the live colour by Feast's own command."""
-        views = [argument for view in STREAMED_VIEWS for argument in ("--views", view.name)]
+        views = [argument for view in self._lake().features.streamed for argument in ("--views", view.name)]
         now = f"{self._clock():%Y-%m-%dT%H:%M:%S}"
         self._stage.verb("feast", "--colour", "live", "materialize", *views, f"{since}T00:00:00", now)
 
@@ -258,7 +257,7 @@ class Play:
         table = lake.read("users")
         subscribed = set(table.filter(table["subscribed"])["user_id"].to_pylist())
         last = today - timedelta(days=MORE_DAYS)
-        taste = lake.read(feature_dataset(USER_TASTE), DateRange(last, last))
+        taste = lake.read(feature_dataset(lake.features.view("user_taste")), DateRange(last, last))
         taste = taste.filter(pc.greater(pc.add(taste["plays_30d_sleep"], taste["plays_30d_meditate"]), 3))
         ordered = taste.sort_by([("plays_30d_sleep", "descending"), ("user_id", "ascending")])["user_id"].to_pylist()
         chosen = [user for user in dict.fromkeys(ordered) if user in subscribed]

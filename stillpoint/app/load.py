@@ -17,14 +17,22 @@ from typing import Any, TypeVar
 
 from stillpoint.app.checks.events import event_faults
 from stillpoint.app.checks.fault import Fault
-from stillpoint.app.checks.recommendations import kind_faults, label_faults, request_faults, trigger_faults
+from stillpoint.app.checks.recommendations import (
+    kind_faults,
+    label_faults,
+    order_faults,
+    request_faults,
+    trigger_faults,
+)
 from stillpoint.app.checks.views import view_faults
 from stillpoint.app.derived import record
 from stillpoint.app.digest import digest
 from stillpoint.app.entities import Entity
 from stillpoint.app.events import Event
+from stillpoint.app.feature_set import FeatureSet, feature_set
 from stillpoint.app.fields import fields_of
 from stillpoint.app.logs import ClickLog
+from stillpoint.app.order import ViewOrder, ordered
 from stillpoint.app.place import Place
 from stillpoint.app.recommendations import Label, PostProcessing, RecommendationKind, RequestTimeFeature, Trigger
 from stillpoint.app.records import View
@@ -64,6 +72,7 @@ class App:
     request_features: tuple[RequestTimeFeature, ...] = ()
     post_processing: tuple[PostProcessing, ...] = ()
     logs: tuple[ClickLog, ...] = ()
+    order: ViewOrder | None = None
     version_one: VersionOne | None = None
 
     @cached_property
@@ -84,6 +93,26 @@ class App:
         raise InvalidInput(
             f"app {self.name} declares no log format {name!r}; it declares {known} (see stillpoint.app.logs)"
         )
+
+    @cached_property
+    def features(self) -> FeatureSet:
+        """All features of the app, and the platform's own."""
+        return feature_set(ordered(self.records, self.order), self.request_features, self.item)
+
+    @cached_property
+    def item(self) -> Entity | None:
+        """The entity that is recommended: the one that the label's items are ids of."""
+        keys = {(label.item,) for label in self.labels}
+        known = (*self.entities, *(view.entity for view in self.daily_views), *(table.entity for table in self.tables))
+        return next((entity for entity in known if entity.keys in keys), None)
+
+    def table(self, name: str) -> Table:
+        """Return a table.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        return {table.name: table for table in self.tables}[name]
 
     @cached_property
     def digest(self) -> str:
@@ -136,6 +165,7 @@ def load_app(where: str | Path) -> App:
         request_features=_of(RequestTimeFeature, found),
         post_processing=_of(PostProcessing, found),
         logs=_of(ClickLog, found),
+        order=next(iter(_of(ViewOrder, found)), None),
         version_one=next(iter(_of(VersionOne, found)), None),
     )
     faults += check(app)
@@ -144,12 +174,22 @@ def load_app(where: str | Path) -> App:
     return app
 
 
+def found_app(where: str | Path) -> App | None:
+    """Return the app, or None if there is no such folder: Feast's stores are of use without one.
+
+    Raises:
+        InvalidApp: it has faults, each named with its place.
+    """
+    return load_app(where) if _place(where).is_dir() else None
+
+
 def check(app: App) -> list[Fault]:
     """Return every fault of an app."""
     faults = [*event_faults(app.events), *view_faults(app.views, app.events)]
     faults += [*kind_faults(app.kinds), *label_faults(app.labels)]
     if not faults:
         faults += trigger_faults(app.triggers)
+        faults += order_faults(app.order, (view.name for view in app.records))
         faults += request_faults(app.request_features, _request_columns(app))
     return faults
 
@@ -163,12 +203,17 @@ def _request_columns(app: App) -> Iterator[str]:
     yield "request_timestamp_us"
 
 
-def _folder(where: str | Path) -> Path:
+def _place(where: str | Path) -> Path:
     path = Path(where)
     if not path.is_dir() and isinstance(where, str) and "/" not in where:
         path = Path(*where.split("."))
         if not path.is_dir():
             path = _installed(where) or path
+    return path
+
+
+def _folder(where: str | Path) -> Path:
+    path = _place(where)
     if not path.is_dir():
         place = Place(str(path), 0)
         raise InvalidApp(str(where), (Fault(place, "there is no such folder; name the app's folder or package"),))

@@ -6,16 +6,24 @@ All of it is data and pure functions; the worker, the service and training take 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stillpoint.app.conditions import Condition
 from stillpoint.app.events import Event
 from stillpoint.app.place import Place, here
+from stillpoint.app.records import Feature
 from stillpoint.app.views import StreamView
 from stillpoint.dtypes import DType
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 CHANNELS = frozenset({"pull", "push", "modal"})
-Columns: TypeAlias = Mapping[str, Any]
+Columns: TypeAlias = "Mapping[str, npt.NDArray[Any]]"
+Values: TypeAlias = "npt.NDArray[np.float64]"
+REQUEST_TIMESTAMP = "request_timestamp_us"
+"""The column with the moment of a request, in microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +52,7 @@ class Trigger:
 
     on: type[Event]
     kinds: tuple[RecommendationKind, ...]
-    when: Condition | Turns | Callable[[Any], bool] | None = None
+    when: "object | Turns | Callable[[Any], bool] | None" = None
     channel: str = "pull"
     max_age: timedelta = timedelta(minutes=5)
     place: Place = field(default_factory=here)
@@ -59,7 +67,7 @@ class Label:
     positive: type[Event]
     item: str
     within: timedelta
-    undone_by: Condition | None = None
+    undone_by: object = None
     undone_event: type[Event] | None = None
     undone_within: timedelta | None = None
     place: Place = field(default_factory=here)
@@ -67,11 +75,14 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestTimeFeature:
-    """A feature of user, candidate and moment: a pure function over columns, computed alike in training and serving."""
+    """A feature of user, candidate and moment: a pure function over columns, computed alike in training and serving.
+
+    A column has n rows, or one that holds for all; missing is NaN, or None in a column of texts.
+    """
 
     name: str
     inputs: tuple[str, ...]
-    compute: Callable[[Columns], Any]
+    compute: Callable[[Columns], Values]
     unit: str
     description: str
     dtype: DType = DType.FLOAT64
@@ -79,6 +90,41 @@ class RequestTimeFeature:
     maximum: float | None = None
     null_when: str | None = None
     place: Place = field(default_factory=here)
+
+    @property
+    def feature(self) -> Feature:
+        """The record from which columns and descriptions derive."""
+        return Feature(
+            name=self.name,
+            dtype=self.dtype,
+            unit=self.unit,
+            description=self.description,
+            minimum=self.minimum,
+            maximum=self.maximum,
+            null_when=self.null_when,
+        )
+
+
+def request_time(
+    *inputs: str, unit: str, minimum: float | None = None, maximum: float | None = None, null_when: str | None = None
+) -> "Callable[[Callable[[Columns], Values]], RequestTimeFeature]":
+    """Declare a function of columns as a request-time feature: its name is the feature's, its docstring says what it is."""
+    place = here()
+
+    def declare(compute: Callable[[Columns], Values]) -> RequestTimeFeature:
+        return RequestTimeFeature(
+            name=compute.__name__,
+            inputs=inputs,
+            compute=compute,
+            unit=unit,
+            description=" ".join((compute.__doc__ or "").split()),
+            minimum=minimum,
+            maximum=maximum,
+            null_when=null_when,
+            place=place,
+        )
+
+    return declare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from stillpoint.settings import Settings
 
 if TYPE_CHECKING:
     from stillpoint.catalogue import CatalogueRow
+    from stillpoint.lake.app_lake import open_lake
     from stillpoint.lake.tables import Lake
 
 content = typer.Typer(help="Withdraw a content, restore it, or look it up.", no_args_is_help=True)
@@ -53,10 +54,8 @@ def show(content_id: ContentId, as_json: Json = False) -> None:
 
 
 def _lake(settings: Settings) -> "Lake":
-    from stillpoint.lake.objects import open_objects
-    from stillpoint.lake.tables import Lake
 
-    return Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    return open_lake(settings)
 
 
 def _change(

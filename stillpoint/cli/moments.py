@@ -8,8 +8,7 @@ from datetime import UTC, date, datetime
 
 import typer
 
-from stillpoint.clock import system_clock
-from stillpoint.features.declarations import FUTURE_TOLERANCE
+from stillpoint.clock import FUTURE_TOLERANCE, system_clock
 
 TRIM_HORIZON, LATEST = "TRIM_HORIZON", "LATEST"
 

@@ -7,9 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from stillpoint.app.records import View
-from stillpoint.dtypes import DType
+from stillpoint.dtypes import EMBEDDING_LENGTH, DType
 from stillpoint.events.types import TIMESTAMP
-from stillpoint.features.declarations import EMBEDDING_LENGTH
 
 Row = tuple[Any, ...]
 """One row in the order of `feature_columns`: key, event and created microseconds, features. An embedding is a float32

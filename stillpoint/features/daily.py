@@ -1,115 +1,191 @@
-"""The daily views: what was known about users and contents at the start of a day.
+"""The daily views: what was known about entities at the start of a day.
 
-Pure over tables. Day D (UTC) sees on-time events that happened and arrived before D 00:00, and the newest rows of users
-and catalogue that were updated before it. Its rows carry D 00:00 as event and created timestamp, for history too.
+Pure over tables. Day D (UTC) sees on-time events that happened and arrived before D 00:00, and the newest rows of the app's
+tables that were updated before it. Its rows carry D 00:00 as event and created timestamp, for history too.
+
+Views of users are computed for some users at a time, so that the users of a lake may be taken in parts. A view of another
+entity says what some users add to its sums, and is computed from the sums of all.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from stillpoint.app.events import Event
+from stillpoint.app.records import View
+from stillpoint.app.tables import DailyView, Table
 from stillpoint.encoder import Encoder
-from stillpoint.events.types import TIMESTAMP, Category, EventType, Verdict
+from stillpoint.events.types import Verdict
 from stillpoint.features.columns import embeddings_array, feature_columns
-from stillpoint.features.declarations import (
-    CONTENT_PROFILES,
-    POPULARITY_WINDOW,
-    TASTE_WINDOW,
-    USER_PROFILES,
-    USER_TASTE,
-    View,
-)
 
-NEW_DAYS, LOYAL_DAYS = 30, 365
-EVENTS_BEFORE = TASTE_WINDOW
-"""How far before the first day the events must reach."""
-
-
-PLAY_COLUMNS = pa.schema(
-    [
-        pa.field("type", pa.string()),
-        pa.field("verdict", pa.string()),
-        pa.field("user_id", pa.string()),
-        pa.field("play_id", pa.string()),
-        pa.field("event_id", pa.string()),
-        pa.field("event_timestamp", TIMESTAMP),
-        pa.field("arrived_at", TIMESTAMP),
-        pa.field("category", pa.string()),
-        pa.field("content_id", pa.string()),
-    ]
-)
-"""The columns of events that the daily views read."""
-
-PLAY_TYPES = (EventType.CONTENT_START, EventType.CONTENT_COMPLETE)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsersDay:
-    """What some users add to a day: their rows of both views of users, and counts of plays per content."""
+    """What some users add to a day: their rows of the views of users, and their part of the others' sums, by view."""
 
     day: date
-    profiles: pa.Table
-    taste: pa.Table
-    plays: pl.DataFrame
+    tables: Mapping[str, pa.Table]
+    sums: Mapping[str, pl.DataFrame]
 
 
 def daily_tables(
-    days: list[date], *, events: pa.Table, users: pa.Table, catalogue: pa.Table, encoder: Encoder
+    days: list[date], views: Sequence[DailyView], *, events: pa.Table, tables: Mapping[str, pa.Table], encoder: Encoder
 ) -> Iterator[tuple[date, View, pa.Table]]:
     """Yield each day's rows of each daily view, in `feature_columns`, day by day in the order given.
 
-    `events` must reach 30 days back from the first day; other types, verdicts and copies of a record are ignored. A user
-    has a row of `user_taste` if `users` knows them or they played in the window. Counts are 0 and rates null without
-    plays.
+    `events` must reach as far back from the first day as the views look; other verdicts are ignored. `tables` are the
+    app's, by name, with all rows of each entity.
     """
-    contents = ContentDays(catalogue, encoder)
-    for own in users_days(days, events=events, users=users):
-        yield own.day, USER_PROFILES, own.profiles
-        yield own.day, USER_TASTE, own.taste
-        yield own.day, CONTENT_PROFILES, contents.table(own.day, own.plays)
+    whole = WholeDays(views, tables, encoder)
+    for own in users_days(days, views, events=events, tables=tables):
+        for view in views:
+            found = own.tables.get(view.name)
+            yield own.day, view.record, whole.table(view, own.day, own.sums[view.name]) if found is None else found
 
 
-def users_days(days: list[date], *, events: pa.Table, users: pa.Table) -> Iterator[UsersDay]:
-    """Yield what some users add to each day. `events` and `users` hold all rows of these users, and may hold no others.
+def users_days(
+    days: Sequence[date], views: Sequence[DailyView], *, events: pa.Table, tables: Mapping[str, pa.Table]
+) -> Iterator[UsersDay]:
+    """Yield what some users add to each day. `events` and tables of users hold all rows of these users, and may hold no others.
 
     So the users of a lake may be taken in parts: their rows, part after part in the order of the users' ids, and the sums
-    of their plays (`all_plays`) are what all users taken at once give.
+    of their sums (`all_sums`) are what all users taken at once give.
     """
-    plays, completions = _plays(events)
-    user_rows = _frame(users)
+    known = _Known(events, tables)
     for day in days:
-        midnight = _midnight(day)
-        known = _newest(user_rows, "user_id", midnight)
-        played = _played(plays, completions, midnight)
+        seen = Day(_midnight(day), known, None)
         yield UsersDay(
             day=day,
-            profiles=_table(USER_PROFILES, _profiles(known, midnight), midnight),
-            taste=_table(USER_TASTE, _taste(known, played), midnight),
-            plays=_content_plays(played, midnight),
+            tables={
+                view.name: _table(view.record, view.compute(seen), seen.midnight)
+                for view in views
+                if view.entity.of_user
+            },
+            sums={view.name: _added(view, seen) for view in views if not view.entity.of_user},
         )
 
 
-def all_plays(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Return the plays per content of all users, of those that parts of the users have."""
-    return pl.concat(parts).group_by("content_id").agg(pl.col("plays_7d", "plays_30d", "completed_30d").sum())
+def all_sums(view: DailyView, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return the sums of all users, of those of parts of the users."""
+    keys = list(view.entity.keys)
+    return pl.concat(parts).group_by(keys).agg(pl.exclude(keys).sum())
 
 
-class ContentDays:
-    """The contents' rows of days, with each title encoded once."""
+class WholeDays:
+    """The rows of views that are not of users, with each text encoded once."""
 
-    def __init__(self, catalogue: pa.Table, encoder: Encoder) -> None:
-        self._contents = _frame(catalogue)
-        self._titles = _Titles(encoder)
+    def __init__(self, views: Sequence[DailyView], tables: Mapping[str, pa.Table], encoder: Encoder) -> None:
+        self._known = _Known(None, tables)
+        self._texts = _Texts(encoder)
+        self.views = tuple(view for view in views if not view.entity.of_user)
 
-    def table(self, day: date, plays: pl.DataFrame) -> pa.Table:
-        """Return a day's rows of the contents that the catalogue offered, from all users' plays per content."""
-        midnight = _midnight(day)
-        offered = _newest(self._contents, "content_id", midnight)
-        return _table(CONTENT_PROFILES, _contents(offered, plays), midnight, self._titles)
+    def table(self, view: DailyView, day: date, sums: pl.DataFrame) -> pa.Table:
+        """Return a view's rows of a day, from the sums of all users."""
+        seen = Day(_midnight(day), self._known, self._texts, sums)
+        return _table(view.record, view.compute(seen), seen.midnight)
+
+
+def reach_of(views: Sequence[DailyView]) -> timedelta:
+    """Return how far before the first day the events must reach."""
+    return max((view.reaches for view in views), default=timedelta(0))
+
+
+def event_types_of(views: Sequence[DailyView]) -> tuple[type[Event], ...]:
+    """Return the event types that the views read, ordered by name."""
+    found = {leaf for view in views for event in view.events for leaf in event.leaves}
+    return tuple(sorted(found, key=lambda event: event.type_name))
+
+
+class Day:
+    """What a daily view may look at: all that was known at `midnight`, when the day begins."""
+
+    def __init__(
+        self, midnight: datetime, known: "_Known", texts: "_Texts | None", sums: pl.DataFrame | None = None
+    ) -> None:
+        self.midnight = midnight
+        self._known = known
+        self._texts = texts
+        self._sums = sums
+        self._made: dict[object, object] = {}
+
+    def events(self, *types: type[Event], within: timedelta) -> pl.DataFrame:
+        """Return the on-time events of some types that happened in [midnight - within, midnight) and had arrived, by time."""
+        kinds = tuple(sorted({leaf.type_name for event in types for leaf in event.leaves}))
+        known = (pl.col("event_timestamp") < self.midnight) & (pl.col("arrived_at") < self.midnight)
+        recent = pl.col("event_timestamp") >= self.midnight - within
+        return self._known.of_types(kinds).filter(known & recent)
+
+    def table(self, table: Table) -> pl.DataFrame:
+        """Return each entity's newest row that was updated before midnight, ordered by key."""
+        keys = list(table.entity.keys)
+        before = self._known.tables[table.name].filter(pl.col("updated_at") < self.midnight)
+        ordered = before.sort(*keys, "updated_at", maintain_order=True)
+        return ordered.unique(subset=keys, keep="last", maintain_order=True)
+
+    @property
+    def sums(self) -> pl.DataFrame:
+        """What all users together add, a row per key: for a view that is not of users."""
+        if self._sums is None:
+            raise ValueError("a view of users sees no sums: it is computed for some users at a time")
+        return self._sums
+
+    def embedded(self, texts: pl.Series) -> pl.Series:
+        """Return the texts' embeddings; null for a text without a known word."""
+        if self._texts is None:
+            raise ValueError("a view of users has no texts to embed: embed those of an entity's table")
+        return pl.Series(self._texts.embeddings(texts.to_list()))
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """Return what `make` gave for this key and day: what several views share is computed once."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]  # type: ignore[return-value]
+
+
+class _Known:
+    """The events and tables of all days."""
+
+    def __init__(self, events: pa.Table | None, tables: Mapping[str, pa.Table]) -> None:
+        self._events = None if events is None else _frame(events).filter(pl.col("verdict") == Verdict.ON_TIME.value)
+        self._of_types: dict[tuple[str, ...], pl.DataFrame] = {}
+        self.tables = {name: _frame(table) for name, table in tables.items()}
+
+    def of_types(self, kinds: tuple[str, ...]) -> pl.DataFrame:
+        if self._events is None:
+            raise ValueError(
+                "a view that is not of users sees no events; say in `adds` what some users add to its sums"
+            )
+        if kinds not in self._of_types:
+            chosen = self._events.filter(pl.col("type").is_in(list(kinds)))
+            self._of_types[kinds] = chosen.sort("event_timestamp", "event_id")
+        return self._of_types[kinds]
+
+
+class _Texts:
+    """Embeddings of texts, each encoded once."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._vectors: dict[str, object] = {}
+
+    def embeddings(self, texts: list[str]) -> pa.Array:
+        unknown = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        for text, vector in zip(unknown, self._encoder.encode(unknown), strict=True):
+            self._vectors[text] = None if np.isnan(vector[0]) else vector
+        return embeddings_array([self._vectors[text] for text in texts])
+
+
+def _added(view: DailyView, day: Day) -> pl.DataFrame:
+    if view.adds is None:
+        return pl.DataFrame(schema=dict.fromkeys(view.entity.keys, pl.String))
+    return view.adds(day)
 
 
 def _midnight(day: date) -> datetime:
@@ -122,103 +198,17 @@ def _frame(table: pa.Table) -> pl.DataFrame:
     return frame
 
 
-def _plays(events: pa.Table) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the starts, ordered so that the earliest of a play comes first, and the completions."""
-    frame = _frame(events.select(PLAY_COLUMNS.names)).filter(pl.col("verdict") == Verdict.ON_TIME.value)
-    starts = frame.filter(pl.col("type") == EventType.CONTENT_START.value).sort("event_timestamp", "event_id")
-    completions = frame.filter(pl.col("type") == EventType.CONTENT_COMPLETE.value)
-    return starts, completions.select("user_id", "play_id", "event_timestamp", "arrived_at")
-
-
-def _newest(frame: pl.DataFrame, key: str, midnight: datetime) -> pl.DataFrame:
-    """Return each key's newest row that was updated before `midnight`, ordered by key."""
-    before = frame.filter(pl.col("updated_at") < midnight)
-    return before.sort(key, "updated_at", maintain_order=True).unique(subset=[key], keep="last", maintain_order=True)
-
-
-def _played(starts: pl.DataFrame, completions: pl.DataFrame, midnight: datetime) -> pl.DataFrame:
-    """Return one row per play of the 30 days: user, category, content, its earliest start, and whether it completed."""
-    known = (pl.col("event_timestamp") < midnight) & (pl.col("arrived_at") < midnight)
-    recent = pl.col("event_timestamp") >= midnight - TASTE_WINDOW
-    begun = starts.filter(known & recent).unique(subset=["user_id", "play_id"], keep="first", maintain_order=True)
-    ended = (
-        completions.filter(known & recent)
-        .group_by("user_id", "play_id")
-        .agg(pl.col("event_timestamp").max().alias("completed_at"))
-    )
-    return begun.join(ended, on=["user_id", "play_id"], how="left").with_columns(
-        (pl.col("completed_at") >= pl.col("event_timestamp")).fill_null(False).alias("completed")
-    )
-
-
-def _profiles(known: pl.DataFrame, midnight: datetime) -> pl.DataFrame:
-    age = (pl.lit(midnight) - pl.col("signed_up_at")).dt.total_microseconds() // (86_400 * 1_000_000)
-    level = (
-        pl.when(pl.col("tenure_days") < NEW_DAYS)
-        .then(pl.lit("new"))
-        .when(pl.col("tenure_days") < LOYAL_DAYS)
-        .then(pl.lit("regular"))
-        .otherwise(pl.lit("loyal"))
-    )
-    return known.with_columns(age.clip(lower_bound=0).alias("tenure_days")).with_columns(level.alias("tenure_level"))
-
-
-def _taste(known: pl.DataFrame, played: pl.DataFrame) -> pl.DataFrame:
-    counts = []
-    for category in Category:
-        of = pl.col("category") == category.value
-        plays = of.sum().cast(pl.Int64)
-        counts.append(plays.alias(f"plays_30d_{category}"))
-        rate = pl.when(plays > 0).then((of & pl.col("completed")).sum() / plays)
-        counts.append(rate.alias(f"completion_rate_30d_{category}"))
-    taste = played.group_by("user_id").agg(counts)
-    everybody = pl.concat([known.select("user_id"), played.select("user_id")]).unique().sort("user_id")
-    joined = everybody.join(taste, on="user_id", how="left", maintain_order="left")
-    return joined.with_columns(pl.col(f"plays_30d_{category}").fill_null(0) for category in Category)
-
-
-def _content_plays(played: pl.DataFrame, midnight: datetime) -> pl.DataFrame:
-    lately = pl.col("event_timestamp") >= midnight - POPULARITY_WINDOW
-    return played.group_by("content_id").agg(
-        lately.sum().cast(pl.Int64).alias("plays_7d"),
-        pl.len().cast(pl.Int64).alias("plays_30d"),
-        pl.col("completed").sum().cast(pl.Int64).alias("completed_30d"),
-    )
-
-
-def _contents(offered: pl.DataFrame, plays: pl.DataFrame) -> pl.DataFrame:
-    rate = (pl.col("completed_30d") / pl.col("plays_30d")).alias("completion_rate_30d")
-    joined = offered.join(plays.with_columns(rate), on="content_id", how="left", maintain_order="left")
-    return joined.with_columns(pl.col("plays_7d").fill_null(0))
-
-
-class _Titles:
-    """Embeddings of titles, each text encoded once."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self._known: dict[str, object] = {}
-
-    def of(self, titles: list[str]) -> pa.Array:
-        unknown = [title for title in dict.fromkeys(titles) if title not in self._known]
-        for title, vector in zip(unknown, self._encoder.encode(unknown), strict=True):
-            self._known[title] = None if np.isnan(vector[0]) else vector
-        return embeddings_array([self._known[title] for title in titles])
-
-
-def _table(view: View, frame: pl.DataFrame, midnight: datetime, titles: _Titles | None = None) -> pa.Table:
+def _table(view: View, frame: pl.DataFrame, midnight: datetime) -> pa.Table:
     """Return the frame in the view's columns, stamped with the day."""
     schema = feature_columns(view)
     moment = pa.scalar(midnight, schema.field("event_timestamp").type)
     stamps = pa.array([moment.as_py()] * len(frame), moment.type)
-    arrays = []
-    for field in schema:
-        if field.name in ("event_timestamp", "created_timestamp"):
-            arrays.append(stamps)
-        elif field.name == "title_embedding" and titles is not None:
-            arrays.append(titles.of(frame["title"].to_list()))
-        else:
-            arrays.append(frame[field.name].to_arrow().cast(field.type))
+    arrays = [
+        stamps
+        if field.name in ("event_timestamp", "created_timestamp")
+        else frame[field.name].to_arrow().cast(field.type)
+        for field in schema
+    ]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stillpoint.dtypes import EMBEDDING_LENGTH, DType
 from stillpoint.errors import CorruptData
-from stillpoint.features.declarations import EMBEDDING_LENGTH, DType
 
 _NAN = float("nan")
 _NUMBER = (int, float, np.integer, np.floating, np.bool_)

@@ -1,4 +1,4 @@
-"""Opens the lake that the settings name, with the columns of the events of the settings' app."""
+"""Opens the lake that the settings name, with the columns of the settings' app."""
 
 from stillpoint.app.load import load_app
 from stillpoint.events.recorded import event_columns
@@ -13,5 +13,5 @@ def open_lake(settings: Settings) -> Lake:
     Raises:
         InvalidApp: the app has faults, each named with its place.
     """
-    columns = event_columns(load_app(settings.app).events)
-    return Lake(open_objects(settings.lake, settings.aws_client_arguments()), columns)
+    app = load_app(settings.app)
+    return Lake(open_objects(settings.lake, settings.aws_client_arguments()), app.features, event_columns(app.events))

@@ -6,9 +6,10 @@ from datetime import date
 
 import pyarrow as pa
 
+from stillpoint.app.feature_set import USER_SEQUENCE
+from stillpoint.app.records import Origin, View
 from stillpoint.events.types import CATALOGUE_COLUMNS, QUARANTINE_COLUMNS, USER_COLUMNS
 from stillpoint.features.columns import feature_columns as feature_columns
-from stillpoint.features.declarations import VIEWS, Origin, View
 from stillpoint.served_rows import SERVED_COLUMNS
 
 EVENTS = "events"
@@ -32,8 +33,11 @@ def snapshot_rows(folder: str, revision: int) -> str:
     return f"{folder}/rows.parquet" if revision == 0 else f"{folder}/rows-{revision}.parquet"
 
 
-def dataset_columns(dataset: str) -> pa.Schema | None:
-    """Return the declared columns of a dataset, or None for one that is free in form, or whose form an app declares."""
+def dataset_columns(dataset: str, views: Iterable[View]) -> pa.Schema | None:
+    """Return the columns of a dataset, of which `views` are declared, or None for one that is free in form.
+
+    Those of events follow from an app's event types: `stillpoint.events.recorded.event_columns`.
+    """
     fixed = {
         "quarantine": QUARANTINE_COLUMNS,
         "users": USER_COLUMNS,
@@ -42,15 +46,17 @@ def dataset_columns(dataset: str) -> pa.Schema | None:
     }
     if dataset in fixed:
         return fixed[dataset]
-    for view in VIEWS:
-        if dataset == f"features/{view.name}" or (view.origin is Origin.MAPPING and dataset.startswith("mappings/")):
+    if dataset.startswith("mappings/"):
+        return feature_columns(USER_SEQUENCE)
+    for view in views:
+        if dataset == f"features/{view.name}":
             return feature_columns(view)
     return None
 
 
 def is_declared(dataset: str) -> bool:
     """Return whether only Stillpoint writes a dataset."""
-    return dataset == EVENTS or dataset_columns(dataset) is not None
+    return dataset == EVENTS or dataset.startswith("features/") or dataset_columns(dataset, ()) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from stillpoint.lake.commits import CommittedFile
-from stillpoint.lake.datasets import dataset_columns
 from stillpoint.lake.objects import Objects
 from stillpoint.lake.tables import COMPRESSION, Lake
 from stillpoint.served_rows import SERVED_GROUP
@@ -110,7 +109,7 @@ class ParquetWriting:
 
 def new_file(lake: Lake, dataset: str, day: date, name: str, *, folder: Path | None = None) -> ParquetWriting:
     """Begin a file of a declared dataset, at the path that `Lake.write` gives it."""
-    columns = dataset_columns(dataset)
+    columns = lake.columns(dataset)
     if columns is None:
         raise ValueError(f"dataset {dataset} declares no columns")
     group = SERVED_GROUP if dataset == "served" else None

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
+from stillpoint.app.feature_set import FeatureSet
 from stillpoint.errors import AlreadyExists, CorruptData, ObjectMissing
 from stillpoint.events.types import RECORD_COLUMNS
 from stillpoint.features.columns import feature_columns as feature_columns
@@ -42,13 +43,16 @@ _TRIES = 5
 class Lake:
     """The committed contents of the lake. Commits are immutable and kept in memory once read.
 
-    `event_columns` are those of the app's event types: events are read with them, and those of older files that lack one
-    as null. Without them events have the columns that their files have.
+    Datasets of the views of `features` have declared columns. `event_columns` are those of the app's event types: events are
+    read with them, and those of older files that lack one as null. Without them events have the columns that their files
+    have.
     """
 
-    def __init__(self, objects: Objects, event_columns: pa.Schema | None = None) -> None:
+    def __init__(self, objects: Objects, features: FeatureSet, event_columns: pa.Schema | None = None) -> None:
         self.objects = objects
+        self.features = features
         self.event_columns = event_columns
+        self._columns: dict[str, pa.Schema | None] = {EVENTS: event_columns}
         self._commits: dict[str, Commit] = {}
         self._fold: LogCheckpoint | None = None
 
@@ -56,12 +60,18 @@ class Lake:
     def root(self) -> str:
         return self.objects.root
 
+    def columns(self, dataset: str) -> pa.Schema | None:
+        """Return the declared columns of a dataset, or None for one that is free in form."""
+        if dataset not in self._columns:
+            self._columns[dataset] = dataset_columns(dataset, self.features.stored)
+        return self._columns[dataset]
+
     def write(self, dataset: str, day: date, name: str, table: pa.Table) -> CommittedFile:
         """Write one Parquet file and return its entry for a commit. Until committed, nobody reads it.
 
         `name` must be the work's own (writer, sequence, epoch, part), so that no two pieces of work share a path.
         """
-        columns = dataset_columns(dataset)
+        columns = None if dataset == EVENTS else self.columns(dataset)  # events keep what the app of today lacks
         if columns is not None:
             table = _with_later_columns(dataset, table, columns).select(columns.names).cast(columns)
         sink = io.BytesIO()
@@ -167,12 +177,11 @@ class Lake:
 
     def open(self, dataset: str, files: Iterable[CommittedFile]) -> pads.Dataset:
         """Return some of a dataset's files as `dataset` returns all."""
-        columns = self.event_columns if dataset == EVENTS else dataset_columns(dataset)
-        return self._open(files, columns, RECORD_COLUMNS if dataset == EVENTS else pa.schema([]))
+        return self._open(files, self.columns(dataset), RECORD_COLUMNS if dataset == EVENTS else pa.schema([]))
 
     def open_whole(self, dataset: str, files: Iterable[CommittedFile]) -> pads.Dataset:
         """Return some of a dataset's files with every column that any of them has, declared or not."""
-        return self._open(files, None if dataset == EVENTS else dataset_columns(dataset), pa.schema([]))
+        return self._open(files, None if dataset == EVENTS else self.columns(dataset), pa.schema([]))
 
     def _open(self, files: Iterable[CommittedFile], columns: pa.Schema | None, least: pa.Schema) -> pads.Dataset:
         filesystem, root = self.objects.arrow()
@@ -245,7 +254,7 @@ class _FrozenLake(Lake):
     """A lake as it was at one moment."""
 
     def __init__(self, lake: Lake) -> None:
-        super().__init__(lake.objects, lake.event_columns)
+        super().__init__(lake.objects, lake.features, lake.event_columns)
         self._then = lake.commits()
 
     def commits(self, writer: str | None = None) -> list[Commit]:

@@ -8,18 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stillpoint.errors import CorruptData, ObjectMissing
-from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS
 from stillpoint.lake.datasets import TABLES, feature_dataset, snapshot_rows
 from stillpoint.lake.tables import Lake
 
 SNAPSHOTS = "snapshots/"
-DATASETS = (
-    "events",
-    "served",
-    "users",
-    "catalogue",
-    *(feature_dataset(view) for view in (*STREAMED_VIEWS, *DAILY_VIEWS)),
-)
+DATASETS = ("events", "served", "users", "catalogue")
+"""The datasets that every lake has; the views' stand beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +53,7 @@ def table_name(dataset: str) -> str:
 def open_tables(lake: Lake) -> Iterator[OpenTable]:
     """Yield the tables of a lake as it is now: one per dataset, and one per training snapshot."""
     now = lake.frozen()
-    for dataset in DATASETS:
+    for dataset in (*DATASETS, *map(feature_dataset, now.features.stored)):
         columns = now.open(dataset, now.files(dataset)).schema
         # A file below `tables/` is replaced at its path, so the rows that its commit tells may be others by now.
         files = {f.path: None if f.path.startswith(TABLES) else f.rows for f in now.files(dataset) if f.rows}

@@ -46,9 +46,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from feature_repo.definitions import define
 from stillpoint.errors import InvalidInput, PlanRefused, StillpointError, UnknownFeature
-from stillpoint.features.on_demand import ON_DEMAND_FEATURES, ON_DEMAND_FUNCTIONS, ON_DEMAND_SOURCES, ON_DEMAND_VIEW
+from stillpoint.feast_definitions import define
+from stillpoint.features.on_demand import ON_DEMAND_VIEW, on_demand_functions
 from stillpoint.features.request_time import REQUEST_TIMESTAMP
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.stores.feature_server.request import RequestParser
@@ -61,6 +61,7 @@ from stillpoint.stores.reading.types import Mode
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import Column
 from stillpoint.stores.values.types import ValueType as Type
+from tests.support.wellness import FEATURES
 
 AT = datetime(2026, 11, 21, 8, 30, 0, 250000, tzinfo=UTC)
 PROJECT = "remote_reads"
@@ -254,7 +255,7 @@ def test_a_foreign_on_demand_view_is_refused_by_name(served: Served) -> None:
     plan = ReadPlan(served.plan.project, served.plan.views, {"both": ()}, (computed,), services)
     for asked in ({"features": ["scaled:double"]}, {"feature_service": "both"}):
         with pytest.raises(PlanRefused, match="scaled is an on-demand feature view with a foreign function"):
-            RequestParser(plan, ON_DEMAND_FUNCTIONS).parse({**asked, "entities": {"user_id": ["u"]}})
+            RequestParser(plan, on_demand_functions(FEATURES)).parse({**asked, "entities": {"user_id": ["u"]}})
     with pytest.raises(PlanRefused, match="'both' has on-demand feature views"):
         plan.select("both")
     assert ReadPlan.from_json(plan.to_json()) == plan
@@ -274,7 +275,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) ->
             entity_key_serialization_version=3,
         )
     )
-    defined = define(lake_root=str(folder), mapping_version=1)
+    defined = define(FEATURES, lake_root=str(folder), mapping_version=1)
     both = FeatureService(name="both", features=[defined.views["session_bounce_rates"], defined.on_demand])
     alone = FeatureService(name="alone", features=[defined.on_demand[["hour_of_day", "search_title_cosine"]]])
     store.apply([*defined.all(), both, alone])
@@ -285,7 +286,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) ->
         "title_embedding": random.normal(size=256).astype(np.float32), "category": "sleep", "exertion_rising": True,
         "plays_30d_sleep": 5, "plays_30d_focus": 3, "completion_rate_30d_sleep": 0.25,
     }  # fmt: skip
-    for name in ON_DEMAND_SOURCES:
+    for name in FEATURES.on_demand_sources:
         view = defined.views[name]
         key = "u1" if view.join_keys == ["user_id"] else "c1"
         row = {view.join_keys[0]: key, "event_timestamp": AT, "created_timestamp": AT}
@@ -298,7 +299,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) ->
 @pytest.mark.parametrize(
     "asked",
     [
-        {"features": [f"{ON_DEMAND_VIEW}:{one.feature.name}" for one in ON_DEMAND_FEATURES]},
+        {"features": [f"{ON_DEMAND_VIEW}:{one.name}" for one in FEATURES.on_demand]},
         {"features": ["session_bounce_rates:session_bounce_rate", f"{ON_DEMAND_VIEW}:category_bounce_rate"]},
         {"feature_service": "both"},
         {"feature_service": "alone"},
@@ -322,7 +323,7 @@ def test_our_on_demand_features_are_computed_as_feast_computes_them(
         expected = feast.post("/get-online-features", json=body)
     assert expected.status_code == 200, expected.text
     plan = compile_plan(ours)
-    request = RequestParser(plan, ON_DEMAND_FUNCTIONS).parse(body)
+    request = RequestParser(plan, on_demand_functions(FEATURES)).parse(body)
     reader = OnlineReader(connect(redis_server.connection_string), plan)
     columns = reader.read(request.requested.read, request.entities, now_us=moment, mode=Mode.COMPAT)
     found = orjson.loads(orjson.dumps(to_response(request, columns)))
@@ -340,7 +341,7 @@ def test_our_on_demand_features_are_computed_as_feast_computes_them(
 def test_the_moment_of_the_request_must_be_given(ours: FeatureStore, moment: Any, words: str) -> None:
     entities = {"user_id": ["u1"], "content_id": ["c1"]} | ({REQUEST_TIMESTAMP: moment} if moment else {})
     with pytest.raises(InvalidInput) as refusal:
-        RequestParser(compile_plan(ours), ON_DEMAND_FUNCTIONS).parse(
+        RequestParser(compile_plan(ours), on_demand_functions(FEATURES)).parse(
             {"features": [f"{ON_DEMAND_VIEW}:hour_of_day"], "entities": entities}
         )
     assert words in str(refusal.value)

@@ -14,7 +14,6 @@ from feast.types import Array, Float32, Int64, String
 
 from ingestion.kinesis_shards import Record
 from stillpoint.clock import to_micros
-from stillpoint.features.declarations import SEARCH_EMBEDDINGS
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
@@ -24,6 +23,7 @@ from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.deletion import project_keys
 from stillpoint.stores.redis.layout import ViewLayout
 from tests.support.batch_world import Parts, World
+from tests.support.wellness import FEATURES, SEARCH_EMBEDDINGS
 
 
 def tied(numbers: list[int], user: str, world: World) -> Iterator[Record]:
@@ -89,7 +89,7 @@ def test_the_stream_a_fill_and_a_push_leave_the_same_row_of_equal_times(
         records = [record for user in ("u1", "u2") for record in tied(numbers, user, world)]
         processor.process(Parts(records, 1), number)
     address = redis_server.connection_string
-    rows = Lake(world.lake.objects).read(feature_dataset(SEARCH_EMBEDDINGS))
+    rows = Lake(world.lake.objects, FEATURES).read(feature_dataset(SEARCH_EMBEDDINGS))
     assert rows.num_rows >= 2 * len(batches)
     assert set(rows["event_timestamp"].to_pylist()) == {world.now}
     learned = [row["created_timestamp"] for row in rows.to_pylist() if row["user_id"] == "u1"]

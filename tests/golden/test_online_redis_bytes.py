@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from stillpoint.features.declarations import VIEWS
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import encode_rows
+from tests.support.wellness import FEATURES, VIEWS
 
 GOLDEN = Path(__file__).with_name("redis_bytes.json")
 
@@ -40,4 +40,4 @@ def golden() -> dict[str, object]:
                 for hash_field, column, values in zip(layout.fields, layout.features, rows.values, strict=True)
             },
         }
-    return {"views": result, "read_plan_sha256": ReadPlan.of_declarations("stillpoint_green").sha256}
+    return {"views": result, "read_plan_sha256": ReadPlan.of_features("stillpoint_green", FEATURES).sha256}

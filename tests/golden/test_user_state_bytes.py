@@ -14,12 +14,11 @@ import pytest
 from stillpoint.clock import DAY, SECOND
 from stillpoint.errors import CorruptData
 from stillpoint.events.types import Category, EventType
-from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.streamed.engine import section_name
 from stillpoint.features.streamed.state import STATE_VERSION, UserState
 from stillpoint.features.streamed.stream import AppStream
 from tests import oracle
-from tests.support.wellness import APP, arrival
+from tests.support.wellness import APP, STREAMED_VIEWS, arrival
 
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER / f"user_state_v{STATE_VERSION}.bin"

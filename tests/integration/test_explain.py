@@ -9,13 +9,13 @@ from inference.live.loaded_release import load
 from inference.predictions.explain import explain, logged_user, served_record
 from inference.predictions.predict import Guard, PredictionTask, predict
 from inference.predictions.served_log import ServedLog
-from inference.ranking.user_features import READ_FEATURES, decode_user
 from stillpoint.clock import from_micros, system_clock, to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle
 from stillpoint.releases.book import ObjectReleaseBook
 from tests.support.hand_made import hand_made
+from tests.support.wellness import FEATURES
 
 
 def test_contributions_from_the_log_add_up_to_what_the_prediction_used(
@@ -28,14 +28,14 @@ def test_contributions_from_the_log_add_up_to_what_the_prediction_used(
     assert pointer is not None
     now = system_clock()
     loaded = load(book, s3_lake, settings, pointer.release, pointer.generation, now=now)
-    found = decode_user(loaded.reader.read(list(READ_FEATURES), {"user_id": ["u0"]}, now_us=to_micros(now)))
+    found = loaded.users.decode_one(loaded.reader.read(loaded.users.names, {"user_id": ["u0"]}, now_us=to_micros(now)))
     ask = PredictionTask("request-1", "u0", Kind.TODAY, from_micros(to_micros(now)), None)
     prediction = predict(loaded, ask, found, (), at=ask.happened, guard=Guard())
     log = ServedLog(s3_lake, clock=system_clock, erasure_key=b"key")
     log.add(prediction)
     log.close()
     served = served_record(s3_lake, prediction.recommendation_id)
-    again = logged_user(served)
+    again = logged_user(served, FEATURES)
     for name, values in found.columns.items():
         for expected, seen in zip(values.ravel().tolist(), again.columns[name].ravel().tolist(), strict=True):
             assert seen == expected or (isinstance(seen, float) and math.isnan(seen) and math.isnan(expected)), name

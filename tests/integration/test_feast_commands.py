@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from stillpoint.features.declarations import BIOMETRICS
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake, feature_columns
+from tests.support.wellness import BIOMETRICS, FEATURES
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -69,7 +69,7 @@ def test_definitions_are_applied_and_history_materialized_with_feasts_commands_a
     rows = pa.table(
         {column.name: pa.array([row.get(column.name)], column.type) for column in feature_columns(BIOMETRICS)}
     )
-    lake = Lake(LocalObjects(lake_root))
+    lake = Lake(LocalObjects(lake_root), FEATURES)
     file = lake.write(feature_dataset(BIOMETRICS), NOON.date(), "rows", rows)
     lake.commit(Commit(writer="rows", sequence=0, at=NOON, files=(file,)))
     day = timedelta(days=1)

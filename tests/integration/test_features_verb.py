@@ -7,16 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from inference.ranking.user_features import UserReading
 from stillpoint import cli
 from stillpoint.clock import to_micros
 from stillpoint.features.columns import rows_table
-from stillpoint.features.declarations import USER_PROFILES
 from stillpoint.releases.colour import Colour
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
+from tests.support.wellness import FEATURES, USER_PROFILES
 
 
 @pytest.fixture
@@ -31,7 +32,8 @@ def live(redis_server, unique, monkeypatch, tmp_path):
     release = SimpleNamespace(
         id="r0001",
         release=SimpleNamespace(colour=Colour.GREEN),
-        reader=OnlineReader(client, ReadPlan.of_declarations(unique)),
+        users=UserReading(FEATURES),
+        reader=OnlineReader(client, ReadPlan.of_features(unique, FEATURES)),
     )
     monkeypatch.setenv("STILLPOINT_HOME", str(tmp_path))
     monkeypatch.setenv("STILLPOINT_LAKE", str(tmp_path / "lake"))

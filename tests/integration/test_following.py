@@ -15,7 +15,6 @@ from inference.live.watcher import LiveReleaseWatcher
 from stillpoint.catalogue import notify_change, withdraw
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.errors import ReleaseRefused, StackUnavailable
-from stillpoint.features.declarations import CONTENT_PROFILES
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
@@ -23,12 +22,13 @@ from stillpoint.releases.presence import Notification, Notifications, WorkerKind
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
 from tests.support.hand_made import HandMade, axis, hand_made
+from tests.support.wellness import CONTENT_PROFILES, FEATURES
 
 
 @pytest.fixture
 def made(tmp_path: Path, redis_server: RedisServer, unique: str) -> HandMade:
     connection = redis_server.connection_string
-    lake = Lake(LocalObjects(tmp_path / "lake"))
+    lake = Lake(LocalObjects(tmp_path / "lake"), FEATURES)
     settings = Settings(
         _env_file=None,
         home=tmp_path,

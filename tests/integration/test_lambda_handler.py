@@ -21,6 +21,7 @@ from stillpoint.messages import Kind, PredictionRequest, request_id
 from stillpoint.releases.pointer_copy import PointerCopy
 from stillpoint.settings import Settings
 from tests.support.hand_made import HandMade, hand_made
+from tests.support.wellness import FEATURES
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -102,7 +103,7 @@ def body(user: str) -> str:
 def host(tmp_path: Path, redis_factory: Any) -> Host:
     server = redis_factory()
     connection = server.connection_string
-    lake = Lake(LocalObjects(tmp_path / "lake"))
+    lake = Lake(LocalObjects(tmp_path / "lake"), FEATURES)
     redis = dict.fromkeys(("redis_green", "redis_blue", "redis_serving"), connection)
     made = hand_made(
         lake,

@@ -19,6 +19,7 @@ from stillpoint.messages import Kind, PredictionRequest, request_id
 from stillpoint.releases.pointer_copy import PointerCopy
 from stillpoint.settings import Settings
 from tests.support.hand_made import hand_made, opted_in
+from tests.support.wellness import FEATURES
 
 SECONDS = 60
 FUNCTIONS = 4
@@ -98,7 +99,7 @@ def test_a_minute_of_invocations_asks_less_than_once_per_hundred_predictions_at_
     settings = Settings(
         _env_file=None, home=tmp_path, lake=objects.root, aws_endpoint_url="http://127.0.0.1:1", **redis
     )  # type: ignore[arg-type]
-    plain = Lake(LocalObjects(objects.root))
+    plain = Lake(LocalObjects(objects.root), FEATURES)
     made = hand_made(plain, settings, project="stillpoint_counted", count=20)
     opted_in(plain, {"u1": True})
     made.point()

@@ -12,7 +12,7 @@ from stillpoint.open_tables.catalogue import open_catalogue
 from stillpoint.open_tables.run import publisher
 from tests.support.known_users import OTHER, USER, Home
 from tests.support.large_lake import made_events
-from tests.support.wellness import EVENT_COLUMNS
+from tests.support.wellness import EVENT_COLUMNS, FEATURES
 
 DAY = datetime(2026, 3, 5, tzinfo=UTC)
 
@@ -25,7 +25,7 @@ def test_a_lake_in_s3_is_published_without_copying_a_row(settings, tmp_path):
     settings = settings.model_copy(update={"iceberg_catalogue": f"sqlite:///{tmp_path}/catalogue.db"})
     from stillpoint.lake.objects import open_objects
 
-    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()), EVENT_COLUMNS)
+    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()), FEATURES, EVENT_COLUMNS)
     for number in range(2):
         file = lake.write("events", DAY.date(), f"s-{number}", made_events(number * 100, 30, 5, DAY))
         lake.commit(Commit(writer="s", sequence=number, at=DAY, files=(file,)))
@@ -36,7 +36,9 @@ def test_a_lake_in_s3_is_published_without_copying_a_row(settings, tmp_path):
     assert rows(catalogue, "events") == sorted(map(str, lake.read("events").to_pylist()))
     compact(lake, before=datetime(2026, 3, 6, tzinfo=UTC).date(), at=DAY)
     assert [(one.added, one.removed) for one in publish() if one.table == "events"] == [(1, 2)]
-    assert rows(catalogue, "events") == sorted(map(str, Lake(lake.objects, EVENT_COLUMNS).read("events").to_pylist()))
+    assert rows(catalogue, "events") == sorted(
+        map(str, Lake(lake.objects, FEATURES, EVENT_COLUMNS).read("events").to_pylist())
+    )
     assert [key for key in lake.objects.list("iceberg/events/") if key.endswith(".parquet")] == []
 
 

@@ -7,12 +7,11 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from inference.ranking.user_features import READ_FEATURES, decode_user
+from inference.ranking.user_features import UserReading
 from release.checks.validated_data import ServedParity
 from release.gate import Subject, Thresholds
 from stillpoint.clock import from_micros, to_micros
 from stillpoint.encoder import WordLlamaEncoder
-from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.streamed.history import AppHistory
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.tables import Lake
@@ -23,10 +22,11 @@ from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.redis.connection import connect
 from tests.support.batch_world import Parts, World
-from tests.support.wellness import APP
+from tests.support.wellness import APP, FEATURES, STREAMED_VIEWS
 from validation.parity_run import check_parity
 
 PROJECT = "stillpoint_green"
+USERS = UserReading(FEATURES)
 ENCODER = WordLlamaEncoder()
 
 
@@ -39,7 +39,7 @@ class Serving:
         views = tuple(view.name for view in STREAMED_VIEWS)
         write_control(self.lake.objects, (Target(colour=Colour.GREEN, project=PROJECT, views=views),))
         self.processor = self.world.processor()
-        self.reader = OnlineReader(connect(server.connection_string), ReadPlan.of_declarations(PROJECT))
+        self.reader = OnlineReader(connect(server.connection_string), ReadPlan.of_features(PROJECT, FEATURES))
         self.records = []
         self.batches = 0
         for seconds, user in ((1, "a"), (2, "b"), (40, "a"), (75, "b")):
@@ -53,8 +53,8 @@ class Serving:
 
     def serve(self, user, seconds):
         at = self.world.now + timedelta(seconds=seconds)
-        columns = self.reader.read(list(READ_FEATURES), {"user_id": [user]}, now_us=to_micros(at))
-        views = [dict(view) for view in decode_user(columns).views]
+        columns = self.reader.read(USERS.names, {"user_id": [user]}, now_us=to_micros(at))
+        views = [dict(view) for view in USERS.decode_one(columns).views]
         self.records.append({"user_id": user, "served_at": at, "views": views})
         return self.records[-1]
 
@@ -86,7 +86,7 @@ class Serving:
             for n, record in enumerate(self.records)
         ]
         table = pa.Table.from_pylist(rows, schema=SERVED_COLUMNS)
-        lake = Lake(self.lake.objects)
+        lake = Lake(self.lake.objects, FEATURES)
         if rows:
             file = lake.write("served", self.world.now.date(), "served", table)
             lake.commit(Commit(writer="served", sequence=0, at=self.world.now, files=(file,)))

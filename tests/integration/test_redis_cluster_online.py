@@ -20,7 +20,6 @@ from ingestion.supervisor import refuse_unfit_redis
 from release import colour
 from stillpoint.clock import to_micros
 from stillpoint.errors import StackUnavailable
-from stillpoint.features.declarations import SEARCH_EMBEDDINGS
 from stillpoint.finished import add_finished
 from stillpoint.lake.tables import Lake
 from stillpoint.outages import Outage, outage
@@ -48,6 +47,7 @@ from stillpoint.tombstones import Tombstones
 from tests.support.batch_world import Parts, World
 from tests.support.cluster_load import RECOVERY_SECONDS, Features, Lists, Requests, States, Work, seconds_until_all_work
 from tests.support.redis_cluster import Cluster, until
+from tests.support.wellness import FEATURES, SEARCH_EMBEDDINGS
 
 LAYOUT = ViewLayout("v", (Column("user_id", ValueType.STRING),), (Column("n", ValueType.INT64),))
 PLAN = ReadPlan("p", (LAYOUT,))
@@ -278,7 +278,7 @@ def test_a_primary_that_is_killed_under_load_is_replaced_and_nothing_is_lost_or_
         assert seconds_until_all_work(works) < RECOVERY_SECONDS
     assert [verdict for _, verdict in world.stored()] == ["on_time"] * 24
     assert len(set(world.sent)) == 2 * 24  # a search asks for two kinds
-    counts = OnlineReader(redis_cluster.client(), ReadPlan.of_declarations("p_stream")).read(
+    counts = OnlineReader(redis_cluster.client(), ReadPlan.of_features("p_stream", FEATURES)).read(
         [f"{SEARCH_EMBEDDINGS.name}:search_count_24h"],
         {"user_id": ["u1", "u2", "u3"]},
         now_us=to_micros(world.now + timedelta(minutes=5)),
@@ -315,7 +315,7 @@ def test_a_shard_that_lost_its_last_writes_shows_it_and_is_rebuilt(redis_cluster
         processor.process(Parts(world.searches([200], "u0"), 1), 2)
     assert needs_rebuild(world.states, 1)
     rebuilt = rebuild(
-        Lake(world.lake.objects),
+        Lake(world.lake.objects, FEATURES),
         world.states,
         stream=stream,
         tombstones=Tombstones(b"key"),

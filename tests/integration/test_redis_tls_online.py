@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from stillpoint.app.feature_set import USER_SEQUENCE
 from stillpoint.errors import StackUnavailable
-from stillpoint.features.declarations import USER_SEQUENCE
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.reading.reader import OnlineReader

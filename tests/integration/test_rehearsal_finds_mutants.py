@@ -19,7 +19,7 @@ from release.context import ReleaseContext
 from release.rehearsal.judge import RehearsalVerdict
 from release.rehearsal.plan import Fault, plan_flips
 from release.rehearsal.run import break_servers, rehearse
-from stillpoint.features.declarations import USER_SEQUENCE
+from stillpoint.app.feature_set import USER_SEQUENCE
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake, feature_columns
 from stillpoint.local.redis_server import RedisServer
@@ -29,6 +29,7 @@ from stillpoint.stores.redis.writer import OnlineWriter
 from tests.support.rehearsal_world import bring_up
 from tests.support.release_world import USERS, context_for
 from tests.support.service_thread import service_thread
+from tests.support.wellness import FEATURES
 
 Mutate = Callable[[pytest.MonkeyPatch], None]
 
@@ -43,7 +44,9 @@ def context(tmp_path_factory: pytest.TempPathFactory, redis_of_module: RedisServ
         lake=str(folder / "lake"),
         **{f"redis_{name}": redis for name in ("blue", "green", "serving", "state", "sandbox")},
     )
-    context = context_for(settings, Lake(LocalObjects(folder / "lake")), load_seconds=20.0, lease_seconds=10.0)
+    context = context_for(
+        settings, Lake(LocalObjects(folder / "lake"), FEATURES), load_seconds=20.0, lease_seconds=10.0
+    )
     bring_up(context, salts=(0, 500))
     return context
 

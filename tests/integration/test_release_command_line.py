@@ -24,6 +24,7 @@ from stillpoint.messages import Kind
 from stillpoint.releases.records import State
 from stillpoint.settings import Settings
 from tests.support.release_world import World, context_for
+from tests.support.wellness import FEATURES
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def context(tmp_path: Path, redis_factory: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("STILLPOINT_GATE_LATENCY_P99_MS", "1000")
     monkeypatch.setenv("STILLPOINT_GATE_DAILY_AGE_HOURS", "72")
     monkeypatch.chdir(tmp_path)
-    return context_for(Settings(_env_file=None), Lake(LocalObjects(tmp_path / "lake")))
+    return context_for(Settings(_env_file=None), Lake(LocalObjects(tmp_path / "lake"), FEATURES))
 
 
 @pytest.fixture

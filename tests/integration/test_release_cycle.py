@@ -24,7 +24,6 @@ from stillpoint.audit.log import AuditAction, entries, verify
 from stillpoint.clock import system_clock, to_micros
 from stillpoint.errors import GateRefused, LeaseHeld, ReleaseRefused
 from stillpoint.features.columns import rows_table
-from stillpoint.features.declarations import BIOMETRICS, SESSION_BOUNCE_RATES
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake, feature_columns
 from stillpoint.local.redis_server import RedisServer
@@ -35,6 +34,7 @@ from stillpoint.settings import Settings
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 from tests.support.release_world import CONTENTS, USERS, World, context_for, favourite
+from tests.support.wellness import BIOMETRICS, FEATURES, SESSION_BOUNCE_RATES
 
 RELAXED = Thresholds(latency_p99_ms=1000, digest_pause_seconds=0.05, daily_age_hours=72)
 
@@ -54,7 +54,7 @@ def context(tmp_path: Any, redis_factory: Any) -> ReleaseContext:
         redis_state=green,
         redis_sandbox=green,
     )
-    return context_for(settings, Lake(LocalObjects(tmp_path / "lake")))
+    return context_for(settings, Lake(LocalObjects(tmp_path / "lake"), FEATURES))
 
 
 @pytest.fixture

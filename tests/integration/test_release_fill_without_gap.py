@@ -17,7 +17,6 @@ from release.gate import Thresholds
 from release.prepare import prepare
 from release.switch import switch
 from stillpoint.clock import system_clock
-from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset
 from stillpoint.lake.objects import LocalObjects
@@ -28,6 +27,7 @@ from stillpoint.settings import Settings
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 from tests.support.release_world import USERS, World, context_for
+from tests.support.wellness import FEATURES, STREAMED_VIEWS
 
 
 class Stream:
@@ -54,7 +54,7 @@ class Stream:
             raise self._failure
 
     def _run(self) -> None:
-        lake = Lake(self.context.lake.objects)
+        lake = Lake(self.context.lake.objects, FEATURES)
         try:
             while not self._ended.is_set():
                 self._batch(lake)
@@ -96,7 +96,9 @@ def context(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
         redis_blue=blue,
         **{f"redis_{name}": green for name in ("green", "serving", "state", "sandbox")},
     )
-    return context_for(settings, Lake(LocalObjects(tmp_path / "lake")), lease_seconds=10.0, barrier_seconds=20.0)
+    return context_for(
+        settings, Lake(LocalObjects(tmp_path / "lake"), FEATURES), lease_seconds=10.0, barrier_seconds=20.0
+    )
 
 
 def differing(context: ReleaseContext) -> int:

@@ -25,6 +25,7 @@ from stillpoint.releases.write_targets import read_control
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.deletion import project_keys
 from tests.support.release_world import CONTENTS, USERS, World, context_for
+from tests.support.wellness import FEATURES
 
 RELAXED = Thresholds(latency_p99_ms=1000, digest_pause_seconds=0.05, daily_age_hours=72, latency_reads=20)
 Verb = Callable[[ReleaseContext], object]
@@ -54,7 +55,7 @@ def make(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
         lake=str(tmp_path / "lake"),
         **{f"redis_{name}": connection for name in ("green", "blue", "serving", "state", "sandbox")},
     )
-    return context_for(settings, Lake(LocalObjects(tmp_path / "lake")), lease_seconds=0.4)
+    return context_for(settings, Lake(LocalObjects(tmp_path / "lake"), FEATURES), lease_seconds=0.4)
 
 
 def start(context: ReleaseContext) -> World:
@@ -142,7 +143,7 @@ settings = settings.model_copy(update={"redis_green": settings.redis_green.__cla
 def progress(step):
     if step.startswith(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
-context = context_for(settings, Lake(LocalObjects(settings.lake)), lease_seconds=0.4, progress=progress)
+context = context_for(settings, Lake(LocalObjects(settings.lake), FEATURES), lease_seconds=0.4, progress=progress)
 release = prepare(context, NewRelease(routes=routes_of(dict.fromkeys(Kind, sys.argv[2])), why="killed"))
 print(release.id)
 """

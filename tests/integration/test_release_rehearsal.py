@@ -20,7 +20,7 @@ from release.rehearsal.plan import Fault, plan_flips
 from release.rehearsal.report import plot, text
 from release.rehearsal.run import break_servers, rehearse
 from release.status import status
-from stillpoint.features.declarations import USER_SEQUENCE
+from stillpoint.app.feature_set import USER_SEQUENCE
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake, feature_columns
 from stillpoint.local.process import free_port
@@ -29,6 +29,7 @@ from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 from tests.support.rehearsal_world import bring_up
 from tests.support.release_world import USERS, context_for
+from tests.support.wellness import FEATURES
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -44,7 +45,7 @@ def context(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
         redis_blue=blue,
         **{f"redis_{name}": green for name in ("green", "serving", "state", "sandbox")},
     )
-    return context_for(settings, Lake(LocalObjects(tmp_path / "lake")), load_seconds=20.0, lease_seconds=10.0)
+    return context_for(settings, Lake(LocalObjects(tmp_path / "lake"), FEATURES), load_seconds=20.0, lease_seconds=10.0)
 
 
 @contextlib.contextmanager

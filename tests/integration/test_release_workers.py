@@ -26,6 +26,7 @@ from stillpoint.releases.records import State
 from stillpoint.releases.write_targets import ACKNOWLEDGED_KEY, Acknowledgement, Target, read_control
 from stillpoint.settings import Settings
 from tests.support.release_world import World, context_for
+from tests.support.wellness import FEATURES
 
 
 class Follower:
@@ -91,7 +92,7 @@ def context(tmp_path: Path, redis_factory: Any) -> ReleaseContext:
         lake=str(tmp_path / "lake"),
         **{f"redis_{name}": connection for name in ("green", "blue", "serving", "state", "sandbox")},
     )
-    return context_for(settings, Lake(LocalObjects(tmp_path / "lake")), load_seconds=1.5)
+    return context_for(settings, Lake(LocalObjects(tmp_path / "lake"), FEATURES), load_seconds=1.5)
 
 
 @pytest.fixture

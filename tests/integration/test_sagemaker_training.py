@@ -29,6 +29,7 @@ from stillpoint.model import ModelBundle
 from stillpoint.registered_models import CANDIDATE, DIGEST_TAG, MODEL_NAME
 from stillpoint.settings import Settings
 from tests.support.training_world import World, make_world
+from tests.support.wellness import FEATURES
 from training import sagemaker_program
 from training.sagemaker_job import ARTIFACTS, collect, deploy, fetch_artifact, train_at_sagemaker, undeploy
 from training.train import keep, report_key, train
@@ -65,7 +66,7 @@ class Site:
 def site(aws: AwsServer, programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     s3 = aws.client("s3")
     s3.create_bucket(Bucket="sagemaker-training")
-    lake = Lake(S3Objects(s3, "sagemaker-training", "lake"))
+    lake = Lake(S3Objects(s3, "sagemaker-training", "lake"), FEATURES)
     made = make_world(tmp_path_factory.mktemp("site"), users=300, days=8)
     for key in made.lake.objects.list(""):
         lake.objects.put(key, made.lake.objects.get(key))

@@ -17,6 +17,7 @@ from stillpoint.lake.tables import Lake
 from stillpoint.served_rows import SERVED_IDS, names_id
 from stillpoint.tombstones import bury
 from tests.integration.test_served_log import AT, KEY, prediction
+from tests.support.wellness import FEATURES
 
 
 class Queue:
@@ -60,7 +61,7 @@ class Queue:
 
 class World:
     def __init__(self, folder: Path) -> None:
-        self.lake = Lake(LocalObjects(folder))
+        self.lake = Lake(LocalObjects(folder), FEATURES)
         self.queue = Queue()
         self.written: list[pa.Table] = []
         self.refused: list[StillpointError] = []
@@ -70,7 +71,7 @@ class World:
         return ServedDrain(self.queue, "served", self.lake, clock=lambda: AT, erasure_key=KEY)  # type: ignore[arg-type]
 
     def ids(self) -> list[str]:
-        return sorted(Lake(self.lake.objects).read("served")["recommendation_id"].to_pylist())
+        return sorted(Lake(self.lake.objects, FEATURES).read("served")["recommendation_id"].to_pylist())
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Item, Kind
 from stillpoint.tombstones import bury
+from tests.support.wellness import FEATURES
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEY = b"key"
@@ -98,11 +99,11 @@ def store(tmp_path: Path) -> Failing:
 
 
 def log(store: Failing, spool: Path | None = None) -> ServedLog:
-    return ServedLog(Lake(store), clock=system_clock, erasure_key=KEY, spool=spool)
+    return ServedLog(Lake(store, FEATURES), clock=system_clock, erasure_key=KEY, spool=spool)
 
 
 def served(store: Failing) -> list[str]:
-    rows: list[str] = Lake(store).read("served")["request_id"].to_pylist()
+    rows: list[str] = Lake(store, FEATURES).read("served")["request_id"].to_pylist()
     return rows
 
 
@@ -118,14 +119,14 @@ def test_predictions_made_while_a_batch_is_written_wait_for_the_next_one(
 ) -> None:
     monkeypatch.setattr(inference.predictions.served_log, "FLUSH_SECONDS", 3600)
     store, numbers = Busy(tmp_path / "lake"), iter(range(1, 100))
-    made = ServedLog(Lake(store), clock=system_clock, erasure_key=KEY)
+    made = ServedLog(Lake(store, FEATURES), clock=system_clock, erasure_key=KEY)
     store.busy = lambda: made.add(prediction(next(numbers)))
     made.add(prediction(0))
     made._flush()
-    assert [commit.files[0].rows for commit in Lake(store).commits()] == [1]
+    assert [commit.files[0].rows for commit in Lake(store, FEATURES).commits()] == [1]
     store.busy = None
     made.close()
-    assert [commit.files[0].rows for commit in Lake(store).commits()] == [1, 1]
+    assert [commit.files[0].rows for commit in Lake(store, FEATURES).commits()] == [1, 1]
 
 
 def test_rows_are_built_in_the_log_s_thread_and_written_in_batches(store: Failing) -> None:
@@ -135,7 +136,7 @@ def test_rows_are_built_in_the_log_s_thread_and_written_in_batches(store: Failin
     made.close()
     assert sorted(served(store)) == sorted(one.task.request_id for one in several)
     assert {name for one in several for name in one.user.views.threads} == {"served-log"}  # type: ignore[attr-defined]
-    assert len(Lake(store).commits()) <= 2
+    assert len(Lake(store, FEATURES).commits()) <= 2
     assert made.lost == 0
 
 

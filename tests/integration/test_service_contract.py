@@ -19,7 +19,7 @@ from stillpoint.lake.tables import Lake
 from stillpoint.settings import Settings
 from tests.support.hand_made import hand_made
 from tests.support.service_process import ServiceProcess, environment, token_file
-from tests.support.wellness import APP
+from tests.support.wellness import APP, FEATURES
 
 COMMITTED = Path(__file__).parents[2] / "openapi.json"
 LEAKS = re.compile(r"Traceback|File \"|\.py\b|site-packages|/work/|/home/|redis\.|botocore|starlette|Error\(")
@@ -47,7 +47,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, aws: Any, redis_of_module
 @pytest.fixture(scope="module")
 def service(settings: Settings, aws: Any, programs: None) -> Iterator[ServiceProcess]:
     bucket = settings.lake.split("/")[2]
-    lake = Lake(S3Objects(aws.client("s3"), bucket, "lake"))
+    lake = Lake(S3Objects(aws.client("s3"), bucket, "lake"), FEATURES)
     hand_made(lake, settings, project="stillpoint_contract").point()
     file, tokens = token_file(settings.home, {"all": ["admin"]})
     started = ServiceProcess(

@@ -23,8 +23,8 @@ from inference.live.watcher import LiveReleaseWatcher
 from inference.predictions.predict import Guard
 from inference.predictions.served_log import ServedLog
 from inference.tokens import Tokens
+from stillpoint.app.feature_set import RANKER_SERVICE
 from stillpoint.clock import system_clock
-from stillpoint.features.declarations import RANKER_SERVICE
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
@@ -33,7 +33,7 @@ from stillpoint.settings import Settings
 from stillpoint.stores.reading.reader import AsyncOnlineReader
 from stillpoint.stores.redis.connection import connect, connect_async
 from tests.support.hand_made import HandMade, hand_made
-from tests.support.wellness import PARSER
+from tests.support.wellness import FEATURES, PARSER
 
 EVENT = {
     "schema_version": 1,
@@ -76,7 +76,7 @@ def service(made: HandMade, tokens: Tokens | None = None, **other: Any) -> TestC
 @pytest.fixture
 def made(tmp_path: Path, redis_factory: Any) -> HandMade:
     connection = redis_factory().connection_string
-    lake = Lake(LocalObjects(tmp_path / "lake"))
+    lake = Lake(LocalObjects(tmp_path / "lake"), FEATURES)
     settings = Settings(
         _env_file=None,
         home=tmp_path,
@@ -200,7 +200,7 @@ def test_explanations_that_never_end_keep_no_event_and_no_prediction_waiting(mad
 
 
 def test_without_a_release_nothing_is_ready_and_clients_are_told_to_come_back(tmp_path: Path, made: HandMade) -> None:
-    made.lake = Lake(LocalObjects(tmp_path / "empty"))
+    made.lake = Lake(LocalObjects(tmp_path / "empty"), FEATURES)
     made.book = type(made.book)(made.lake.objects)
     with service(made) as client:
         assert client.get("/healthz").status_code == 200

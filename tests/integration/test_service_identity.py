@@ -20,6 +20,7 @@ from stillpoint.settings import Settings
 from tests.support.hand_made import hand_made
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer
 from tests.support.service_thread import service_thread
+from tests.support.wellness import FEATURES
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -65,7 +66,7 @@ def service(
         lake=str(home / "lake"),
         **{f"redis_{name}": redis for name in ("blue", "green", "serving", "state", "sandbox")},
     )
-    hand_made(Lake(LocalObjects(home / "lake")), settings, project="stillpoint_identity").point()
+    hand_made(Lake(LocalObjects(home / "lake"), FEATURES), settings, project="stillpoint_identity").point()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "JWT_ISSUER": ISSUER,

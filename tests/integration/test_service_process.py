@@ -30,7 +30,7 @@ from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
 from tests.support.hand_made import HandMade, hand_made
 from tests.support.service_process import COMMAND, ServiceProcess, environment, token_file
-from tests.support.wellness import APP
+from tests.support.wellness import APP, FEATURES
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -43,7 +43,7 @@ USER = "person-4711-unmistakable"
 def made(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> HandMade:
     home = tmp_path_factory.mktemp("service")
     connection = redis_server.connection_string
-    lake = Lake(LocalObjects(home / "lake"))
+    lake = Lake(LocalObjects(home / "lake"), FEATURES)
     settings = Settings(
         _env_file=None,
         home=home,

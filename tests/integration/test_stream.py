@@ -15,9 +15,8 @@ from ingestion.supervisor import Supervisor
 from stillpoint.clock import system_clock
 from stillpoint.errors import LeaseHeld
 from stillpoint.events.stream import put_events
-from stillpoint.features.declarations import STREAMED_VIEWS
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.lake.datasets import ALL_DATES, feature_dataset, newest_rows
-from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.provision import provision
 from stillpoint.messages import PredictionRequest
@@ -30,7 +29,7 @@ from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.values.times import decode_time
 from tests.support.fuzzed_payloads import Fuzz
 from tests.support.stream_world import streaming, wait_for
-from tests.support.wellness import APP
+from tests.support.wellness import APP, FEATURES, STREAMED_VIEWS
 
 pytestmark = [pytest.mark.usefixtures("spark"), pytest.mark.timeout(3600)]
 
@@ -75,7 +74,7 @@ def a_morning(user: str, now: datetime) -> list[tuple[str, bytes]]:
 
 def test_events_reach_both_places_once_and_ask_for_predictions(settings: Settings, aws: Any) -> None:
     provision(settings)
-    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    lake = open_lake(settings)
     views = tuple(view.name for view in STREAMED_VIEWS)
     projects = {Colour.GREEN: f"g_{uuid.uuid4().hex[:6]}", Colour.BLUE: f"b_{uuid.uuid4().hex[:6]}"}
     write_control(lake.objects, tuple(Target(colour=c, project=p, views=views) for c, p in projects.items()))
@@ -117,10 +116,12 @@ def _wrong_clocks_are_told_apart(lake: Lake, now: datetime, user_count: int) -> 
 
 def _streamed_rows_equal_history(lake: Lake) -> None:
     streamed = {view.name: newest_rows(lake.read(feature_dataset(view)), "user_id") for view in STREAMED_VIEWS}
-    again = Lake(lake.objects)
+    again = Lake(lake.objects, FEATURES)
     backfill(again, ALL_DATES, at=datetime.now(UTC), app=APP)
     for view in STREAMED_VIEWS:
-        assert newest_rows(Lake(lake.objects).read(feature_dataset(view)), "user_id").equals(streamed[view.name])
+        assert newest_rows(Lake(lake.objects, FEATURES).read(feature_dataset(view)), "user_id").equals(
+            streamed[view.name]
+        )
         assert streamed[view.name].num_rows
 
 
@@ -178,7 +179,7 @@ def test_records_are_read_once_and_a_span_is_read_again_the_same(settings: Setti
 def test_fuzzed_payloads_each_get_a_verdict_and_none_stops_the_stream(settings: Settings, aws: Any) -> None:
     settings = settings.model_copy(update={"stream_max_records_per_batch": 600})
     provision(settings)
-    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    lake = open_lake(settings)
     views = tuple(view.name for view in STREAMED_VIEWS)
     write_control(lake.objects, (Target(colour=Colour.GREEN, project=f"g_{uuid.uuid4().hex[:6]}", views=views),))
     sent = [pair for pair in Fuzz(1, datetime.now(UTC)).pairs(3_000) if len(pair[1]) <= 200_000]

@@ -6,14 +6,13 @@ from ingestion.stream_source import SourceUnusable, read_stream, stream_source
 from ingestion.supervisor import Supervisor
 from stillpoint.clock import system_clock
 from stillpoint.events.stream import put_events
-from stillpoint.features.declarations import STREAMED_VIEWS
-from stillpoint.lake.objects import open_objects
-from stillpoint.lake.tables import Lake
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.local.provision import provision
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
 from stillpoint.settings import Settings
 from tests.support.stream_world import SimulatedUsers, now, streaming, wait_for
+from tests.support.wellness import STREAMED_VIEWS
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -98,7 +97,7 @@ def test_a_missing_or_foreign_connector_is_said_in_one_sentence_and_never_retrie
 @pytest.mark.soak
 def test_a_native_source_feeds_the_whole_stream(settings, aws, spark):
     provision(settings)
-    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    lake = open_lake(settings)
     views = tuple(view.name for view in STREAMED_VIEWS)
     write_control(lake.objects, (Target(colour=Colour.GREEN, project="g_native", views=views),))
     sent = SimulatedUsers(10, 3).some(300, now())

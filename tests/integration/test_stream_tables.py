@@ -17,10 +17,8 @@ from stillpoint.encoder import WordLlamaEncoder
 from stillpoint.events.parsing import ParsedEvent
 from stillpoint.events.recorded import events_table
 from stillpoint.events.types import Verdict
-from stillpoint.features.declarations import DAILY_VIEWS, STREAMED_VIEWS
-from stillpoint.features.declarations import view as view_named
 from stillpoint.lake.commits import Commit
-from stillpoint.lake.datasets import ALL_DATES, by_date, dataset_columns, feature_dataset, newest_rows
+from stillpoint.lake.datasets import ALL_DATES, by_date, feature_dataset, newest_rows
 from stillpoint.lake.tables import Lake
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
@@ -28,7 +26,8 @@ from stillpoint.stores.redis.keys import encode_keys
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 from tests.support.stream_world import SimulatedUsers
-from tests.support.wellness import APP, EVENT_COLUMNS, parse
+from tests.support.wellness import APP, DAILY_VIEWS, EVENT_COLUMNS, FEATURES, STREAMED_VIEWS, parse
+from tests.support.wellness import view as view_named
 
 DAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -71,9 +70,9 @@ def test_plain_spark_sql_counts_exactly_the_committed_rows(lake: Lake, spark):
         assert counted(feature_dataset(view)) == rows == lake.read(feature_dataset(view)).num_rows
     assert compact(lake, before=date(2026, 3, 3), at=DAY) == {}
     more = fill(lake, sequence=2, seed=2)
-    assert Lake(lake.objects).read("events").num_rows == count + more
+    assert Lake(lake.objects, FEATURES).read("events").num_rows == count + more
     compact(lake, before=date(2026, 3, 3), at=DAY)
-    assert counted("events") == count + more == Lake(lake.objects).read("events").num_rows
+    assert counted("events") == count + more == Lake(lake.objects, FEATURES).read("events").num_rows
 
 
 def test_a_compaction_killed_before_its_commit_is_done_again(lake: Lake, monkeypatch):
@@ -107,7 +106,7 @@ def small_files(lake, count=6):
 
 
 def sorted_rows(lake, dataset):
-    return sorted(map(str, Lake(lake.objects).read(dataset).to_pylist()))
+    return sorted(map(str, Lake(lake.objects, FEATURES).read(dataset).to_pylist()))
 
 
 def test_many_small_files_of_an_open_day_become_one_of_the_same_rows_without_copies(lake: Lake, few):
@@ -163,7 +162,7 @@ def told(lake: Lake, redis_server, unique, monkeypatch, tmp_path):
             "updated_at": pa.array([DAY - timedelta(days=40)], pa.timestamp("us", "UTC")),
         }
     )
-    columns = dataset_columns("users")
+    columns = lake.columns("users")
     users = pa.table(
         [users[f.name] if f.name in users.column_names else pa.nulls(1, f.type) for f in columns], schema=columns
     )
@@ -178,6 +177,7 @@ def told(lake: Lake, redis_server, unique, monkeypatch, tmp_path):
         date(2026, 3, 2),
         date(2026, 3, 3),
         at=DAY + timedelta(days=1),
+        app=APP,
         encoder=WordLlamaEncoder(),
         writers=writers,
     )

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from inference.ranking.user_features import READ_FEATURES, decode_users
+from inference.ranking.user_features import UserReading
+from stillpoint.app.records import Origin
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
-from stillpoint.features.declarations import CONTENT_PROFILES, VIEWS, Origin
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset, newest_rows
 from stillpoint.local.redis_server import RedisServer
@@ -26,7 +26,7 @@ from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
 from tests.support.training_world import ENCODER, few_users
-from tests.support.wellness import EVENT_COLUMNS
+from tests.support.wellness import CONTENT_PROFILES, EVENT_COLUMNS, FEATURES, VIEWS
 from training.snapshot import make_snapshot
 
 SERVED_AT = datetime(2026, 10, 7, 20, 30, tzinfo=UTC)
@@ -47,9 +47,10 @@ class Served:
                     ViewLayout.of(view), newest_rows(rows.filter(pc.field("event_timestamp") <= SERVED_AT), "user_id")
                 )
         self.users = sorted(set(self.lake.read("users")["user_id"].to_pylist()))
-        reader = OnlineReader(client, ReadPlan.of_declarations(project))
-        columns = reader.read(list(READ_FEATURES), {"user_id": self.users}, now_us=to_micros(SERVED_AT))
-        self.views = {one.user_id: [dict(view) for view in one.views] for one in decode_users(columns)}
+        reader = OnlineReader(client, ReadPlan.of_features(project, FEATURES))
+        users = UserReading(FEATURES)
+        columns = reader.read(users.names, {"user_id": self.users}, now_us=to_micros(SERVED_AT))
+        self.views = {one.user_id: [dict(view) for view in one.views] for one in users.decode(columns)}
         self.show()
 
     def show(self) -> None:

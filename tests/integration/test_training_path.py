@@ -19,10 +19,11 @@ import pytest
 
 from release.aliases import tell_mlflow
 from release.set_aliases import AliasClient, set_aliases
+from stillpoint.app.entities import user
 from stillpoint.clock import DAY, HOUR, to_micros
+from stillpoint.dtypes import DType
 from stillpoint.errors import AlreadyExists, InvalidInput
-from stillpoint.features.declarations import CONTENT_PROFILES, STREAMED_VIEWS, VIEWS, DType, user
-from stillpoint.features.request_time import request_time_features
+from stillpoint.features.request_time import compute
 from stillpoint.lake.datasets import DateRange
 from stillpoint.local.process import Child, free_port
 from stillpoint.local.servers import servers
@@ -31,6 +32,7 @@ from stillpoint.registered_models import MODEL_NAME
 from stillpoint.settings import Settings
 from stillpoint.snapshots import load_snapshot
 from tests.support.training_world import CUTOFF, ENCODER, START, World, make_world
+from tests.support.wellness import CONTENT_PROFILES, FEATURES, STREAMED_VIEWS, VIEWS
 from training.collaborative import next_mapping_version, write_mapping
 from training.registered_model import score_frame
 from training.snapshot import make_snapshot
@@ -153,7 +155,7 @@ def ranks(bundle: ModelBundle, world: World, sequence_id: int | None = None, **c
     columns |= {name: np.atleast_1d(np.asarray(value)) for name, value in changes.items() if name != "search_embedding"}
     if "search_embedding" in changes:
         columns["search_embedding"] = changes["search_embedding"]
-    columns |= request_time_features(columns)
+    columns |= compute(columns, FEATURES.request_features)
     scores = bundle.score(bundle.select(columns), content_ids=newest["content_id"].to_pylist(), sequence_id=sequence_id)
     category = columns["category"]
     story = (category == "sleep") & (columns["duration_seconds"] > 26 * 60) & (columns["duration_seconds"] < 44 * 60)

@@ -13,15 +13,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.definitions import define
 from stillpoint.cli import run
 from stillpoint.errors import InvalidInput, UnknownFeature
+from stillpoint.feast_definitions import define
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.process import free_port
 from stillpoint.snapshot_definition import LabelDefinition
 from stillpoint.snapshots import Snapshot
 from tests.support.training_world import ENCODER, few_users, open_store
+from tests.support.wellness import FEATURES
 from training.snapshot import make_snapshot
 
 CUTOFF = datetime(2026, 10, 8, tzinfo=UTC)
@@ -57,7 +58,7 @@ def test_a_snapshot_of_too_few_labels_of_one_class_or_of_an_incomplete_service_l
     with pytest.raises(InvalidInput, match=r"\d\d\d+ labelled rows with 0 successes .* of both classes"):
         place.take(definition=LabelDefinition(window=timedelta(0)))
     lacking = open_store(place.lake, tmp_path)
-    views = define(lake_root=place.lake.root, mapping_version=1).views
+    views = define(FEATURES, lake_root=place.lake.root, mapping_version=1).views
     lacking.apply(
         [
             feast.FeatureService(
@@ -127,7 +128,7 @@ def test_a_snapshot_that_cannot_be_trained_on_registers_and_writes_nothing(
     hours: float,
     sentence: str,
 ) -> None:
-    lake = Lake(LocalObjects(tmp_path / "lake"))
+    lake = Lake(LocalObjects(tmp_path / "lake"), FEATURES)
     for key, data in place.holds().items():
         lake.objects.put(key, data)
     spoil(lake, f"snapshots/{place.snapshot.manifest.id}")

@@ -9,7 +9,6 @@ import pytest
 from stillpoint import cli
 from stillpoint.clock import to_micros
 from stillpoint.features.columns import rows_table
-from stillpoint.features.declarations import USER_PROFILES, USER_TASTE
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.objects import LocalObjects
@@ -21,6 +20,7 @@ from stillpoint.stores.reading.types import Mode
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
+from tests.support.wellness import FEATURES, USER_PROFILES, USER_TASTE
 
 FAR = to_micros(datetime(2999, 1, 1, tzinfo=UTC))
 
@@ -33,7 +33,7 @@ def profile(user, us, days):
 def world(tmp_path, redis_factory, monkeypatch):
     """A lake and a colour with true rows, and rows of the year 2999 that replaced some of them."""
     connection = redis_factory().connection_string
-    lake = Lake(LocalObjects(tmp_path / "lake"))
+    lake = Lake(LocalObjects(tmp_path / "lake"), FEATURES)
     client = connect(connection)
     for name in ("GREEN", "BLUE", "SANDBOX", "SERVING", "STATE"):
         monkeypatch.setenv(f"STILLPOINT_REDIS_{name}", connection)
@@ -53,7 +53,7 @@ def world(tmp_path, redis_factory, monkeypatch):
 
 
 def days(client, mode=Mode.ENFORCE):
-    columns = OnlineReader(client, ReadPlan.of_declarations("stillpoint_green")).read(
+    columns = OnlineReader(client, ReadPlan.of_features("stillpoint_green", FEATURES)).read(
         [USER_PROFILES.name], {"user_id": [f"u{n}" for n in range(4)]}, now_us=to_micros(datetime.now(UTC)), mode=mode
     )
     return list(columns.values("tenure_days"))
@@ -84,7 +84,7 @@ def test_validation_is_red_and_the_repair_brings_the_true_rows_back(world, capsy
     assert repaired["lake"] == {feature_dataset(USER_PROFILES): 3}
     assert repaired["online"] == repaired["refilled"] == {f"stillpoint_green/{USER_PROFILES.name}": 2}
     assert days(client) == [10, 11, 12, 13]
-    rows = Lake(lake.objects).read(feature_dataset(USER_PROFILES))
+    rows = Lake(lake.objects, FEATURES).read(feature_dataset(USER_PROFILES))
     assert sorted(rows["tenure_days"].to_pylist()) == [9, 10, 11, 12, 13]
     _, found = outcome(capsys, "validate", "lake")
     (profiles,) = [one for one in found if one["subject"] == f"features/{USER_PROFILES.name}"]
@@ -98,7 +98,7 @@ def test_a_value_of_the_future_without_a_true_row_just_goes(world, capsys):
     OnlineWriter(client, "stillpoint_blue").write(ViewLayout.of(USER_TASTE), taste)
     _, repaired = outcome(capsys, "repair", "future")
     assert repaired["refilled"][f"stillpoint_blue/{USER_TASTE.name}"] == 0
-    columns = OnlineReader(client, ReadPlan.of_declarations("stillpoint_blue")).read(
+    columns = OnlineReader(client, ReadPlan.of_features("stillpoint_blue", FEATURES)).read(
         [USER_TASTE.name], {"user_id": ["u9"]}, now_us=to_micros(datetime.now(UTC)), mode=Mode.ENFORCE
     )
     assert columns.values(USER_TASTE.feature_names[0])[0] is None

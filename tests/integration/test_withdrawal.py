@@ -21,6 +21,7 @@ from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
 from tests.support.hand_made import HandMade, hand_made
 from tests.support.service_process import ServiceProcess, environment
+from tests.support.wellness import FEATURES
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -30,7 +31,7 @@ NEXT_MONTH, ENDED, WITHDRAWN = "c0000", "c0006", "c0018"
 @pytest.fixture
 def made(tmp_path: Path, redis_server: RedisServer, unique: str) -> HandMade:
     connection = redis_server.connection_string
-    lake = Lake(LocalObjects(tmp_path / "lake"))
+    lake = Lake(LocalObjects(tmp_path / "lake"), FEATURES)
     settings = Settings(
         _env_file=None,
         home=tmp_path,

@@ -18,7 +18,6 @@ from inference.worker.push_consent import opted_in as read_opted_in
 from stillpoint.clock import to_micros
 from stillpoint.events.types import EventType
 from stillpoint.experiments import Arm, Experiment, Ordering
-from stillpoint.features.declarations import BIOMETRICS, SEARCH_EMBEDDINGS
 from stillpoint.finished import add_finished
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
@@ -27,6 +26,7 @@ from stillpoint.messages import Kind, PredictionRequest, Push, request_id
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
 from tests.support.hand_made import HandMade, axis, hand_made, opted_in
+from tests.support.wellness import BIOMETRICS, FEATURES, SEARCH_EMBEDDINGS
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -91,7 +91,7 @@ def request(
 @pytest.fixture
 def host(tmp_path: Path, redis_factory) -> Iterator[Host]:  # type: ignore[no-untyped-def]
     server: RedisServer = redis_factory()
-    lake = Lake(LocalObjects(tmp_path / "lake"))
+    lake = Lake(LocalObjects(tmp_path / "lake"), FEATURES)
     opted_in(lake, {"u1": True, "u2": False})
     connection = server.connection_string
     settings = Settings(
@@ -283,8 +283,8 @@ def test_a_fill_marker_of_another_mapping_or_of_a_fill_gives_popular_content(
 
 
 def test_a_users_row_of_another_mapping_gives_popular_content_and_without_the_guard_another_users(host: Host) -> None:
+    from stillpoint.app.feature_set import USER_SEQUENCE
     from stillpoint.clock import to_micros
-    from stillpoint.features.declarations import USER_SEQUENCE
 
     right = host.ask(request("u4")).predictions[0]
     us = to_micros(NOW)

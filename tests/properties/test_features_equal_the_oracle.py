@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from stillpoint.clock import DAY, HOUR, MINUTE, SECOND
 from stillpoint.events.types import Category, EventType
-from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.streamed.history import AppHistory
 from stillpoint.features.streamed.state import UserState
 from stillpoint.features.streamed.stream import AppStream
-from tests.support.wellness import APP, arrival
+from tests.support.wellness import APP, STREAMED_VIEWS, arrival
 
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parents[1] / "oracle.py")
 oracle = importlib.util.module_from_spec(_spec)

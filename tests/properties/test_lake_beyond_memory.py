@@ -12,18 +12,18 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion.compact import IDENTITY, compact, tables
+from ingestion.compact import compact, tables
 from ingestion.daily import daily
 from privacy.erasure.lake import LakeErasure
 from privacy.erasure.rows import mentioned, mentions
 from stillpoint.events.types import CATALOGUE_COLUMNS, USER_COLUMNS
-from stillpoint.features.daily import EVENTS_BEFORE, daily_tables, days_between
+from stillpoint.features.daily import daily_tables, days_between, reach_of
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import ALL_DATES, DateRange, by_date, feature_dataset
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.sorted_rows import SortedRows, last_of_each, ranges_together
 from stillpoint.lake.tables import Lake
-from tests.support.wellness import EVENT_COLUMNS
+from tests.support.wellness import APP, EVENT_COLUMNS, FEATURES
 
 D = datetime(2026, 3, 5, tzinfo=UTC)
 AT = D + timedelta(hours=1)
@@ -130,13 +130,13 @@ def kept(lake, dataset, rows, schema, parts, column):
 @given(events(), st.integers(1, 4))
 def test_a_compacted_day_equals_the_day_merged_in_memory(rows, parts):
     with tempfile.TemporaryDirectory() as folder:
-        lake = Lake(LocalObjects(folder), EVENT_COLUMNS)
+        lake = Lake(LocalObjects(folder), FEATURES, EVENT_COLUMNS)
         kept(lake, "events", rows, EVENT_COLUMNS, parts, "event_timestamp")
         expected = []
         for day in sorted({file.date for file in lake.files("events")}):
             stored = lake.open("events", lake.files_as_stored("events", DateRange(day, day))).to_table()
-            frame = pl.DataFrame(pl.from_arrow(stored)).unique(IDENTITY["events"], keep="last", maintain_order=True)
-            expected += frame.sort(*IDENTITY["events"]).to_arrow().cast(EVENT_COLUMNS).to_pylist()
+            frame = pl.DataFrame(pl.from_arrow(stored)).unique(["shard", "sequence"], keep="last", maintain_order=True)
+            expected += frame.sort("shard", "sequence").to_arrow().cast(EVENT_COLUMNS).to_pylist()
         compact(lake, before=D.date() + timedelta(days=2), at=AT, budget=TINY)
         files = sorted(Path(folder).glob("tables/events/*/rows.parquet"))
         found = [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
@@ -154,21 +154,21 @@ def test_daily_views_of_users_taken_in_parts_equal_those_of_all_at_once(rows, pe
         for name, day in (("c1", 3), ("c1", 1), ("c2", 50))
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        lake = Lake(LocalObjects(folder), EVENT_COLUMNS)
+        lake = Lake(LocalObjects(folder), FEATURES, EVENT_COLUMNS)
         kept(lake, "events", rows, EVENT_COLUMNS, parts, "event_timestamp")
         kept(lake, "users", people, USER_COLUMNS, parts, "updated_at")
         kept(lake, "catalogue", contents, CATALOGUE_COLUMNS, 1, "updated_at")
         first, last = D.date() - timedelta(days=days), D.date()
-        before = DateRange(first - EVENTS_BEFORE, last)
+        before = DateRange(first - reach_of(APP.daily_views), last)
         expected = daily_tables(
             days_between(first, last),
+            APP.daily_views,
             events=lake.read("events", before),
-            users=lake.read("users"),
-            catalogue=lake.read("catalogue"),
+            tables={name: lake.read(name) for name in ("users", "catalogue")},
             encoder=OneDirection(),
         )
         by_file = {(day, feature_dataset(view)): table for day, view, table in expected}
-        counts = daily(lake, first, last, at=AT, encoder=OneDirection(), writers={}, budget=TINY)
+        counts = daily(lake, first, last, at=AT, app=APP, encoder=OneDirection(), writers={}, budget=TINY)
         assert sum(counts.values()) == sum(table.num_rows for table in by_file.values())
         for (day, dataset), table in by_file.items():
             assert lake.read(dataset, DateRange(day, day)).to_pylist() == table.to_pylist(), (day, dataset)
@@ -180,7 +180,7 @@ def test_users_erased_in_one_pass_leave_the_rows_that_single_erasures_leave(rows
     found = []
     for groups in ([frozenset(gone)], [frozenset({user}) for user in sorted(gone)]):
         with tempfile.TemporaryDirectory() as folder:
-            lake = Lake(LocalObjects(folder), EVENT_COLUMNS)
+            lake = Lake(LocalObjects(folder), FEATURES, EVENT_COLUMNS)
             kept(lake, "events", rows, EVENT_COLUMNS, parts, "event_timestamp")
             if compacted:
                 compact(lake, before=D.date(), at=AT)
@@ -193,9 +193,9 @@ def test_users_erased_in_one_pass_leave_the_rows_that_single_erasures_leave(rows
                 removed.update({user: own.traces[user].removed["events"] for user in group})
             left = [row for row in before if row["user_id"] not in gone]
             key = lambda row: str(sorted(row.items(), key=str))  # noqa: E731
-            assert sorted(map(key, Lake(lake.objects, EVENT_COLUMNS).read("events", ALL_DATES).to_pylist())) == sorted(
-                map(key, left)
-            )
+            assert sorted(
+                map(key, Lake(lake.objects, FEATURES, EVENT_COLUMNS).read("events", ALL_DATES).to_pylist())
+            ) == sorted(map(key, left))
             assert removed == Counter(row["user_id"] for row in before if row["user_id"] in gone)
             every = [pq.ParquetFile(path).read()["user_id"].to_pylist() for path in Path(folder).rglob("*.parquet")]
             assert not gone & {user for column in every for user in column}

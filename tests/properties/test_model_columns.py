@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
+from stillpoint.app.records import Feature, View
+from stillpoint.dtypes import EMBEDDING_LENGTH, DType
 from stillpoint.errors import CorruptData
 from stillpoint.features.columns import embeddings_array
-from stillpoint.features.declarations import CONTENT_PROFILES, EMBEDDING_LENGTH, DType, Feature, View
 from stillpoint.features.model_columns import feature_column, number_block
 from stillpoint.features.on_demand import _column as frame_column
 from stillpoint.stores.reading.columns import OnlineColumns
@@ -25,6 +26,7 @@ from stillpoint.stores.reading.types import Mode
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.values.encode import encode_value
 from stillpoint.stores.values.times import encode_time
+from tests.support.wellness import CONTENT_PROFILES
 
 NOW_US = 1_790_000_000_000_000
 VALUES: dict[DType, st.SearchStrategy[Any]] = {

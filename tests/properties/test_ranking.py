@@ -10,6 +10,7 @@ from inference.ranking.catalogue import ContentTable
 from inference.ranking.rank import FREE_SECONDS, Ranking, choose, rank_by_popularity, retrieve
 from stillpoint.events.types import Category
 from stillpoint.messages import Kind
+from tests.support.wellness import FEATURES
 
 CATEGORIES = [str(category) for category in Category]
 
@@ -20,7 +21,7 @@ def catalogue(count: int, seed: int, width: int = 8) -> ContentTable:
     durations = rng.choice([300.0, 600.0, 601.0, 1200.0], count)
     ids = tuple(f"c{number:05d}" for number in range(count))
     titles = rng.normal(size=(count, width)).astype(np.float32)
-    return ContentTable(ids, ids, categories, durations, {"title_embedding": titles, "category": categories})
+    return ContentTable(ids, ids, categories, durations, {"title_embedding": titles, "category": categories}, FEATURES)
 
 
 def plainly_retrieved(

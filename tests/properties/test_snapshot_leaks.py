@@ -10,12 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stillpoint.features.declarations import VIEWS, Origin
+from stillpoint.app.records import Origin
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshots import Snapshot
 from tests.support.training_world import ENCODER, few_users
+from tests.support.wellness import VIEWS
 from training.snapshot import make_snapshot
 
 CUTOFF = datetime(2026, 10, 8, tzinfo=UTC)

@@ -11,8 +11,18 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stillpoint.features.declarations import EMBEDDING_LENGTH, SERVICES, DType, Feature, Origin, View, user
-from stillpoint.lake.tables import feature_columns
+from stillpoint.app.entities import user
+from stillpoint.app.feature_set import feature_set
+from stillpoint.app.records import Feature, Origin, View
+from stillpoint.dtypes import EMBEDDING_LENGTH, DType
+from stillpoint.lake.commits import Commit
+from stillpoint.lake.datasets import feature_dataset
+from stillpoint.lake.objects import LocalObjects
+from stillpoint.lake.tables import Lake, feature_columns
+from stillpoint.stores.redis.connection import connect
+from stillpoint.stores.redis.layout import ViewLayout
+from stillpoint.stores.redis.writer import OnlineWriter
+from tests.support.wellness import content, with_more
 from validation.expectations import validate
 from validation.suites import snapshot_suite, view_suite
 
@@ -77,58 +87,62 @@ def test_each_fault_that_a_declaration_excludes_is_found_in_lake_and_snapshot(de
     assert found == {one.name: sum(feature is one for feature, _ in faults) for one in made}
     snapshot = spoiled.append_column("content_id", pa.array(["c"] * count))
     snapshot = snapshot.append_column("label", pa.array([row % 2 for row in range(count)]))
-    SERVICES["just_declared"] = (view,)
-    try:
-        failures = validate(snapshot_suite("just_declared"), [snapshot], at=NOON).failures()
-    finally:
-        del SERVICES["just_declared"]
+    alone = feature_set([view], item=content)
+    failures = validate(snapshot_suite(alone), [snapshot], at=NOON).failures()
     excluded = {feature.name for feature, fault in faults if fault is not None and feature.dtype.is_scalar}
     assert {failure.column for failure in failures} == excluded, "a join may find nothing, and embeddings are left out"
 
 
-DECLARE_AND_CHECK = """
-import json, sys
-from datetime import UTC, datetime
-import stillpoint.features.declarations as declarations
-from stillpoint.features.declarations import DType, Feature, Origin, View, user
+MOOD = '''
+"""How a day was."""
 
-mood = View(name="mood", entity=user, origin=Origin.DAILY, ttl=None, description="How a day was.", features=(
-    Feature(name="calm", dtype=DType.FLOAT64, unit="share", minimum=0, maximum=1, description="Share of calm minutes."),))
-declarations.VIEWS += (mood,)
-declarations.SERVICES[declarations.RANKER_SERVICE] += (mood,)
+from stillpoint.app import DType, user
+from stillpoint.app.tables import column, daily_view
 
-import pyarrow as pa
-from stillpoint.cli import run
-from stillpoint.lake.commits import Commit; from stillpoint.lake.tables import Lake, feature_columns; from stillpoint.lake.datasets import feature_dataset
-from stillpoint.lake.objects import LocalObjects
-from stillpoint.settings import Settings
-from stillpoint.stores.redis.connection import connect
-from stillpoint.stores.redis.layout import ViewLayout
-from stillpoint.stores.redis.writer import OnlineWriter
 
-now = datetime.now(UTC)
-rows = [{"user_id": f"u{n}", "event_timestamp": now, "created_timestamp": now, "calm": calm} for n, calm in enumerate((0.5, 1.5))]
-table = pa.Table.from_pylist(rows, schema=feature_columns(mood))
-loaded = Settings.load()
-lake = Lake(LocalObjects(loaded.lake))
-lake.commit(Commit(writer="m", sequence=0, at=now, files=(lake.write(feature_dataset(mood), now.date(), "m", table),)))
-OnlineWriter(connect(loaded.connection("green")), "stillpoint_green").write(ViewLayout.of(mood), table)
-run(["validate", "lake", "--json"])
-run(["validate", "online", "--colour", "green", "--json"])
-"""
+@daily_view(
+    user,
+    column("calm", DType.FLOAT64, unit="share", minimum=0, maximum=1, description="Share of calm minutes."),
+)
+def mood(day):
+    """How a day was."""
+    raise NotImplementedError
+'''
 
 
 def test_a_view_that_is_only_declared_is_checked_by_every_command(tmp_path, redis_factory):
-    lake = tmp_path / "lake"
-    lake.mkdir()
-    env = {**os.environ, "STILLPOINT_LAKE": str(lake), "STILLPOINT_HOME": str(tmp_path)}
+    app = with_more(tmp_path, mood=MOOD)
+    view = app.features.view("mood")
+    lake_folder = tmp_path / "lake"
+    lake_folder.mkdir()
+    env = {
+        **os.environ,
+        "STILLPOINT_LAKE": str(lake_folder),
+        "STILLPOINT_HOME": str(tmp_path),
+        "STILLPOINT_APP": app.where,
+    }
     env["STILLPOINT_REDIS_GREEN"] = redis_factory().connection_string
-    done = subprocess.run(
-        [sys.executable, "-c", DECLARE_AND_CHECK], env=env, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    for line in done.stdout.splitlines():
-        (outcome,) = [one for one in json.loads(line) if one["subject"] == "features/mood"]
+    now = datetime.now(UTC)
+    rows = [
+        {"user_id": f"u{n}", "event_timestamp": now, "created_timestamp": now, "calm": calm}
+        for n, calm in enumerate((0.5, 1.5))
+    ]
+    table = pa.Table.from_pylist(rows, schema=feature_columns(view))
+    lake = Lake(LocalObjects(str(lake_folder)), app.features)
+    file = lake.write(feature_dataset(view), now.date(), "m", table)
+    lake.commit(Commit(writer="m", sequence=0, at=now, files=(file,)))
+    OnlineWriter(connect(env["STILLPOINT_REDIS_GREEN"]), "stillpoint_green").write(ViewLayout.of(view), table)
+    for command in (["validate", "lake", "--json"], ["validate", "online", "--colour", "green", "--json"]):
+        done = subprocess.run(
+            [sys.executable, "-c", "import sys; from stillpoint.cli import main; main(sys.argv[1:])", *command],
+            env=env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1, done.stderr
+        (outcome,) = [one for one in json.loads(done.stdout) if one["subject"] == "features/mood"]
         (red,) = [one for one in outcome["findings"] if not one["passed"]]
         assert (red["column"], red["expected"], red["unexpected"], red["examples"]) == (
             "calm",
@@ -136,4 +150,3 @@ def test_a_view_that_is_only_declared_is_checked_by_every_command(tmp_path, redi
             1,
             ["1.5"],
         )
-    assert len(done.stdout.splitlines()) == 2

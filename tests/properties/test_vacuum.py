@@ -26,6 +26,7 @@ from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.records import Intent, Release, Route, State
 from stillpoint.settings import Settings
+from tests.support.wellness import FEATURES
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -68,7 +69,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.objects = Timed(folder)
-        self.lake = Lake(self.objects)
+        self.lake = Lake(self.objects, FEATURES)
         self.number = 0
         self.readers: list[tuple[datetime, set[str]]] = []
         self.jobs: list[tuple[Lease, set[str]]] = []
@@ -94,13 +95,15 @@ class World:
         self.lake.commit(Commit(writer=writer, sequence=self.number, at=self.now, files=files, supersedes=supersedes))
 
     def live(self) -> set[str]:
-        return {file.path for name in ("users", "served", "quarantine") for file in Lake(self.objects).files(name)}
+        return {
+            file.path for name in ("users", "served", "quarantine") for file in Lake(self.objects, FEATURES).files(name)
+        }
 
     def there(self) -> set[str]:
         return {key for key in self.objects.list("") if key.endswith(".parquet")}
 
     def vacuum(self, **options: Any) -> Any:
-        return vacuum(Lake(self.objects), WANTED, clock=lambda: self.now, **options)
+        return vacuum(Lake(self.objects, FEATURES), WANTED, clock=lambda: self.now, **options)
 
     @contextmanager
     def killed_after(self, deletions: int) -> Iterator[None]:
@@ -152,7 +155,7 @@ def test_a_vacuum_deletes_nothing_that_counts_or_that_who_listed_it_may_still_re
         elif step == "end of job" and world.jobs:
             world.jobs.pop()[0].release()
         elif step == "fold":
-            fold(Lake(world.objects), before=world.now - HOUR, fewest=2)
+            fold(Lake(world.objects, FEATURES), before=world.now - HOUR, fewest=2)
         elif step == "vacuum":
             world.vacuum()
         elif step == "killed vacuum":

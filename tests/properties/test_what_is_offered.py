@@ -13,6 +13,7 @@ from inference.ranking.catalogue import ContentTable
 from stillpoint.catalogue import newest_rows
 from stillpoint.clock import to_micros
 from stillpoint.events.types import CATALOGUE_COLUMNS
+from tests.support.wellness import FEATURES
 from training.offered import offered_then
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -84,6 +85,7 @@ def contents_of(newest: list[Any]) -> ContentTable:
         np.full(count, "sleep", object),
         np.zeros(count),
         {},
+        FEATURES,
         offered_from=np.array([never if one.withdrawn else to_micros(one.published_at) for one in newest], np.int64),
         offered_until=np.array([to_micros(one.until) if one.until else never for one in newest], np.int64),
     )

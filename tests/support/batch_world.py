@@ -22,6 +22,7 @@ from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
 from stillpoint.settings import Settings
 from stillpoint.tombstones import Tombstones
+from tests.support.wellness import APP
 
 
 class Killed(Exception):
@@ -70,7 +71,7 @@ class Partitions:
 class World:
     """One query's lake, states and settings; `processor` is a run of its driver."""
 
-    def __init__(self, folder, server, name, *, app="feature_repo"):
+    def __init__(self, folder, server, name, *, app=APP.where):
         connection = server.connection_string
         self.server, self.query = server, name
         self.settings = Settings(
@@ -80,8 +81,9 @@ class World:
             app=str(app),
             **{f"redis_{part}": connection for part in ("green", "blue", "sandbox", "serving", "state")},
         )
-        self.lake = Lake(LocalObjects(self.settings.lake))
-        views = tuple(view.name for view in load_app(str(app)).views)
+        features = load_app(str(app)).features
+        self.lake = Lake(LocalObjects(self.settings.lake), features)
+        views = tuple(view.name for view in features.streamed)
         self.control = write_control(
             self.lake.objects, (Target(colour=Colour.GREEN, project=f"p_{name}", views=views),)
         )
@@ -95,9 +97,9 @@ class World:
         self.time += timedelta(seconds=60)
         lease.acquire()
         self.states = StateStore(self.server.client(), self.query)
-        newest = last_committed(Lake(self.lake.objects), f"stream-{self.query}")
+        newest = last_committed(Lake(self.lake.objects, self.lake.features), f"stream-{self.query}")
         views = make_whole(
-            Lake(self.lake.objects),
+            Lake(self.lake.objects, self.lake.features),
             self.query,
             self.states,
             stream=rules_of(self.settings).stream,
@@ -133,7 +135,7 @@ class World:
         return searches(numbers, user, at=self.now)
 
     def stored(self):
-        table = Lake(self.lake.objects).read("events").to_pylist()
+        table = Lake(self.lake.objects, self.lake.features).read("events").to_pylist()
         return sorted((row["sequence"], row["verdict"]) for row in table)
 
 

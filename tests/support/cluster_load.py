@@ -29,6 +29,7 @@ from stillpoint.stores.redis.layout import Column, ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter, WriteResult
 from stillpoint.stores.values.types import ValueType
 from tests.support.hand_made import hand_made, opted_in
+from tests.support.wellness import FEATURES
 
 RECOVERY_SECONDS = 30.0
 USERS = [f"u{n}" for n in range(60)]
@@ -197,7 +198,7 @@ class Requests:
     """Works off prediction requests, as a worker does: an outage puts them off, and none of them ever fails."""
 
     def __init__(self, connection: str, folder: Path) -> None:
-        lake = Lake(LocalObjects(folder / "lake"))
+        lake = Lake(LocalObjects(folder / "lake"), FEATURES)
         opted_in(lake, {f"u{n}": True for n in range(6)})
         redis = dict.fromkeys(("redis_green", "redis_blue", "redis_serving"), connection)
         settings = Settings.model_validate({"home": folder, "lake": lake.root, **redis})

@@ -29,7 +29,7 @@ from stillpoint.local.process import free_port
 from stillpoint.messages import Item, Kind, StoredRecommendation
 from stillpoint.settings import Settings
 from tests.support.release_world import CONTENTS, USERS, World, context_for
-from tests.support.wellness import EVENT_COLUMNS
+from tests.support.wellness import EVENT_COLUMNS, FEATURES
 
 CHECKS = (FillMarkerCheck(), Coverage())
 
@@ -60,7 +60,7 @@ def settings_of(folder, redis, aws, unique, **more) -> Settings:
 
 def fill(settings: Settings) -> None:
     """Write the world: r0001 was live, r0002 is; the first user searched, and has a list."""
-    lake = Lake(LocalObjects(settings.lake))
+    lake = Lake(LocalObjects(settings.lake), FEATURES)
     world = World(lake)
     world.fill()
     world.catalogue()

@@ -55,7 +55,7 @@ def assert_equals_the_oracle(lake, app, projects, *, without=()):
 
     `projects` are Redis clients by the project whose rows they hold.
     """
-    lake = Lake(lake.objects)
+    lake = Lake(lake.objects, app.features)
     arrivals = RecordedEvents(app.events).on_time(lake.read("events"))
     stream, history = AppStream(app, encoder=None, max_event_age_us=DAY), AppHistory(app)
     for view in app.views:

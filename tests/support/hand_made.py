@@ -14,21 +14,12 @@ import numpy as np
 import pyarrow as pa
 import xgboost
 
+from stillpoint.app.feature_set import RANKER_SERVICE, USER_SEQUENCE
+from stillpoint.app.records import View
 from stillpoint.clock import to_micros
+from stillpoint.dtypes import EMBEDDING_LENGTH, DType
 from stillpoint.events.types import CATALOGUE_COLUMNS, USER_COLUMNS, Category
 from stillpoint.features.columns import rows_table
-from stillpoint.features.declarations import (
-    CONTENT_PROFILES,
-    EMBEDDING_LENGTH,
-    RANKER_SERVICE,
-    SERVICES,
-    USER_PROFILES,
-    USER_SEQUENCE,
-    USER_TASTE,
-    DType,
-    View,
-)
-from stillpoint.features.request_time import REQUEST_FEATURES
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
@@ -41,6 +32,7 @@ from stillpoint.stores.reading.plan import ReadPlan, fill_marker_key
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import OnlineWriter
+from tests.support.wellness import CONTENT_PROFILES, FEATURES, SERVICES, USER_PROFILES, USER_TASTE
 
 MADE = datetime(2026, 11, 20, tzinfo=UTC)
 CATEGORIES = tuple(str(category) for category in Category)
@@ -65,7 +57,7 @@ def model(
     """A small bundle that takes the ranker's columns: the cosine of search and title decides, then popularity."""
     service = SERVICES[RANKER_SERVICE]
     features = [feature for view in service for feature in view if feature.dtype is not DType.EMBEDDING]
-    order = [feature.name for feature in features] + [one.feature.name for one in REQUEST_FEATURES]
+    order = [feature.name for feature in features] + [one.name for one in FEATURES.request_features]
     order.append(COLLABORATIVE_SCORE)
     texts = {
         feature.name: feature.values or ("f", "m", "en", "de") for feature in features if feature.dtype is DType.STRING
@@ -187,7 +179,7 @@ def hand_made(
         _commit(lake, "catalogue", pa.Table.from_pylist(rows, schema=CATALOGUE_COLUMNS))
     bundle = model([one[0] for one in chosen], mapping_version=mapping_version, seed=seed, users=users)
     lake.objects.put(bundle.key, bundle.data)
-    declared = ReadPlan.of_declarations(project)
+    declared = ReadPlan.of_features(project, FEATURES)
     plan = replace(declared, views=(*declared.views, *more_views))
     lake.objects.put(f"releases/{release_id}/read_plan.json", plan.to_json())
     lake.objects.put(f"releases/{release_id}/registry.pb", b"hand-made")

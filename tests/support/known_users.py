@@ -15,7 +15,6 @@ from ingestion.kinesis_shards import Record
 from privacy.erasure.rows import mentions
 from privacy.erasure.run import erase
 from stillpoint.clock import to_micros
-from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind
@@ -24,6 +23,7 @@ from stillpoint.releases.write_targets import Target, write_control
 from stillpoint.served_rows import SERVED_COLUMNS
 from tests.support.batch_world import Parts, World
 from tests.support.hand_made import hand_made, opted_in
+from tests.support.wellness import FEATURES, STREAMED_VIEWS
 
 USER, OTHER = "u1", "u10"
 PROJECT = "stillpoint_green"
@@ -92,7 +92,7 @@ class Home:
 
     def erase(self, user=USER, **options):
         options = {"clock": lambda: datetime.now(UTC), "settle_seconds": 0.0, "wait_seconds": 10.0, **options}
-        return erase(self.settings, Lake(self.lake.objects), user, **options)
+        return erase(self.settings, Lake(self.lake.objects, FEATURES), user, **options)
 
     def found(self, user):
         """Return every file of the home and every key of Redis that still mentions a user, compressed columns included."""
@@ -116,7 +116,7 @@ class Home:
 
     def kept(self, user):
         """Return all that is known of a user in the lake and online."""
-        lake = Lake(self.lake.objects)
+        lake = Lake(self.lake.objects, FEATURES)
         rows = {
             name: sorted(map(str, lake.read(name).filter(pc.equal(lake.read(name)["user_id"], user)).to_pylist()))
             for name in ("events", "served", "mappings/1", "users", *(f"features/{v.name}" for v in STREAMED_VIEWS))

@@ -20,7 +20,7 @@ from stillpoint.events.types import CATALOGUE_COLUMNS, USER_COLUMNS, Category
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
-from tests.support.wellness import EVENT_COLUMNS
+from tests.support.wellness import APP, EVENT_COLUMNS, FEATURES
 
 NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
 DAYS = 4
@@ -128,7 +128,7 @@ def do(job: str, lake: Lake, events: int, budget: int) -> dict[str, Any]:
         from ingestion.daily import daily
 
         day = NOON.date()
-        return dict(daily(lake, day, day, at=NOON, encoder=OneDirection(), writers={}, budget=budget))
+        return dict(daily(lake, day, day, at=NOON, app=APP, encoder=OneDirection(), writers={}, budget=budget))
     if job == "consent":
         from inference.worker.push_consent import opted_in
 
@@ -147,7 +147,7 @@ def main() -> None:
     job, folder, events = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     budget = int(sys.argv[4]) if len(sys.argv) > 4 else 128 * 1024 * 1024
     began = time.monotonic()
-    result = do(job, Lake(LocalObjects(folder)), events, budget)
+    result = do(job, Lake(LocalObjects(folder), FEATURES), events, budget)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     sys.stdout.write(
         json.dumps(

@@ -11,18 +11,11 @@ import xgboost
 from release.context import ReleaseContext
 from release.models import routes_of
 from release.prepare import NewRelease
+from stillpoint.app.feature_set import USER_SEQUENCE
+from stillpoint.app.records import Feature, Origin, View
 from stillpoint.clock import system_clock
+from stillpoint.dtypes import EMBEDDING_LENGTH, DType
 from stillpoint.events.types import CATALOGUE_COLUMNS
-from stillpoint.features.declarations import (
-    CONTENT_PROFILES,
-    EMBEDDING_LENGTH,
-    USER_SEQUENCE,
-    VIEWS,
-    DType,
-    Feature,
-    Origin,
-    View,
-)
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset
 from stillpoint.lake.tables import Lake, feature_columns
@@ -32,6 +25,7 @@ from stillpoint.releases.records import Route
 from stillpoint.served_rows import SERVED_COLUMNS
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
+from tests.support.wellness import CONTENT_PROFILES, VIEWS
 
 USERS = [f"u{number}" for number in range(30)]
 CONTENTS = [f"c{number}" for number in range(12)]

@@ -13,8 +13,7 @@ import psutil
 
 from stillpoint.app.load import load_app
 from stillpoint.events.stream import put_events
-from stillpoint.lake.objects import open_objects
-from stillpoint.lake.tables import Lake
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.local.provision import provision
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
@@ -48,7 +47,7 @@ class Stream:
     def __init__(self, settings, aws, folder, seed, *, endpoint=None):
         self.settings, self.aws, self._folder = settings, aws, folder
         provision(settings)
-        self.lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+        self.lake = open_lake(settings)
         self.projects = {Colour.GREEN: f"g_{uuid.uuid4().hex[:6]}", Colour.BLUE: f"b_{uuid.uuid4().hex[:6]}"}
         views = tuple(view.name for view in load_app(settings.app).views)
         write_control(

@@ -19,9 +19,8 @@ from stillpoint.clock import SECOND, system_clock, to_micros
 from stillpoint.encoder import WordLlamaEncoder
 from stillpoint.events.documents import MalformedEvent
 from stillpoint.features.columns import feature_columns, rows_table
-from stillpoint.features.declarations import STREAMED_VIEWS
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.lake.datasets import feature_dataset
-from stillpoint.lake.tables import Lake
 from stillpoint.messages import PredictionRequest
 from stillpoint.stores.redis.connection import connect
 from stillpoint.stores.redis.keys import encode_keys
@@ -29,7 +28,7 @@ from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.redis.writer import encode_rows
 from stillpoint.stores.values.times import decode_time
 from tests import oracle
-from tests.support.wellness import parse
+from tests.support.wellness import STREAMED_VIEWS, parse
 
 VIEW_OF = {"search": "search_embeddings", "biometric": "biometrics"}
 
@@ -194,9 +193,8 @@ def judge(settings, aws, sent, projects, watcher, records=None):
     records = records or records_of(aws.client("kinesis"), settings.event_stream, sent)
     assert len(records) == sent
     verdicts, events, rows = expected(records, settings.max_event_age * SECOND)
-    from stillpoint.lake.objects import open_objects
 
-    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()))
+    lake = open_lake(settings)
     stored = lake.read("events", columns=["shard", "sequence", "verdict", "arrived_at"]).to_pylist()
     aside = lake.read("quarantine", columns=["shard", "sequence"]).to_pylist()
     found = [((row["shard"], row["sequence"]), row["verdict"]) for row in stored]

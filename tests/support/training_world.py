@@ -8,21 +8,20 @@ from typing import Any
 import feast
 from feast.repo_config import RepoConfig
 
-from feature_repo.definitions import define
 from simulation.history import write_history
 from simulation.scenario import Scenario
 from stillpoint.clock import system_clock
 from stillpoint.encoder import WordLlamaEncoder
+from stillpoint.feast_definitions import define
 from stillpoint.features.columns import rows_table
 from stillpoint.features.daily import daily_tables, days_between
-from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.features.streamed.history import AppHistory
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import by_date, feature_dataset
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshots import Snapshot
-from tests.support.wellness import APP, on_time_events
+from tests.support.wellness import APP, FEATURES, STREAMED_VIEWS, on_time_events
 from training.expected_rows import expectations
 from training.snapshot import make_snapshot
 from training.train import TrainedModel, train
@@ -48,7 +47,9 @@ def load_features(lake: Lake, last: date, number: int = 0) -> None:
         rows = rows_table(view, AppHistory(APP, ENCODER).rows(view.name, events))
         files += [lake.write(feature_dataset(view), day, f"backfill-{number}", part) for day, part in by_date(rows)]
     references = {"users": lake.read("users"), "catalogue": lake.read("catalogue")}
-    for day, view, rows in daily_tables(days_between(START, last), events=table, encoder=ENCODER, **references):
+    for day, view, rows in daily_tables(
+        days_between(START, last), APP.daily_views, events=table, encoder=ENCODER, tables=references
+    ):
         files.append(lake.write(feature_dataset(view), day, f"daily-{number}", rows))
     lake.commit(Commit(writer="backfill", sequence=number, at=CUTOFF, files=tuple(files)))
 
@@ -67,13 +68,13 @@ def open_store(lake: Lake, folder: Path) -> feast.FeatureStore:
         entity_key_serialization_version=3,
     )
     store = feast.FeatureStore(config=config)
-    store.apply(define(lake_root=lake.root, mapping_version=1).all())
+    store.apply(define(FEATURES, lake_root=lake.root, mapping_version=1).all())
     return store
 
 
 def few_users(folder: Path, users: int = 60) -> tuple[Lake, feast.FeatureStore]:
     """Return a lake with three days of few users from `START`, their features, and a store over it: made in a second."""
-    lake = Lake(LocalObjects(folder / "lake"))
+    lake = Lake(LocalObjects(folder / "lake"), FEATURES)
     write_history(lake, Scenario(start=START, days=3, users=users, contents=40, seed=5))
     load_features(lake, START + timedelta(days=3))
     return lake, open_store(lake, folder)
@@ -81,7 +82,7 @@ def few_users(folder: Path, users: int = 60) -> tuple[Lake, feast.FeatureStore]:
 
 def make_world(folder: Path, *, expect: bool = False, **changes: Any) -> World:
     """Make it in a folder, its snapshot checked if `expect`; `changes` are those of the scenario."""
-    lake = Lake(LocalObjects(folder / "lake"))
+    lake = Lake(LocalObjects(folder / "lake"), FEATURES)
     write_history(lake, replace(Scenario(start=START, days=DAYS, users=900, seed=5), **changes))
     days = changes.get("days", DAYS)
     load_features(lake, START + timedelta(days=days))
@@ -91,6 +92,6 @@ def make_world(folder: Path, *, expect: bool = False, **changes: Any) -> World:
         store,
         cutoff=datetime.combine(START + timedelta(days=days), datetime.min.time(), UTC),
         encoder_sha256=ENCODER.sha256,
-        expect=expectations(system_clock) if expect else None,
+        expect=expectations(FEATURES, system_clock) if expect else None,
     )
     return World(lake, store, snapshot, train(lake, snapshot, mapping_version=1, seed=7))

@@ -9,6 +9,7 @@ from stillpoint.app.conditions import Condition
 from stillpoint.app.derived import record
 from stillpoint.app.durations import micros
 from stillpoint.app.fields import fields_of
+from stillpoint.app.order import ViewOrder
 from stillpoint.app.recommendations import CHANNELS, Label, RecommendationKind, RequestTimeFeature, Trigger, Turns
 from stillpoint.dtypes import DType
 
@@ -37,6 +38,8 @@ def trigger_faults(triggers: Sequence[Trigger]) -> Iterator[Fault]:
             yield Fault(trigger.place, f"{name}: channel {trigger.channel!r}; expected one of {channels}")
         if not trigger.kinds:
             yield Fault(trigger.place, f"{name} asks for nothing; expected at least one kind")
+        if trigger.when is not None and not isinstance(trigger.when, Condition | Turns) and not callable(trigger.when):
+            yield Fault(trigger.place, f"{name}: {trigger.when!r} is no condition")
         if isinstance(trigger.when, Condition):
             for text in condition_faults(trigger.when, trigger.on.leaves):
                 yield Fault(trigger.place, f"{name}: {text}")
@@ -60,9 +63,19 @@ def label_faults(labels: Sequence[Label]) -> Iterator[Fault]:
             undone = label.undone_event
             if undone is None:
                 yield Fault(label.place, "the label can be undone, and no event is named that does it")
+            elif not isinstance(label.undone_by, Condition):
+                yield Fault(label.place, f"the label is undone by {label.undone_by!r}, which is no condition")
             else:
                 for text in condition_faults(label.undone_by, undone.leaves):
                     yield Fault(label.place, f"the label's undoing: {text}")
+
+
+def order_faults(order: ViewOrder | None, views: Iterable[str]) -> Iterator[Fault]:
+    """Yield the faults of the views' order."""
+    known = set(views)
+    for name in () if order is None else order.first:
+        if name not in known:
+            yield Fault(order.place, f"the order names {name}, which is no view")  # type: ignore[union-attr]
 
 
 def request_faults(features: Sequence[RequestTimeFeature], known: Iterable[str]) -> Iterator[Fault]:

@@ -18,11 +18,14 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from stillpoint.app.feature_set import feature_set
+from stillpoint.app.load import found_app
 from stillpoint.errors import CorruptData, InvalidInput, NothingStored
 from stillpoint.lake.arrow_s3 import s3_filesystem
-from stillpoint.lake.datasets import ALL_DATES, TABLES, DateRange, dataset_columns
+from stillpoint.lake.datasets import ALL_DATES, TABLES, DateRange
 from stillpoint.lake.objects import aws_session, open_objects
 from stillpoint.lake.tables import Lake
+from stillpoint.settings import Settings
 from stillpoint.stores.history.chunks import NO_TYPES, Chunk, FileReading, SourceFile, WantedTypes
 from stillpoint.stores.history.column_types import (
     common_type,
@@ -91,8 +94,12 @@ class S3Access:
 
 @lru_cache(maxsize=16)
 def open_lake(root: str, access: S3Access) -> Lake:
-    """Return the lake at `root`; cached per process, since a lake caches the commits that it has read."""
-    return Lake(open_objects(root, access.boto_arguments()))
+    """Return the lake at `root`; cached per process, since a lake caches the commits that it has read.
+
+    Datasets of the app that the settings name have its columns; without an app they are as they were written.
+    """
+    app = found_app(Settings.load().app)
+    return Lake(open_objects(root, access.boto_arguments()), feature_set(()) if app is None else app.features)
 
 
 def lake_dataset(path: str, lake_root: str | None) -> str | None:
@@ -224,7 +231,7 @@ def open_lake_dataset(
     """
     dates = between if dataset.startswith("features/") else ALL_DATES
     files = [file for file in lake.files_as_stored(dataset, dates) if file.rows]
-    schema = dataset_columns(dataset)
+    schema = lake.columns(dataset)
     filesystem, root = lake.objects.arrow()
     if schema is None and not files:
         raise NothingStored(f"source {name!r}: the lake {lake.root} holds no committed file of {dataset!r}")

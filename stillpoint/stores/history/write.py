@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput
 from stillpoint.lake.commits import Commit
-from stillpoint.lake.datasets import by_date, dataset_columns
+from stillpoint.lake.datasets import by_date
 from stillpoint.lake.tables import COMPRESSION, Lake
 from stillpoint.stores.history.column_types import common_type, is_single, is_untyped, wanted_type
 from stillpoint.stores.history.files import pushed_at, pushed_name, split_glob
@@ -77,7 +77,7 @@ def write_to_lake(lake: Lake, dataset: str, pushed: PushedRows, *, event: str, a
     Raises:
         InvalidInput: the columns are not the dataset's, or one cannot hold a value.
     """
-    table = pushed.fitted(dataset_columns(dataset) or pushed.columns, f"{lake.root}/{dataset}")
+    table = pushed.fitted(lake.columns(dataset) or pushed.columns, f"{lake.root}/{dataset}")
     if not table.num_rows:
         return
     writer = f"push-{uuid.uuid4()}"

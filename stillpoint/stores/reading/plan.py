@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from stillpoint.app.feature_set import FeatureSet
 from stillpoint.errors import CorruptData, PlanRefused, UnknownFeature
-from stillpoint.features.declarations import SERVICES, VIEWS, View
 from stillpoint.stores.redis.layout import ENTITYLESS_KEY, Column, ViewLayout, feature_field
 from stillpoint.stores.values.types import ValueType
 
@@ -73,21 +73,15 @@ class ReadPlan:
         refuse_collisions(self.views)
 
     @classmethod
-    def of_declarations(
-        cls,
-        project: str,
-        views: Sequence[View] = VIEWS,
-        services: dict[str, tuple[View, ...]] | None = None,
-    ) -> "ReadPlan":
-        """Return the plan of the declared views, without a registry: what compiling the app's registry gives, without the
+    def of_features(cls, project: str, features: FeatureSet) -> "ReadPlan":
+        """Return the plan of an app's features, without a registry: what compiling its registry gives, without the
         on-demand view."""
-        chosen = SERVICES if services is None else services
         return cls(
             project=project,
-            views=tuple(ViewLayout.of(view) for view in views),
+            views=tuple(ViewLayout.of(view) for view in features.views),
             services={
                 name: tuple(Selection(view.name, view.feature_names, view.name) for view in members)
-                for name, members in chosen.items()
+                for name, members in features.services.items()
             },
         )
 

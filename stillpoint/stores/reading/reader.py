@@ -9,8 +9,8 @@ from datetime import timedelta
 from itertools import chain
 from typing import Any, NamedTuple, Self
 
+from stillpoint.clock import FUTURE_TOLERANCE
 from stillpoint.errors import InvalidInput
-from stillpoint.features.declarations import FUTURE_TOLERANCE
 from stillpoint.stores.reading.columns import OnlineColumns
 from stillpoint.stores.reading.plan import ReadPlan, Selection, fill_marker_key
 from stillpoint.stores.reading.query import Group, Query, compile_query

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from stillpoint.app.records import View
+from stillpoint.dtypes import DType
 from stillpoint.errors import InvalidInput
-from stillpoint.features.declarations import DType, View
 from stillpoint.stores.values.types import KEY_TYPES, ValueType
 
 ENTITYLESS_KEY = "__dummy_id"

@@ -10,13 +10,14 @@ from feast import FeatureStore
 from feast.data_source import PushMode
 from feast.repo_config import RepoConfig
 
-from feature_repo.definitions import define
 from ingestion.compact import compact
+from stillpoint.app.feature_set import USER_SEQUENCE
 from stillpoint.errors import InvalidInput
-from stillpoint.features.declarations import BIOMETRICS, USER_SEQUENCE
+from stillpoint.feast_definitions import define
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.tables import Lake, feature_columns
+from tests.support.wellness import BIOMETRICS, FEATURES
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -73,7 +74,7 @@ def open_store(any_lake, tmp_path, request):
                 entity_key_serialization_version=3,
             )
         )
-        store.apply(define(lake_root=any_lake.root, mapping_version=3).all())
+        store.apply(define(FEATURES, lake_root=any_lake.root, mapping_version=3).all())
         return store
 
     return open_
@@ -104,7 +105,7 @@ def test_a_push_becomes_a_commit_that_is_read_at_once(any_lake, open_store):
     store = open_store()
     store.push("biometrics_push", biometrics([("u7", T0, T0, 7)]).to_pandas(), to=PushMode.OFFLINE)
     assert ask(store, ["u7"], T0)["steps_sum_10m"].to_pylist() == [7]
-    writers = [found.writer for found in Lake(any_lake.objects).commits()]
+    writers = [found.writer for found in Lake(any_lake.objects, FEATURES).commits()]
     assert len(writers) == 1
     assert writers[0].startswith("push-")
 

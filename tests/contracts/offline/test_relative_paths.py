@@ -10,6 +10,7 @@ from feast.infra.offline_stores.file_source import FileLoggingDestination, Saved
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from tests.support.plays import ROWS, USER, ask, at, plays_view, source_table, values
+from tests.support.wellness import FEATURES
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_logged_features_are_written_where_they_are_read(store, tmp_path):
 
 
 def test_a_relative_lake_is_read_and_written_where_its_sources_lie(store, tmp_path):
-    lake = Lake(LocalObjects(tmp_path / "lake"))
+    lake = Lake(LocalObjects(tmp_path / "lake"), FEATURES)
     view = plays_view("lake/free/plays", name="in_lake")
     view.stream_source = PushSource(name="push", batch_source=view.batch_source)
     assert isinstance(view.batch_source, FileSource)

@@ -17,6 +17,7 @@ from stillpoint.lake.objects import open_objects
 from stillpoint.lake.tables import Lake
 from stillpoint.stores.history.write import PushedRows, write_to_lake
 from tests.support.plays import USER, at, spine, values
+from tests.support.wellness import FEATURES
 
 US = pa.timestamp("us", tz="UTC")
 
@@ -242,7 +243,7 @@ def test_files_of_one_folder_may_have_different_zones(tmp_path, stored_stats, pa
 
 
 def test_a_lake_dataset_that_is_free_in_form_may_change_its_types(tmp_path, open_store):
-    lake = Lake(open_objects(str(tmp_path / "lake")))
+    lake = Lake(open_objects(str(tmp_path / "lake")), FEATURES)
     for number, (kind, value) in enumerate([(pa.float64(), 3.0), (pa.int64(), 2**53 + 1)]):
         table = rows(kind, [value], users=[f"u{number}"], event=pa.timestamp("us", tz="+05:30"))
         pushed = PushedRows(view="stats", table=table)

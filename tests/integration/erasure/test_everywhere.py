@@ -8,10 +8,10 @@ import pytest
 from ingestion.reconcile import reconcile
 from stillpoint.clock import to_micros
 from stillpoint.errors import InvalidInput, InvalidSettings
-from stillpoint.features.declarations import STREAMED_VIEWS
 from stillpoint.lake.tables import Lake
 from stillpoint.tombstones import ErasureLookup, erasure_key, read_tombstones
 from tests.support.known_users import OTHER, PROJECT, USER
+from tests.support.wellness import FEATURES, STREAMED_VIEWS
 
 
 def test_a_user_disappears_from_everywhere_and_others_stay_as_they_are(home):
@@ -52,7 +52,7 @@ def test_the_lake_and_the_online_store_still_agree(home):
     home.processor._lease.release()
     home.erase()
     views = [view.name for view in STREAMED_VIEWS]
-    found = reconcile(Lake(home.lake.objects), {PROJECT: (home.redis, views)})
+    found = reconcile(Lake(home.lake.objects, FEATURES), {PROJECT: (home.redis, views)})
     assert found.unequal_commits == []
     for view in views:
         compared = found.views[f"{PROJECT}/{view}"]

@@ -20,6 +20,7 @@ from privacy.export import export
 from stillpoint.clock import to_micros
 from stillpoint.lake.tables import Lake
 from tests.support.known_users import OTHER, USER
+from tests.support.wellness import FEATURES
 
 
 def test_compacted_days_are_rewritten_at_their_path(home):
@@ -31,8 +32,8 @@ def test_compacted_days_are_rewritten_at_their_path(home):
     assert home.found(USER) == []
     left = pq.read_table(io.BytesIO(home.lake.objects.get(path)))
     assert left["user_id"].to_pylist() == [OTHER]
-    assert Lake(home.lake.objects).read("events").num_rows == 1
-    assert reconcile(Lake(home.lake.objects), {}).unequal_commits == []
+    assert Lake(home.lake.objects, FEATURES).read("events").num_rows == 1
+    assert reconcile(Lake(home.lake.objects, FEATURES), {}).unequal_commits == []
 
 
 def test_foreign_and_damaged_files_are_named_and_left(home):

@@ -9,6 +9,7 @@ from privacy.erasure.receipt import RECEIPTS
 from privacy.erasure.run import erase
 from stillpoint.lake.tables import Lake
 from tests.support.known_users import OTHER, USER
+from tests.support.wellness import FEATURES
 
 STEPS = ("_wait_for_stream", "forget_features", "forget_state", "LakeErasure.supersede", "LakeErasure.purge")
 STEPS += ("LakeErasure.revise_snapshots", "LakeErasure.revise_documents", "remaining")
@@ -76,7 +77,7 @@ def test_killed_at_one_write_after_the_other_it_completes_and_others_are_whole_a
         try:
             receipt = erase(
                 home.settings,
-                Lake(dying),
+                Lake(dying, FEATURES),
                 USER,
                 clock=lambda minutes=minutes: datetime.now(UTC) + minutes,
                 settle_seconds=0.0,

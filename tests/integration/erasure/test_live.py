@@ -26,6 +26,7 @@ from stillpoint.local.provision import provision
 from stillpoint.stores.redis.connection import connect
 from tests.support.release_world import USERS, World, context_for
 from tests.support.service_process import ServiceProcess, environment
+from tests.support.wellness import FEATURES
 
 pytestmark = pytest.mark.usefixtures("spark", "programs")
 
@@ -183,7 +184,7 @@ def test_an_erasure_amid_traffic_a_stream_and_a_fill_leaves_no_trace_and_fails_n
         receipts.append(
             erase(
                 settings,
-                Lake(s3_lake.objects),
+                Lake(s3_lake.objects, FEATURES),
                 USER,
                 clock=system_clock,
                 wait_seconds=60,

@@ -18,7 +18,7 @@ from stillpoint.lake.commits import Commit
 from stillpoint.lake.objects import S3Objects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.aws import AwsServer
-from tests.support.wellness import EVENT_COLUMNS
+from tests.support.wellness import EVENT_COLUMNS, FEATURES
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -80,7 +80,7 @@ def test_no_version_of_any_file_holds_the_person_and_everybody_elses_stay(
     assert {f"lake/{other}", "lake/reports/check.json", "lake/reports/other.json"} <= set(left)
     assert f"lake/{both}" not in left
     assert (own.versions.deleted.total(), own.versions.kept) == (3, [])
-    assert erased(Lake(objects), "u1").versions == VersionErasure()
+    assert erased(Lake(objects, FEATURES), "u1").versions == VersionErasure()
 
 
 def test_a_table_that_was_replaced_at_its_path_leaves_no_version_of_the_user(

@@ -2,8 +2,8 @@
 
 from console.reading.catalogue import catalogue
 from console.sources import Sources
-from stillpoint.features.declarations import VIEWS
 from stillpoint.settings import Settings
+from tests.support.wellness import VIEWS
 
 
 def test_every_declared_feature_has_a_line_with_unit_meaning_window_and_null_rule():

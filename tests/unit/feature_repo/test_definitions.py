@@ -2,18 +2,12 @@
 
 import pytest
 
-from feature_repo.definitions import define
-from stillpoint.features.declarations import (
-    BIOMETRICS,
-    RANKER_SERVICE,
-    SERVICES,
-    STREAMED_VIEWS,
-    USER_SEQUENCE,
-    VIEWS,
-    View,
-)
+from stillpoint.app.feature_set import RANKER_SERVICE, USER_SEQUENCE
+from stillpoint.app.records import View
+from stillpoint.feast_definitions import define
+from tests.support.wellness import BIOMETRICS, FEATURES, SERVICES, STREAMED_VIEWS, VIEWS
 
-DEFINED = define(lake_root="s3://bucket/lake", mapping_version=7)
+DEFINED = define(FEATURES, lake_root="s3://bucket/lake", mapping_version=7)
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)

@@ -15,7 +15,7 @@ from stillpoint.events.types import Verdict
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
-from tests.support.wellness import EVENT_COLUMNS
+from tests.support.wellness import EVENT_COLUMNS, FEATURES
 
 DAY = date(2026, 1, 1)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -67,7 +67,7 @@ def commit(lake, events, sequence, *payloads):
 
 def grown(folder):
     """Return a lake with events of the app before, and of the app after."""
-    lake = Lake(LocalObjects(folder))
+    lake = Lake(LocalObjects(folder), FEATURES)
     commit(lake, BEFORE, 0, payload(1))
     commit(lake, AFTER, 1, payload(2, price=9.5), payload(3, type="wish", private=True))
     return lake
@@ -84,7 +84,7 @@ def test_a_new_field_and_a_new_type_are_taken_by_the_app_that_declares_them():
 
 
 def test_events_that_were_stored_before_a_field_have_null_or_what_its_absence_means(tmp_path):
-    lake = Lake(grown(tmp_path).objects, event_columns(AFTER))
+    lake = Lake(grown(tmp_path).objects, FEATURES, event_columns(AFTER))
     rows = lake.read("events").sort_by("event_id")
     assert rows["price"].to_pylist() == [None, 9.5, None]
     assert rows["quantity"].to_pylist() == [None, 1, None]
@@ -93,7 +93,7 @@ def test_events_that_were_stored_before_a_field_have_null_or_what_its_absence_me
 
 
 def test_an_app_that_no_longer_has_a_type_reads_the_others(tmp_path):
-    lake = Lake(grown(tmp_path).objects, event_columns(BEFORE))
+    lake = Lake(grown(tmp_path).objects, FEATURES, event_columns(BEFORE))
     found = RecordedEvents(BEFORE).on_time(lake.read("events"))
     assert [one.event.product_id for one in found] == ["p1", "p1"]
     assert "price" not in lake.read("events").column_names
@@ -101,17 +101,17 @@ def test_an_app_that_no_longer_has_a_type_reads_the_others(tmp_path):
 
 def test_without_an_app_events_have_every_column_that_a_file_has(tmp_path):
     assert {"price", "private"} <= set(grown(tmp_path).read("events").column_names)
-    empty = Lake(LocalObjects(tmp_path / "empty")).read("events", columns=["user_id", "verdict"])
+    empty = Lake(LocalObjects(tmp_path / "empty"), FEATURES).read("events", columns=["user_id", "verdict"])
     assert (empty.num_rows, empty.column_names) == (0, ["user_id", "verdict"])
 
 
 @pytest.mark.parametrize("rewrite", [compact, merge])
 def test_files_that_are_put_together_keep_columns_that_the_app_of_today_lacks(tmp_path, rewrite, monkeypatch):
     monkeypatch.setattr("ingestion.compact.MANY_FILES", 2)
-    lake = Lake(grown(tmp_path).objects, event_columns(BEFORE))
+    lake = Lake(grown(tmp_path).objects, FEATURES, event_columns(BEFORE))
     days = {"before": date(2026, 1, 2)} if rewrite is compact else {"since": DAY}
     assert rewrite(lake, at=NOON, **days)["events"]
-    table = Lake(lake.objects, event_columns(AFTER)).read("events").sort_by("event_id")
+    table = Lake(lake.objects, FEATURES, event_columns(AFTER)).read("events").sort_by("event_id")
     assert len(lake.files("events")) == 1
     assert table["price"].to_pylist() == [None, 9.5, None]
     assert table["private"].to_pylist() == [None, None, True]

@@ -11,7 +11,7 @@ from stillpoint.events.recorded import events_table
 from stillpoint.events.types import CATALOGUE_COLUMNS, USER_COLUMNS, Category, EventType, Verdict
 from stillpoint.features.columns import feature_columns
 from stillpoint.features.daily import daily_tables, days_between
-from tests.support.wellness import EVENT_COLUMNS, arrival, on_time_events
+from tests.support.wellness import APP, EVENT_COLUMNS, arrival, on_time_events
 
 D = datetime(2026, 3, 1, tzinfo=UTC)
 D_US = to_micros(D)
@@ -65,7 +65,11 @@ def computed(events=(), *, user_rows=(), contents=(), days=(TODAY,), verdict=Ver
     table = events_table(EVENT_COLUMNS, events, [verdict] * count, ["s"] * count, [str(n) for n in range(count)])
     found = {}
     for day, view, rows in daily_tables(
-        list(days), events=table, users=users(*user_rows), catalogue=catalogue(*contents), encoder=OneDirection()
+        list(days),
+        APP.daily_views,
+        events=table,
+        tables={"users": users(*user_rows), "catalogue": catalogue(*contents)},
+        encoder=OneDirection(),
     ):
         assert rows.schema == feature_columns(view)
         key = view.entity.join_key

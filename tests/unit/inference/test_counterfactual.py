@@ -8,8 +8,9 @@ import pytest
 from inference.predictions.counterfactual import ranked, with_row
 from inference.ranking.catalogue import ContentTable
 from inference.ranking.user_features import UserFeatures
-from stillpoint.features.declarations import EMBEDDING_LENGTH, SEARCH_EMBEDDINGS
+from stillpoint.dtypes import EMBEDDING_LENGTH
 from stillpoint.messages import Kind
+from tests.support.wellness import SEARCH_EMBEDDINGS
 
 EMBEDDING, COUNT, AGE = "search_embedding", "search_count_24h", "search_embeddings_age_seconds"
 

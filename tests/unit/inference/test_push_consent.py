@@ -13,6 +13,7 @@ from stillpoint.events.types import USER_COLUMNS
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
+from tests.support.wellness import FEATURES
 
 NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
 IDS = [f"u{n}" for n in range(12)]
@@ -34,8 +35,8 @@ def keep(lake: Lake, number: int, rows: list[tuple[str, int, bool]]) -> None:
 def test_consent_follows_the_newest_row_of_each_user_and_is_read_again_when_users_were_written(files, later, budget):
     now = NOON
     with tempfile.TemporaryDirectory() as folder:
-        lake = Lake(LocalObjects(folder))
-        may = PushConsent(Lake(LocalObjects(folder)), lambda: now, budget=budget)
+        lake = Lake(LocalObjects(folder), FEATURES)
+        may = PushConsent(Lake(LocalObjects(folder), FEATURES), lambda: now, budget=budget)
         newest: dict[str, tuple[int, bool]] = {}
         for number, rows in enumerate([*files, later]):
             keep(lake, number, rows)
@@ -47,7 +48,7 @@ def test_consent_follows_the_newest_row_of_each_user_and_is_read_again_when_user
 
 
 def test_users_are_read_again_only_if_rows_were_written(tmp_path, monkeypatch):
-    lake, now, read = Lake(LocalObjects(tmp_path)), NOON, []
+    lake, now, read = Lake(LocalObjects(tmp_path), FEATURES), NOON, []
     keep(lake, 0, [("u1", 0, True)])
     made = push_consent.opted_in
     monkeypatch.setattr(push_consent, "opted_in", lambda *what, **how: read.append(1) or made(*what, **how))

@@ -11,18 +11,20 @@ from inference.ranking.matrix import RankingInput, model_columns
 from inference.ranking.rank import Scorer, ScoreRequest
 from inference.ranking.sagemaker_scorer import EndpointScorer
 from inference.ranking.scorers import InProcessScorer
-from inference.ranking.user_features import USER_VIEWS, UserFeatures
+from inference.ranking.user_features import UserFeatures
+from stillpoint.app.entities import user
+from stillpoint.dtypes import EMBEDDING_LENGTH, DType
 from stillpoint.errors import ModelRefused
-from stillpoint.features.declarations import EMBEDDING_LENGTH, DType
-from stillpoint.features.request_time import REQUEST_INPUTS, REQUEST_TIMESTAMP, request_time_features
+from stillpoint.features.request_time import REQUEST_TIMESTAMP, compute
 from stillpoint.model import ModelBundle
 from tests.support.hand_made import model
 from tests.support.model_endpoint import Endpoint
+from tests.support.wellness import FEATURES
 
 
 def drawn_user(random: np.random.Generator, *, known: bool) -> UserFeatures:
     columns = {REQUEST_TIMESTAMP: np.array([1_790_000_000_000_000], np.int64)}
-    for view in USER_VIEWS:
+    for view in FEATURES.of(user):
         for feature in view:
             if feature.dtype is DType.EMBEDDING:
                 columns[feature.name] = random.normal(size=(1, EMBEDDING_LENGTH)).astype(np.float32)
@@ -39,7 +41,7 @@ def contents(random: np.random.Generator, count: int) -> ContentTable:
     titles = random.normal(size=(count, EMBEDDING_LENGTH)).astype(np.float32)
     columns = {"category": categories, "duration_seconds": np.arange(count, dtype=float), "title_embedding": titles}
     ids = tuple(f"c{n}" for n in range(count))
-    return ContentTable(ids, ids, categories, columns["duration_seconds"], columns)
+    return ContentTable(ids, ids, categories, columns["duration_seconds"], columns, FEATURES)
 
 
 @pytest.mark.parametrize("count", [1, 2, 300])
@@ -48,7 +50,7 @@ def test_columns_are_bit_for_bit_what_the_definitions_give(count: int, known: bo
     random = np.random.default_rng(count)
     who, what = drawn_user(random, known=known), contents(random, count)
     rows = {**who.columns, **what.columns}
-    expected = request_time_features({name: rows[name] for name in REQUEST_INPUTS})
+    expected = compute(rows, FEATURES.request_features)
     found = model_columns(who, what)
     for name, values in expected.items():
         assert np.broadcast_to(found[name], values.shape).tobytes() == values.tobytes(), name

@@ -18,6 +18,7 @@ from stillpoint.lake.commits import Commit
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.served_rows import SERVED_COLUMNS, SERVED_IDS, named_ids, names_id
+from tests.support.wellness import FEATURES
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -68,7 +69,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_commits_that_name_their_ids_are_passed_over_unopened(tmp_path: Path, opened: list[str]) -> None:
-    lake = Lake(LocalObjects(tmp_path))
+    lake = Lake(LocalObjects(tmp_path), FEATURES)
     for number in range(20):
         write(lake, f"served-{number}", [number, number + 100], named=True)
     lookup = ServedLookup(lake)
@@ -81,7 +82,7 @@ def test_commits_that_name_their_ids_are_passed_over_unopened(tmp_path: Path, op
 
 
 def test_files_whose_commits_name_nothing_are_looked_into_once(tmp_path: Path, opened: list[str]) -> None:
-    lake = Lake(LocalObjects(tmp_path))
+    lake = Lake(LocalObjects(tmp_path), FEATURES)
     for number in range(5):
         write(lake, f"served-{number}", [number], named=False)
     lookup = ServedLookup(lake)
@@ -95,7 +96,7 @@ def test_files_whose_commits_name_nothing_are_looked_into_once(tmp_path: Path, o
 def test_merged_and_folded_files_give_the_rows_of_one_group(
     tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lake = Lake(LocalObjects(tmp_path))
+    lake = Lake(LocalObjects(tmp_path), FEATURES)
     for number in range(40):
         write(lake, f"served-{number}", list(range(number * 100, number * 100 + 100)), named=True)
     before = lake.read("served").sort_by("recommendation_id")
@@ -105,7 +106,7 @@ def test_merged_and_folded_files_give_the_rows_of_one_group(
     (file,) = lake.files("served")
     metadata = pq.ParquetFile(f"{lake.root}/{file.path}".removeprefix("file://")).metadata
     assert metadata.num_row_groups == 2
-    lookup = ServedLookup(Lake(lake.objects))
+    lookup = ServedLookup(Lake(lake.objects, FEATURES))
     found = lookup.find(id_of(1234))
     assert found is not None
     assert found["served_at"] == NOON + timedelta(seconds=1234)
@@ -114,7 +115,7 @@ def test_merged_and_folded_files_give_the_rows_of_one_group(
 
 
 def test_of_copies_the_one_served_last_counts_and_superseded_files_do_not(tmp_path: Path) -> None:
-    lake = Lake(LocalObjects(tmp_path))
+    lake = Lake(LocalObjects(tmp_path), FEATURES)
     write(lake, "a", [1], named=True)
     write(lake, "b", [1], named=False)
     lookup = ServedLookup(lake)

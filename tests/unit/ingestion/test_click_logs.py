@@ -136,7 +136,7 @@ def test_a_time_is_seconds_milliseconds_or_microseconds_by_its_length():
 
 
 def test_an_old_log_becomes_history_once_and_its_events_are_on_time(tmp_path):
-    lake = Lake(LocalObjects(tmp_path / "lake"), event_columns(SHOP.events))
+    lake = Lake(LocalObjects(tmp_path / "lake"), SHOP.features, event_columns(SHOP.events))
     lines = judged(tmp_path, WITH_HEADER + WITH_HEADER.splitlines()[1] + "\n").events
     assert load_history(lake, lines, PARSER, at=NOW) == {"on_time": 4}
     assert not load_history(lake, lines, PARSER, at=NOW)

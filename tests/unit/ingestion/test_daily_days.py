@@ -10,6 +10,7 @@ from stillpoint.encoder import RememberingEncoder, WordLlamaEncoder
 from stillpoint.errors import InvalidInput
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
+from tests.support.wellness import APP, FEATURES
 
 AT = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
 
@@ -31,7 +32,7 @@ AT = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
 def test_a_day_that_has_not_begun_and_a_turned_range_are_refused_and_nothing_is_written(
     first: date, last: date, at: datetime, told: str, tmp_path: Path
 ) -> None:
-    lake = Lake(LocalObjects(tmp_path))
+    lake = Lake(LocalObjects(tmp_path), FEATURES)
     with pytest.raises(InvalidInput, match=told):
-        daily(lake, first, last, at=at, encoder=RememberingEncoder(WordLlamaEncoder()), writers={})
+        daily(lake, first, last, at=at, app=APP, encoder=RememberingEncoder(WordLlamaEncoder()), writers={})
     assert not any(path.is_file() for path in tmp_path.rglob("*"))

@@ -15,6 +15,7 @@ from stillpoint.lake.checkpoint import CheckpointedCommit
 from stillpoint.lake.commits import Commit, CommittedFile
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
+from tests.support.wellness import FEATURES
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = START + timedelta(days=365)
@@ -72,14 +73,14 @@ def some(lake, count=6, writer="stream-a"):
 
 def told(objects):
     """Return what a reader that begins now gets to know."""
-    lake = Lake(objects)
+    lake = Lake(objects, FEATURES)
     return {dataset: lake.files(dataset) for dataset in DATASETS}, verdict_sums(lake, "stream-a")
 
 
 @given(data=st.data())
 def test_folding_at_any_moment_changes_nothing_that_a_reader_sees(data):
     objects = InMemory()
-    lake, held, sequences = Lake(objects), [], {}
+    lake, held, sequences = Lake(objects, FEATURES), [], {}
     for minute in range(data.draw(st.integers(2, 25), "commits")):
         at = START + timedelta(minutes=minute)
         writer = data.draw(st.sampled_from(["stream-a", "stream-b", f"once-{minute}"]), "writer")
@@ -100,9 +101,9 @@ def test_folding_at_any_moment_changes_nothing_that_a_reader_sees(data):
             assert len(list(objects.list("folds/"))) <= 1
     everything = [file.path for files in told(objects)[0].values() for file in files]
     assert sorted(everything) == sorted(held)
-    assert Lake(objects).writers() == set(sequences)
+    assert Lake(objects, FEATURES).writers() == set(sequences)
     for writer, sequence in sequences.items():
-        for reader in (lake, Lake(objects)):
+        for reader in (lake, Lake(objects, FEATURES)):
             assert reader.committed(writer, sequence)
             assert not commit(reader, writer, sequence, LATER, [("events", "again")])
     assert sorted(everything) == sorted(file.path for files in told(objects)[0].values() for file in files)
@@ -110,49 +111,49 @@ def test_folding_at_any_moment_changes_nothing_that_a_reader_sees(data):
 
 def test_many_commits_become_one_object_and_the_newest_of_a_stream_stays():
     objects = InMemory()
-    lake = Lake(objects)
+    lake = Lake(objects, FEATURES)
     some(lake)
     commit(lake, "once", 0, START)
     assert fold(lake, before=LATER, fewest=6) == 6
     assert [key for key in objects.held if key.startswith("commits/")] == ["commits/stream-a/000000000005.json"]
     assert len(list(objects.list("folds/"))) == 1
     assert last_committed(lake, "stream-a") == 5
-    (one,) = [one for one in Lake(objects).commits() if isinstance(one, CheckpointedCommit)]
+    (one,) = [one for one in Lake(objects, FEATURES).commits() if isinstance(one, CheckpointedCommit)]
     assert (one.writer, one.commits, len(one.files)) == ("stream-a", 5, 5)
     assert fold(lake, before=LATER, fewest=1) == 0
 
 
 def test_a_fold_takes_the_last_one_up_and_forgets_files_that_were_replaced():
     objects = InMemory()
-    lake = Lake(objects)
+    lake = Lake(objects, FEATURES)
     some(lake, 3, "once")
     fold(lake, before=LATER, fewest=1)
     commit(lake, "merge", 0, START, [("events", "merged")], tuple(f"events/once-{number}" for number in range(3)))
     commit(lake, "once", 3, START)
     assert fold(lake, before=LATER, fewest=1) == 2
     (key,) = objects.list("folds/")
-    found = Lake(objects).checkpoint()
+    found = Lake(objects, FEATURES).checkpoint()
     assert (found.key, found.generation) == (key, 2)
     (kept,) = (one for one in found.commits if one.files or one.supersedes)
     assert ([file.path for file in kept.files], kept.supersedes) == (["events/merged"], ())
     assert found.sequences == {"once": ((0, 3),), "merge": ((0, 0),)}
-    assert [one.commits for one in Lake(objects).commits("once")] == [4]
+    assert [one.commits for one in Lake(objects, FEATURES).commits("once")] == [4]
 
 
 def test_a_commit_whose_files_do_not_hold_its_sums_is_never_folded():
     objects = InMemory()
-    lake = Lake(objects)
+    lake = Lake(objects, FEATURES)
     some(lake, 3)
     commit(lake, "stream-a", 3, START, [("events", "too-many")], verdict_on_time=7)
     commit(lake, "stream-a", 4, START)
     assert fold(lake, before=LATER, fewest=1) == 3
-    kept = [one.sequence for one in Lake(objects).commits() if not isinstance(one, CheckpointedCommit)]
+    kept = [one.sequence for one in Lake(objects, FEATURES).commits() if not isinstance(one, CheckpointedCommit)]
     assert kept == [3, 4]
 
 
 def test_few_or_young_commits_are_left_alone():
     objects = InMemory()
-    lake = Lake(objects)
+    lake = Lake(objects, FEATURES)
     some(lake)
     assert fold(lake, before=LATER) == 0
     assert fold(lake, before=START, fewest=1) == 0
@@ -163,7 +164,7 @@ def test_few_or_young_commits_are_left_alone():
 @pytest.mark.parametrize("again", [False, True])
 def test_killed_before_all_were_deleted_each_counts_once_and_the_next_run_deletes_the_others(deleted, again):
     objects = InMemory()
-    lake = Lake(objects)
+    lake = Lake(objects, FEATURES)
     if again:
         some(lake, 2, "earlier")
         fold(lake, before=LATER, fewest=1)
@@ -181,7 +182,7 @@ def test_killed_before_all_were_deleted_each_counts_once_and_the_next_run_delete
     objects.before_delete = lambda key: None
     undeleted = len(list(objects.list("commits/"))) - 1
     assert 5 - deleted <= undeleted <= 5
-    assert fold(Lake(objects), before=LATER, fewest=1) == undeleted
+    assert fold(Lake(objects, FEATURES), before=LATER, fewest=1) == undeleted
     assert told(objects) == before
     assert len(list(objects.list("folds/"))) == 1
 
@@ -189,21 +190,21 @@ def test_killed_before_all_were_deleted_each_counts_once_and_the_next_run_delete
 @pytest.mark.parametrize("quicker", [1, 2])
 def test_a_run_that_lost_its_lease_and_wakes_up_later_changes_nothing(quicker):
     objects = InMemory()
-    some(Lake(objects))
+    some(Lake(objects, FEATURES))
     create = objects.create
 
     def frozen(key, data):
         objects.create = create
         for number in range(quicker):
-            fold(Lake(objects), before=LATER, fewest=1)
-            some(Lake(objects), 2, f"later-{number}")
+            fold(Lake(objects, FEATURES), before=LATER, fewest=1)
+            some(Lake(objects, FEATURES), 2, f"later-{number}")
         objects.asleep = told(objects)
         create(key, data)
 
     objects.create = frozen
-    fold(Lake(objects), before=LATER, fewest=1)
+    fold(Lake(objects, FEATURES), before=LATER, fewest=1)
     assert told(objects) == objects.asleep
-    fold(Lake(objects), before=LATER, fewest=1)
+    fold(Lake(objects, FEATURES), before=LATER, fewest=1)
     assert told(objects) == objects.asleep
     assert len(list(objects.list("folds/"))) == 1
 
@@ -211,7 +212,7 @@ def test_a_run_that_lost_its_lease_and_wakes_up_later_changes_nothing(quicker):
 @pytest.mark.parametrize("again", [False, True])
 def test_a_reader_that_listed_what_is_folded_before_it_is_read_sees_all(again):
     objects = InMemory()
-    writer = Lake(objects)
+    writer = Lake(objects, FEATURES)
     if again:
         some(writer, 2, "earlier")
         fold(writer, before=LATER, fewest=1)
@@ -227,7 +228,7 @@ def test_a_reader_that_listed_what_is_folded_before_it_is_read_sees_all(again):
 
 
 def test_the_newest_rows_are_found_among_what_was_folded(tmp_path):
-    lake = Lake(LocalObjects(tmp_path))
+    lake = Lake(LocalObjects(tmp_path), FEATURES)
     for number in range(12):
         day = date(2026, 3, 1) + timedelta(days=number // 2)
         file = lake.write("numbers", day, f"n{number}", pa.table({"number": [number]}))
@@ -235,14 +236,14 @@ def test_the_newest_rows_are_found_among_what_was_folded(tmp_path):
         if number < 8:
             (tmp_path / file.path).write_bytes(b"not read")
     fold(lake, before=LATER, fewest=1)
-    assert sorted(Lake(lake.objects).newest("numbers", 3)["number"].to_pylist()) == [8, 9, 10, 11]
+    assert sorted(Lake(lake.objects, FEATURES).newest("numbers", 3)["number"].to_pylist()) == [8, 9, 10, 11]
 
 
 def test_a_damaged_fold_is_named_and_never_skipped(tmp_path):
     objects = LocalObjects(tmp_path)
-    some(Lake(objects))
-    fold(Lake(objects), before=LATER, fewest=1)
+    some(Lake(objects, FEATURES))
+    fold(Lake(objects, FEATURES), before=LATER, fewest=1)
     (key,) = objects.list("folds/")
     objects.put(key, b"{half")
     with pytest.raises(CorruptData, match=rf"{key} is not a fold"):
-        Lake(objects).files("events")
+        Lake(objects, FEATURES).files("events")

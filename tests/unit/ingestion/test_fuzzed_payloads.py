@@ -9,6 +9,7 @@ from stillpoint.clock import to_micros
 from stillpoint.lake.tables import Lake
 from tests.support.batch_world import Parts, World
 from tests.support.fuzzed_payloads import Fuzz
+from tests.support.wellness import FEATURES
 
 PER_BATCH = 1_500
 
@@ -30,7 +31,7 @@ def test_each_payload_is_accepted_or_kept_aside_and_none_stops_the_stream(tmp_pa
         processor.process(Parts(records, 2), number)
     verdicts = sum((report.verdicts for report in world.reports), Counter())
     assert verdicts.total() == len(sent) == count
-    lake = Lake(world.lake.objects)
+    lake = Lake(world.lake.objects, FEATURES)
     stored = lake.read("events", columns=["sequence", "user_id", "verdict"]).to_pylist()
     aside = lake.read("quarantine", columns=["sequence", "partition_key", "payload", "reason"]).to_pylist()
     assert sorted(int(row["sequence"]) for row in [*stored, *aside]) == list(range(count))

@@ -17,6 +17,7 @@ from stillpoint.features.streamed.history import AppHistory
 from stillpoint.lake.tables import Lake
 from tests.support.app_folders import app_folder
 from tests.support.batch_world import Parts, World
+from tests.support.wellness import FEATURES
 
 VIEWS = '''"""One view whose function fails for some plays, and one beside it."""
 
@@ -101,7 +102,7 @@ def test_events_with_which_a_definition_fails_are_kept_aside_for_that_view_alone
     records = plays(world.now)
     for number, (first, end) in enumerate(pairwise(cuts)):
         processor.process(Parts(records[first:end], 1), number)
-    lake = Lake(world.lake.objects)
+    lake = Lake(world.lake.objects, FEATURES)
     assert [verdict for _, verdict in world.stored()] == ["on_time"] * len(PLAYS)
     aside = lake.read("quarantine").to_pylist()
     found = {json.loads(row["payload"])["play_id"]: (row["field"], row["reason"]) for row in aside}

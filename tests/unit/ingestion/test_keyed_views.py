@@ -95,7 +95,7 @@ def test_states_of_keys_that_redis_lost_are_rebuilt_bit_for_bit(world):
     client.delete(*keys)
     stream = rules_of(world.settings).stream
     rebuild(
-        Lake(world.lake.objects),
+        Lake(world.lake.objects, world.lake.features),
         world.states,
         stream=stream,
         tombstones=Tombstones(b"k"),

@@ -15,6 +15,7 @@ from stillpoint.lake.tables import Lake
 from stillpoint.releases.write_targets import read_acknowledged, write_control
 from stillpoint.tombstones import Tombstones
 from tests.support.batch_world import Killed, Parts, World
+from tests.support.wellness import FEATURES
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_a_batch_that_is_cut_off_anywhere_takes_effect_once_when_done_again(worl
 def test_predictions_are_asked_for_only_after_the_commit(world):
     processor = world.processor()
     seen = []
-    world._send = lambda requests: seen.append(Lake(world.lake.objects).committed(processor.writer, 0))
+    world._send = lambda requests: seen.append(Lake(world.lake.objects, FEATURES).committed(processor.writer, 0))
     processor._send = world._send
     processor.process(Parts(batch(world), 2), 0)
     assert seen == [True]
@@ -94,7 +95,7 @@ def test_lost_memory_stops_the_batch_and_is_rebuilt_bit_for_bit(world):
     stream = rules_of(world.settings).stream
     assert needs_rebuild(world.states, 0)
     count = rebuild(
-        Lake(world.lake.objects),
+        Lake(world.lake.objects, FEATURES),
         world.states,
         stream=stream,
         tombstones=Tombstones(b"key"),
@@ -124,7 +125,7 @@ def test_states_of_version_one_go_on_and_a_view_that_left_is_no_longer_known(wor
 
 def audited(world):
     return audit(
-        Lake(world.lake.objects),
+        Lake(world.lake.objects, FEATURES),
         world.query,
         world.states,
         stream=rules_of(world.settings).stream,

@@ -14,6 +14,7 @@ from stillpoint.lake.commits import Commit
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.settings import Settings
+from tests.support.wellness import FEATURES
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -21,7 +22,7 @@ AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 @pytest.fixture
 def filled(tmp_path):
     """A lake that another query has written to."""
-    lake = Lake(LocalObjects(tmp_path / "lake"))
+    lake = Lake(LocalObjects(tmp_path / "lake"), FEATURES)
     for number in range(2):
         arrived = to_micros(AT + timedelta(seconds=number))
         properties = {"newest_arrival_us": arrived}
@@ -31,7 +32,7 @@ def filled(tmp_path):
 
 
 def test_a_new_query_over_an_empty_lake_begins_at_the_beginning(tmp_path):
-    lake = Lake(LocalObjects(tmp_path / "lake"))
+    lake = Lake(LocalObjects(tmp_path / "lake"), FEATURES)
     assert where_to_begin(tmp_path / "checkpoint", lake, None) == "TRIM_HORIZON"
 
 

@@ -14,6 +14,7 @@ from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import TABLES
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
+from tests.support.wellness import FEATURES
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -25,7 +26,7 @@ def users(*names: str) -> pa.Table:
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    lake = Lake(LocalObjects(tmp_path))
+    lake = Lake(LocalObjects(tmp_path), FEATURES)
     for number in range(30):
         file = lake.write("users", NOON.date(), f"w-{number}", users(f"u{number}", "other"))
         lake.commit(Commit(writer="w", sequence=number, at=NOON, files=(file,)))

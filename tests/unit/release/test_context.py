@@ -19,6 +19,7 @@ from stillpoint.releases.book import ObjectReleaseBook
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.records import Intent, State
 from stillpoint.settings import Settings
+from tests.support.wellness import FEATURES
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -38,7 +39,7 @@ class Counted(LocalObjects):
 def context(objects: Any) -> ReleaseContext:
     return ReleaseContext(
         settings=Settings(_env_file=None),
-        lake=Lake(objects),
+        lake=Lake(objects, FEATURES),
         serving=None,
         connect=lambda connection: None,
         clock=lambda: NOW,

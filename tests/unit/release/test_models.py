@@ -5,8 +5,8 @@ import pytest
 from mlflow.pyfunc import PythonModelContext
 
 from release.models import refuse_unknown_inputs
+from stillpoint.app.feature_set import RANKER_SERVICE
 from stillpoint.errors import ModelRefused, ReleaseRefused
-from stillpoint.features.declarations import RANKER_SERVICE
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle, model_key
@@ -14,6 +14,7 @@ from stillpoint.releases.parts import load_models
 from stillpoint.releases.records import Route
 from stillpoint.stores.reading.plan import ReadPlan
 from tests.support.hand_made import contents, model
+from tests.support.wellness import FEATURES
 from training.registered_model import RankerModel
 
 IDS = [one[0] for one in contents(6)]
@@ -38,13 +39,13 @@ def test_an_artifact_that_is_missing_damaged_or_another_one_is_refused(objects: 
 
 def test_a_model_that_wants_a_column_that_nobody_provides_is_refused_by_name() -> None:
     good = model(IDS)
-    plan = ReadPlan.of_declarations("stillpoint_green")
-    refuse_unknown_inputs({good.sha256: good}, plan, RANKER_SERVICE)
+    plan = ReadPlan.of_features("stillpoint_green", FEATURES)
+    refuse_unknown_inputs({good.sha256: good}, plan, RANKER_SERVICE, FEATURES)
     order = tuple("plays_8d" if name == "plays_7d" else name for name in good.manifest.feature_order)
     wanting = ModelBundle.__new__(ModelBundle)
     wanting.__dict__.update({**good.__dict__, "manifest": good.manifest.model_copy(update={"feature_order": order})})
     with pytest.raises(ReleaseRefused, match="wants plays_8d, which feature service ranker_v1 does not provide"):
-        refuse_unknown_inputs({"a" * 64: wanting}, plan, RANKER_SERVICE)
+        refuse_unknown_inputs({"a" * 64: wanting}, plan, RANKER_SERVICE, FEATURES)
 
 
 def test_a_swapped_artifact_of_a_registered_model_is_refused_and_a_missing_column_is_named(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from stillpoint.app.feature_set import RANKER_SERVICE
 from stillpoint.errors import ReleaseRefused
-from stillpoint.features.declarations import RANKER_SERVICE
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.messages import Kind
 from stillpoint.releases.colour import Colour
@@ -15,10 +15,11 @@ from stillpoint.releases.parts import refuse_other_encoder, verified_parts, veri
 from stillpoint.releases.records import Release, Route
 from stillpoint.stores.reading.plan import ReadPlan
 from tests.support.hand_made import contents, model
+from tests.support.wellness import FEATURES
 
 BUNDLE = model([one[0] for one in contents(6)])
 OTHER = model([one[0] for one in contents(6)], seed=4)
-PLAN = ReadPlan.of_declarations("stillpoint_green")
+PLAN = ReadPlan.of_features("stillpoint_green", FEATURES)
 
 
 def release(objects: LocalObjects, **changes: Any) -> Release:

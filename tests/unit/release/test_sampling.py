@@ -9,18 +9,19 @@ import pytest
 from release.checks import sampling
 from release.checks.sampling import MARGIN, expected_rows
 from release.gate import Thresholds
-from stillpoint.features.declarations import SESSION_BOUNCE_RATES, USER_SEQUENCE
+from stillpoint.app.feature_set import USER_SEQUENCE
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake, feature_columns
+from tests.support.wellness import FEATURES, SESSION_BOUNCE_RATES
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 @pytest.fixture
 def lake(tmp_path):
-    return Lake(LocalObjects(tmp_path))
+    return Lake(LocalObjects(tmp_path), FEATURES)
 
 
 def subject(lake, sample=500):

@@ -24,7 +24,7 @@ from stillpoint.events.parsing import ParsedEvent
 from stillpoint.events.types import Category, EventType
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
-from tests.support.wellness import parse
+from tests.support.wellness import FEATURES, parse
 
 START = date(2026, 10, 5)
 SMALL = Scenario(start=START, days=3, users=150, seed=3)
@@ -54,14 +54,14 @@ def test_every_record_without_faults_is_an_event_that_the_stream_accepts() -> No
 
 def test_each_fault_shows_in_the_verdicts(tmp_path: Path) -> None:
     faults = Faults(malformed=0.05, duplicates=0.1, late=0.05, fast_clocks=0.2)
-    counts = write_history(Lake(LocalObjects(tmp_path)), replace(SMALL, faults=faults))
+    counts = write_history(Lake(LocalObjects(tmp_path), FEATURES), replace(SMALL, faults=faults))
     assert all(counts[verdict] > 20 for verdict in ("on_time", "duplicate", "late", "quarantined"))
-    clean = write_history(Lake(LocalObjects(tmp_path / "clean")), replace(SMALL, faults=NO_FAULTS))
+    clean = write_history(Lake(LocalObjects(tmp_path / "clean"), FEATURES), replace(SMALL, faults=NO_FAULTS))
     assert set(+clean) == {"on_time"}
 
 
 def test_history_is_complete_repeatable_and_can_be_extended(tmp_path: Path) -> None:
-    lake = Lake(LocalObjects(tmp_path))
+    lake = Lake(LocalObjects(tmp_path), FEATURES)
     counts = write_history(lake, SMALL)
     files = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
     write_history(lake, SMALL)
@@ -77,7 +77,7 @@ def test_history_is_complete_repeatable_and_can_be_extended(tmp_path: Path) -> N
 
 
 def test_another_scenario_does_not_enter_the_same_lake(tmp_path: Path) -> None:
-    lake = Lake(LocalObjects(tmp_path))
+    lake = Lake(LocalObjects(tmp_path), FEATURES)
     write_history(lake, replace(SMALL, days=1))
     with pytest.raises(InvalidInput, match="holds another simulated history"):
         write_history(lake, replace(SMALL, days=1, seed=99))

@@ -8,14 +8,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from stillpoint.app.feature_set import USER_SEQUENCE
 from stillpoint.catalogue import read_catalogue
 from stillpoint.errors import CorruptData
 from stillpoint.events.types import CATALOGUE_COLUMNS
-from stillpoint.features.declarations import SEARCH_EMBEDDINGS, USER_SEQUENCE, VIEWS
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import DateRange, by_date, feature_dataset, newest_rows
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake, feature_columns
+from tests.support.wellness import FEATURES, SEARCH_EMBEDDINGS, VIEWS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DATASET = feature_dataset(USER_SEQUENCE, 1)
@@ -40,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def open_lake(folder: Path) -> Lake:
-    return Lake(LocalObjects(folder))
+    return Lake(LocalObjects(folder), FEATURES)
 
 
 def commit_one(lake: Lake, sequence: int, number: int, *, supersedes: tuple[str, ...] = (), at: datetime = NOON) -> str:

@@ -26,7 +26,7 @@ from stillpoint.open_tables.plan import table_name
 from stillpoint.open_tables.publish import AS_OF, FILES_SHA256, RUN, publish
 from stillpoint.settings import Settings
 from tests.support.large_lake import made_events
-from tests.support.wellness import EVENT_COLUMNS
+from tests.support.wellness import EVENT_COLUMNS, FEATURES
 
 NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
 DAY = NOON.replace(hour=0)
@@ -43,7 +43,7 @@ class World:
             iceberg_catalogue=f"sqlite:///{folder}/catalogue.db",
             aws_endpoint_url=None,
         )
-        self.lake = Lake(LocalObjects(folder / "lake"), EVENT_COLUMNS)
+        self.lake = Lake(LocalObjects(folder / "lake"), FEATURES, EVENT_COLUMNS)
         self.catalogue: Any = open_catalogue(self.settings)
         self.now = NOON
         self.batches = 0
@@ -58,7 +58,7 @@ class World:
 
     def publish(self) -> dict[str, Any]:
         self.now += timedelta(minutes=1)
-        lake = Lake(self.lake.objects, EVENT_COLUMNS)
+        lake = Lake(self.lake.objects, FEATURES, EVENT_COLUMNS)
         done = publish(lake, self.catalogue, namespace="open", at=self.now, keep=KEEP, named="sqlite")
         return {one.table: one for one in done}
 
@@ -69,7 +69,7 @@ class World:
         return sorted(map(str, self.table(name).scan().to_arrow().to_pylist()))
 
     def committed(self, dataset: str = "events") -> list[str]:
-        return sorted(map(str, Lake(self.lake.objects, EVENT_COLUMNS).read(dataset).to_pylist()))
+        return sorted(map(str, Lake(self.lake.objects, FEATURES, EVENT_COLUMNS).read(dataset).to_pylist()))
 
 
 @pytest.fixture
@@ -101,12 +101,12 @@ def test_drawn_histories_end_in_equal_rows(world: World, seed: int) -> None:
         if what in ("batch", "late"):
             world.batch(copies=drawn.randint(0, 2), day=DAY if what == "batch" else DAY - timedelta(days=2))
         elif what == "compact":
-            compact(Lake(world.lake.objects, EVENT_COLUMNS), before=DAY.date(), at=world.now)
+            compact(Lake(world.lake.objects, FEATURES, EVENT_COLUMNS), before=DAY.date(), at=world.now)
         elif what == "merge":
-            merge(Lake(world.lake.objects, EVENT_COLUMNS), since=DAY.date(), at=world.now)
+            merge(Lake(world.lake.objects, FEATURES, EVENT_COLUMNS), since=DAY.date(), at=world.now)
         elif what == "erase":
             user = f"user-{drawn.randint(0, 7):012d}"
-            own = LakeErasure(Lake(world.lake.objects, EVENT_COLUMNS), frozenset({user}), f"run-{step}")
+            own = LakeErasure(Lake(world.lake.objects, FEATURES, EVENT_COLUMNS), frozenset({user}), f"run-{step}")
             own.supersede(at=world.now)
             world.publish()
             own.purge()
@@ -123,7 +123,7 @@ def test_a_day_that_is_replaced_at_its_path_is_published_anew(world: World) -> N
     world.publish()
     before = world.rows()
     world.batch(day=DAY - timedelta(days=2))
-    compact(Lake(world.lake.objects, EVENT_COLUMNS), before=DAY.date(), at=NOON)
+    compact(Lake(world.lake.objects, FEATURES, EVENT_COLUMNS), before=DAY.date(), at=NOON)
     found = world.publish()["events"]
     assert (found.added, found.removed) == (1, 1)
     assert world.rows() == world.committed() != before

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillpoint.errors import CorruptData, InvalidInput, PlanRefused, UnknownFeature
-from stillpoint.features.declarations import BIOMETRICS
 from stillpoint.stores.reading.plan import ReadPlan
 from stillpoint.stores.redis.keys import encode_keys
 from stillpoint.stores.redis.layout import (
@@ -32,6 +31,7 @@ from stillpoint.stores.values.encode import encode_value
 from stillpoint.stores.values.python import decode_value
 from stillpoint.stores.values.times import decode_time, encode_time
 from stillpoint.stores.values.types import ValueType
+from tests.support.wellness import BIOMETRICS, FEATURES
 
 micros = st.integers(-(10**15), 9 * 10**15)
 
@@ -186,7 +186,7 @@ def colliding() -> tuple[str, str]:
 
 
 def test_a_plan_survives_json_and_its_digest_is_demanded() -> None:
-    plan = ReadPlan.of_declarations("stillpoint_green")
+    plan = ReadPlan.of_features("stillpoint_green", FEATURES)
     assert ReadPlan.from_json(plan.to_json(), expected_sha256=plan.sha256) == plan
     with pytest.raises(CorruptData, match="expected 00"):
         ReadPlan.from_json(plan.to_json(), expected_sha256="00")
@@ -199,7 +199,7 @@ def test_a_plan_survives_json_and_its_digest_is_demanded() -> None:
 
 
 def test_what_the_plan_does_not_have_is_named() -> None:
-    plan = ReadPlan.of_declarations("stillpoint_green")
+    plan = ReadPlan.of_features("stillpoint_green", FEATURES)
     for asked, words in (
         ("nope", "no feature service 'nope'"),
         (["nope:x"], "no feature view 'nope'"),

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from stillpoint.features.declarations import BIOMETRICS
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.tables import feature_columns
+from tests.support.wellness import BIOMETRICS
 from validation import batches as module
 from validation.batches import batches, newest_batches
 

@@ -12,12 +12,11 @@ from ingestion.backfill import backfill
 from simulation.history import write_history
 from simulation.scenario import Scenario
 from stillpoint.cli import run
-from stillpoint.features.declarations import BIOMETRICS
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import ALL_DATES, feature_dataset
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake, feature_columns
-from tests.support.wellness import APP
+from tests.support.wellness import APP, BIOMETRICS, FEATURES
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -25,7 +24,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 @pytest.fixture
 def simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """A lake of two simulated days with the streamed views' rows, which the settings point at."""
-    lake = Lake(LocalObjects(tmp_path / "lake"))
+    lake = Lake(LocalObjects(tmp_path / "lake"), FEATURES)
     write_history(lake, Scenario(start=date(2026, 2, 20), days=2, users=60))
     backfill(lake, ALL_DATES, at=NOON, app=APP)
     monkeypatch.setenv("STILLPOINT_LAKE", str(tmp_path / "lake"))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import entropy
 
+from stillpoint.app.records import Feature
+from stillpoint.dtypes import DType
 from stillpoint.errors import InvalidSettings
-from stillpoint.features.declarations import DType, Feature
 from validation.drift import DriftLimits, centroid_shift, compare, stability_index
 
 

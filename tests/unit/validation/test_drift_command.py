@@ -11,12 +11,11 @@ import pytest
 
 import stillpoint.snapshots
 from stillpoint.cli import run
-from stillpoint.features.declarations import USER_PROFILES
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake, feature_columns
-from validation.drift_run import VIEWS
+from tests.support.wellness import FEATURES, USER_PROFILES
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SINCE = "--since=2026-03-01"
@@ -42,11 +41,11 @@ def profiles(count, tenure):
 @pytest.fixture
 def moved(tmp_path, monkeypatch):
     """A lake in which users have stayed thirty days longer than those of the snapshot."""
-    lake = Lake(LocalObjects(tmp_path / "lake"))
+    lake = Lake(LocalObjects(tmp_path / "lake"), FEATURES)
     file = lake.write(feature_dataset(USER_PROFILES), NOON.date(), "now", profiles(200, 430))
     lake.commit(Commit(writer="now", sequence=0, at=NOON, files=(file,)))
     rows = profiles(200, 400)
-    for view in VIEWS:
+    for view in FEATURES.stored:
         for feature in view:
             if feature.name not in rows.schema.names:
                 rows = rows.append_column(feature.name, pa.nulls(200))

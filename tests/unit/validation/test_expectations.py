@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stillpoint.features.declarations import EMBEDDING_LENGTH, VIEWS, DType, View
+from stillpoint.app.records import View
+from stillpoint.dtypes import EMBEDDING_LENGTH, DType
 from stillpoint.lake.tables import feature_columns
-from tests.support.wellness import APP, EVENT_COLUMNS
+from tests.support.wellness import APP, EVENT_COLUMNS, VIEWS
 from validation.expectations import validate
 from validation.outcome import ValidationResult
 from validation.suites import event_suite, view_suite

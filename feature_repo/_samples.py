@@ -1,4 +1,4 @@
-"""The view `biometrics`: heart rate and steps of the last ten minutes, and whether both rise.
+"""Heart rate and steps of the last ten minutes, and whether both rise: the arithmetic of `biometrics`.
 
 As of t, over the samples in (t − 10 min, t]. Sums are taken over integers (microseconds, and heart rates as multiples
 of 2⁻⁴⁸, which every float64 from 25 to 250 is), so mean and slope are the exact values rounded once: the order of
@@ -11,12 +11,12 @@ from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
-from stillpoint.clock import MINUTE, SECOND
-from stillpoint.features.columns import Row
-from stillpoint.features.declarations import BIOMETRIC_WINDOW
-from stillpoint.features.streamed.searches import moment_ends
+from stillpoint.clock import MINUTE
+from stillpoint.features.streamed.definition import Row
 
-WINDOW_US = int(BIOMETRIC_WINDOW.total_seconds()) * SECOND
+from ._searches import moment_ends
+
+WINDOW_US = 10 * MINUTE
 HALF_US = WINDOW_US // 2
 RISING_SLOPE = 1.0
 RISING_TREND = 20

@@ -1,4 +1,4 @@
-"""The view `search_embeddings`: what the user searched for lately, as one direction.
+"""What the user searched for lately, as one direction: the arithmetic of `search_embeddings`.
 
 As of t: the last five searches in (t − 24 h, t], newest first, of one time the greater event id first, weighted
 1, ½, ¼, … and normalised. A search whose text has no known word takes its place and adds nothing.
@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stillpoint.clock import SECOND
-from stillpoint.features.columns import Row
-from stillpoint.features.declarations import EMBEDDING_LENGTH, SEARCH_WINDOW, SEARCHES_EMBEDDED
+from stillpoint.clock import DAY
+from stillpoint.dtypes import EMBEDDING_LENGTH
+from stillpoint.features.streamed.definition import Row
 
-WINDOW_US = int(SEARCH_WINDOW.total_seconds()) * SECOND
+WINDOW_US = DAY
+SEARCHES_EMBEDDED = 5
 
 
 class Search(NamedTuple):

@@ -1,4 +1,4 @@
-"""The view `session_bounce_rates`: the plays of a session, and the share that was abandoned.
+"""The plays of a session, and the share that was abandoned: the arithmetic of `session_bounce_rates`.
 
 A session is a maximal run of a user's taps (every event but biometrics and impressions) without a gap of more than
 30 minutes. `walk` is the definition: history walks all taps, the stream only those that may still change, starting from
@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-from stillpoint.clock import SECOND
-from stillpoint.features.columns import Row
-from stillpoint.features.declarations import SESSION_GAP
+from stillpoint.clock import MINUTE, SECOND
+from stillpoint.features.streamed.definition import Row
 
-GAP_US = int(SESSION_GAP.total_seconds()) * SECOND
+GAP_US = 30 * MINUTE
 START, BOUNCE, OTHER = 0, 1, 2
 SLEEP, BOUNCED = 1, 2
 
