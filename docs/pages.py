@@ -13,6 +13,8 @@ from inference.http.metrics import Metrics
 from inference.openapi import document
 from ingestion.metrics import StreamMetrics
 from release.gate import Thresholds
+from stillpoint.app.described import page
+from stillpoint.app.load import load_app
 from stillpoint.cli.root import HELP, command
 from stillpoint.cli.verbs import VERBS
 from stillpoint.durations import FORMS
@@ -25,6 +27,7 @@ named at once. The defaults are the embedded stack on this machine (`stillpoint 
 Durations are {FORMS}. A Redis connection string is written as Feast writes it:
 `host:port,db=0,ssl=true,username=…,password=…`; clusters, configuration endpoints and Sentinels: `docs/redis.md`.
 """
+CATALOGUE = """`stillpoint features list` names them too, and `stillpoint features show FEATURE` says also which releases use one, its\nlast distribution and how fresh it is, for whatever app `STILLPOINT_APP` names.\n"""
 NOTE = "<!-- Written by `make pages` from the code; do not edit. -->\n\n"
 
 
@@ -155,7 +158,19 @@ def declared_metrics(registry: CollectorRegistry) -> list[tuple[Metric, tuple[st
     return sorted(found, key=lambda one: one[0].name)
 
 
-PAGES = {"settings.md": settings_page, "cli.md": cli_page, "http.md": http_page, "metrics.md": metrics_page}
+def features_page() -> str:
+    """Return docs/features.md: the catalogue of the default app."""
+    app = load_app(str(HERE.parent / "feature_repo"))
+    return f"# Features\n\n{NOTE}{CATALOGUE}\n{page(app)}"
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "cli.md": cli_page,
+    "features.md": features_page,
+    "http.md": http_page,
+    "metrics.md": metrics_page,
+}
 
 
 def main(arguments: list[str]) -> int:

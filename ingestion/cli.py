@@ -51,7 +51,13 @@ def publish(
         Path, typer.Argument(parser=arguments.source_file, metavar="FILE", help="One JSON event a line; also gzipped.")
     ],
     log_format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Read a log of another system that the app declares.")
+        str | None,
+        typer.Option(
+            "--format",
+            parser=arguments.log_format,
+            metavar="NAME",
+            help="Read a log of another system that the app declares.",
+        ),
     ] = None,
     history: Annotated[
         bool,

@@ -23,6 +23,7 @@ from stillpoint.messages import USER_ID_FORM, Kind, is_user_id
 LONGEST_TEXT = 500
 MAX_NAME_LENGTH = 128
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_NAME = r"[a-z][a-z0-9_]{0,62}"
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _MASTER = re.compile(
@@ -37,6 +38,24 @@ class RoutedModel:
 
     kind: Kind | None
     sha256: str
+
+
+def feature(text: str) -> str:
+    """Return a feature's name, or `view:name`."""
+    if not re.fullmatch(rf"({_NAME}:)?{_NAME}", text):
+        raise typer.BadParameter(
+            f"{ascii(text)[:80]}; expected a feature's name such as views_1h, or browsing:views_1h"
+        )
+    return text
+
+
+def log_format(text: str | None) -> str | None:
+    """Return the name of a log's format."""
+    if text is not None and not re.fullmatch(_NAME, text):
+        raise typer.BadParameter(
+            f"{ascii(text)[:80]}; expected the name of a format that the app declares, such as clicks"
+        )
+    return text
 
 
 def port(text: str) -> int:
@@ -285,6 +304,8 @@ PARSERS: tuple[Callable[[str], object], ...] = (
     recommendation_id,
     user_id,
     content_id,
+    feature,
+    log_format,
     label,
     endpoint,
     digest,

@@ -58,7 +58,7 @@ VERBS = (
     Verb("worker", "inference.cli:worker", "Answer prediction requests from the queue.", _SERVE),
     Verb("serve", "inference.cli:serve", "Run the HTTP service.", _SERVE),
     Verb("model-server", "inference.cli:model_server", "Run SageMaker's model container.", _SERVE),
-    Verb("features", "inference.cli:features", "A user's online features: value, status, age, colour.", _SERVE),
+    Verb("features", "inference.features_cli:features", "The catalogue of features, and a user's values.", _SERVE),
     Verb("explain", "inference.cli:explain", "What a recommendation was made from, and why.", _SERVE),
     Verb("repair", "validation.repair_cli:repair", "Take out of the stores what should not lie there.", _CARE),
     Verb("content", "stillpoint.cli.content:content", "Withdraw a content, restore it, or look it up.", _CARE),

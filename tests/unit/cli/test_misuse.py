@@ -47,6 +47,8 @@ RIGHT_AND_WRONG: dict[Callable[[str], object], tuple[str, list[str]]] = {
     arguments.recommendation_id: (_DIGEST[:32], [*_IDS, "foo", _DIGEST]),
     arguments.user_id: ("u00001", [*_IDS, "a b", " u1", "u1 ", "u\u200b1"]),
     arguments.content_id: ("c0001", ["", " ", "a\nb", " c1", "x" * 129]),
+    arguments.feature: ("browsing:views_1h", ["", "a b", "A", "a:b:c", ":a", "a:", "-a", "x" * 200]),
+    arguments.log_format: ("clicks", ["", "a b", "A", "-a", "a:b", "x" * 70]),
     arguments.label: ("app-2", ["", "a b", "a\nb", "-a", "x" * 65, "ü"]),
     arguments.endpoint: ("stillpoint-0123", [*_IDS, "-a", "a-", "a_b"]),
     arguments.digest: (_DIGEST, [*_IDS, "zzz", "foo", _DIGEST[:-1], _DIGEST.upper()]),

@@ -30,6 +30,7 @@ ENTRY_POINTS = (
     "ingestion/kinesis_source.py",  # called by Spark
     "training/cli.py",
     "inference/cli.py",
+    "inference/features_cli.py",
     "inference/clients.py",
     "inference/http/app.py",
     "inference/mixup.py",
