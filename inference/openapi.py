@@ -90,6 +90,9 @@ def document(events: Sequence[type[Event]], offered: Collection[OperationName] =
             f"`{RELEASE_HEADER}`. Errors are problem documents (RFC 9457). `{FIXTURES_HEADER}: true` marks the made-up "
             "answers of `stillpoint serve --fixtures`.",
         },
+        "servers": [
+            {"url": "http://127.0.0.1:8090", "description": "A service with the default settings, on its own machine."}
+        ],
         "paths": paths,
         "components": {
             "schemas": _schemas(events),

@@ -1,5 +1,6 @@
 """The started service knows services and users by an issuer's tokens, over HTTPS, and tells strangers nothing."""
 
+import asyncio
 import datetime
 import ipaddress
 import ssl
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from stillpoint.client import AsyncClient, Client, ServiceError, types
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
@@ -53,12 +55,27 @@ def issuer() -> Issuer:
 
 
 @pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate and its key."""
+    return certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def trusted(pem: tuple[Path, Path]) -> ssl.SSLContext:
+    """Trusts that certificate alone."""
+    return ssl.create_default_context(cafile=str(pem[0]))
+
+
+@pytest.fixture(scope="module")
 def service(
-    tmp_path_factory: pytest.TempPathFactory, redis_of_module: RedisServer, issuer: Issuer
+    tmp_path_factory: pytest.TempPathFactory,
+    redis_of_module: RedisServer,
+    issuer: Issuer,
+    pem: tuple[Path, Path],
+    trusted: ssl.SSLContext,
 ) -> Iterator[httpx.Client]:
     home = tmp_path_factory.mktemp("identity")
     (home / "keys.json").write_bytes(issuer.key_set())
-    chain, key = certificate(home)
     redis = redis_of_module.connection_string
     settings = Settings(
         _env_file=None,
@@ -76,10 +93,9 @@ def service(
             "PER_SECOND": "1000",
         }.items():
             patch.setenv(f"STILLPOINT_HTTP_{name}", value)
-        trusting = ssl.create_default_context(cafile=str(chain))
         with (
-            service_thread(settings, patch, certificate=(chain, key), ready="/healthz", trusting=trusting) as url,
-            httpx.Client(base_url=url, verify=trusting, timeout=10) as client,
+            service_thread(settings, patch, certificate=pem, ready="/healthz", trusting=trusted) as url,
+            httpx.Client(base_url=url, verify=trusted, timeout=10) as client,
         ):
             yield client
 
@@ -118,3 +134,29 @@ def test_a_user_reaches_what_is_theirs_and_a_service_what_its_scopes_name(
     assert status("POST", predict, issuer.token(scope="predict"), json={"user_id": "u1"}) == 200
     assert status("GET", mine, issuer.token(scope="read", iss="https://id.example.net")) == 401
     assert status("GET", mine, None) == 401
+
+
+def test_the_typed_client_talks_to_the_service_from_threads_and_from_asyncio(
+    service: httpx.Client, issuer: Issuer, trusted: ssl.SSLContext
+) -> None:
+    url, token = str(service.base_url), issuer.token(scope="read predict")
+    with Client(url, token=token, verify=trusted, deadline=30) as client:
+        made = client.predict("u1", limit=3)
+        stored = client.recommendations("u1", ["today", "sleep"], limit=2)
+        read = client.online_features({"user_id": ["u1", "nobody"]}, ["user_profiles:tenure_days"])
+        live = client.release()
+        with pytest.raises(ServiceError, match="404: no recommendation of this id"):
+            client.explain("0" * 32)
+        with pytest.raises(ServiceError, match="403: this token lacks the scope write-events"):
+            client.send_events([{"event_id": "a"}])
+
+    async def main() -> types.Recommendation:
+        async with AsyncClient(url, token=token, verify=trusted, deadline=30) as client:
+            return await client.predict("u1", limit=3)
+
+    again = asyncio.run(main())
+    assert len(made.items) == 3
+    assert [item.content_id for item in again.items] == [item.content_id for item in made.items]
+    assert set(stored.recommendations) == {"today", "sleep"}
+    assert list(read.to_dict()) == ["user_id", "tenure_days"]
+    assert made.release == stored.release == live.release

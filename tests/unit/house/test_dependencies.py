@@ -12,6 +12,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 ROOMS: dict[str, set[str]] = {
     "stillpoint/stores": {"stores", "stream"},  # Spark is used only by who sets `spark_parts`
+    "stillpoint/client": {"client"},
     "stillpoint/open_tables": {"iceberg"},
     "stillpoint": {"stores", "stream", "serve", "train", "tracing"},
     "feature_repo": {"stores"},
