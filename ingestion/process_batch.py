@@ -25,7 +25,7 @@ from stillpoint.clock import Clock
 from stillpoint.lake.commits import ISOLATED, Commit
 from stillpoint.lake.tables import Lake
 from stillpoint.leases.lease import Lease
-from stillpoint.releases.streamed_views import STREAMED_VIEWS_KEY, StreamedViews
+from stillpoint.releases.streamed_views import STREAMED_VIEWS_KEY, StreamedViews, event_fields
 from stillpoint.releases.write_targets import ACKNOWLEDGED_KEY, Acknowledgement, read_acknowledged, read_control
 from stillpoint.settings import Settings
 from stillpoint.tombstones import Tombstones, acknowledge_erasures, erasure_key, read_tombstones
@@ -194,7 +194,13 @@ class BatchProcessor:
     def _announce_views(self) -> None:
         """Record in the lake which views the stream advances, and after which batch it began to."""
         views = {section.partition("@")[0]: section for section in sorted(self._views.active)}
-        answer = StreamedViews(writer=self.writer, views=views, batch=self._newest, at=self._clock())
+        answer = StreamedViews(
+            writer=self.writer,
+            views=views,
+            events=event_fields(rules_of(self._settings).stream.app.events),
+            batch=self._newest,
+            at=self._clock(),
+        )
         self._lake.objects.put(STREAMED_VIEWS_KEY, answer.model_dump_json(indent=1).encode())
 
     def _run_parts(self, frame: "DataFrame", batch: Batch) -> list[PartReport]:

@@ -34,7 +34,7 @@ from ingestion.request_queue import RequestQueue
 from ingestion.spark import SparkEnded, is_alive, spark_session
 from ingestion.state_store import StateStore
 from ingestion.stream_source import SourceUnusable, native_lag, read_stream, stream_source
-from ingestion.whole_states import make_whole
+from ingestion.whole_states import make_whole, refuse_other_app
 from stillpoint.clock import Clock, from_micros
 from stillpoint.errors import CorruptData, Fenced, InvalidInput
 from stillpoint.lake.app_lake import open_lake
@@ -321,6 +321,11 @@ class Supervisor:
         refuse_unfit_redis(self._settings, self._lake)
         states = StateStore(connect(self._settings.redis_state.get_secret_value()), query_id)
         newest = last_committed(self._lake, f"stream-{query_id}")
+        refuse_other_app(
+            rules_of(self._settings).stream.app,
+            states.views() if newest is not None else None,
+            read_control(self._lake.objects),
+        )
         views = make_whole(
             self._lake,
             query_id,

@@ -22,6 +22,7 @@ from stillpoint.releases.canaries import read_canaries
 from stillpoint.releases.colour import Colour, project_name
 from stillpoint.releases.parts import load_models, verified_plan
 from stillpoint.releases.records import Intent, Pointer, Release, Route, State
+from stillpoint.releases.streamed_views import StreamedViews, read_streamed_views
 from stillpoint.releases.write_targets import Target, read_control
 from stillpoint.stores.redis.connection import parse_connection_string
 from stillpoint.stores.redis.shards import shards
@@ -81,6 +82,16 @@ def prepare(context: ReleaseContext, wanted: NewRelease) -> Release:
         context.progress("enter prepared")
         _enter(context, intent, State.PREPARED)
         return release
+
+
+def _refuse_unjoined(target: Target, running: StreamedViews | None) -> None:
+    """Make sure that the stream advances every streamed view of the release: a fill of one that still joins has a gap."""
+    missing = [] if running is None else [name for name in target.views if name not in running.views]
+    if missing:
+        raise ReleaseRefused(
+            f"the stream does not advance the view {', '.join(missing)} yet (stream/views.json): it joins when the stream "
+            "runs the app that declares it; prepare the release again when it has joined"
+        )
 
 
 def _enter(context: ReleaseContext, intent: Intent, state: State) -> None:
@@ -206,6 +217,7 @@ def _fill(
     target = Target(
         colour=intent.colour, project=project, views=tuple(view.name for view in context.lake.features.streamed)
     )
+    _refuse_unjoined(target, read_streamed_views(objects))
     progress = _read_progress(context, intent.id)
     control = read_control(objects)
     if progress.barrier is None or target not in control.targets:

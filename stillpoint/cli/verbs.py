@@ -46,6 +46,7 @@ VERBS = (
     Verb(
         "stream", "ingestion.cli:stream", "Run the receiver: Kinesis to features, lake and queue.", _EVENTS, spark=True
     ),
+    Verb("plan", "ingestion.plan.cli:plan", "What an edited app changes, whom it touches, what it costs.", _EVENTS),
     Verb("backfill", "ingestion.cli:backfill", "Compute features of history by the stream's definition.", _EVENTS),
     Verb("daily", "ingestion.cli:daily", "Compute and materialize the daily views.", _EVENTS),
     Verb("snapshot", "training.cli:snapshot", "Make a point-in-time training set.", _MODEL),

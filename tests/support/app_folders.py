@@ -54,9 +54,9 @@ def app_folder(where, name, **files):
 
 
 def default_app_and(where, name, **files):
-    """Write the default app below `where`, with further modules, and return its folder."""
+    """Write the default app below `where`, with further modules, without those given as None, and return its folder."""
     own = {file.stem: file.read_text() for file in DEFAULT.glob("*.py") if file.stem not in NO_DECLARATIONS}
-    return _written(where, name, own | files)
+    return _written(where, name, {module: text for module, text in (own | files).items() if text is not None})
 
 
 def _written(where, name, files):
