@@ -36,7 +36,9 @@ def plan(
 
     settings = Settings.load()
     loaded = load_app(app or settings.app)
-    lake = Lake(open_objects(settings.lake, settings.aws_client_arguments()), event_columns(loaded.events))
+    lake = Lake(
+        open_objects(settings.lake, settings.aws_client_arguments()), loaded.features, event_columns(loaded.events)
+    )
     made = run(
         lake,
         loaded,

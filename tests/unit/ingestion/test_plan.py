@@ -54,6 +54,8 @@ def apps(tmp_path_factory):
         events=events.replace("    screen: Name\n", "    screen: Name\n    depth: int | None = None\n"),
         search_embeddings=None,
         version_one=None,
+        services=None,
+        request_features=None,
     )
     grown = default_app_and(where, f"grown_{name}", shared=SHARED_VIEWS, more=NEW)
     return {"runs": str(runs), "edited": str(edited), "grown": str(grown)}
@@ -70,7 +72,7 @@ def world(tmp_path, redis_server, unique, apps):
 
 def planned(world, app, **how):
     loaded = load_app(app)
-    lake = Lake(world.lake.objects, event_columns(loaded.events))
+    lake = Lake(world.lake.objects, loaded.features, event_columns(loaded.events))
     return plan(lake, loaded, encoder=WordLlamaEncoder(), max_event_age_us=DAY, **how)
 
 
@@ -87,7 +89,7 @@ def test_a_view_that_comes_is_measured_on_the_lake(world, apps):
     made = planned(world, apps["grown"])
     assert (made.changes.new_views, made.refusals) == (("devotion",), ())
     (cost,) = made.costs
-    stored = Lake(world.lake.objects).read("events").to_pylist()
+    stored = Lake(world.lake.objects, world.lake.features).read("events").to_pylist()
     assert made.past.events == len(stored)
     assert cost.events == sum(row["type"] == "content_start" and row["verdict"] == "on_time" for row in stored)
     assert 0 < cost.state_bytes < 400
