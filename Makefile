@@ -25,7 +25,7 @@ demo: setup ## the whole path on this machine, told as a story
 
 quick: setup ## ruff, and all tests that start no server and no Spark: under a minute
 	$(BIN)/ruff check .
-	@$(BIN)/pytest -n 2 --dist worksteal --quick
+	@$(BIN)/pytest -n 2 --dist worksteal --quick --examples few
 
 test: setup ## every test: real Redis, real Spark, the AWS stand-in
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -48,8 +48,8 @@ golden: setup ## rewrite the golden files; read the diff
 	$(BIN)/pytest -m 'golden and not soak' --rewrite-golden
 	git diff --stat -- tests/golden
 
-soak: setup ## the long repetitions: kills, switches, fuzzing
-	@$(BIN)/pytest -m soak
+soak: setup ## the long repetitions: kills, switches, fuzzing, all examples of the properties
+	@$(BIN)/pytest -m 'soak or hypothesis' --examples all
 
 fix: setup ## let ruff fix and format what it can
 	$(BIN)/ruff check --fix .

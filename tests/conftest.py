@@ -26,6 +26,7 @@ from stillpoint.local.java import use_java
 from stillpoint.local.redis_server import RedisServer, find_redis
 from stillpoint.settings import Settings
 from tests.support.browser import find_chromium
+from tests.support.examples import EXAMPLES, draw_at_most
 from tests.support.redis_cluster import Cluster
 from tests.support.servers import ServerGuard, heaviest_files_first, marks_of_item, quick_ones
 from tests.support.wellness import FEATURES
@@ -47,8 +48,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rewrite-golden", action="store_true", help="write what the golden files should hold (`make golden`)"
     )
+    parser.addoption("--quick", action="store_true", help="only tests that start no server (`make quick`)")
     parser.addoption(
-        "--quick", action="store_true", help="only tests that start no server, with few drawn examples (`make quick`)"
+        "--examples",
+        choices=tuple(EXAMPLES),
+        default="some",
+        help=f"how many examples a property draws at most: {EXAMPLES}; `all`: as many as it asks for",
     )
 
 
@@ -89,6 +94,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--quick"):
         items[:], others = quick_ones(items)
         config.hook.pytest_deselected(items=others)
+    draw_at_most(items, EXAMPLES[config.getoption("--examples")])
     items[:] = heaviest_files_first(items)
     deselected = config.stash.setdefault(_DESELECTED, {})
     for mark, missing in (("tls", _no_tls), ("browser", _no_browser)):

@@ -1,6 +1,6 @@
 """Tests are marked by the servers that their fixtures start; a test that starts one without its fixture fails.
 
-The marks leave no list to keep: `--quick` deselects all of them, and lets properties draw fewer examples.
+The marks leave no list to keep: `--quick` deselects all of them.
 """
 
 import sys
@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
-QUICK_EXAMPLES = 20
 FIXTURES_OF_MARK = {
     "redis": {"redis_server", "redis_factory", "redis_of_module", "redis_cluster", "whole_stack"},
     "stack": {"aws", "s3_lake", "whole_stack"},
@@ -24,10 +22,6 @@ PROGRAMS = frozenset(
     {"serve", "up", "demo", "worker", "stream", "inference.model_server", "mlflow", "ipykernel_launcher", "console"}
 )
 """Words of a Python command line that starts a program of ours, or another's, that stays until it is ended."""
-
-
-_SETTINGS = "_hypothesis_internal_use_settings"
-"""Where Hypothesis keeps the settings of a test; it has no public way to lower those that a test gives itself."""
 
 
 class UndeclaredServer(AssertionError):
@@ -48,14 +42,10 @@ def marks_of_item(item: pytest.Item) -> set[str]:
 
 
 def quick_ones(items: Iterable[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """Return tests without any mark of a server, their properties drawing few examples, and the others."""
+    """Return tests without any mark of a server, and the others."""
     quick, others = [], []
     for item in items:
         (others if marks_of_item(item) else quick).append(item)
-    for item in quick:
-        drawn = getattr(getattr(item, "obj", None), _SETTINGS, None)
-        if drawn is not None and drawn.max_examples > QUICK_EXAMPLES:
-            setattr(item.obj, _SETTINGS, settings(drawn, max_examples=QUICK_EXAMPLES))  # type: ignore[attr-defined]
     return quick, others
 
 
