@@ -1,7 +1,6 @@
 """The demo's acts, in order, and what is shown of each."""
 
 import json
-import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from rich.table import Table
 from simulation.demo.ending import next_steps, tell
 from simulation.demo.stage import DemoFailed, Stage
 from simulation.demo.stories import STORIES, Story, is_sleep_story
+from simulation.demo.summary import WIDTH, Summary, load_lines, print_whole, show, step_lines
 from simulation.demo.watch import DemoLoad, LoadTally, ServiceClient, StoryResult
 from stillpoint.clock import Clock, system_clock
 from stillpoint.lake.app_lake import open_lake
@@ -44,6 +44,7 @@ class Play:
         self._began = time.monotonic()
         self._first_change: float | None = None
         self._wrong: list[str] = []
+        self._summary = Summary()
 
     def run(self) -> None:
         """Run all acts. Raises `DemoFailed` naming the part that failed, also when recommendations moved the wrong way."""
@@ -141,11 +142,7 @@ class Play:
                 done(_switched(verb("release", "switch", "r0002", "--why", "as planned", "--json")))
             time.sleep(1.0)
         tally = load.tally
-        self._console.print(
-            f"  requests [bold]{tally.requests}[/], failed [bold]{tally.failed}[/], mixed [bold]{tally.mixed}[/] "
-            f"(answers by release: {', '.join(f'{name} {count}' for name, count in sorted(tally.releases.items()))}; "
-            f"p50 {statistics.median(tally.milliseconds):.1f} ms)"
-        )
+        print_whole(self._console, load_lines(tally))
         if tally.failed or tally.mixed:
             self._wrong.append(f"{tally.failed} failed and {tally.mixed} mixed answers: {tally.examples[:2]}")
         return tally
@@ -159,22 +156,30 @@ class Play:
     def _release(self, sha256: str, why: str) -> str:
         verb = self._stage.verb
         record = verb("release", "prepare", "--model", sha256, "--why", why, "--json")
-        verb("release", "check", record["id"], "--json")
+        report = verb("release", "check", record["id"], "--json")
+        self._summary.pages[f"what the gate found of {record['id']}"] = self._stage.keep_page(report["html"])
         return _switched(verb("release", "switch", record["id"], "--why", why, "--json"))
 
     def _tell(self, story: Story, user: str) -> None:
         self._console.print()
-        self._console.rule(f"{story.title}: {user} {story.told}")
+        self._console.rule(story.title)
+        print_whole(self._console, [f"  {user} {story.told}"])
         offered = self._client.predict(user, Kind.SLEEP)["items"]
         stories = [item["content_id"] for item in sorted(offered, key=is_sleep_story, reverse=True)]
         told = self._client.tell(user, story.kind, story.feature, story.shown, story.make(user, self._clock(), stories))
         if self._first_change is None:
             self._first_change = time.monotonic() - self._began
+        self._summary.stories.append((story.title, told))
         self._console.print(_lists(told))
-        self._console.print(_features(story, told))
-        self._console.print(
-            f"  event accepted {told.accepted_ms:,.0f} ms → features readable {told.readable_ms:,.0f} ms → "
-            f"recommendation stored [bold]{told.stored_ms:,.0f} ms[/]"
+        print_whole(
+            self._console,
+            [
+                *_features(story, told),
+                (
+                    f"  accepted {told.accepted_ms:,.0f} ms → features readable {told.readable_ms:,.0f} ms"
+                    f" → recommendation stored [bold]{told.stored_ms:,.0f} ms[/]"
+                ),
+            ],
         )
         before, after = story.count(told.before), story.count(told.after)
         arrow = f"{before} → {after}"
@@ -196,12 +201,18 @@ class Play:
         self._console.rule("What the guard prevents (an experiment beside the live service)")
         found = self._stage.program("mixup", "inference.mixup", "r0001", "r0002")
         example = found["example"] or {}
-        self._console.print(
-            f"  The model of r0001 over the features of r0002, as if only one of the two had been switched, for {found['people']} users:\n"
-            f"  guard off: [bold red]{found['somebody_else']}[/] are ranked with somebody else's taste"
-            + (f"; {example['user']} is taken for {example['taken_for']}" if example else "")
-            + f"\n  guard on: [bold green]{found['people'] - found['refused_by_guard']}[/] are; "
-            f"{found['refused_by_guard']} get popular contents, marked as fallback"
+        taken = f"; {example['user']} as {example['taken_for']}" if example else ""
+        print_whole(
+            self._console,
+            [
+                "  The model of r0001 over the features of r0002, as if one alone had switched,",
+                f"  for {found['people']} users:",
+                f"  guard off: [bold red]{found['somebody_else']}[/] are ranked with somebody else's taste{taken}",
+                (
+                    f"  guard on: [bold green]{found['people'] - found['refused_by_guard']}[/] are; "
+                    f"{found['refused_by_guard']} get popular contents, marked as fallback"
+                ),
+            ],
         )
         if found["refused_by_guard"] != found["people"]:
             self._wrong.append(f"the guard let {found['people'] - found['refused_by_guard']} mixed rankings through")
@@ -214,6 +225,7 @@ class Play:
         curl = self._curl(address, users)
         running = self._stage.pids if self._stage.keep else None
         first = f"The first recommendation changed after {self._first_change or 0:.0f} s, all of it took {total:.0f} s."
+        show(self._console, self._summary, tally)
         tell(self._console, [first, *next_steps(curl, users[0], running=running)])
 
     def _curl(self, address: str, users: Sequence[str]) -> str:
@@ -238,8 +250,9 @@ class Play:
         began = time.monotonic()
         with self._console.status(what):
             yield notes.append
-        note = f"  [dim]{notes[0]}[/]" if notes else ""
-        self._console.print(f"[green]✓[/] {what} [dim]{time.monotonic() - began:.1f} s[/]{note}")
+        seconds = time.monotonic() - began
+        self._summary.stages.append((what, seconds))
+        print_whole(self._console, step_lines(what, seconds, notes[0] if notes else None))
 
     def _lake(self) -> Lake:
         return open_lake(self._settings)
@@ -282,17 +295,21 @@ class Play:
 
 def _switched(document: Mapping[str, Any]) -> str:
     release = document["release"]
-    return f"{release['id']} is live in {release['colour']}, {document['switch_seconds']:.2f} s after workers had loaded it"
+    return f"live in {release['colour']}, {document['switch_seconds']:.2f} s after workers had loaded it"
 
 
 def _lists(told: StoryResult) -> Table:
-    table = Table("", "before", "", "after", "", box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim", width=WIDTH - 1)
+    table.add_column("")
+    for heading in ("before", "after"):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=1)
+        table.add_column("", no_wrap=True)
     held = {item["content_id"] for item in told.before["items"]}
     for place in range(min(_SHOWN, len(told.before["items"]), len(told.after["items"]))):
         old, new = told.before["items"][place], told.after["items"][place]
         style = "" if new["content_id"] in held else "bold"
         table.add_row(
-            f"  {place + 1}",
+            f"{place + 1:3}",
             old["title"],
             f"[dim]{old['category']}[/]",
             f"[{style}]{new['title']}[/]" if style else new["title"],
@@ -301,12 +318,11 @@ def _lists(told: StoryResult) -> Table:
     return table
 
 
-def _features(story: Story, told: StoryResult) -> str:
-    moved = (
-        f"{name.partition(':')[2]} {_value(told.features_before[name])} → {_value(told.features_after[name])}"
+def _features(story: Story, told: StoryResult) -> list[str]:
+    return [
+        f"  {name.partition(':')[2]}: {_value(told.features_before[name])} → {_value(told.features_after[name])}"
         for name in story.shown
-    )
-    return "  features: " + ", ".join(moved)
+    ]
 
 
 def _value(value: Any) -> str:

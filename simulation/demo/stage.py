@@ -11,21 +11,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
+from simulation.demo.verb_process import IdleProcesses, VerbProcess
 from stillpoint.errors import StackUnavailable, StillpointError
+from stillpoint.lake.app_lake import open_lake
 from stillpoint.local.process import Child, identify, launch_command
 from stillpoint.local.records import DEMO, MARK, ProcessRecord, ProcessRecords, new_mark, record_process
 from stillpoint.local.stack import Stack
 from stillpoint.settings import Settings
 
 MARK_FILE = "demo.json"
-_OURS = ("aws", "redis", "mlflow", "sagemaker", "stream", "registry", "frozen", "run", "logs")
+_OURS = ("aws", "redis", "mlflow", "sagemaker", "stream", "registry", "frozen", "run", "logs", "pages")
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_AT_ONCE = 2
+"""How many verbs run beside each other."""
 _PATIENT = {"STILLPOINT_GATE_LATENCY_P99_MS": "100"}
 """Stream, service, worker and training share this machine's processors: its latency says little of a release."""
 
@@ -44,8 +48,10 @@ class Stage:
         self._records = ProcessRecords(settings.home)
         self._servers: dict[str, Child] = {}
         self._verbs: set[subprocess.Popen[bytes]] = set()
+        self._idle = IdleProcesses()
         self._logs = settings.home / "logs"
         self._known = ExitStack()
+        self._kept = ExitStack()
 
     def __enter__(self) -> "Stage":
         if not Path("feature_repo/definitions.py").exists():
@@ -59,10 +65,13 @@ class Stage:
         self._known.enter_context(record_process(self.settings.home, DEMO))
         for number in _ENDING:
             signal.signal(number, self._end)
+        self._start_verbs()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         with self._known:
+            if kind is None:
+                self._kept.close()
             if self.keep and kind is None:
                 self._stack.keep()
                 return
@@ -72,6 +81,7 @@ class Stage:
                 with suppress(OSError):  # a terminal that was closed reads nothing
                     print("stopping what the demo has started", file=sys.stderr, flush=True)
             self._end_verbs()
+            self._kept.close()
             self._stack.stop()
 
     def _end(self, number: int, frame: FrameType | None) -> None:
@@ -117,22 +127,36 @@ class Stage:
             )
 
     def verb(self, *arguments: str) -> Any:
-        """Run `stillpoint …` to its end and return its JSON, if it prints any."""
-        name = "-".join(word for word in arguments[:2] if not word.startswith("-"))
-        return self.program(name, "stillpoint", *arguments)
+        """Run `stillpoint …` to its end and return its JSON, if it prints any. Two may run at once, a third waits."""
+        log = self._log("-".join(word for word in arguments[:2] if not word.startswith("-")))
+        runner = self._idle.take(arguments[0])
+        outcome = runner.run(arguments, log)
+        self._idle.give_back(runner)
+        return _answer("stillpoint", arguments, *outcome, log)
 
     def program(self, name: str, module: str, *arguments: str) -> Any:
         """Run `python -m MODULE …` to its end and return its JSON, if it prints any."""
-        log = self._logs / f"demo-{name}.log"
+        log = self._log(name)
         with log.open("ab") as errors, self._running(name, ["-m", module, *arguments], errors) as process:
-            answer, _ = process.communicate()
-        document = document_in(answer.decode())
-        if process.returncode != 0:
-            why = _red(document) or _last(log)
-            raise DemoFailed(
-                f"`{module} {' '.join(arguments)}` ended with {process.returncode}: {why}; its log is {log}"
-            )
-        return document
+            printed, _ = process.communicate()
+        return _answer(module, arguments, process.returncode, printed.decode(), log)
+
+    def keep_page(self, key: str) -> str:
+        """Copy a page of the lake into the home, where a browser opens it without the stack, and return its path."""
+        page = self.settings.home / "pages" / Path(key).name
+        page.parent.mkdir(exist_ok=True)
+        page.write_bytes(open_lake(self.settings).objects.get(key))
+        return str(page)
+
+    def _log(self, name: str) -> Path:
+        return self._logs / f"demo-{name}.log"
+
+    def _start_verbs(self) -> None:
+        """Start the processes that run verbs until the demo ends; here, for they end with the thread that starts them."""
+        with self._log("verbs").open("ab") as errors:
+            for _ in range(_AT_ONCE):
+                running = self._running("verbs", ["-m", "simulation.demo.verb_process"], errors)
+                self._idle.give_back(VerbProcess(self._kept.enter_context(running)))
 
     def begin(self, name: str, *arguments: str) -> None:
         """Start a long-running verb."""
@@ -154,6 +178,7 @@ class Stage:
         mark = new_mark()
         process = subprocess.Popen(
             launch_command([sys.executable, *arguments], detached=False),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
@@ -200,6 +225,19 @@ class Stage:
         return {name: process.pid for name, process in self._servers.items()}
 
 
+def _answer(module: str, arguments: Sequence[str], code: int, printed: str, log: Path) -> Any:
+    """Return the document that was printed.
+
+    Raises:
+        DemoFailed: the code is not 0.
+    """
+    document = document_in(printed)
+    if code != 0:
+        why = _red(document) or _last(log)
+        raise DemoFailed(f"`{module} {' '.join(arguments)}` ended with {code}: {why}; its log is {log}")
+    return document
+
+
 def document_in(text: str) -> Any:
     """Return the JSON document at the end of what a verb printed, or None."""
     text = text.strip()
@@ -221,5 +259,6 @@ def _red(document: Any) -> str | None:
 
 
 def _last(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    said = log.read_text(errors="replace") if log.exists() else ""
+    lines = [line for line in said.splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
