@@ -4,9 +4,13 @@ The model is `training/registered_model.py` with the whole bundle beside it. It 
 and embeddings stay out, `sequence_id` -1 means a user without one.
 """
 
+import contextlib
+import io
+import logging
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,21 +85,34 @@ def track(
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "bundle.tar.gz"
             path.write_bytes(bundle.data)
-            logged = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(_MODEL_FILE),
-                code_paths=[str(_PACKAGE)],
-                artifacts={"bundle": str(path)},
-                model_config={"bundle_sha256": bundle.sha256},
-                signature=signature(bundle),
-                input_example=input_example(snapshot, bundle),
-                pip_requirements=["numpy", "pandas", "pydantic", "xgboost", "mlflow"],
-                registered_model_name=MODEL_NAME,
-            )
+            with _printed_to_the_log():
+                logged = mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model=str(_MODEL_FILE),
+                    code_paths=[str(_PACKAGE)],
+                    artifacts={"bundle": str(path)},
+                    model_config={"bundle_sha256": bundle.sha256},
+                    signature=signature(bundle),
+                    input_example=input_example(snapshot, bundle),
+                    pip_requirements=["numpy", "pandas", "pydantic", "xgboost", "mlflow"],
+                    registered_model_name=MODEL_NAME,
+                )
         client, version = MlflowClient(), str(logged.registered_model_version)
         client.set_model_version_tag(MODEL_NAME, version, DIGEST_TAG, bundle.sha256)
         client.set_registered_model_alias(MODEL_NAME, alias, version)
         return str(run.info.run_id)
+
+
+@contextlib.contextmanager
+def _printed_to_the_log() -> Iterator[None]:
+    """Log what MLflow prints on standard error by itself: that it has registered a model."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            yield
+    finally:
+        for line in printed.getvalue().splitlines():
+            logging.getLogger("mlflow").warning("%s", line)
 
 
 def refuse_silent_server(uri: str) -> None:

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inference.http.admission import Admission, AdmissionLimits, application
-from inference.http.description import docs, openapi
 from inference.http.event_intake import events_in, sort_events
+from inference.http.handlers import handlers_of
 from inference.http.logs import configuration
 from inference.http.metrics import Metrics
 from inference.http.problems import invalid
@@ -37,7 +37,7 @@ from inference.http.requests import (
     user_of,
     verbose_in,
 )
-from inference.http.routes import FIXTURES_HEADER, MODE_HEADER, RELEASE_HEADER, Handler, OperationName
+from inference.http.routes import FIXTURES_HEADER, MODE_HEADER, RELEASE_HEADER, Handler
 from inference.predictions.section import section
 from stillpoint.app.load import load_app
 from stillpoint.clock import Clock, system_clock, to_micros
@@ -67,22 +67,7 @@ class Fixtures:
         self._clock = clock
         self._parser = parser
         self._metrics = Metrics()
-        handlers: dict[OperationName, Handler] = {
-            OperationName.STORED: self.stored,
-            OperationName.PREDICT: self.predict,
-            OperationName.EXPLAIN: self.explain,
-            OperationName.FEATURES: self.features,
-            OperationName.EVENTS: self.events,
-            OperationName.RELEASE: self.release,
-            OperationName.ALIVE: self.alive,
-            OperationName.READY: self.ready,
-            OperationName.METRICS: self.metrics,
-        }
-        offered = {*handlers, OperationName.OPENAPI, OperationName.DOCS}
-        handlers |= {
-            OperationName.OPENAPI: openapi(offered, parser.events),
-            OperationName.DOCS: docs(offered, parser.events),
-        }
+        handlers = handlers_of(self, parser.events, {})
         marked = {name: self._marked(handler) for name, handler in handlers.items()}
         self.app = application(Admission(self._metrics, limits=AdmissionLimits(), tokens=None), marked, None)
 

@@ -21,9 +21,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inference.http.admission import Admission, AdmissionLimits, application
-from inference.http.description import docs, openapi
 from inference.http.draining import drain_on_sigterm
 from inference.http.event_intake import events_in, sort_events
+from inference.http.handlers import handlers_of
 from inference.http.identity import Bearers
 from inference.http.metrics import Metrics
 from inference.http.online_features import OnlineFeatures
@@ -44,7 +44,7 @@ from inference.http.requests import (
     user_of,
     verbose_in,
 )
-from inference.http.routes import MODE_HEADER, RELEASE_HEADER, Handler, OperationName
+from inference.http.routes import MODE_HEADER, RELEASE_HEADER, OperationName
 from inference.http.tuning import keep_what_is_loaded
 from inference.live.loaded_release import LoadedRelease
 from inference.live.watcher import LiveReleaseWatcher
@@ -113,24 +113,8 @@ class Service:
         self._scoring = Pool("predictions", threads=SCORING, waiting=at_once)
         self._explaining = Pool("explanations", threads=EXPLAINING, waiting=EXPLAINING)
         self.admission = Admission(parts.metrics, limits=parts.limits, tokens=parts.tokens, guarded=parts.guarded)
-        handlers: dict[OperationName, Handler] = {
-            OperationName.STORED: self.stored,
-            OperationName.PREDICT: self.predict,
-            OperationName.EXPLAIN: self.explain,
-            OperationName.FEATURES: self.features,
-            OperationName.EVENTS: self.events,
-            OperationName.RELEASE: self.release,
-            OperationName.ALIVE: self.alive,
-            OperationName.READY: self.ready,
-            OperationName.METRICS: self.metrics,
-        }
-        if parts.personal_data is not None:
-            handlers |= parts.personal_data.handlers()
-        offered = {*handlers, OperationName.OPENAPI, OperationName.DOCS}
-        handlers |= {
-            OperationName.OPENAPI: openapi(offered, parts.parser.events),
-            OperationName.DOCS: docs(offered, parts.parser.events),
-        }
+        more = {} if parts.personal_data is None else parts.personal_data.handlers()
+        handlers = handlers_of(self, parts.parser.events, more)
         self.app = application(self.admission, handlers, self._life)
 
     @asynccontextmanager

@@ -42,12 +42,14 @@ def down() -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """Show each server with address, version and health, and what else runs for this home. Exit code 1 if one is down."""
+    """Show each server with address, version and health, and what else runs for this home. Exit code 1 if one is down: it ran and was not stopped."""
     stack = Stack(Settings.load())
     found, beside = stack.status(), stack.processes()
     if as_json:
         document = {"servers": [asdict(one) for one in found], "processes": [asdict(one) for one in beside]}
         typer.echo(json.dumps(document, indent=1))
+    elif not beside and all(server.health == "stopped" for server in found):
+        typer.echo("the stack is stopped; `stillpoint up` starts it, with the data that it had")
     else:
         from rich.console import Console
         from rich.table import Table

@@ -32,7 +32,10 @@ NEEDED_BYTES = 200 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """How one server is. `health` is `up`, `starting` or `down`; `pid` is None for a server that is not ours."""
+    """How one server is. `pid` is None for a server that is not ours.
+
+    `health` is `up`, `starting`, `down`, or `stopped` for one of ours that nobody has started since it was last stopped.
+    """
 
     name: str
     title: str
@@ -172,7 +175,12 @@ class Stack:
         record = self._records.read(server.name) if server.ours else None
         process = record.process if record is not None and record.process.alive() else None
         version = server.version()
-        health = "up" if version is not None else "starting" if process is not None else "down"
+        if version is not None:
+            health = "up"
+        elif process is not None:
+            health = "starting"
+        else:
+            health = "stopped" if server.ours and record is None else "down"
         return ServerStatus(
             name=server.name,
             title=server.title,

@@ -151,7 +151,9 @@ def test_command_trains_at_sagemaker_and_registers_the_model_with_its_job(
     monkeypatch.chdir(tmp_path)
     always = ["--maximum-age-hours", "800000", "--mapping-version", "1"]
     assert run(["train", site.snapshot_id, "--on", "sagemaker", *always, "--json"]) == 0, capsys.readouterr().err
-    report = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    said = capsys.readouterr()
+    assert "egistered model" not in said.err, "MLflow's own words are logged"
+    report = json.loads(said.out.strip().splitlines()[-1])
     assert report["sha256"] == site.world.trained.bundle.sha256
     assert report["metrics"] == site.world.trained.evaluation.metrics()
     client = MlflowClient(values["mlflow_tracking_uri"])

@@ -85,7 +85,7 @@ def test_stack_as_a_context_starts_all_writes_the_yaml_files_and_stops_what_it_s
         for colour in ("green", "blue", "sandbox"):
             assert (own.home / f"feature_store.{colour}.yaml").exists()
     assert gone(found)
-    assert [server.health for server in stack.status()] == ["down", "down", "down"]
+    assert [server.health for server in stack.status()] == ["stopped", "stopped", "stopped"]
     assert not list((own.home / "run").glob("*.pid"))
 
 
@@ -115,6 +115,11 @@ def test_up_status_and_down_by_the_command_line_keep_data_and_leave_nothing_runn
     found = processes(Stack(own))
     assert stillpoint("down", environment=environment).returncode == 0
     assert gone(found, 0.0), "down returned before all had ended"
+    stopped = stillpoint("status", environment=environment)
+    assert (stopped.returncode, stopped.stdout) == (
+        0,
+        "the stack is stopped; `stillpoint up` starts it, with the data that it had\n",
+    )
     assert stillpoint("up", environment=environment).returncode == 0
     assert s3.get_object(Bucket="stillpoint", Key="kept")["Body"].read() == b"1"
     assert _records(kinesis, own.event_stream) == [b"event"]
