@@ -7,6 +7,9 @@ SHELL := bash
 # Each command and each test starts processes of ours: what one has compiled, the next ones read.
 unexport PYTHONDONTWRITEBYTECODE
 
+# One more than two processors have work for: many tests wait for a server, a lease or an outage to end.
+WORKERS ?= 3
+
 BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
@@ -28,7 +31,7 @@ quick: setup ## ruff, and all tests that start no server and no Spark: under a m
 	@$(BIN)/pytest -n 2 --dist worksteal --quick --examples few
 
 test: setup ## every test: real Redis, real Spark, the AWS stand-in
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: setup ## ruff, mypy --strict, import-linter, golden files, known vulnerabilities
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from inference.http.routes import Handler, OperationName
 from stillpoint.app.events import Event
 
 
-class Answering(Protocol):
+class EndpointMethods(Protocol):
     """What the service answers, and its fixtures too."""
 
     async def stored(self, request: Request) -> Response: ...
@@ -26,7 +26,7 @@ class Answering(Protocol):
 
 
 def handlers_of(
-    answering: Answering, events: Sequence[type[Event]], more: Mapping[OperationName, Handler]
+    answering: EndpointMethods, events: Sequence[type[Event]], more: Mapping[OperationName, Handler]
 ) -> dict[OperationName, Handler]:
     """Return the handlers, `more` among them. `events` are the types of the app, which the description shows."""
     handlers: dict[OperationName, Handler] = {

@@ -62,7 +62,7 @@ class ServiceProcess:
         variables: Mapping[str, str],
         *arguments: str,
         ready: str = "/readyz",
-        seconds: float = 40.0,
+        seconds: float = 120.0,
         token: str | None = None,
     ) -> None:
         self.port = free_port()
