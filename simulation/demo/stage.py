@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -133,6 +134,16 @@ class Stage:
         outcome = runner.run(arguments, log)
         self._idle.give_back(runner)
         return _answer("stillpoint", arguments, *outcome, log)
+
+    def prepare(self, verb: str, modules: Sequence[str]) -> None:
+        """Let an idle process import what a later verb needs; the next verbs are run beside it."""
+        runner = self._idle.take(verb)
+
+        def run() -> None:
+            runner.prepare(verb, modules, self._log("verbs"))
+            self._idle.give_back(runner)
+
+        threading.Thread(target=run, daemon=True).start()
 
     def program(self, name: str, module: str, *arguments: str) -> Any:
         """Run `python -m MODULE …` to its end and return its JSON, if it prints any."""

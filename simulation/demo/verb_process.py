@@ -4,16 +4,17 @@ A request is a line of JSON on standard input, a reply a line on standard output
 standard error goes to the log that the request names.
 """
 
+import importlib
 import io
 import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _FEAST = frozenset({"feast", "snapshot", "train", "release"})
 """Verbs that import Feast, and more: they are run by one process, one after the other."""
@@ -35,13 +36,21 @@ class VerbProcess:
 
     def run(self, arguments: Sequence[str], log: Path) -> VerbOutcome:
         """Run one verb to its end."""
+        self.imported.add(arguments[0])
+        return self._ask({"arguments": list(arguments), "log": str(log)})
+
+    def prepare(self, verb: str, modules: Sequence[str], log: Path) -> VerbOutcome:
+        """Import what a verb will import, before it is called."""
+        self.imported.add(verb)
+        return self._ask({"modules": list(modules), "log": str(log)})
+
+    def _ask(self, request: Mapping[str, Any]) -> VerbOutcome:
         requests, replies = self.process.stdin, self.process.stdout
         assert requests is not None
         assert replies is not None
-        self.imported.add(arguments[0])
         try:
             # Not through the buffer: what cannot be sent would be sent again when it is closed.
-            os.write(requests.fileno(), json.dumps({"arguments": list(arguments), "log": str(log)}).encode() + b"\n")
+            os.write(requests.fileno(), json.dumps(request).encode() + b"\n")
             line = replies.readline()
         except (OSError, ValueError):
             line = b""
@@ -83,9 +92,18 @@ def main() -> None:
         request = json.loads(line)
         _log_to(Path(request["log"]))
         with redirect_stdout(io.StringIO()) as printed:
-            code = run(request["arguments"])
+            code = run(request["arguments"]) if "arguments" in request else _import(request["modules"])
         sys.stderr.flush()
         print(json.dumps({"code": code, "printed": printed.getvalue()}), file=replies, flush=True)
+
+
+def _import(modules: Sequence[str]) -> int:
+    from stillpoint.feast_start import defer_type_checks
+
+    defer_type_checks()
+    for name in modules:
+        importlib.import_module(name)
+    return 0
 
 
 def _log_to(log: Path) -> None:

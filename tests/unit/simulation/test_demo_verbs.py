@@ -34,6 +34,13 @@ def test_one_process_runs_verb_after_verb_and_what_each_says_is_kept_apart(runne
     assert runner.imported == {"events"}
 
 
+def test_what_a_verb_needs_is_imported_before_it_is_called(runner: VerbProcess, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert runner.prepare("release", ["json", "simulation.faults"], log) == VerbOutcome(0, "")
+    assert runner.imported == {"release"}
+    assert runner.run(["--version"], log).code == 0
+
+
 def test_a_process_that_is_ended_ends_its_verb_with_the_signal(runner: VerbProcess, tmp_path: Path) -> None:
     assert runner.run(["--version"], tmp_path / "log").code == 0
     runner.process.terminate()
