@@ -31,9 +31,7 @@ def open_catalogue(settings: Settings) -> "Catalog":
     try:
         from pyiceberg.catalog import load_catalog
     except ModuleNotFoundError:
-        raise InvalidSettings(
-            "pyiceberg is not installed; install the extra: pip install 'stillpoint[iceberg]'"
-        ) from None
+        raise InvalidSettings("pyiceberg is not installed; install the extra iceberg (docs/open-tables.md)") from None
     found = settings.aws_client_arguments()
     s3 = {
         "s3.endpoint": found.get("endpoint_url"),
