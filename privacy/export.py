@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from privacy.erasure.beside import foreign
+from privacy.erasure.online import pairs_with
 from privacy.erasure.rows import about, checked, user_columns
 from stillpoint.app.feature_set import FeatureSet
 from stillpoint.clock import to_micros
@@ -33,6 +34,7 @@ from stillpoint.stores.reading.reader import OnlineReader
 from stillpoint.stores.reading.types import Mode
 from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.connection import connect, redis_errors
+from stillpoint.stores.redis.deletion import keys_with
 
 _README = """What Stillpoint knows of one user, as of {at:%Y-%m-%d %H:%M:%S} UTC.
 
@@ -107,9 +109,29 @@ def _online(settings: Settings, features: FeatureSet, user_id: str, now: datetim
             for name, cell in cells.items()
             if cell.event_us is not None
         }
+        for keys in pairs_with(features, "user_id"):
+            known |= _of_pairs(client, plan, keys, user_id, now)
         if known:
             found[plan.project] = known
     return found
+
+
+def _of_pairs(
+    client: RedisClient, plan: ReadPlan, keys: tuple[str, ...], user_id: str, now: datetime
+) -> dict[str, Any]:
+    """Return the features of the user's pairs, such as a user and a category, by the values of the pair."""
+    views = [view.name for view in plan.views if sorted(key.name for key in view.join_keys) == sorted(keys)]
+    pairs = [values for _, values in keys_with(client, plan.project, keys, "user_id", {user_id})]
+    if not pairs:
+        return {}
+    given = {name: [values[name] for values in pairs] for name in keys}
+    rows = OnlineReader(client, plan).read(views, given, now_us=to_micros(now), mode=Mode.COMPAT).to_dicts()
+    return {
+        f"{name} of {', '.join(values[key] for key in keys)}": {"value": cell.value, "event_time_us": cell.event_us}
+        for values, cells in zip(pairs, rows, strict=True)
+        for name, cell in cells.items()
+        if cell.event_us is not None
+    }
 
 
 def _stored(settings: Settings, user_id: str) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def _erase(
 
     def sweep(what: str) -> None:
         progress(what)
-        for user, found in forget_features(settings, whom).items():
+        for user, found in forget_features(settings, lake.features, whom).items():
             online[user].update({f"{project} online": count for project, count in found.items()})
         for keys in (forget_serving(serving, whom), forget_state(state, whom)):
             for user, found in keys.items():

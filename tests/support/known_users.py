@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from ingestion.kinesis_shards import Record
 from privacy.erasure.rows import mentions
 from privacy.erasure.run import erase
+from stillpoint.app.load import load_app
 from stillpoint.clock import to_micros
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.tables import Lake
@@ -32,11 +33,11 @@ PROJECT = "stillpoint_green"
 class Home:
     """A lake, a Redis and a stream that know two users whose ids begin alike, in every place that keeps something."""
 
-    def __init__(self, folder, server, name):
-        self.world = World(folder, server, name)
+    def __init__(self, folder, server, name, app="feature_repo"):
+        self.world = World(folder, server, name, app=app)
         self.now = self.world.now
         self.settings, self.lake, self.redis = self.world.settings, self.world.lake, server.client()
-        views = tuple(view.name for view in STREAMED_VIEWS)
+        views = tuple(view.name for view in load_app(str(app)).views)
         write_control(self.lake.objects, (Target(colour=Colour.GREEN, project=PROJECT, views=views),))
         self.made = hand_made(self.lake, self.settings, project=PROJECT, users=12)
         opted_in(self.lake, {USER: True, OTHER: True})
@@ -92,7 +93,7 @@ class Home:
 
     def erase(self, user=USER, **options):
         options = {"clock": lambda: datetime.now(UTC), "settle_seconds": 0.0, "wait_seconds": 10.0, **options}
-        return erase(self.settings, Lake(self.lake.objects, FEATURES), user, **options)
+        return erase(self.settings, Lake(self.lake.objects, self.lake.features), user, **options)
 
     def found(self, user):
         """Return every file of the home and every key of Redis that still mentions a user, compressed columns included."""

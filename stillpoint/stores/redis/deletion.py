@@ -4,7 +4,7 @@ Redis can only be scanned by pattern, and one project's name may be the end of a
 scanned key is parsed, and deleted only if its project is exactly the given one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -34,6 +34,21 @@ def project_keys(client: RedisClient, project: str, join_keys: Sequence[str] | N
             parsed = parse_key(key)
             if parsed is not None and parsed[2] == suffix and names in (None, parsed[0]):
                 yield key
+
+
+def keys_with(
+    client: RedisClient, project: str, join_keys: Sequence[str], name: str, wanted: Collection[str]
+) -> Iterator[tuple[bytes, dict[str, str]]]:
+    """Yield the keys of entities with several join keys of which `name` has one of the `wanted` values, each with its values.
+
+    The whole project is scanned: Redis has no other way to find the pairs of a user.
+    """
+    for key in project_keys(client, project, join_keys):
+        parsed = parse_key(key)
+        if parsed is not None:
+            values = {one: raw.decode(errors="replace") for one, (_, raw) in zip(parsed[0], parsed[1], strict=True)}
+            if values[name] in wanted:
+                yield key, values
 
 
 def delete_project(client: RedisClient, project: str, join_keys: Sequence[str] | None = None) -> int:
