@@ -172,6 +172,12 @@ def _window_faults(view: type[StreamView], feature: StreamedFeature) -> Iterator
         yield f"a window of {label(window.length_us)}; expected a positive length up to 366 days"
     if window.step_us is not None and (window.step_us <= 0 or window.length_us % window.step_us):
         yield f"a window of {label(window.length_us)} is no whole number of steps of {label(window.step_us)}"
+    field = feature.declared.field
+    if step_us is not None and (field.name if isinstance(field, Field) else field) == "user_id":
+        yield (
+            f"user_id as the value of a feature of entity {view.entity.name}: an erasure could not take a user out of it; "
+            "expected a field that names no user"
+        )
     if feature.aggregation.name == "own" and step_us is not None:
         yield f"a function of one's own over entity {view.entity.name}, whose events come in no order; expected an entity with user_id"
     if feature.aggregation.name == "own" and window.length_us > DAY_US:

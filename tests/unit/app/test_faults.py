@@ -147,6 +147,20 @@ def test_what_could_depend_on_the_order_of_users_is_told(tmp_path):
     assert faults(app(tmp_path, views=text)) == [("views.py", 6, told)]
 
 
+def test_a_user_as_the_value_of_a_contents_feature_is_told(tmp_path):
+    text = """
+    class Trending(StreamView):
+        "What is asked for."
+        entity, ttl = Entity("content"), hours(2)
+        listeners = count_distinct(Start.user_id, over=hours(1))
+    """
+    told = (
+        "feature trending.listeners: user_id as the value of a feature of entity content: an erasure could not take a user "
+        "out of it; expected a field that names no user"
+    )
+    assert faults(app(tmp_path, views=text)) == [("views.py", 6, told)]
+
+
 def test_two_features_of_one_name_are_told_across_views(tmp_path):
     text = VIEW.format(line="starts = count(Start, over=[hours(1)])") + VIEW.replace("Listening", "Other").format(
         line="starts_1h = count(Search, over=hours(1))"
