@@ -25,6 +25,7 @@ from stillpoint.app.checks.recommendations import (
     trigger_faults,
 )
 from stillpoint.app.checks.views import view_faults
+from stillpoint.app.conditions import Condition
 from stillpoint.app.derived import record
 from stillpoint.app.digest import digest
 from stillpoint.app.entities import Entity
@@ -32,9 +33,10 @@ from stillpoint.app.events import Event
 from stillpoint.app.feature_set import FeatureSet, feature_set
 from stillpoint.app.fields import fields_of
 from stillpoint.app.logs import ClickLog
+from stillpoint.app.meaning import meaning_of
 from stillpoint.app.order import ViewOrder, ordered
 from stillpoint.app.place import Place
-from stillpoint.app.recommendations import Label, PostProcessing, RecommendationKind, RequestTimeFeature, Trigger
+from stillpoint.app.recommendations import Label, PostProcessing, RecommendationKind, RequestTimeFeature, Trigger, Turns
 from stillpoint.app.records import View
 from stillpoint.app.tables import DailyView, Table
 from stillpoint.app.version_one import VersionOne
@@ -121,18 +123,56 @@ class App:
             {
                 "events": {event.type_name: _event_rule(event) for event in self.events},
                 "views": {view.name: [view.digest(), str(view.ttl)] for view in self.views},
-                "daily": {one.name: [str(feature) for feature in one.features] for one in self.daily_views},
+                "daily": {one.name: _daily_rule(one) for one in self.daily_views},
                 "tables": {
                     one.name: {name: str(column) for name, column in one.columns.items()} for one in self.tables
                 },
-                "kinds": {one.name: [one.delivery, str(one.ttl), one.limit] for one in self.kinds},
-                "triggers": sorted(
-                    [one.on.type_name, *(kind.name for kind in one.kinds), one.channel, str(one.max_age)]
-                    for one in self.triggers
-                ),
-                "requests": {one.name: list(one.inputs) for one in self.request_features},
+                "kinds": {
+                    one.name: [one.delivery, str(one.ttl), one.limit, _rule(one.candidates)] for one in self.kinds
+                },
+                "triggers": sorted(map(_trigger_rule, self.triggers), key=str),
+                "labels": sorted(map(_label_rule, self.labels), key=str),
+                "requests": {one.name: [list(one.inputs), meaning_of(one.compute)] for one in self.request_features},
+                "post_processing": [
+                    [list(one.steps), sorted([name, str(value)] for name, value in one.options.items())]
+                    for one in self.post_processing
+                ],
             }
         )
+
+
+def _rule(condition: Any) -> Any:
+    """Return what decides, as plain data: nothing, a condition, a flag of a view that turns, or a function."""
+    if isinstance(condition, Turns):
+        return ["turns", condition.view.name, condition.feature]
+    if condition is None or isinstance(condition, Condition):
+        return str(condition)
+    return meaning_of(condition)
+
+
+def _trigger_rule(trigger: Trigger) -> list[Any]:
+    kinds = [kind.name for kind in trigger.kinds]
+    return [trigger.on.type_name, kinds, trigger.channel, str(trigger.max_age), _rule(trigger.when)]
+
+
+def _label_rule(label: Label) -> list[Any]:
+    undone = None if label.undone_event is None else label.undone_event.type_name
+    return [
+        label.shown.type_name,
+        label.items,
+        [leaf.type_name for leaf in label.positive.leaves],
+        label.item,
+        str(label.within),
+        _rule(label.undone_by),
+        undone,
+        str(label.undone_within),
+    ]
+
+
+def _daily_rule(view: DailyView) -> list[Any]:
+    columns = [[one.name, one.dtype, one.null_when] for one in view.features]
+    functions = [meaning_of(one) for one in (view.compute, view.adds) if one is not None]
+    return [view.entity.keys, columns, str(view.reaches), functions]
 
 
 def _event_rule(event: type[Event]) -> list[Any]:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from stillpoint.app.aggregations import Aggregated
 from stillpoint.app.conditions import Field
-from stillpoint.app.digest import digest, source_of
+from stillpoint.app.digest import digest
 from stillpoint.app.durations import days, micros, minutes
 from stillpoint.app.entities import Entity
 from stillpoint.app.events import Event, snake
 from stillpoint.app.fields import FieldInfo, fields_of
+from stillpoint.app.meaning import meaning_of
 from stillpoint.app.place import Place, here
 from stillpoint.app.records import Feature
 from stillpoint.app.windows import Sliding, Window
@@ -100,8 +101,8 @@ class CustomView(StreamView):
     """A view whose definition is written by hand: what it computes is beyond any aggregation.
 
     `on` are its event types, `makes` is called with the encoder and gives the `Definition`, `described` are the records
-    of its features, `reach` says how long before a row an event may lie that counts. Its digest follows from the source
-    of `makes`; helpers elsewhere count by `version`, which whoever changes their meaning raises.
+    of its features, `reach` says how long before a row an event may lie that counts. Its digest follows from what `makes`
+    does, with all of the app that it calls; what it takes from elsewhere counts by `version`, which whoever changes it raises.
     """
 
     on: ClassVar[tuple[type[Event], ...]]
@@ -119,7 +120,7 @@ class CustomView(StreamView):
     def digest(cls) -> str:
         kinds = [[feature.name, feature.dtype] for feature in cls.described]
         events = [event.type_name for event in cls.event_types()]
-        made = source_of(cls.__dict__["makes"])
+        made = meaning_of(cls.__dict__["makes"])
         return digest({"keys": cls.entity.keys, "on": events, "features": kinds, "by": made, "version": cls.version})
 
 
@@ -140,7 +141,7 @@ def _rule(feature: StreamedFeature) -> list[object]:
     declared = feature.declared
     aggregation = feature.aggregation
     parameters = {
-        one.name: source_of(value) if callable(value) else value
+        one.name: meaning_of(value) if callable(value) else value
         for one in dataclasses.fields(aggregation)
         if (value := getattr(aggregation, one.name)) is not None
     }
