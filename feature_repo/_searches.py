@@ -21,7 +21,7 @@ WINDOW_US = DAY
 SEARCHES_EMBEDDED = 5
 
 
-class Search(NamedTuple):
+class SearchMade(NamedTuple):
     """One search. `embedding` holds 256 float32, or nothing if the text has no known word (or is no longer needed)."""
 
     event_us: int
@@ -35,7 +35,7 @@ def embedding_bytes(vector: npt.NDArray[np.float32]) -> bytes:
     return b"" if np.isnan(vector[0]) else vector.astype("<f4").tobytes()
 
 
-def rows(user_id: str, searches: Sequence[Search], *, since_us: int = -1) -> list[Row]:
+def rows(user_id: str, searches: Sequence[SearchMade], *, since_us: int = -1) -> list[Row]:
     """Return a row for each time of `searches` (sorted) that one which arrived after `since_us` can have changed."""
     times = [one.event_us for one in searches]
     arrivals = [one.arrived_us for one in searches]
@@ -70,7 +70,7 @@ def blend(newest_first: Sequence[bytes]) -> npt.NDArray[np.float32] | None:
     return None if norm == 0.0 else (total / norm).astype(np.float32)
 
 
-def keep(searches: Sequence[Search], floor_us: int) -> list[Search]:
+def keep(searches: Sequence[SearchMade], floor_us: int) -> list[SearchMade]:
     """Return what later rows need if no search before `floor_us` can come: 24 h of times, embeddings of the last five.
 
     Searches from `floor_us` on stay whole; so do the five before; older ones keep their times only.

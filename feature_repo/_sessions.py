@@ -18,7 +18,7 @@ START, BOUNCE, OTHER = 0, 1, 2
 SLEEP, BOUNCED = 1, 2
 
 
-class Tap(NamedTuple):
+class TapMade(NamedTuple):
     """What a session needs of an event. Taps sort by time; of one time, starts come first, by event id."""
 
     event_us: int
@@ -42,7 +42,7 @@ class Session:
     def copy(self) -> "Session":
         return Session(self.first_us, self.last_us, self.newest_arrival_us, dict(self.plays), list(self.counts))
 
-    def take(self, one: Tap) -> None:
+    def take(self, one: TapMade) -> None:
         """Take the next tap. The earliest start of a play decides its category; an exit before it does not count."""
         self.last_us = one.event_us
         self.newest_arrival_us = max(self.newest_arrival_us, one.arrived_us)
@@ -78,11 +78,11 @@ class Walk(NamedTuple):
 
     rows: list[Row]
     session: Session | None
-    tail: list[Tap]
+    tail: list[TapMade]
 
 
 def walk(
-    user_id: str, session: Session | None, taps: Sequence[Tap], *, since_us: int = -1, floor_us: int | None = None
+    user_id: str, session: Session | None, taps: Sequence[TapMade], *, since_us: int = -1, floor_us: int | None = None
 ) -> Walk:
     """Return a row for each time of `taps` that an event which arrived after `since_us` can have changed.
 

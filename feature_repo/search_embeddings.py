@@ -25,37 +25,37 @@ class Searches:
         self._encoder = encoder
 
     def rows(
-        self, key: Key, part: list[searches.Search], fresh: Sequence[Arrival]
-    ) -> tuple[list[Row], list[searches.Search]]:
+        self, key: Key, part: list[searches.SearchMade], fresh: Sequence[Arrival]
+    ) -> tuple[list[Row], list[searches.SearchMade]]:
         if self._encoder is None:
             raise ValueError("rows of search_embeddings need an encoder, and none was given")
         since_us = min(arrival.arrived_us for arrival in fresh) - 1
         vectors = self._encoder.encode([getattr(arrival.event, "query", "") for arrival in fresh])
         new = [
-            searches.Search(arrival.event_us, arrival.key, arrival.arrived_us, searches.embedding_bytes(vector))
+            searches.SearchMade(arrival.event_us, arrival.key, arrival.arrived_us, searches.embedding_bytes(vector))
             for arrival, vector in zip(fresh, vectors, strict=True)
         ]
         merged = sorted([*part, *new])
         return searches.rows(key[0], merged, since_us=since_us), merged
 
-    def keep(self, part: list[searches.Search], floor_us: int) -> list[searches.Search]:
+    def keep(self, part: list[searches.SearchMade], floor_us: int) -> list[searches.SearchMade]:
         return searches.keep(part, floor_us)
 
-    def reach_us(self, part: list[searches.Search]) -> int:
+    def reach_us(self, part: list[searches.SearchMade]) -> int:
         return (part[-1].event_us if part else 0) + searches.WINDOW_US + 1
 
-    def pack(self, part: list[searches.Search]) -> bytes:
+    def pack(self, part: list[searches.SearchMade]) -> bytes:
         newest = part[-1].event_us if part else 0
         head = b"\xd3" + newest.to_bytes(8, "big", signed=True)
         body = msgspec.msgpack.encode([(newest - s.event_us, s.arrived_us - newest, s.key, s.embedding) for s in part])
         return head + body
 
-    def unpack(self, data: bytes) -> list[searches.Search]:
+    def unpack(self, data: bytes) -> list[searches.SearchMade]:
         if not data:
             return []
         newest = int.from_bytes(data[1:9], "big", signed=True)
         return [
-            searches.Search(newest - age, key, newest + arrived, embedding)
+            searches.SearchMade(newest - age, key, newest + arrived, embedding)
             for age, arrived, key, embedding in msgspec.msgpack.decode(data[9:])
         ]
 

@@ -26,7 +26,7 @@ class SessionPart(NamedTuple):
     """The session before the floor, and the taps from there on."""
 
     session: sessions.Session | None
-    taps: list[sessions.Tap]
+    taps: list[sessions.TapMade]
 
 
 class Sessions:
@@ -78,7 +78,7 @@ class Sessions:
             counts = [marks.count(mark) for mark in range(4)]
             session = sessions.Session(first, last, newest, dict(zip(plays, marks, strict=True)), counts)
         taps = [
-            sessions.Tap(
+            sessions.TapMade(
                 base + us, action, *((rest[0], base + arrived, *rest[1:]) if rest else (b"", base + arrived, "", False))
             )
             for us, action, arrived, *rest in short
@@ -90,13 +90,13 @@ _NEVER = 1 << 62
 _time = attrgetter("event_us")
 
 
-def _tap(arrival: Arrival) -> sessions.Tap:
+def _tap(arrival: Arrival) -> sessions.TapMade:
     event, event_us, arrived_us, key = arrival
     if isinstance(event, ContentStart):
-        return sessions.Tap(event_us, sessions.START, key, arrived_us, event.play_id, event.category == "sleep")
+        return sessions.TapMade(event_us, sessions.START, key, arrived_us, event.play_id, event.category == "sleep")
     if isinstance(event, ContentExit) and event.position_seconds < BOUNCE_SECONDS:
-        return sessions.Tap(event_us, sessions.BOUNCE, b"", arrived_us, event.play_id, False)
-    return sessions.Tap(event_us, sessions.OTHER, b"", arrived_us, "", False)
+        return sessions.TapMade(event_us, sessions.BOUNCE, b"", arrived_us, event.play_id, False)
+    return sessions.TapMade(event_us, sessions.OTHER, b"", arrived_us, "", False)
 
 
 class SessionBounceRates(CustomView):

@@ -94,7 +94,8 @@ def test_words_and_layout_do_not_count(digests, file, old, new):
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new"), [("_prices", "10.0", "11.0"), ("_prices", "price > L", "price >= L"), ("views", "sum(", "-sum(")]
+    ("file", "old", "new"),
+    [("_prices", "10.0", "11.0"), ("_prices", "price > L", "price >= L"), ("views", "sum(", "-sum(")],
 )
 def test_what_a_helper_in_another_file_does_counts_in_the_view(digests, file, old, new):
     app, section = digests(file, old, new)
