@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import _of_tests  # noqa: F401
 import numpy as np
 import polars as pl
 import pyarrow as pa

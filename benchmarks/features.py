@@ -15,6 +15,7 @@ import uuid
 from collections import defaultdict
 from typing import Any
 
+import _of_tests  # noqa: F401
 import orjson
 from _results import keep
 

@@ -18,6 +18,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
+import _of_tests  # noqa: F401
 import numpy as np
 import polars as pl
 import pyarrow as pa

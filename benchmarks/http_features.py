@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import _of_tests  # noqa: F401
 import httpx
 import psutil
 import typer
@@ -36,12 +37,8 @@ from stillpoint.local.redis_server import RedisServer
 from stillpoint.settings import Settings
 from stillpoint.stores.reading.compile import compile_plan
 from stillpoint.stores.redis.connection import connect
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))  # the made-up release that the tests use
-
-from hand_made import hand_made  # noqa: E402
-from service_process import ServiceProcess, environment  # noqa: E402
+from tests.support.hand_made import hand_made
+from tests.support.service_process import ServiceProcess, environment
 
 JSON = {"Content-Type": "application/json"}
 PATH = "/get-online-features"

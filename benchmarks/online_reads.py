@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import _of_tests  # noqa: F401
 import numpy as np
 import pyarrow as pa
 import typer

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
+import _of_tests  # noqa: F401
 import msgspec
 from _results import keep
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter

@@ -8,14 +8,12 @@ and one JSON line; asserts nothing.
 """
 
 import argparse
-import importlib.util
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import _of_tests  # noqa: F401
 import numpy as np
 from _results import keep
 
@@ -29,19 +27,8 @@ from stillpoint.clock import system_clock, to_micros
 from stillpoint.dtypes import EMBEDDING_LENGTH, DType
 from stillpoint.features.request_time import REQUEST_TIMESTAMP
 from stillpoint.messages import Kind
+from tests.support import hand_made
 from tests.support.wellness import CONTENT_PROFILES, FEATURES
-
-
-def hand_made() -> ModuleType:
-    """Return the tests' hand-made release, loaded by its path."""
-    path = Path(__file__).parents[1] / "tests" / "support" / "hand_made.py"
-    spec = importlib.util.spec_from_file_location("hand_made", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["hand_made"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def catalogue(made: ModuleType, count: int) -> ContentTable:
@@ -90,7 +77,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="300,2000,20000")
     parser.add_argument("--requests", type=int, default=200)
     arguments = parser.parse_args()
-    made, user, result = hand_made(), somebody(), []
+    made, user, result = hand_made, somebody(), []
     print(f"{'contents':>9} {'rank p50':>10} {'p99':>8} {'retrieval p50':>14} {'without retrieval p50':>22}   (ms)")
     for size in map(int, arguments.sizes.split(",")):
         contents = catalogue(made, size)

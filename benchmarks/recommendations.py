@@ -18,25 +18,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import _of_tests  # noqa: F401
 import psutil
 import typer
 from _results import keep
 
+from inference.predictions.stored_recommendations import Recommendations
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.local.redis_server import RedisServer
 from stillpoint.messages import Item, Kind, StoredRecommendation
 from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
+from tests.support.hand_made import HandMade, hand_made
+from tests.support.service_process import ServiceProcess, environment
 from tests.support.wellness import FEATURES
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))  # the made-up release that the tests use
-
-from hand_made import HandMade, hand_made  # noqa: E402
-from service_process import ServiceProcess, environment  # noqa: E402
-
-from inference.predictions.stored_recommendations import Recommendations  # noqa: E402
 
 CONTENTS = 300
 _POST = """

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import _of_tests  # noqa: F401
 import psutil
 from _results import keep
 

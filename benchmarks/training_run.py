@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import _of_tests  # noqa: F401
 import numpy as np
 import pyarrow as pa
 from _results import keep

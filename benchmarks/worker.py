@@ -25,9 +25,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import _of_tests  # noqa: F401
 import numpy as np
 from _results import keep
-from ranking import hand_made
 from recommendations import ServiceProcess, constant
 from stream import limiting_proxy, send, settings_for
 
@@ -43,6 +43,7 @@ from stillpoint.messages import Kind, PredictionRequest, request_id
 from stillpoint.releases.colour import Colour
 from stillpoint.releases.write_targets import Target, write_control
 from stillpoint.settings import Settings
+from tests.support.hand_made import hand_made
 from tests.support.wellness import STREAMED_VIEWS
 
 CONTENTS = 300
@@ -279,7 +280,7 @@ def main() -> None:
     try:
         provision(settings)
         lake = open_lake(settings)
-        made = hand_made().hand_made(lake, settings, project="bench_green", count=CONTENTS, users=arguments.users)
+        made = hand_made(lake, settings, project="bench_green", count=CONTENTS, users=arguments.users)
         made.point()
         queue = Queue(settings, aws)
         if arguments.jobs:
