@@ -10,6 +10,7 @@ import pytest
 
 from stillpoint import cli
 
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")  # the chatter is made here, in a test's name
 SILENCED = (
     "MLFLOW_CONFIGURE_LOGGING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR",
