@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks docs pages demo test check bench notebooks golden soak fix lock audit clean
+.PHONY: help infra deploy setup hooks docs pages demo test check bench notebooks golden soak fix lock audit clean
 
 # Each command and each test starts processes of ours: what one has compiled, the next ones read.
 unexport PYTHONDONTWRITEBYTECODE
@@ -54,6 +54,12 @@ golden: setup ## rewrite the golden files; read the diff
 soak: setup ## the long repetitions: kills, switches, fuzzing, all examples of the properties
 	@$(BIN)/pytest -m 'soak or hypothesis' --examples all
 
+infra: setup ## the stacks of deploy/aws: synthesized, asserted, linted, and created at the AWS stand-in; no account needed
+	@.ci/infra
+
+deploy: ## from an account to a running system: make deploy ENVIRONMENT=my.toml (docs/aws.md)
+	@deploy/aws/up.sh "$(ENVIRONMENT)"
+
 fix: setup ## let ruff fix and format what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -69,7 +75,12 @@ lock: setup ## write the requirements*.lock files anew from pyproject.toml
 	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
 	$(COMPILE) --extra serve --extra train --extra stores pyproject.toml -o deploy/model-server/requirements.lock
 	$(COMPILE) --extra function pyproject.toml -o deploy/lambda/requirements.lock
+	$(COMPILE) --extra serve pyproject.toml -o deploy/service/requirements.lock
+	$(COMPILE) --extra stores --extra stream pyproject.toml -o deploy/stream/requirements.lock
+	$(COMPILE) --extra stores --extra stream pyproject.toml -o deploy/daily/requirements.lock
+	$(COMPILE) --extra release pyproject.toml -o deploy/training/requirements.lock
 	$(COMPILE) --group aws -o requirements-aws.lock
+	$(COMPILE) --group infra -o requirements-infra.lock
 	$(COMPILE) --no-deps --group redis -o requirements-redis.lock
 	$(COMPILE) --no-deps --group java -o requirements-java.lock
 
@@ -78,4 +89,4 @@ audit: setup ## known vulnerabilities of the locked packages (asks a package ind
 
 clean: ## stop the stack and remove all that make and stillpoint made
 	-@if [ -x $(BIN)/stillpoint ]; then $(BIN)/stillpoint down; fi
-	rm -rf .venv .venv-aws .stillpoint .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-aws .venv-infra .stillpoint .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

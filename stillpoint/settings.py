@@ -16,6 +16,7 @@ from stillpoint.durations import Seconds, WholeSeconds
 from stillpoint.errors import InvalidSettings
 from stillpoint.experiments import Experiment
 from stillpoint.releases.colour import Colour, project_name
+from stillpoint.secret_settings import fetch_secret, secret_settings
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Where things live": ("home", "app", "lake", "registry", "mapping_version"),
@@ -25,6 +26,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "aws_access_key_id",
         "aws_secret_access_key",
         "aws_session_token",
+        "secret_id",
         "event_stream",
         "event_shards",
         "prediction_queue",
@@ -113,6 +115,10 @@ class Settings(BaseSettings):
     aws_session_token: SecretStr | None = Field(
         default=None,
         description="Goes with temporary keys. They are not renewed: AWS's own chain renews, fixed keys end.",
+    )
+    secret_id: str | None = Field(
+        default=None,
+        description="Secret of AWS Secrets Manager that holds further settings, one JSON object; the environment's own count first.",
     )
     sagemaker_endpoint_url: str | None = Field(
         default="http://127.0.0.1:4591", description="SageMaker stand-in; `aws` means the real one."
@@ -357,13 +363,13 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls) -> "Settings":
-        """Read the environment and `.env`.
+        """Read the environment, `.env`, and the secret that `STILLPOINT_SECRET_ID` in the environment names.
 
         Raises:
             InvalidSettings: names every variable that is missing or malformed, all at once.
         """
         try:
-            return cls()
+            return cls(**_of_the_secret())
         except ValidationError as error:
             lines = []
             for problem in error.errors():
@@ -398,3 +404,14 @@ class Settings(BaseSettings):
             if self.aws_session_token:
                 arguments["aws_session_token"] = self.aws_session_token.get_secret_value()
         return arguments
+
+
+def _of_the_secret() -> dict[str, Any]:
+    """Return the settings of the secret that the environment names."""
+    region = os.environ.get("STILLPOINT_AWS_REGION") or os.environ.get("AWS_REGION") or "us-east-1"
+    address = os.environ.get("STILLPOINT_AWS_ENDPOINT_URL", "aws")
+    return dict(
+        secret_settings(
+            os.environ, lambda secret: fetch_secret(secret, region, None if address in ("", "aws") else address)
+        )
+    )
