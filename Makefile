@@ -78,7 +78,7 @@ lock: setup ## write the requirements*.lock files anew from pyproject.toml
 	$(COMPILE) --extra serve pyproject.toml -o deploy/service/requirements.lock
 	$(COMPILE) --extra stores --extra stream pyproject.toml -o deploy/stream/requirements.lock
 	$(COMPILE) --extra stores --extra stream pyproject.toml -o deploy/daily/requirements.lock
-	$(COMPILE) --extra release pyproject.toml -o deploy/training/requirements.lock
+	$(COMPILE) --extra console pyproject.toml -o deploy/training/requirements.lock
 	$(COMPILE) --group aws -o requirements-aws.lock
 	$(COMPILE) --group infra -o requirements-infra.lock
 	$(COMPILE) --no-deps --group redis -o requirements-redis.lock

@@ -16,7 +16,6 @@ from infrastructure.assembly import assemble  # noqa: E402
 from infrastructure.environment import load  # noqa: E402
 from infrastructure.refused import InfrastructureRefused  # noqa: E402
 
-
 FLAGS = {
     "@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy": True,
     "@aws-cdk/aws-efs:denyAnonymousAccess": True,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from infrastructure.environment import load  # noqa: E402
-from infrastructure.refused import InfrastructureRefused  # noqa: E402
+from infrastructure.environment import load
+from infrastructure.refused import InfrastructureRefused
 
 NEEDED = (
     "aws_endpoint_url", "sagemaker_endpoint_url", "aws_region", "lake", "registry", "event_stream", "event_shards", "prediction_queue",

@@ -11,4 +11,4 @@ sudo mount -t efs -o "tls,iam,accesspoint=$access_point" "$file_system:/" /mnt/s
 sudo chown hadoop /opt/stillpoint
 aws s3 cp "$archive" - | tar -xz -C /opt/stillpoint
 python3.11 -m venv /opt/stillpoint/.venv
-/opt/stillpoint/.venv/bin/pip install --no-cache-dir --require-hashes -r /opt/stillpoint/requirements.lock
+/opt/stillpoint/.venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /opt/stillpoint/requirements.lock

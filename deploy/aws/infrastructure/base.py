@@ -1,6 +1,15 @@
 """What every stack has: names with the environment's prefix, tags, protection from deletion, and outputs that become settings."""
 
-from aws_cdk import Acknowledgment, CfnOutput, CfnResource, DefaultStackSynthesizer, RemovalPolicy, Stack, Tags, Validations
+from aws_cdk import (
+    Acknowledgment,
+    CfnOutput,
+    CfnResource,
+    DefaultStackSynthesizer,
+    RemovalPolicy,
+    Stack,
+    Tags,
+    Validations,
+)
 from aws_cdk import Environment as Place
 from constructs import Construct, IConstruct
 
@@ -33,7 +42,9 @@ class ConcernStack(Stack):
     def setting(self, name: str, value: str) -> None:
         """Give a setting of `stillpoint/settings.py` to every process, and as an output: `SettingEventStream`."""
         self.settings[f"STILLPOINT_{name.upper()}"] = value
-        CfnOutput(self, f"Setting{name.title().replace('_', '')}", value=value, description=f"STILLPOINT_{name.upper()}")
+        CfnOutput(
+            self, f"Setting{name.title().replace('_', '')}", value=value, description=f"STILLPOINT_{name.upper()}"
+        )
 
 
 def waive(where: IConstruct, rule: str, reason: str) -> None:

@@ -56,7 +56,11 @@ class Caches(ConcernStack):
             kms_key_id=key.key_arn,
             secret_string="[]",
         )
-        waive(self.tokens, "AwsSolutions-SMG4", "a token is revoked by taking its hash out; nothing here is a secret by itself")
+        waive(
+            self.tokens,
+            "AwsSolutions-SMG4",
+            "a token is revoked by taking its hash out; nothing here is a secret by itself",
+        )
         settings = {f"STILLPOINT_REDIS_{use.upper()}": text for use, text in self.connections.items()}
         settings["STILLPOINT_ERASURE_KEY"] = self.passphrase.secret_value.unsafe_unwrap()
         self.settings_secret = secrets.CfnSecret(

@@ -97,7 +97,12 @@ class Daily(ConcernStack):
                 )
             },
         )
-        variables = {**settings, "STILLPOINT_HOME": "/tmp/stillpoint", "PYSPARK_PYTHON": PYTHON, "PYSPARK_DRIVER_PYTHON": PYTHON}
+        variables = {
+            **settings,
+            "STILLPOINT_HOME": "/tmp/stillpoint",
+            "PYSPARK_PYTHON": PYTHON,
+            "PYSPARK_DRIVER_PYTHON": PYTHON,
+        }
         submit = " ".join(
             [
                 *(f"--conf spark.emr-serverless.driverEnv.{name}={value}" for name, value in variables.items()),

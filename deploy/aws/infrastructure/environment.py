@@ -127,9 +127,15 @@ def _faults(one: Environment) -> list[str]:
         if span is not None and not 1 <= span.least <= span.most:
             faults.append(f"{name} scales from {span.least} to {span.most}; expected 1 ≤ least ≤ most")
     if one.model is not None and not re.fullmatch(r"s3://[^/]+/.+/models/[0-9a-f]{64}\.tar\.gz", one.model.data):
-        faults.append(f"model.data is {one.model.data!r}; expected the bundle in the lake, s3://…/models/<sha256>.tar.gz")
+        faults.append(
+            f"model.data is {one.model.data!r}; expected the bundle in the lake, s3://…/models/<sha256>.tar.gz"
+        )
     if not 1 <= one.function_seconds <= 900:
-        faults.append(f"function_seconds is {one.function_seconds}; expected 1 to 900, which is as long as a Lambda runs")
+        faults.append(
+            f"function_seconds is {one.function_seconds}; expected 1 to 900, which is as long as a Lambda runs"
+        )
     if not 24 <= one.event_hours <= 8_760:
-        faults.append(f"event_hours is {one.event_hours}; expected 24 to 8760, which is as long as Kinesis keeps events")
+        faults.append(
+            f"event_hours is {one.event_hours}; expected 24 to 8760, which is as long as Kinesis keeps events"
+        )
     return faults

@@ -12,7 +12,7 @@ from infrastructure.environment import Environment
 RANGE = "10.40.0.0/16"
 REDIS_PORT = 6379
 SERVICE_PORT = 8090
-CONSOLE_PORT = 8091
+CONSOLE_PORT = 8095
 FILE_PORT = 2049
 DAYS = {days: getattr(logs.RetentionDays, name) for days, name in {
     1: "ONE_DAY", 3: "THREE_DAYS", 5: "FIVE_DAYS", 7: "ONE_WEEK", 14: "TWO_WEEKS", 30: "ONE_MONTH", 60: "TWO_MONTHS",
@@ -35,13 +35,9 @@ class Network(ConcernStack):
                 ec2.SubnetConfiguration(
                     name="public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=24, map_public_ip_on_launch=False
                 ),
-                ec2.SubnetConfiguration(
-                    name="private", subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS, cidr_mask=20
-                ),
+                ec2.SubnetConfiguration(name="private", subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS, cidr_mask=20),
             ],
-            gateway_endpoints={
-                "S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)
-            },
+            gateway_endpoints={"S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)},
         )
         flows = logs.LogGroup(
             self, "Flows", encryption_key=key, retention=DAYS[environment.log_days], removal_policy=self.removal
@@ -61,13 +57,9 @@ class Network(ConcernStack):
         self.processes.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "AWS's own addresses, by TLS")
         self.caches.add_ingress_rule(self.processes, ec2.Port.tcp(REDIS_PORT), "Redis, from our processes alone")
         self.files.add_ingress_rule(self.processes, ec2.Port.tcp(FILE_PORT), "the stream's checkpoint")
-        self.entrance.add_ingress_rule(
-            ec2.Peer.ipv4(RANGE), ec2.Port.tcp(443), "callers inside the network, by TLS"
-        )
+        self.entrance.add_ingress_rule(ec2.Peer.ipv4(RANGE), ec2.Port.tcp(443), "callers inside the network, by TLS")
         for port in (SERVICE_PORT, CONSOLE_PORT):
             self.processes.add_ingress_rule(self.entrance, ec2.Port.tcp(port), "from the load balancer")
 
     def _group(self, name: str, of_what: str) -> ec2.SecurityGroup:
-        return ec2.SecurityGroup(
-            self, name, vpc=self.vpc, description=f"Of {of_what}", allow_all_outbound=False
-        )
+        return ec2.SecurityGroup(self, name, vpc=self.vpc, description=f"Of {of_what}", allow_all_outbound=False)

@@ -135,7 +135,9 @@ class Alarms(ConcernStack):
         self._dashboard(queues, stream, caches)
 
     def _dashboard(self, queues: dict[str, sqs.Queue], stream: str, caches: list[str]) -> None:
-        def drawn(title: str, namespace: str, metric: str, dimension: str, names: list[str], statistic: str) -> cloudwatch.GraphWidget:
+        def drawn(
+            title: str, namespace: str, metric: str, dimension: str, names: list[str], statistic: str
+        ) -> cloudwatch.GraphWidget:
             return cloudwatch.GraphWidget(
                 title=title,
                 width=8,
@@ -168,5 +170,8 @@ class Alarms(ConcernStack):
                 drawn("Redis: processor", "AWS/ElastiCache", "EngineCPUUtilization", "CacheClusterId", nodes, "Maximum"),
             ]  # fmt: skip
         cloudwatch.Dashboard(
-            self, "Dashboard", dashboard_name=self.environment_of_ours.prefix, widgets=[widgets[at : at + 3] for at in range(0, len(widgets), 3)]
+            self,
+            "Dashboard",
+            dashboard_name=self.environment_of_ours.prefix,
+            widgets=[widgets[at : at + 3] for at in range(0, len(widgets), 3)],
         )

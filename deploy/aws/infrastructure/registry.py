@@ -14,7 +14,7 @@ from infrastructure.refused import InfrastructureRefused
 
 ROOT = Path(__file__).parents[3]
 IMAGES = ("service", "stream", "daily", "lambda", "model-server", "training")
-"""The folders of `deploy/` that hold an image's recipe and its lock. Worker and console run in the service's image."""
+"""The folders of `deploy/` that hold an image's recipe and its lock. The worker runs in the service's image, the console in that of training."""
 KEPT = 30
 
 
@@ -52,7 +52,9 @@ class Registry(ConcernStack):
                 encryption=ecr.RepositoryEncryption.KMS,
                 encryption_key=key,
                 lifecycle_rules=[
-                    ecr.LifecycleRule(rule_priority=1, tag_status=ecr.TagStatus.UNTAGGED, max_image_age=Duration.days(7)),
+                    ecr.LifecycleRule(
+                        rule_priority=1, tag_status=ecr.TagStatus.UNTAGGED, max_image_age=Duration.days(7)
+                    ),
                     ecr.LifecycleRule(rule_priority=2, max_image_count=KEPT),
                 ],
                 empty_on_delete=not environment.keep_data,

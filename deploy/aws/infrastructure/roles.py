@@ -14,9 +14,7 @@ from infrastructure.permissions import HOSTS, PROCESSES, WITHOUT_RESOURCE, Permi
 class Roles(ConcernStack):
     """`roles` by process. Each may be taken by the host of its process alone, in this account."""
 
-    def __init__(
-        self, scope: Construct, environment: Environment, key: kms.IKey, resources: Mapping[str, str]
-    ) -> None:
+    def __init__(self, scope: Construct, environment: Environment, key: kms.IKey, resources: Mapping[str, str]) -> None:
         super().__init__(scope, "roles", environment, "one role per process")
         refuse_wildcards(PROCESSES)
         self.roles: dict[str, iam.Role] = {}
@@ -67,8 +65,7 @@ class Roles(ConcernStack):
             for resource in permission.resources:
                 if resource == "*":
                     waive(policy, "AwsSolutions-IAM5[Resource::*]", WITHOUT_RESOURCE[permission.actions[0]])
-                elif resource.endswith("*"):
-                    found = resource.format_map(resources)
+                elif (found := resource.format_map(resources)).endswith("*"):
                     waive(
                         policy,
                         f"AwsSolutions-IAM5[Resource::{found}]",

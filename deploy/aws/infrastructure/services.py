@@ -57,14 +57,14 @@ class Services(ConcernStack):
         )
         self._log_bucket, self._files = log_bucket, files
         self._tokens = secrets.Secret.from_secret_attributes(
-            self, "Tokens", secret_complete_arn=tokens, encryption_key=key
+            self, "Tokens", secret_complete_arn=tokens, encryption_key=kms.Key.from_key_arn(self, "Key", key.key_arn)
         )
         service = self._served("service", ["serve", "--host", "0.0.0.0"], SERVICE_PORT, environment.service_tasks.least)
         scaling = service.auto_scale_task_count(
             min_capacity=environment.service_tasks.least, max_capacity=environment.service_tasks.most
         )
         scaling.scale_on_cpu_utilization("Processor", target_utilization_percent=PROCESSOR_SHARE)
-        console = self._served("console", ["console", "--host", "0.0.0.0"], CONSOLE_PORT, 1)
+        console = self._served("console", ["console", "--host", "0.0.0.0"], CONSOLE_PORT, 1, image="training")
         self._balanced(service, console)
         if environment.predictor == "worker":
             worker = self._service("worker", ["worker"], count=environment.worker_tasks.least)
@@ -80,7 +80,9 @@ class Services(ConcernStack):
             )
         self._stream()
 
-    def _task(self, name: str, command: list[str], *, image: str, cpu: int, memory: int, port: int | None) -> ecs.FargateTaskDefinition:
+    def _task(
+        self, name: str, command: list[str], *, image: str, cpu: int, memory: int, port: int | None
+    ) -> ecs.FargateTaskDefinition:
         environment = self.environment_of_ours
         execution = iam.Role(self, f"{name.title()}Start", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com"))
         task = ecs.FargateTaskDefinition(
@@ -167,8 +169,10 @@ class Services(ConcernStack):
             platform_version=ecs.FargatePlatformVersion.VERSION1_4,
         )
 
-    def _served(self, name: str, command: list[str], port: int, count: int) -> ecs.FargateService:
-        return self._service(name, [*command, "--port", str(port)], count=count, port=port)
+    def _served(
+        self, name: str, command: list[str], port: int, count: int, *, image: str = "service"
+    ) -> ecs.FargateService:
+        return self._service(name, [*command, "--port", str(port)], image=image, count=count, port=port)
 
     def _balanced(self, service: ecs.FargateService, console: ecs.FargateService) -> None:
         environment = self.environment_of_ours
@@ -184,7 +188,7 @@ class Services(ConcernStack):
         front.log_access_logs(self._log_bucket, prefix="entrance")
         for name, target, port, outside, health in (
             ("Service", service, SERVICE_PORT, 443, "/healthz"),
-            ("Console", console, CONSOLE_PORT, 8443, "/"),
+            ("Console", console, CONSOLE_PORT, 8443, "/healthz"),
         ):
             listener = front.add_listener(
                 f"{name}Tls",
@@ -223,7 +227,9 @@ class Services(ConcernStack):
             efs_volume_configuration=ecs.EfsVolumeConfiguration(
                 file_system_id=self._files.system.file_system_id,
                 transit_encryption="ENABLED",
-                authorization_config=ecs.AuthorizationConfig(access_point_id=self._files.point.access_point_id, iam="ENABLED"),
+                authorization_config=ecs.AuthorizationConfig(
+                    access_point_id=self._files.point.access_point_id, iam="ENABLED"
+                ),
             ),
         )
         assert task.default_container is not None

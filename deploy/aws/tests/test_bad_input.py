@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from conftest import HERE, synthesize
-
 from infrastructure.environment import Environment, load
 from infrastructure.permissions import PROCESSES, Permission, refuse_wildcards
 from infrastructure.refused import InfrastructureRefused
@@ -67,7 +66,9 @@ def test_an_image_without_its_lock_is_refused(tmp_path: Path) -> None:
         locked("service", tmp_path)
     folder.mkdir(parents=True)
     (folder / "Dockerfile").write_text("FROM scratch\n")
-    with pytest.raises(InfrastructureRefused, match=r"requirements.lock is missing or holds no hashes.*`make lock` writes it"):
+    with pytest.raises(
+        InfrastructureRefused, match=r"requirements.lock is missing or holds no hashes.*`make lock` writes it"
+    ):
         locked("service", tmp_path)
     (folder / "requirements.lock").write_text("msgspec==0.20\n")
     with pytest.raises(InfrastructureRefused, match="holds no hashes"):
@@ -102,7 +103,7 @@ def test_a_rule_that_cloudwatch_cannot_say_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_stack_that_lacks_an_output_is_named() -> None:
-    with pytest.raises(InfrastructureRefused, match="the stacks have no output SettingAwsEndpointUrl, .*make deploy"):
+    with pytest.raises(InfrastructureRefused, match=r"the stacks have no output SettingAwsEndpointUrl, .*make deploy"):
         settings_from({"SettingEventStream": "stillpoint-example-events"})
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 from conftest import HERE, Templates
-
 from infrastructure.rules import RULES, of_cloudwatch, of_the_workspace
 from outputs import settings_from
 
@@ -73,13 +72,18 @@ def test_everything_in_transit_is_encrypted(templates: Of) -> None:
     for kind in refusing:
         for concern, policy in resources(made, kind):
             denied = [one for one in policy["PolicyDocument"]["Statement"] if one["Effect"] == "Deny"]
-            assert {"Bool": {"aws:SecureTransport": "false"}} in [one.get("Condition") for one in denied], (concern, kind)
+            assert {"Bool": {"aws:SecureTransport": "false"}} in [one.get("Condition") for one in denied], (
+                concern,
+                kind,
+            )
             protected += 1
     assert protected >= len(list(resources(made, "AWS::SQS::Queue"))) + 3
     volumes = [v for _, task in resources(made, "AWS::ECS::TaskDefinition") for v in task.get("Volumes", [])]
     mounted = [v["EFSVolumeConfiguration"] for v in volumes if "EFSVolumeConfiguration" in v]
     assert [one["TransitEncryption"] for one in mounted] == ["ENABLED"]
-    settings = next(one for _, one in resources(made, "AWS::SecretsManager::Secret") if "SecretString" in one)
+    settings = next(
+        one for _, one in resources(made, "AWS::SecretsManager::Secret") if str(one.get("Name")).endswith("/settings")
+    )
     text = json.dumps(settings["SecretString"])
     assert text.count("ssl=true") == 5
 
@@ -104,7 +108,12 @@ def test_redis_never_evicts(templates: Of) -> None:
     ((_, parameters),) = resources(templates("example"), "AWS::ElastiCache::ParameterGroup")
     assert parameters["Properties"] == {"maxmemory-policy": "noeviction"}
     groups = [one for _, one in resources(templates("example"), "AWS::ElastiCache::ReplicationGroup")]
-    assert sorted(one["ReplicationGroupId"].rpartition("-")[2] for one in groups) == ["blue", "green", "serving", "state"]
+    assert sorted(one["ReplicationGroupId"].rpartition("-")[2] for one in groups) == [
+        "blue",
+        "green",
+        "serving",
+        "state",
+    ]
 
 
 def test_the_stream_is_never_two_and_keeps_its_checkpoint(templates: Of) -> None:
@@ -153,7 +162,9 @@ def test_queues_are_as_the_embedded_stack_makes_them(templates: Of) -> None:
     def constant(name: str) -> int:
         return eval(re.search(rf"^{name} = ([\d_ *]+)$", provision, re.M)[1])  # type: ignore[index]
 
-    queues = {one["QueueName"].partition("-example-")[2]: one for _, one in resources(templates("example"), "AWS::SQS::Queue")}
+    queues = {
+        one["QueueName"].partition("-example-")[2]: one for _, one in resources(templates("example"), "AWS::SQS::Queue")
+    }
     predictions = queues["predictions"]
     assert predictions["VisibilityTimeout"] == constant("FUNCTION_TIMEOUTS") * 30
     assert predictions["MessageRetentionPeriod"] == constant("RETENTION_SECONDS")
@@ -223,7 +234,9 @@ def test_the_outputs_are_settings_that_exist(templates: Of) -> None:
 def test_no_finding_is_waived_without_a_reason() -> None:
     waived = 0
     for path in sorted((HERE / "infrastructure").glob("*.py")):
-        for found in re.finditer(r"\bwaive(?:_for_checkov)?\(\s*[^,]+,\s*f?\"[^\"]+\",\s*(.*?)\)", path.read_text(), re.S):
+        for found in re.finditer(
+            r"\bwaive(?:_for_checkov)?\(\s*[^,]+,\s*f?\"[^\"]+\",\s*(.*?)\)", path.read_text(), re.S
+        ):
             waived += 1
             assert len(found[1].strip()) > 5, f"{path.name}: {found[0]}"
     assert waived > 8
