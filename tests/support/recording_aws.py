@@ -31,7 +31,8 @@ def recording(enforce: Any, sink: Any) -> Any:
 
 
 if __name__ == "__main__":
-    evaluator.enforce = recording(evaluator.enforce, Path(os.environ["RECORD_CALLS"]).open("a", encoding="utf-8"))
+    log = Path(os.environ["RECORD_CALLS"]).open("a", encoding="utf-8")  # noqa: SIM115  it ends with the program
+    evaluator.enforce = recording(evaluator.enforce, log)
     program = Path(__file__).parents[2] / "stillpoint" / "local" / "aws_program.py"
     sys.argv = [str(program)]
     runpy.run_path(str(program), run_name="__main__")
