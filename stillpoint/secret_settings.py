@@ -5,6 +5,7 @@ Read by `Settings.load` where `STILLPOINT_SECRET_ID` names the secret. What the 
 
 import json
 from collections.abc import Callable, Mapping
+from importlib import import_module
 
 from stillpoint.errors import InvalidSettings
 
@@ -44,13 +45,12 @@ def fetch_secret(secret: str, region: str, endpoint_url: str | None) -> str:
     Raises:
         InvalidSettings: it cannot be read; the text says which permission that takes.
     """
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
+    # By name: settings are read everywhere, also where no store may be touched and no boto3 is installed.
+    boto3, exceptions = import_module("boto3"), import_module("botocore.exceptions")
     try:
         client = boto3.client("secretsmanager", region_name=region, endpoint_url=endpoint_url)
         return str(client.get_secret_value(SecretId=secret)["SecretString"])
-    except (BotoCoreError, ClientError, KeyError) as error:
+    except (exceptions.BotoCoreError, exceptions.ClientError, KeyError) as error:
         raise InvalidSettings(
             f"settings refused; the secret {secret} cannot be read ({error}); expected one with a text in {region}, and a role "
             "that may call secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
