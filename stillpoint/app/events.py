@@ -57,8 +57,8 @@ class _Declared(NamedTuple):
 def snake(name: str) -> str:
     """Return a class's name as an event's type.
 
-    >>> snake("ContentStart")
-    'content_start'
+    >>> snake("PageOpened")
+    'page_opened'
     """
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 

@@ -27,7 +27,7 @@ def feature_column(
     Numbers and flags become float64 with NaN (whole numbers beyond 2**53 their nearest), texts and lists objects with None, vectors
     (n, length) float32 with a row of NaN.
 
-    >>> feature_column("session_play_count", DType.INT64, [3, None]).tolist()
+    >>> feature_column("views_10m", DType.INT64, [3, None]).tolist()
     [3.0, nan]
 
     Raises:

@@ -44,8 +44,8 @@ class TableChange:
 def table_name(dataset: str) -> str:
     """Return the table of a dataset; catalogues such as Glue allow no slash.
 
-    >>> table_name("features/user_taste")
-    'features_user_taste'
+    >>> table_name("features/demand")
+    'features_demand'
     """
     return dataset.replace("/", "_").replace("-", "_")
 

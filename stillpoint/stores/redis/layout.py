@@ -95,8 +95,8 @@ _DECLARED = {
 def feature_field(view: str, feature: str) -> bytes:
     """Return the 4-byte hash field of a feature. Compiling a read plan refuses two features that collide.
 
-    >>> feature_field("user_taste", "plays_30d").hex()
-    'de36da52'
+    >>> feature_field("demand", "views_30d").hex()
+    'd41fb5f4'
     """
     return _murmur3(f"{view}:{feature}".encode()).to_bytes(4, "little")
 
