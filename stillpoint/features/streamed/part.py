@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from stillpoint.features.streamed.aggregations.entries import Entries
-from stillpoint.features.streamed.plan import Column, Plan
+from stillpoint.features.streamed.plan import Column, Lane, Plan
 
 Tiles = list[tuple[int, Any]]
 """Summaries by step, oldest first. A step holds the events of (n · step, (n + 1) · step]."""
@@ -15,11 +15,15 @@ Tiles = list[tuple[int, Any]]
 
 @dataclass(slots=True)
 class ColumnPart:
-    """A column's events that are still looked at one by one, and a lane's summaries of the settled ones."""
+    """A column's events that are still looked at one by one, and a lane's summaries of the settled ones.
+
+    `stored` holds by lane and step a summary and what it was unpacked from: one that did not change is not packed again.
+    """
 
     entries: Entries = field(default_factory=Entries)
     tiles: list[Tiles] = field(default_factory=list)
     sessions: list[Any] = field(default_factory=list)
+    stored: list[dict[int, tuple[Any, Any]]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -81,7 +85,8 @@ def _packed(column: Column, own: ColumnPart) -> Any:
             lanes.append(None if kept is None else [lane.aggregation.pack(kept)])
         else:
             steps = _steps([step for step, _ in own.tiles[index]], 0)
-            lanes.append((steps, [lane.aggregation.pack(summary) for _, summary in own.tiles[index]]))
+            stored = own.stored[index] if own.stored else {}
+            lanes.append((steps, [_packed_tile(lane, stored.get(step), one) for step, one in own.tiles[index]]))
     values: Any = entries.values
     if column.whole_events:
         values = [msgspec.msgpack.encode(event) for event in values]
@@ -108,9 +113,19 @@ def _unpacked(column: Column, packed: Any, floor: int) -> ColumnPart:
             session = None if kept is None else lane.aggregation.unpack(kept[0])
         else:
             tiles = list(zip(_times(kept[0], 0), map(lane.aggregation.unpack, kept[1]), strict=True))
+        own.stored.append(
+            {step: (one, packed) for (step, one), packed in zip(tiles, kept[1] if tiles else (), strict=True)}
+        )
         own.tiles.append(tiles)
         own.sessions.append(session)
     return own
+
+
+def _packed_tile(lane: Lane, stored: tuple[Any, Any] | None, summary: Any) -> Any:
+    """Return a summary packed. Summaries are never changed, so the same object has the same bytes."""
+    if stored is not None and stored[0] is summary:
+        return stored[1]
+    return lane.aggregation.pack(summary)
 
 
 def _steps(times: list[int], base: int) -> list[int]:

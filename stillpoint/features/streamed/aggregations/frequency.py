@@ -31,11 +31,16 @@ class MostFrequent(Aggregation[Tally]):
         return found
 
     def join(self, older: Tally, newer: Tally) -> Tally:
-        found = dict(older)
-        for value, (count, time, key) in newer.items():
-            known = found.get(value)
-            latest = (time, key) if known is None else max((time, key), known[1:])
-            found[value] = (count + (known[0] if known else 0), *latest)
+        return self.join_all([older, newer])
+
+    def join_all(self, summaries: list[Tally]) -> Tally:
+        found = dict(summaries[0])
+        for newer in summaries[1:]:
+            for value, one in newer.items():
+                known = found.get(value)
+                if known is not None:
+                    one = (one[0] + known[0], *max(one[1:], known[1:]))
+                found[value] = one
         return found
 
     def value(self, whole: Tally | None, newer: Tally | None, at_us: int) -> Any:

@@ -43,6 +43,10 @@ class _Moments(Aggregation[Moments]):
         older, newer = _same_shift(older, shift), _same_shift(newer, shift)
         return (shift, *(a + b for a, b in zip(older[1:], newer[1:], strict=True)))
 
+    def join_all(self, summaries: list[Moments]) -> Moments:
+        shift = max(one[0] for one in summaries)
+        return (shift, *map(sum, zip(*(_same_shift(one, shift)[1:] for one in summaries), strict=True)))
+
     def pack(self, summary: Moments) -> Any:
         """Pack over the smallest shift that loses nothing, so that equal sums give equal bytes."""
         shift, *sums = summary
