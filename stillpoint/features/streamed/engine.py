@@ -164,7 +164,15 @@ class Engine:
                     turned[flag] = tuple(index for index, one in enumerate(judged) if id(one) in chosen)
             if known.data and self._floor(view, memory.newest_us, memory.last_arrived_us or 0) >= known.until_us:
                 del sections[view.section]
+        self._drop_left(sections, memory.last_arrived_us or 0)
         return Outcome(UserState(memory, sections), verdicts, judged, rows, turned, differing, isolated)
+
+    def _drop_left(self, sections: dict[str, Section], last_arrived_us: int) -> None:
+        """Drop what views have left behind that are not computed here, once no later row of theirs could need it."""
+        own = {view.section for view in self.of_users}
+        for name in [name for name in sections if name not in own]:
+            if sections[name].until_us <= last_arrived_us - self._max_age:
+                del sections[name]
 
     def _judge(
         self, memory: Memory, arrivals: Sequence[Arrival], erased_until_us: int | None

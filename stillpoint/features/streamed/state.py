@@ -1,7 +1,7 @@
 """The bounded memory of one user, in sections: one per view, named by the view and the digest of its definition.
 
-Version 2 of the stored state. A section that no view of the app knows is kept as it is: a view that is being added or
-removed by another run of the stream is not harmed. Version 1, of the first app's three views, is read and migrated.
+Version 2 of the stored state. A section that no view of the app knows is kept as long as a later row could need it: a view
+that is being added or removed by another run of the stream is not harmed. Version 1, of the first app's three views, is read and migrated.
 """
 
 from dataclasses import dataclass, field

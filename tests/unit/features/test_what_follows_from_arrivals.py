@@ -6,7 +6,8 @@ import pytest
 
 from stillpoint.clock import DAY, SECOND
 from stillpoint.events.types import Verdict
-from stillpoint.features.streamed.state import UserState
+from stillpoint.features.streamed.judging import Memory
+from stillpoint.features.streamed.state import Section, UserState
 from stillpoint.features.streamed.stream import AppStream
 from stillpoint.features.triggers import EXERTION_RISING
 from tests.support.wellness import APP, arrival, changed
@@ -76,3 +77,11 @@ def test_a_copy_differs_by_what_happened_and_not_by_when_it_arrived():
     assert outcome.verdicts == [Verdict.DUPLICATE] * 4
     assert 0 not in outcome.differing
     assert {1, 2} <= set(outcome.differing)
+
+
+def test_what_a_view_left_behind_goes_when_no_later_row_could_need_it():
+    kept, gone = Section(10 * DAY, b"kept"), Section(DAY, b"gone")
+    start = STREAM.advance(UserState(Memory(), {"left@1": kept, "left@2": gone}), [])
+    assert start.state.sections == {"left@1": kept, "left@2": gone}
+    later = UserState(Memory(last_arrived_us=5 * DAY), {"left@1": kept, "left@2": gone})
+    assert STREAM.advance(later, []).state.sections == {"left@1": kept}
