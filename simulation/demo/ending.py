@@ -7,8 +7,11 @@ from rich.console import Console
 TITLE = "What to try next"
 
 
-def next_steps(curl: str, user: str, *, running: Mapping[str, int] | None) -> list[str]:
-    """Return the last lines. `running` is what `--keep` has left running, by name; None if everything is stopped."""
+def next_steps(curl: str, user: str, *, running: Mapping[str, int] | None, console: str | None) -> list[str]:
+    """Return the last lines. `running` is what `--keep` has left running, by name; None if everything is stopped.
+
+    `console` is the console's address, None where the stack has none.
+    """
     steps: Sequence[tuple[str, str]] = (
         (f"stillpoint features {user}", "what is known of this user now, and how old it is"),
         ("stillpoint release status", "both colours side by side"),
@@ -20,6 +23,12 @@ def next_steps(curl: str, user: str, *, running: Mapping[str, int] | None) -> li
         told = ", ".join(f"{name} {process}" for name, process in running.items())
         lines = [f"Running now: {told}, and the embedded stack; `stillpoint down` stops them all."]
     width = max(len(command) for command, _ in steps)
+    if console is not None:
+        lines += [
+            "",
+            "# the console: what is live and red, every release, feature and user; make a list change in the browser",
+            console,
+        ]
     lines += ["", "# a recommendation, made by the model of the live release", curl]
     return lines + [f"{command:{width}}  # {about}" for command, about in steps]
 

@@ -21,6 +21,7 @@ from stillpoint.clock import Clock, system_clock
 from stillpoint.lake.app_lake import open_lake
 from stillpoint.lake.datasets import DateRange, feature_dataset
 from stillpoint.lake.tables import Lake
+from stillpoint.local.process import free_port
 from stillpoint.messages import PULL_KINDS, Kind
 from stillpoint.settings import Settings
 
@@ -37,7 +38,7 @@ _OF_RELEASES = (
     "xgboost",
 )
 """What the release verbs import: several seconds, for which one processor is idle while the other trains."""
-_LATER = frozenset({"mlflow", "sagemaker"})
+_LATER = frozenset({"mlflow", "sagemaker", "console"})
 """Servers that the first release does without; they start when the stories are told."""
 
 
@@ -104,7 +105,7 @@ class Play:
             rows = verb("backfill", "--no-spark", "--json")
             done(f"{sum(rows.values()) + sum(computing.result().values()):,} rows")
         self._stage.prepare("release", _OF_RELEASES)
-        self._stage.begin("stream", "stream")
+        self._stage.begin("stream", "stream", "--metrics-port", str(free_port()))
         with self._step("train on a point-in-time snapshot") as done:
             snapshot = verb("snapshot", "--no-expectations", "--json")  # the gate checks what goes live
             model = verb("train", snapshot["snapshot_id"], "--no-track", "--json")
@@ -236,7 +237,7 @@ class Play:
         running = self._stage.pids if self._stage.keep else None
         first = f"The first recommendation changed after {self._first_change or 0:.0f} s, all of it took {total:.0f} s."
         show(self._console, self._summary, tally)
-        tell(self._console, [first, *next_steps(curl, users[0], running=running)])
+        tell(self._console, [first, *next_steps(curl, users[0], running=running, console=self._stage.console)])
 
     def _curl(self, address: str, users: Sequence[str]) -> str:
         """Return a call that answers a recommendation of the model: one that a story has stored, else one made anew.

@@ -231,6 +231,12 @@ class Stage:
         raise DemoFailed(f"`stillpoint {name}` was not ready after {seconds:.0f} s; its log is {log}")
 
     @property
+    def console(self) -> str | None:
+        """The address of the console, None if the stack has none."""
+        found = next((server for server in self._stack.servers if server.name == "console"), None)
+        return None if found is None else f"http://{found.address}"
+
+    @property
     def pids(self) -> dict[str, int]:
         """The processes that the demo started."""
         return {name: process.pid for name, process in self._servers.items()}

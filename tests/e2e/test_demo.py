@@ -12,8 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
+
+from console.reading.trial import Deed, try_it
+from console.reading.user import some_user_ids
+from console.sources import Sources
+from stillpoint.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +34,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def environment(home: Path) -> dict[str, str]:
-    redis, aws, sagemaker, mlflow, http = free_ports(5)
+    redis, aws, sagemaker, mlflow, http, console = free_ports(6)
     connections = {
         f"STILLPOINT_REDIS_{name}": f"127.0.0.1:{redis},db=0"
         for name in ("GREEN", "BLUE", "SANDBOX", "SERVING", "STATE")
@@ -41,6 +47,8 @@ def environment(home: Path) -> dict[str, str]:
         "STILLPOINT_SAGEMAKER_ENDPOINT_URL": f"http://127.0.0.1:{sagemaker}",
         "STILLPOINT_MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow}",
         "STILLPOINT_HTTP_PORT": str(http),
+        "STILLPOINT_CONSOLE": "true",
+        "STILLPOINT_CONSOLE_PORT": str(console),
         "COLUMNS": "140",
     }
 
@@ -66,6 +74,13 @@ def stillpoint(*arguments: str, variables: dict[str, str]) -> subprocess.Complet
         text=True,
         check=False,
     )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def roles(variables: dict[str, str]) -> dict[str, str]:
@@ -103,7 +118,7 @@ def demo(home: Path, variables: dict[str, str]) -> Iterator["subprocess.Popen[st
 
 @pytest.mark.usefixtures("whole_stack", "java")
 def test_the_demo_tells_three_stories_switches_without_a_failed_or_mixed_answer_and_what_it_keeps_goes_down(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
     variables = environment(home)
@@ -118,6 +133,18 @@ def test_the_demo_tells_three_stories_switches_without_a_failed_or_mixed_answer_
         assert roles(variables) == {"stream": "running", "worker": "running", "serve": "running"}
         up = stillpoint("up", variables=variables)
         assert up.stdout.startswith("already up"), "what was kept on purpose is no orphan"
+        address = f"http://127.0.0.1:{variables['STILLPOINT_CONSOLE_PORT']}"
+        assert address in told, "the demo ends with the console's address"
+        until(lambda: _answers(f"{address}/healthz"), 120)
+        page = httpx.get(address, timeout=60)
+        assert (page.status_code, "Now · Stillpoint" in page.text) == (200, True)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        sources = Sources(Settings.load())
+        trial = try_it(sources, Deed.SEARCH, some_user_ids(sources)[0], "calm after a panic", authorization=None)
+        assert [place.was for place in trial.after] != list(range(1, 11)), "a search has changed the list"
+        assert any(one.before != one.after for one in trial.features)
+        assert 0 < trial.accepted_ms < trial.readable_ms <= trial.stored_ms
     finally:
         down = stillpoint("down", variables=variables)
     assert {"stream", "worker", "serve", "Redis"} <= set(down.stdout.removeprefix("stopped ").strip().split(", "))
