@@ -1,5 +1,7 @@
 """The pages of the runbook, as they lie in the repository."""
 
+import re
+
 from fastapi import Request
 from nicegui import ui
 
@@ -10,13 +12,16 @@ from console.live.element import LiveHtml
 from console.pages.frame import frame
 from console.reading.runbook import RunbookPage, runbook_page
 
+_OTHER_PAGE = re.compile(r'href="(?:\.\./)?(?:runbook/)?([A-Za-z0-9-]+)\.md(?:#[^"]*)?"')
+"""A link of one document to another."""
+
 
 def register(desk: Desk) -> None:
     """Make the page."""
 
     @ui.page("/runbook/{name}", title="Runbook · Stillpoint", response_timeout=30)
     async def runbook(request: Request, name: str) -> None:
-        page = await desk.readings.run(lambda: runbook_page(name))
+        page = await desk.readings.run(lambda: runbook_page(name.removesuffix(".md")))
         with frame(desk, request, "/runbook", name if page is not None else "Runbook"):
             LiveHtml(_draw(page, name))
 
@@ -34,4 +39,4 @@ def _markdown(text: str) -> Markup:
     import markdown2
 
     made = markdown2.markdown(text, extras=["fenced-code-blocks", "tables"], safe_mode="escape")
-    return tag("div", Markup(str(made)), class_="markdown")
+    return tag("div", Markup(_OTHER_PAGE.sub(r'href="/runbook/\1"', str(made))), class_="markdown")

@@ -155,7 +155,7 @@ def _trial(trial: Trial) -> Markup:
         panel(
             f"{trial.user_id} {_TOLD[trial.deed]}",
             tag("ol", steps, class_="steps"),
-            tag("p", f"{trial.events} events were sent; {new} of {len(trial.after)} places hold contents that were not on the list before.", class_="note"),
+            tag("p", f"{trial.events} event{'s were' if trial.events > 1 else ' was'} sent; {new} of {len(trial.after)} places hold contents that were not on the list before.", class_="note"),
             aside=link("Why this list?", f"/user?id={trial.user_id}"),
             key="stages",
         ),

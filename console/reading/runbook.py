@@ -20,11 +20,11 @@ class RunbookPage:
 
 
 def runbook_page(name: str, *, folder: Path = FOLDER, rules: Path = RULES) -> RunbookPage | None:
-    """Return the page of an alert, None for a name that is none."""
+    """Return the page of an alert, or of the documents beside the runbook that it leads to; None for a name that is none."""
     if _NAME.fullmatch(name) is None:
         return None
-    for stem in (name, _hyphened(name)):
-        file = folder / f"{stem}.md"
+    places = [folder / f"{name}.md", folder / f"{_hyphened(name)}.md", folder.parent / f"{name}.md"]
+    for file in places:
         if file.is_file():
             return RunbookPage(name, file.read_text(encoding="utf-8"), None)
     action = _ACTIONS.get(name) or _action(name, rules)

@@ -16,6 +16,7 @@ from stillpoint.errors import DataRefused, StackUnavailable
 from stillpoint.messages import Kind
 
 LONGEST_QUERY = 200
+PATIENCE_SECONDS = 60.0
 _SEARCH, _ABANDON, _WALK = STORIES
 
 
@@ -84,7 +85,7 @@ def try_it(sources: Sources, deed: Deed, user_id: str, query: str, *, authorizat
         awaited = story.feature if deed is not Deed.ABANDON else "session_bounce_rates:session_play_count"
         try:
             made = _events(sources, client, story, deed, user_id, query)
-            told = client.tell(user_id, story.kind, awaited, shown, made)
+            told = client.tell(user_id, story.kind, awaited, shown, made, patience=PATIENCE_SECONDS)
         except DemoFailed as error:
             raise DataRefused(str(error)) from error
         except httpx.HTTPError as error:

@@ -72,7 +72,14 @@ class ServiceClient:
         return {name: columns[name.partition(":")[2]]["values"][0] for name in names}
 
     def tell(
-        self, user: str, kind: Kind, awaited: str, names: Sequence[str], events: Sequence[dict[str, Any]]
+        self,
+        user: str,
+        kind: Kind,
+        awaited: str,
+        names: Sequence[str],
+        events: Sequence[dict[str, Any]],
+        *,
+        patience: float = PATIENCE_SECONDS,
     ) -> StoryResult:
         """Post a user's events and wait until the stored recommendation is one that they triggered.
 
@@ -87,7 +94,7 @@ class ServiceClient:
         if refused:
             raise DemoFailed(f"the service rejected an event of the story: {refused[0]}")
         readable: float | None = None
-        while time.perf_counter() - started < PATIENCE_SECONDS:
+        while time.perf_counter() - started < patience:
             if readable is None:
                 held_now = self.features(user, list(dict.fromkeys([*names, awaited])))
                 changed = any(held_now[name] != features_before[name] for name in names)
@@ -112,7 +119,7 @@ class ServiceClient:
             else "the features changed, but no recommendation was stored"
         )
         raise DemoFailed(
-            f"nothing new for {user} within {PATIENCE_SECONDS:.0f} s: {where}; look at the logs of stream and worker"
+            f"nothing new for {user} within {patience:.0f} s: {where}; look at the logs of stream and worker"
         )
 
 

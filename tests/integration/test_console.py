@@ -25,7 +25,7 @@ PAGES = {
     "/user?id=u0": "Why this: today",
     "/try": "Walk with a rising pulse",
     "/data": "features/user_profiles",
-    "/runbook/DeadLetters": "docs/dead-letters.md",
+    "/runbook/DeadLetters": "Mended when",
 }
 """Every page, and a word that it shows of the world."""
 
@@ -158,7 +158,7 @@ def test_what_happens_is_shown_without_a_reload(browser, console, world):
         bury(world, console.desk.sources.sqs)
         seen.page.wait_for_selector("li:has-text('lie in the dead letters')")
         seen.page.click("li:has-text('dead letters') >> text=How to mend it")
-        seen.page.wait_for_selector("text=docs/dead-letters.md")
+        seen.page.wait_for_selector("text=Mended when")
 
 
 def test_a_rollback_is_typed_to_confirm_and_counts_requests_failed_and_mixed_while_it_happens(browser, console, world):
