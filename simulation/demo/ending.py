@@ -26,7 +26,7 @@ def next_steps(curl: str, user: str, *, running: Mapping[str, int] | None, conso
     if console is not None:
         lines += [
             "",
-            "# the console: what is live and red, every release, feature and user; make a list change in the browser",
+            "# the console: what is live and red, every release, feature and user, and a search to try",
             console,
         ]
     lines += ["", "# a recommendation, made by the model of the live release", curl]
