@@ -228,10 +228,25 @@ def check(app: App) -> list[Fault]:
     faults = [*event_faults(app.events), *view_faults(app.views, app.events)]
     faults += [*kind_faults(app.kinds), *label_faults(app.labels)]
     if not faults:
+        faults += _shared_names(app)
         faults += trigger_faults(app.triggers)
         faults += order_faults(app.order, (view.name for view in app.records))
         faults += request_faults(app.request_features, _request_columns(app))
     return faults
+
+
+def _shared_names(app: App) -> Iterator[Fault]:
+    """Yield features of daily views that have the name of another view's: in a training set they would be one column.
+
+    Those of streamed views are told by their own check.
+    """
+    known = {feature.name: view.name for view in app.views for feature in record(view)}
+    for view in app.daily_views:
+        for feature in view.record:
+            other = known.setdefault(feature.name, view.name)
+            if other != view.name:
+                text = f"feature {view.name}.{feature.name} has the name of one of {other}; rename one"
+                yield Fault(view.place, text)
 
 
 def _request_columns(app: App) -> Iterator[str]:

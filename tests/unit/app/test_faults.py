@@ -170,6 +170,28 @@ def test_two_features_of_one_name_are_told_across_views(tmp_path):
     ]
 
 
+def test_a_daily_feature_that_has_the_name_of_a_streamed_one_is_told(tmp_path):
+    daily = """
+from stillpoint.app.tables import column, daily_view
+from stillpoint.dtypes import DType
+
+@daily_view(
+    user,
+    column("starts_1h", DType.INT64, unit="plays", description="Plays."),
+    events=(Start,),
+    reaches=days(7),
+)
+def habits(day):
+    "What the user does."
+"""
+    folder = app(tmp_path, views=VIEW.format(line="starts = count(Start, over=[hours(1)])"), z_daily=daily)
+    ((file, _, text),) = faults(folder)
+    assert (file, text) == (
+        "z_daily.py",
+        "feature habits.starts_1h has the name of one of listening; rename one",
+    )
+
+
 def test_a_circle_of_request_time_features_is_told(tmp_path):
     text = """
     from stillpoint.app.recommendations import *
