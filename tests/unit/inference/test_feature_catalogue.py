@@ -11,6 +11,7 @@ from stillpoint.app.described import entries, entry, page
 from stillpoint.app.load import load_app
 from stillpoint.cli import run
 from stillpoint.errors import NotFound
+from stillpoint.features.columns import feature_columns
 from stillpoint.features.distribution import distribution
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.objects import LocalObjects
@@ -24,7 +25,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 def shop(monkeypatch, tmp_path):
     monkeypatch.setenv("STILLPOINT_APP", str(SHOP.folder))
     monkeypatch.setenv("STILLPOINT_LAKE", str(tmp_path / "lake"))
-    return Lake(LocalObjects(tmp_path / "lake"))
+    return Lake(LocalObjects(tmp_path / "lake"), SHOP.features)
 
 
 def test_every_feature_of_an_app_has_a_meaning_a_unit_and_its_source_events():
@@ -75,7 +76,9 @@ def test_the_command_shows_a_feature_with_what_the_lake_has_of_it(shop, capsys):
     assert "no rows yet" in capsys.readouterr().out
     view = next(one for one in SHOP.records if one.name == "searching")
     moment = pa.array([NOON], pa.timestamp("us", "UTC"))
-    table = pa.table({"user_id": ["u"], "event_timestamp": moment, "created_timestamp": moment, "searches_1h": [3]})
+    known = {"user_id": ["u"], "event_timestamp": moment, "created_timestamp": moment, "searches_1h": [3]}
+    columns = feature_columns(view)
+    table = pa.table([known.get(one.name, pa.nulls(1, one.type)) for one in columns], schema=columns)
     file = shop.write(f"features/{view.name}", NOON.date(), "t", table)
     shop.commit(Commit(writer="t", sequence=0, at=NOON, files=(file,)))
     assert run(["features", "show", "searching:searches_1h", "--json"]) == 0
