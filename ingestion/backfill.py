@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ingestion.spark import executors_app
 from stillpoint.app.load import App, load_app
 from stillpoint.app.records import View
 from stillpoint.encoder import Encoder, RememberingEncoder, WordLlamaEncoder
@@ -51,8 +52,9 @@ def backfill(
     files = []
     counts: dict[str, int] = {}
     history = AppHistory(app, encoder or RememberingEncoder(WordLlamaEncoder()))
+    where = executors_app(spark, app) if spark is not None else app.where
     for view in app.features.streamed if views is None else views:
-        table = _spread(view, events, app.where, spark) if spark is not None else _rows_of(view, events, history)
+        table = _spread(view, events, where, spark) if spark is not None else _rows_of(view, events, history)
         kept = [(day, part) for day, part in by_date(table) if day in dates]
         files += [lake.write(feature_dataset(view), day, f"backfill-{run}", part) for day, part in kept]
         counts[view.name] = sum(part.num_rows for _, part in kept)

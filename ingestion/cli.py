@@ -284,6 +284,12 @@ def backfill(
         date | None, typer.Option("--to", parser=moments.day, metavar="DAY", help="Last UTC day, today by default.")
     ] = None,
     spark: Annotated[bool, typer.Option(help="Spread the users over Spark's executors.")] = True,
+    master: Annotated[
+        str,
+        typer.Option(
+            parser=arguments.spark_master, metavar="MASTER", help="Spark's master; empty takes the platform's."
+        ),
+    ] = "local[2]",
     as_json: _Json = False,
 ) -> None:
     """Compute the streamed views' rows of recorded days again, by the stream's definition."""
@@ -296,7 +302,7 @@ def backfill(
     now = system_clock()
     moments.in_order(first, last)
     settings = Settings.load()
-    session = spark_session(settings, "stillpoint-backfill", master="local[2]") if spark else None
+    session = spark_session(settings, "stillpoint-backfill", master=master or None) if spark else None
     lake = _lake(settings)
     with announce_job(lake.objects, "stillpoint backfill", clock=system_clock):
         counts = run(lake, DateRange(first, last or now.date()), at=now, app=load_app(settings.app), spark=session)

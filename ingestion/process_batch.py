@@ -78,10 +78,13 @@ class BatchProcessor:
         newest: int | None = None,
         views: ViewStates,
         joins: ViewJoins,
+        executors_app: str | None = None,
     ) -> None:
         """`newest` is the number of the last batch that this query has committed; None for a new query. `views` are those
-        that every state knows, `joins` lets the app's others join them."""
+        that every state knows, `joins` lets the app's others join them. `executors_app` is where executors find the app, if
+        elsewhere than the settings say."""
         self._settings = settings
+        self._on_executors = settings.model_copy(update={"app": executors_app or settings.app})
         self._query = query
         self._lake = lake
         self._lease = lease
@@ -118,7 +121,7 @@ class BatchProcessor:
             self._hand_over()
             control, tombstones = ordered.result(), erased.result()
             batch = Batch(
-                settings=self._settings,
+                settings=self._on_executors,
                 query=self._query,
                 number=number,
                 epoch=self._lease.epoch,

@@ -31,10 +31,11 @@ from ingestion.metrics import StreamMetrics
 from ingestion.process_batch import BatchProcessor, BatchReport
 from ingestion.rebuild import last_committed
 from ingestion.request_queue import RequestQueue
-from ingestion.spark import SparkEnded, is_alive, spark_session
+from ingestion.spark import SparkEnded, executors_app, is_alive, spark_session
 from ingestion.state_store import StateStore
 from ingestion.stream_source import SourceUnusable, native_lag, read_stream, stream_source
 from ingestion.whole_states import make_whole, refuse_other_app
+from stillpoint.app.load import load_app
 from stillpoint.clock import Clock, from_micros
 from stillpoint.errors import CorruptData, Fenced, InvalidInput
 from stillpoint.lake.app_lake import open_lake
@@ -169,6 +170,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._fenced: Fenced | None = None
         self._failing: str | None = None
+        self._executors_app: str | None = None
         self._audited = False
         self._lease_ttl = lease_ttl
         self._source_client = source_client or settings.aws_client_arguments()
@@ -210,6 +212,7 @@ class Supervisor:
         self._start = where_to_begin(self._folder / "checkpoint", self._lake, self._start)
         refuse_unfit_redis(self._settings, self._lake)
         session = spark_session(self._settings, "stillpoint-stream", master=self._master)
+        self._executors_app = executors_app(session, load_app(self._settings.app))
         session.dataSource.register(KinesisSource)
         query_id = query_identity(self._folder / "checkpoint", self._settings.stream_source)
         pause = FIRST_PAUSE
@@ -343,6 +346,7 @@ class Supervisor:
         return BatchProcessor(
             self._settings,
             query=query_id,
+            executors_app=self._executors_app,
             lake=self._lake,
             lease=self._lease,
             states=states,

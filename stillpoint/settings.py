@@ -49,6 +49,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "stream_trigger_seconds",
         "stream_max_records_per_batch",
         "shuffle_partitions",
+        "spark_driver_host",
+        "spark_driver_memory",
         "max_event_age",
         "failure_hook",
     ),
@@ -233,6 +235,15 @@ class Settings(BaseSettings):
     )
     stream_max_records_per_batch: int = Field(default=20_000, ge=1, description="Records of one micro-batch at most.")
     shuffle_partitions: int = Field(default=2, ge=1, description="Parts of a micro-batch, each one Spark task.")
+    spark_driver_host: str | None = Field(
+        default=None,
+        description="Address at which Spark's executors on other machines reach the driver; unset: as Spark finds it. With local[…] it is loopback.",
+    )
+    spark_driver_memory: str = Field(
+        default="1g",
+        pattern=r"^[1-9]\d*[kmgt]$",
+        description="Memory of Spark's driver, where the command names the master.",
+    )
     max_event_age: WholeSeconds = Field(
         default=86_400, ge=60, description="An event older than this at arrival is late."
     )

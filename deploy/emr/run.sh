@@ -49,6 +49,7 @@ while [ -z "$stopping" ]; do
     run_once "$@"
     status=$?
     if [ "$mode" = once ]; then
+        echo "stillpoint $* ended with $status" # the step's log ends with this line, whatever happened
         [ "$status" = 0 ] || echo "stillpoint $* ended with $status" | "$root/deploy/emr/tell.sh"
         exit "$status"
     fi

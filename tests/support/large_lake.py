@@ -16,12 +16,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from stillpoint.app.load import load_app
+from stillpoint.events.recorded import event_columns
 from stillpoint.events.types import CATALOGUE_COLUMNS, USER_COLUMNS, Category
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
-from tests.support.wellness import APP, EVENT_COLUMNS, FEATURES
 
+APP = load_app(str(Path(__file__).parents[2] / "feature_repo"))
+FEATURES = APP.features
+EVENT_COLUMNS = event_columns(APP.events)
 NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
 DAYS = 4
 EVENTS_PER_USER = 50
@@ -43,7 +47,7 @@ def made_events(start: int, count: int, users: int, day: datetime) -> pa.Table:
     kinds = random.integers(0, 4, count)  # half of the events are plays
     play = kinds < 2
     columns = {
-        "event_id": texts("e", np.arange(start, start + count)),
+        "event_id": texts("00000000-0000-0000-0000-", np.arange(start, start + count)),
         "user_id": texts("user-", random.integers(0, users, count)),
         "type": pa.array(np.array(["content_start", "content_complete", "login", "navigation"])[kinds]),
         "event_timestamp": pa.array(micros, pa.timestamp("us", tz="UTC")),
@@ -54,6 +58,7 @@ def made_events(start: int, count: int, users: int, day: datetime) -> pa.Table:
         "category": pa.compute.if_else(
             pa.array(play), pa.array(np.array([str(one) for one in Category])[random.integers(0, 6, count)]), None
         ),
+        "position_seconds": pa.compute.if_else(pa.array(kinds == 1), 60.0, None),
         "verdict": pa.repeat("on_time", count),
         "shard": pa.array(np.array([f"shardId-{n:012d}" for n in range(8)])[random.integers(0, 8, count)]),
         "sequence": texts("", np.arange(start, start + count)),

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from stillpoint.spark_code import ship_packages
 from stillpoint.stores.history.chunks import Chunk
 from stillpoint.stores.history.join import JoinLimits, OpenSource, join_history
 from stillpoint.stores.history.latest import Pull, candidates, latest_table, merge_candidates, open_pull
@@ -29,11 +30,12 @@ _ROW = "__spine_row"
 
 
 def session() -> "SparkSession":
-    """Return the active Spark session, or start one with Spark's own settings."""
+    """Return the active Spark session, or start one with Spark's own settings. Its executors get this package."""
     from pyspark.sql import SparkSession
 
-    found = SparkSession.getActiveSession()
-    return found if found is not None else SparkSession.builder.getOrCreate()
+    found = SparkSession.getActiveSession() or SparkSession.builder.getOrCreate()
+    ship_packages(found, ("stillpoint",))
+    return found
 
 
 def join_on_spark(

@@ -75,8 +75,11 @@ def test_a_task_calls_the_verb_and_fails_with_it(monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", ["run.py", *arguments])
         if code is None:
             runpy.run_path(str(DATABRICKS / "run.py"))
-            assert "stillpoint status" in capsys.readouterr().out
+            shown = capsys.readouterr().out
+            assert "stillpoint status" in shown
+            assert shown.endswith("stillpoint status --help ended with exit code 0\n")
         else:
             with pytest.raises(SystemExit) as ended:
                 runpy.run_path(str(DATABRICKS / "run.py"))
             assert ended.value.code == code
+            assert capsys.readouterr().out.endswith("stillpoint no-such-verb ended with exit code 2\n")
