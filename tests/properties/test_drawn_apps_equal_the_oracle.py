@@ -153,7 +153,7 @@ def features(draw, unit, shared):
         if draw(st.booleans()):
             told["where"] = draw(st.sampled_from(CONDITIONS[field.event]))
         if draw(st.booleans()):
-            told["default"] = 0 if field is Bought.pieces else 0.0
+            told["default"] = 0 if field.name == "pieces" else 0.0
         made = [sum_, mean, standard_deviation, minimum, maximum, slope, first, last]
         made += [] if hasattr(over, "gap_us") else [newer_minus_older]
         return draw(st.sampled_from(made))(field, over=over, **told)

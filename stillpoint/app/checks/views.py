@@ -9,6 +9,7 @@ from stillpoint.app.checks.events import NAME
 from stillpoint.app.checks.fault import Fault
 from stillpoint.app.checks.owned import function_faults
 from stillpoint.app.conditions import Condition, Field
+from stillpoint.app.derived import feature_record
 from stillpoint.app.durations import label, micros
 from stillpoint.app.entities import Entity
 from stillpoint.app.events import Event
@@ -17,6 +18,7 @@ from stillpoint.app.views import CustomView, StreamedFeature, StreamView
 from stillpoint.app.windows import Session, Sliding
 from stillpoint.features.streamed.aggregations.embeddings import BlendedEmbedding
 from stillpoint.features.streamed.aggregations.order import LastN
+from stillpoint.features.streamed.isolation import holds
 
 LONGEST_US = 366 * 86_400_000_000
 DAY_US = 86_400_000_000
@@ -172,6 +174,9 @@ def _window_faults(view: type[StreamView], feature: StreamedFeature) -> Iterator
         yield f"a window of {label(window.length_us)}; expected a positive length up to 366 days"
     if window.step_us is not None and (window.step_us <= 0 or window.length_us % window.step_us):
         yield f"a window of {label(window.length_us)} is no whole number of steps of {label(window.step_us)}"
+    default, dtype = feature.declared.told.get("default"), feature_record(feature).dtype
+    if not holds(dtype, default):
+        yield f"the value without events is {default!r}, which a feature of type {dtype} cannot hold"
     field = feature.declared.field
     if step_us is not None and (field.name if isinstance(field, Field) else field) == "user_id":
         yield (

@@ -18,7 +18,7 @@ from stillpoint.features.streamed.definition import Definition, Key, Row
 EVERY = 64
 _HOLDS: dict[DType, tuple[type, ...]] = {
     DType.INT64: (int,),
-    DType.FLOAT64: (float,),
+    DType.FLOAT64: (float, int),
     DType.BOOL: (bool,),
     DType.STRING: (str,),
     DType.EMBEDDING: (np.ndarray,),
@@ -59,7 +59,7 @@ def checked_rows(
     rows, part = definition.rows(key, definition.unpack(packed), fresh)
     for row in rows:
         for (name, dtype), value in zip(gives, row[len(key) + 2 :], strict=True):
-            if not _holds(dtype, value):
+            if not holds(dtype, value):
                 raise DefinitionFailed(f"feature {name} gives {value!r}; expected {dtype}, finite, or None")
     if zlib.crc32(fresh[0].key) % EVERY == 0:
         again, _ = definition.rows(key, definition.unpack(packed), fresh)
@@ -68,7 +68,8 @@ def checked_rows(
     return rows, part
 
 
-def _holds(dtype: DType, value: Any) -> bool:
+def holds(dtype: DType, value: Any) -> bool:
+    """Say whether a feature of a type can be stored with this value; None stands for no value."""
     if value is None:
         return True
     if not isinstance(value, _HOLDS[dtype]) or (isinstance(value, bool) and dtype is not DType.BOOL):
@@ -79,7 +80,7 @@ def _holds(dtype: DType, value: Any) -> bool:
         return _LEAST <= value <= _GREATEST
     if isinstance(value, np.ndarray):
         return bool(np.isfinite(value).all())
-    return not isinstance(value, list | tuple) or all(one is not None and _holds(_PART[dtype], one) for one in value)
+    return not isinstance(value, list | tuple) or all(one is not None and holds(_PART[dtype], one) for one in value)
 
 
 _PART = {DType.STRINGS: DType.STRING, DType.INT64S: DType.INT64, DType.FLOAT64S: DType.FLOAT64}

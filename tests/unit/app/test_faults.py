@@ -56,6 +56,9 @@ LINES = {
     "starts = count(Start, where=Start.seconds == 'a', over=hours(1))": (
         "feature listening.starts: the filter compares start.seconds with 'a', which it can never be"
     ),
+    "starts = first(Start.category, over=hours(1), default=1.5)": (
+        "feature listening.starts: the value without events is 1.5, which a feature of type String cannot hold"
+    ),
     "starts = count(Start, where=True, over=hours(1))": (
         "feature listening.starts: the filter is True; "
         "expected a condition such as Search.query == 'x', joined with & and |"
