@@ -10,6 +10,8 @@ from infrastructure.base import ConcernStack, waive
 from infrastructure.environment import Environment
 from infrastructure.network import REDIS_PORT
 
+NO_CHARACTERS = "".join(chr(code) for code in range(33, 127) if not chr(code).isalnum())
+"""What a generated word must not hold: it becomes part of JSON, and of connection strings."""
 USES = ("green", "blue", "serving", "state")
 ENGINE, FAMILY, VERSION = "valkey", "valkey8", "8.0"
 COMMANDS = "on ~* &* -@all +@read +@write +@connection +@scripting +@transaction +@pubsub +info +wait +cluster|slots +cluster|info"
@@ -40,7 +42,7 @@ class Caches(ConcernStack):
             "ErasureKey",
             description="Key of the tombstones of erased users; keep it as long as the data",
             encryption_key=key,
-            generate_secret_string=secrets.SecretStringGenerator(password_length=64, exclude_punctuation=True),
+            generate_secret_string=secrets.SecretStringGenerator(password_length=64, exclude_characters=NO_CHARACTERS),
             removal_policy=self.removal,
         )
         waive(
@@ -85,7 +87,7 @@ class Caches(ConcernStack):
             "Password",
             description="Of Stillpoint's user at Redis",
             encryption_key=self._key,
-            generate_secret_string=secrets.SecretStringGenerator(password_length=48, exclude_punctuation=True),
+            generate_secret_string=secrets.SecretStringGenerator(password_length=48, exclude_characters=NO_CHARACTERS),
         )
         waive(
             password,
