@@ -23,7 +23,7 @@ class Coverage:
                 shares[view.name] = None
                 continue
             ids = rows.frame[rows.key].to_list()
-            read = subject.candidate.reader.read([view.name], {rows.key: ids}, now_us=subject.now_us)
+            read = subject.candidate.reader.read([view.name], rows.asked(), now_us=subject.now_us)
             held = read.event_us(view.name) > -(2**63)
             shares[view.name] = float(held.mean())
             missing += [f"{view.name} {one}" for one, there in zip(ids, held, strict=True) if not there][:3]

@@ -19,9 +19,7 @@ class Freshness:
             if not len(rows):
                 ages[view.name] = None
                 continue
-            read = subject.candidate.reader.read(
-                [view.name], {rows.key: rows.frame[rows.key].to_list()}, now_us=subject.now_us
-            )
+            read = subject.candidate.reader.read([view.name], rows.asked(), now_us=subject.now_us)
             newest = int(read.event_us(view.name).max())
             ages[view.name] = (subject.now_us - newest) / 3.6e9 if newest > -(2**63) else None
         old = [f"{name} {'nothing online' if age is None else f'{age:.0f} h'}" for name, age in ages.items()

@@ -19,7 +19,7 @@ class StoredRow:
     """One entity's online row of a view; `event_us` is the smallest 64-bit integer where there is no row."""
 
     event_us: int
-    values: tuple[Any, ...]
+    values: Mapping[str, Any]
 
 
 class Parity:
@@ -63,10 +63,10 @@ def read_online(subject: Subject, view: View, rows: ExpectedRows) -> dict[str, S
     if not len(rows):
         return {}
     ids = rows.frame[rows.key].to_list()
-    read = subject.candidate.reader.read([view.name], {rows.key: ids}, now_us=subject.now_us, mode=Mode.COMPAT)
+    read = subject.candidate.reader.read([view.name], rows.asked(), now_us=subject.now_us, mode=Mode.COMPAT)
     values = zip(*(read.values(feature.name) for feature in view), strict=True)
     return {
-        one: StoredRow(int(event_us), tuple(row))
+        one: StoredRow(int(event_us), dict(zip(view.feature_names, row, strict=True)))
         for one, event_us, row in zip(ids, read.event_us(view.name), values, strict=True)
     }
 
@@ -103,17 +103,16 @@ def compare_moments(rows: ExpectedRows, ahead: Mapping[str, StoredRow]) -> tuple
     return wrong, still
 
 
-_TIMES = 3  # key, event and created timestamp come before the features
-
-
 def equal(stored: StoredRow, row: Mapping[str, Any]) -> bool:
     """Return whether a row holds the same values; null equals only null, embeddings are compared bit for bit."""
-    return all(_same(online, lake) for online, lake in zip(stored.values, list(row.values())[_TIMES:], strict=True))
+    return all(_same(value, row[name]) for name, value in stored.values.items())
 
 
 def _same(online: Any, lake: Any) -> bool:
     if online is None or lake is None:
         return online is None and lake is None
+    if isinstance(lake, list) and not all(isinstance(one, float) for one in lake):
+        return list(online) == lake
     if isinstance(lake, list):
         return bool(np.array_equal(np.asarray(online, np.float32), np.asarray(lake, np.float32)))
     return bool(online == lake)

@@ -9,7 +9,12 @@ import pytest
 from release.checks import sampling
 from release.checks.sampling import MARGIN, expected_rows
 from release.gate import Thresholds
-from stillpoint.app.feature_set import USER_SEQUENCE
+from stillpoint.app.entities import Entity
+from stillpoint.app.feature_set import USER_SEQUENCE, feature_set
+from stillpoint.app.records import Feature, Origin, View
+from stillpoint.clock import to_micros
+from stillpoint.dtypes import DType
+from stillpoint.features.columns import rows_table
 from stillpoint.lake.commits import Commit
 from stillpoint.lake.datasets import feature_dataset
 from stillpoint.lake.objects import LocalObjects
@@ -89,3 +94,24 @@ def test_rows_that_may_be_gone_when_they_are_asked_for_are_not_expected(lake, in
 
 def test_a_view_without_rows_expects_nothing(lake):
     assert len(expected_rows(subject(lake), USER_SEQUENCE)) == 0
+
+
+def test_entities_of_two_keys_are_sampled_and_asked_for_by_both(lake):
+    pair = View(
+        name="interest",
+        entity=Entity("user_category", "user_id", "category"),
+        origin=Origin.STREAMED,
+        ttl=None,
+        features=(Feature(name="seen", dtype=DType.INT64, unit="views", description=""),),
+        description="",
+    )
+    of_pairs = Lake(lake.objects, feature_set([pair]))
+    rows = [("u1", "a", 1), ("u1", "b", 2), ("u2", "a", 3), ("u1", "a", 4)]
+    table = rows_table(pair, [(user, group, to_micros(NOW) + seen, to_micros(NOW), seen) for user, group, seen in rows])
+    keep(of_pairs, feature_dataset(pair), NOW, table, 0)
+    found = expected_rows(subject(of_pairs), pair)
+    asked = found.asked()
+    newest = dict(zip(zip(asked["user_id"], asked["category"], strict=True), found.frame["seen"], strict=True))
+    assert newest == {("u1", "a"): 4, ("u1", "b"): 2, ("u2", "a"): 3}
+    some = set(found.frame.filter(found.frame["seen"] == 2)[found.key])
+    assert expected_rows(subject(of_pairs), pair, some).frame["seen"].to_list() == [2]
