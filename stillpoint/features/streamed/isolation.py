@@ -72,6 +72,11 @@ def holds(dtype: DType, value: Any) -> bool:
     """Say whether a feature of a type can be stored with this value; None stands for no value."""
     if value is None:
         return True
+    kind = type(value)
+    if kind is float and dtype is DType.FLOAT64:
+        return math.isfinite(value)
+    if kind is int and dtype is DType.INT64:
+        return bool(_LEAST <= value <= _GREATEST)
     if not isinstance(value, _HOLDS[dtype]) or (isinstance(value, bool) and dtype is not DType.BOOL):
         return False
     if isinstance(value, float):
@@ -79,7 +84,7 @@ def holds(dtype: DType, value: Any) -> bool:
     if isinstance(value, int):
         return _LEAST <= value <= _GREATEST
     if isinstance(value, np.ndarray):
-        return bool(np.isfinite(value).all())
+        return math.isfinite(value.dot(value)) or bool(np.isfinite(value).all())
     return not isinstance(value, list | tuple) or all(one is not None and holds(_PART[dtype], one) for one in value)
 
 
