@@ -1,5 +1,6 @@
 """The frame of every page: the way to the other pages, which release is live, light and dark, and the parts that stay true."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,9 @@ _STYLE = (_FOLDER / "style.css").read_text(encoding="utf-8")
 _THEME = (_FOLDER / "theme.js").read_text(encoding="utf-8")
 HEAD = f"<style>{_STYLE}</style><script>{_THEME}</script>"
 _LOOK_SECONDS = 2.0
+_FIRST_SECONDS = 1.5
+"""How long a page waits for a part before it opens without it."""
+_FIRST_READINGS: set["asyncio.Future[None]"] = set()
 
 
 def access_of(request: Request) -> Access:
@@ -81,7 +85,10 @@ async def section(
 ) -> Section[T]:
     """Add a part that is read anew every few seconds; with None only when it is asked to."""
     made = Section(read, draw, act)
-    await made.refresh()
+    reading = asyncio.ensure_future(made.refresh())
+    _FIRST_READINGS.add(reading)
+    reading.add_done_callback(_FIRST_READINGS.discard)
+    await asyncio.wait([reading], timeout=_FIRST_SECONDS)  # a slow one is drawn when it is done
     if every is not None:
         ui.timer(every, made.refresh, immediate=False)
     return made

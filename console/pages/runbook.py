@@ -39,4 +39,5 @@ def _markdown(text: str) -> Markup:
     import markdown2
 
     made = markdown2.markdown(text, extras=["fenced-code-blocks", "tables"], safe_mode="escape")
+    made = str(made).replace("<pre>", '<pre tabindex="0">')  # what scrolls is reached by keyboard
     return tag("div", Markup(_OTHER_PAGE.sub(r'href="/runbook/\1"', str(made))), class_="markdown")
