@@ -6,7 +6,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from infrastructure.base import ConcernStack, waive
+from infrastructure.base import ConcernStack, waive, waive_for_checkov
 from infrastructure.environment import Environment
 from infrastructure.permissions import HOSTS, PROCESSES, WITHOUT_RESOURCE, Permission, refuse_wildcards
 
@@ -64,7 +64,11 @@ class Roles(ConcernStack):
         for permission in permissions:
             for resource in permission.resources:
                 if resource == "*":
-                    waive(policy, "AwsSolutions-IAM5[Resource::*]", WITHOUT_RESOURCE[permission.actions[0]])
+                    reason = WITHOUT_RESOURCE[permission.actions[0]]
+                    waive(policy, "AwsSolutions-IAM5[Resource::*]", reason)
+                    if "Create" in "".join(permission.actions):
+                        for rule in ("CKV_AWS_111", "CKV_AWS_109"):
+                            waive_for_checkov(policy, rule, reason)
                 elif (found := resource.format_map(resources)).endswith("*"):
                     waive(
                         policy,
