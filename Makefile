@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help infra deploy setup hooks docs pages demo test check bench notebooks golden soak fix lock audit clean
+.PHONY: help infra deploy setup hooks docs pages demo test check bench evaluate notebooks golden soak fix lock audit clean
 
 # Each command and each test starts processes of ours: what one has compiled, the next ones read.
 unexport PYTHONDONTWRITEBYTECODE
@@ -43,6 +43,9 @@ check: setup ## ruff, mypy --strict, import-linter, golden files, known vulnerab
 
 bench: setup ## tables of ratios against a named peer, printed and written as JSON; asserts nothing
 	@$(BIN)/python -m benchmarks
+
+evaluate: setup ## the ranker over the simulator: baselines, ceiling, ablations, intervals
+	@$(BIN)/python -m benchmarks.standard_evaluation
 
 notebooks: setup ## run the notebooks and keep their outputs
 	@$(BIN)/python notebooks/execute.py

@@ -26,7 +26,7 @@ from _results import keep
 from stillpoint.app.feature_set import RANKER_SERVICE
 from stillpoint.app.load import load_app
 from stillpoint.clock import from_micros, to_micros
-from stillpoint.dtypes import DType
+from stillpoint.dtypes import EMBEDDING_LENGTH, DType
 from stillpoint.events.recorded import event_columns
 from stillpoint.events.types import EventType, Verdict
 from stillpoint.lake.commits import Commit
@@ -35,8 +35,10 @@ from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshot_definition import LabelDefinition
 from stillpoint.snapshots import SnapshotManifest, load_snapshot, stored_rows
+from stillpoint.vector_columns import pack_vectors
 from tests.support.wellness import FEATURES, SERVICES
 from training import ranker
+from training.choice_rows import ChoiceScores
 from training.snapshot import definitions_sha256
 from training.train import train
 
@@ -74,6 +76,11 @@ def make_rows(count: int, users: int, seed: int) -> pa.Table:
         if place % 3 == 0:
             utility += np.where(missing, 0, values - 0.5)
         columns[feature.name] = pa.array(values, mask=missing)
+    for feature in features:
+        if feature.dtype is DType.EMBEDDING:
+            known = random.normal(size=(CONTENTS, EMBEDDING_LENGTH)).astype(np.float32)
+            codes = pa.array(random.integers(0, CONTENTS, count).astype(np.int32))
+            columns[feature.name] = pa.DictionaryArray.from_arrays(codes, pack_vectors(known).dictionary)
     chance = 1 / (1 + np.exp(1.5 - 2 * utility))
     columns["label"] = pa.array((random.random(count) < chance).astype(np.int8))
     return pa.table(columns)
@@ -140,7 +147,9 @@ def run(what: str, folder: Path) -> dict[str, Any]:
         step("matrix")
         labels = rows["label"].to_numpy().astype(np.float32)
         columns = ranker.ModelColumns.of(FEATURES)
-        matrix = ranker.matrix_of(rows, columns, np.zeros(rows.num_rows), ranker.categories_of(rows, columns))
+        matrix = ranker.matrix_of(
+            rows, columns, ChoiceScores(*np.zeros((3, rows.num_rows))), ranker.categories_of(rows, columns)
+        )
         split = ranker.split_by_time(rows["event_timestamp"].cast(pa.int64()).to_numpy())
         step("fit")
         stop = (matrix[split.stop], labels[split.stop])

@@ -35,6 +35,7 @@ from stillpoint.stores.reading.types import Mode
 from stillpoint.stores.redis.client import RedisClient
 from stillpoint.stores.redis.connection import connect, redis_errors
 from stillpoint.stores.redis.deletion import keys_with
+from stillpoint.vector_columns import unpacked
 
 _README = """What Stillpoint knows of one user, as of {at:%Y-%m-%d %H:%M:%S} UTC.
 
@@ -199,7 +200,7 @@ def _rows(lake: Lake, path: str, user_id: str, unreadable: list[str]) -> list[di
         return []
     if not user_columns(table.schema):
         return []
-    found: list[dict[str, Any]] = table.filter(pa.array(about(table, {user_id}).mask)).to_pylist()
+    found: list[dict[str, Any]] = unpacked(table.filter(pa.array(about(table, {user_id}).mask))).to_pylist()
     return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from release.checks.better_than_live import BetterThanLive
 from release.checks.coverage import Coverage
 from release.checks.expectations import expectation_checks
+from release.checks.fairness import Fairness
 from release.checks.fill_marker import FillMarkerCheck
 from release.checks.freshness import Freshness
 from release.checks.latency import Latency
@@ -32,6 +33,7 @@ def all_checks() -> list[Check]:
         Freshness(),
         *expectation_checks(),
         BetterThanLive(),
+        Fairness(),
         Replay(),
         Latency(),
         Parity(),

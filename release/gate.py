@@ -47,7 +47,13 @@ class Thresholds(LimitSettings):
         default=None,
         ge=-1,
         le=1,
-        description="Least rise in NDCG@3 over the live model; unset only reports it.",
+        description="Least rise in NDCG@3 over the live model, at the lower end of its paired interval; unset only reports it.",
+    )
+    fairness_gap: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Largest gap in NDCG@3 between groups of users (gender, locale, tenure) that is not beyond chance above it; unset only reports it.",
     )
     lake_days: int = Field(default=2, ge=1, description="Newest days of each view in the lake that are validated.")
     lake_rows: int = Field(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from stillpoint.app.feature_set import FeatureSet
+from stillpoint.choice_model import CHOICE_FEATURES
 from stillpoint.errors import ReleaseRefused
 from stillpoint.messages import Kind
 from stillpoint.model import ModelBundle, model_key
@@ -52,7 +53,7 @@ def refuse_unknown_inputs(
         ReleaseRefused: names the inputs that nobody provides.
     """
     known = {name for part in plan.select(service) for name in part.features}
-    known |= {declared.name for declared in features.request_features}
+    known |= {declared.name for declared in features.request_features} | set(CHOICE_FEATURES)
     for sha256, bundle in models.items():
         unknown = sorted(set(bundle.input_columns) - known)
         if unknown:

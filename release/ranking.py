@@ -58,4 +58,4 @@ def rank(
             for feature in view:
                 columns[feature.name] = feature_column(feature.name, feature.dtype, read.column(feature.name))
     columns |= compute(columns, features.request_features)
-    return bundle.score(bundle.select(columns), content_ids=contents, sequence_id=resolve(side, user))
+    return bundle.score(bundle.select(columns, contents), content_ids=contents, sequence_id=resolve(side, user))

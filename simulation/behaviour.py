@@ -55,12 +55,25 @@ class Actions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownLists:
-    """Shown lists, one row per impression: contents (n, 10), kind, and each content's true probability of success."""
+    """Shown lists, one row per impression: contents (n, 10), kind, and each content's true probability of success.
+
+    `user` and the fields of a `Context` say whose and when, as the simulator knows it; no event holds them.
+    """
 
     recommendation: np.ndarray
     kind: np.ndarray
     items: np.ndarray
     truth: np.ndarray
+    user: np.ndarray
+    topic: np.ndarray
+    rising: np.ndarray
+    sleep_bounces: np.ndarray
+    evening: np.ndarray
+    restless: np.ndarray
+
+    def context(self, rows: np.ndarray) -> Context:
+        """Return the context of some lists."""
+        return Context(**{field.name: getattr(self, field.name)[rows] for field in fields(Context)})
 
 
 class _Notes:
@@ -137,7 +150,14 @@ def simulate_day(
         rows = shown_before + np.arange(len(now))
         shown_before += len(now)
         lists.append(
-            ShownLists(recommendation=unique, kind=kind, items=items, truth=success_probability(wanted, bounce))
+            ShownLists(
+                recommendation=unique,
+                kind=kind,
+                items=items,
+                truth=success_probability(wanted, bounce),
+                user=who,
+                **{field.name: getattr(context, field.name) for field in fields(Context)},
+            )
         )
         notes.add(EventType.IMPRESSION, moment, who, now, list_row=rows, recommendation=unique)
         pull = wanted - 0.1 * np.arange(SHOWN) + rng.gumbel(size=wanted.shape)
@@ -166,7 +186,16 @@ def simulate_day(
         )
         if lists
         else ShownLists(
-            recommendation=session, kind=session, items=np.empty((0, SHOWN), int), truth=np.empty((0, SHOWN))
+            recommendation=session,
+            kind=session,
+            items=np.empty((0, SHOWN), int),
+            truth=np.empty((0, SHOWN)),
+            user=session,
+            topic=session,
+            rising=session.astype(bool),
+            sleep_bounces=session,
+            evening=session.astype(bool),
+            restless=session.astype(bool),
         )
     )
     return notes.actions(), shown

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
 
 from simulation.behaviour import ShownLists, days_of, simulate_day
@@ -14,6 +15,7 @@ from simulation.catalogue import Catalogue, make_catalogue
 from simulation.delivery import Delivery, deliver
 from simulation.faults import Faults
 from simulation.population import Population, make_population
+from simulation.preference import bounce_probability, success_probability, utility
 from stillpoint.clock import HOUR, to_micros
 from stillpoint.errors import InvalidInput
 
@@ -84,6 +86,15 @@ class Scenario:
             yield from waiting[:settled]
             waiting = waiting[settled:]
         yield from waiting
+
+    def preference(self, lists: ShownLists, rows: np.ndarray) -> np.ndarray:
+        """Return what some lists' users would have wanted of the whole catalogue: (n, contents), the chance of each content
+        to be started and not abandoned if all were shown."""
+        users, context = lists.user[rows], lists.context(rows)
+        items = np.broadcast_to(np.arange(self.contents), (len(users), self.contents))
+        wanted = utility(self.population, self.catalogue, users, items, context, effect=self.context_effect)
+        bounce = bounce_probability(self.catalogue, items, wanted, context, effect=self.context_effect)
+        return success_probability(wanted, bounce)
 
     def truth(self, lists: ShownLists) -> pa.Table:
         """Return the true preference behind the lists that were shown."""

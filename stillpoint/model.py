@@ -1,6 +1,7 @@
 """A model bundle: signature, trees and factors in one file from training to serving, and how it scores.
 
-A bundle is one `tar.gz`: `manifest.json`, `ranker.ubj` (XGBoost trees) and `factors.npz` (the collaborative filter).
+A bundle is one `tar.gz`: `manifest.json`, `ranker.ubj` (XGBoost trees), `factors.npz` (users and contents) and, of models that
+use its scores, `choices.npz` (the choice model of situation and content).
 It lies in the lake as `models/<sha256>.tar.gz`, and its digest is the name that releases record. Whatever does not fit
 its signature is refused: a model that guesses about its input answers wrongly without a sign.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from stillpoint.choice_model import CHOICE_FEATURES, CONTENT_APPEAL, CONTEXT_AFFINITY, ChoiceModel
 from stillpoint.errors import ModelRefused
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ NO_SEQUENCE_ID = -1
 _MANIFEST = "manifest.json"
 _RANKER = "ranker.ubj"
 _FACTORS = "factors.npz"
+_CHOICES = "choices.npz"
 
 
 class ModelManifest(BaseModel):
@@ -49,6 +52,7 @@ class ModelManifest(BaseModel):
     metrics: dict[str, float] = {}
     ranker_sha256: str = ""
     factors_sha256: str = ""
+    choices_sha256: str | None = None
 
 
 class ModelBundle:
@@ -62,6 +66,7 @@ class ModelBundle:
         user_factors: np.ndarray,
         content_factors: np.ndarray,
         content_ids: Sequence[str],
+        choices: ChoiceModel | None = None,
     ) -> None:
         """Put a model together from trained parts.
 
@@ -82,7 +87,14 @@ class ModelBundle:
                 f"model factors have shapes {user_factors.shape} and {content_factors.shape} for {len(content_ids)} "
                 "contents; expected (users, k) and (contents, k)"
             )
+        learned = [name for name in CHOICE_FEATURES if name in manifest.feature_order]
+        if learned and choices is None:
+            raise ModelRefused(
+                f"model manifest lists {_names(learned)}, which only a choice model computes; there is none"
+            )
         self._ranker = ranker
+        self._choices = choices
+        self._choice_bytes = None if choices is None else choices.dump()
         self._user_factors = np.ascontiguousarray(user_factors, dtype=np.float32)
         self._content_factors = np.ascontiguousarray(content_factors, dtype=np.float32)
         self._content_ids = tuple(content_ids)
@@ -100,7 +112,11 @@ class ModelBundle:
         )
         self._factors = factors.getvalue()
         self.manifest = manifest.model_copy(
-            update={"ranker_sha256": _sha256(ranker), "factors_sha256": _sha256(self._factors)}
+            update={
+                "ranker_sha256": _sha256(ranker),
+                "factors_sha256": _sha256(self._factors),
+                "choices_sha256": None if self._choice_bytes is None else _sha256(self._choice_bytes),
+            }
         )
         self._booster = self._load_booster()
 
@@ -118,9 +134,13 @@ class ModelBundle:
     def data(self) -> bytes:
         """The bundle's bytes. The same parts give the same bytes."""
         plain = io.BytesIO()
-        manifest = json.dumps(self.manifest.model_dump(mode="json"), indent=1, sort_keys=True).encode() + b"\n"
+        document = self.manifest.model_dump(mode="json", exclude=None if self._choice_bytes else {"choices_sha256"})
+        manifest = json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
+        parts = {_MANIFEST: manifest, _RANKER: self._ranker, _FACTORS: self._factors}
+        if self._choice_bytes is not None:
+            parts[_CHOICES] = self._choice_bytes
         with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-            for name, content in ((_MANIFEST, manifest), (_RANKER, self._ranker), (_FACTORS, self._factors)):
+            for name, content in parts.items():
                 member = tarfile.TarInfo(name)
                 member.size, member.mode = len(content), 0o644
                 archive.addfile(member, io.BytesIO(content))
@@ -159,8 +179,13 @@ class ModelBundle:
             raise ModelRefused(
                 f"model {found[:12]}: {_MANIFEST} is refused at {where or 'its root'}: {first['msg']}"
             ) from None
-        for name, recorded in ((_RANKER, manifest.ranker_sha256), (_FACTORS, manifest.factors_sha256)):
-            if _sha256(parts[name]) != recorded:
+        recorded_parts = (
+            (_RANKER, manifest.ranker_sha256),
+            (_FACTORS, manifest.factors_sha256),
+            (_CHOICES, manifest.choices_sha256),
+        )
+        for name, recorded in recorded_parts:
+            if (None if name not in parts else _sha256(parts[name])) != recorded:
                 raise ModelRefused(
                     f"model {found[:12]}: {name} does not match the digest in its manifest; it was swapped"
                 )
@@ -176,16 +201,36 @@ class ModelBundle:
             user_factors=user_factors,
             content_factors=content_factors,
             content_ids=content_ids,
+            choices=ChoiceModel.load(parts[_CHOICES]) if _CHOICES in parts else None,
         )
         bundle.__dict__["data"], bundle.__dict__["sha256"] = data, found
         return bundle
 
-    def select(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    @property
+    def choices(self) -> ChoiceModel | None:
+        """The choice model; None for a model that uses none."""
+        return self._choices
+
+    def select(self, columns: Mapping[str, np.ndarray], content_ids: Sequence[str]) -> dict[str, np.ndarray]:
         """Return the columns that the model takes, leaving out all others.
+
+        The choice model's columns are computed from the user's and the contents' (embeddings too), unless they are there.
 
         Raises:
             ModelRefused: names every column that is missing.
         """
+        if self._choices is not None and not columns.keys() >= set(CHOICE_FEATURES):
+            missing = sorted(self._choices.inputs - columns.keys())
+            if missing:
+                raise ModelRefused(
+                    f"model {self.manifest.snapshot_id} needs {_names(missing)} for its choice model, which the input lacks"
+                )
+            vectors = self._choices.content_vectors(columns)
+            columns = {
+                **columns,
+                CONTEXT_AFFINITY: self._choices.affinity(self._choices.context_weights(columns), vectors),
+                CONTENT_APPEAL: self.content_appeal(self.content_rows(content_ids), vectors),
+            }
         self._refuse_missing(columns)
         return {name: columns[name] for name in self.input_columns}
 
@@ -268,6 +313,21 @@ class ModelBundle:
     def content_rows(self, content_ids: Sequence[str]) -> np.ndarray:
         """Return which row of the content factors belongs to each content, int64; -1 for an unknown one."""
         return np.array([self._content_rows.get(content_id, -1) for content_id in content_ids], dtype=np.int64)
+
+    def content_appeal(self, rows: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Return the appeal of contents given by `content_rows`, float64: learned, or by its vector where it is unknown.
+
+        Raises:
+            ModelRefused: the model has no choice model.
+        """
+        if self._choices is None:
+            raise ModelRefused(
+                f"model {self.manifest.snapshot_id} has no choice model, which computes {CONTENT_APPEAL}"
+            )
+        appeal = self._choices.vector_appeal(vectors)
+        if len(self._content_ids):
+            appeal = np.where(rows >= 0, self._content_factors[rows, -1], appeal)
+        return appeal
 
     def collaborative_scores(self, content_ids: Sequence[str], sequence_id: int | np.ndarray | None) -> np.ndarray:
         """Return the collaborative filter's score of each content, float64; NaN for an unknown user or content.
@@ -356,10 +416,8 @@ def _unpack(data: bytes, digest: str) -> dict[str, bytes]:
     expected = {_MANIFEST, _RANKER, _FACTORS}
     if missing := sorted(expected - set(parts)):
         raise ModelRefused(f"model {digest[:12]} lacks {', '.join(missing)}; it is no bundle, or half of one")
-    if extra := sorted(set(parts) - expected):
-        raise ModelRefused(
-            f"model {digest[:12]} holds {', '.join(extra)} besides its three parts; it was tampered with"
-        )
+    if extra := sorted(set(parts) - expected - {_CHOICES}):
+        raise ModelRefused(f"model {digest[:12]} holds {', '.join(extra)} besides its parts; it was tampered with")
     return parts
 
 

@@ -23,7 +23,10 @@ from stillpoint.errors import AlreadyExists, CorruptData, DataRefused, NotFound,
 from stillpoint.lake.datasets import DateRange, snapshot_rows
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshot_definition import FeaturesFrom, LabelDefinition
+from stillpoint.vector_columns import without_unused
 
+_ALL_VECTORS = 1 << 30
+"""Bytes of distinct vectors up to which each is written once."""
 NOT_IN_THE_ID = {"sources", "differences", "expectations"}
 """Fields of a manifest that describe the run that took it, or that follow from the other fields."""
 
@@ -177,9 +180,11 @@ def _sources(lake: Lake, folder: str, cutoff: datetime, features_from: FeaturesF
 
 
 def stored_rows(rows: pa.Table) -> tuple[bytes, str]:
-    """Return rows as they are stored, Parquet, and their digest. Equal rows give equal bytes."""
+    """Return rows as they are stored, Parquet, and their digest. Equal rows give equal bytes, which hold no other row's vectors."""
     sink = io.BytesIO()
-    pq.write_table(rows, sink, compression="zstd", coerce_timestamps="us")
+    pq.write_table(
+        without_unused(rows), sink, compression="zstd", coerce_timestamps="us", dictionary_pagesize_limit=_ALL_VECTORS
+    )
     return sink.getvalue(), hashlib.sha256(sink.getbuffer()).hexdigest()
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stillpoint.model import ModelBundle
     from stillpoint.snapshots import Expectation, FeatureDifference, SnapshotManifest
     from training.evaluate import Estimate
+    from training.train import Evaluation
 
 
 class TrainingPlace(StrEnum):
@@ -152,7 +153,7 @@ def train(
     from stillpoint.leases.active_jobs import announce_job
     from stillpoint.snapshots import load_snapshot, refuse_older_than
     from training.collaborative import next_mapping_version
-    from training.train import keep, load_evaluation
+    from training.train import keep, load_evaluation, worth
     from training.train import train as train_on
 
     settings = Settings.load()
@@ -181,6 +182,7 @@ def train(
         "snapshot_id": chosen.manifest.id,
         "mapping_version": version,
         "data": chosen.manifest.data,
+        "worth": worth(evaluation),
         "metrics": evaluation.metrics(),
     }
     if job is not None:
@@ -272,7 +274,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Show how a model did against its baselines, overall, by context and by gender and locale."""
-    from training.train import Evaluation
+    from training.train import Evaluation, worth
 
     lake = _lake(Settings.load())
     keys = [key for key in lake.objects.list("reports/evaluation-") if model is None or f"-{model[:16]}" in key]
@@ -286,16 +288,32 @@ def evaluate(
 
         html.write_text(page(evaluation, key.removeprefix("reports/evaluation-").removesuffix(".json")))
     if as_json:
-        typer.echo(evaluation.model_dump_json())
+        typer.echo(evaluation.model_dump_json(exclude={"judged_lists"}))
         return
     rankings = list(evaluation.results["all"])
-    table = Table(title=f"NDCG@3 with 95 % intervals, {evaluation.data} behaviour, snapshot {evaluation.snapshot_id}")
-    for name in ("context", "lists", *rankings):
+    for metric in ("ndcg@3", "ndcg@10"):
+        if metric in evaluation.results["all"][rankings[0]]:
+            Console().print(_evaluated(evaluation, metric))
+    for attribute, gap in evaluation.gaps.items():
+        Console().print(f"gap by {attribute}, best served group over worst: {_shown(gap)}")
+    Console().print(worth(evaluation))
+
+
+def _evaluated(evaluation: "Evaluation", metric: str) -> Table:
+    rankings = list(evaluation.results["all"])
+    table = Table(
+        title=f"{metric.upper()} with 95 % intervals, {evaluation.data} behaviour, snapshot {evaluation.snapshot_id}"
+    )
+    for name in ("context", "lists", *rankings, *(["share of the ceiling"] if evaluation.ceiling_known else [])):
         table.add_column(name.replace("_", " "))
     for group, results in evaluation.results.items():
-        cells = [results[name]["ndcg@3"] for name in rankings]
-        table.add_row(group, str(cells[0].lists), *map(_shown, cells))
-    Console().print(table)
+        cells = [results[name][metric] for name in rankings]
+        share = []
+        if evaluation.ceiling_known:
+            ceiling = results["true_preference"][metric].value
+            share = [f"{cells[0].value / ceiling:.0%}" if cells[0].lists and ceiling else "no list"]
+        table.add_row(group, str(cells[0].lists), *map(_shown, cells), *share)
+    return table
 
 
 def _shown(one: "Estimate") -> str:

@@ -5,13 +5,15 @@ bootstrap over users, since one user's lists are not independent.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator
 
 DRAWS = 300
+GAP_LISTS = 30
+"""With fewer lists a group's mean says nothing about how it is served."""
 
 
 class Estimate(BaseModel):
@@ -102,37 +104,86 @@ class Draws:
         self._weights = drawn.astype(np.float64)
         self._drawn_lists = np.maximum(self._weights @ counts, 1)
 
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Return the mean of per-list values in each draw; there must be lists."""
+        return np.asarray((self._weights @ np.bincount(self._owner, values)) / self._drawn_lists)
+
     def estimate(self, values: np.ndarray) -> Estimate:
         """Return the mean of per-list values with its interval; all NaN without lists."""
         if not self._lists:
             return Estimate(value=np.nan, low=np.nan, high=np.nan, lists=0)
-        means = (self._weights @ np.bincount(self._owner, values)) / self._drawn_lists
-        low, high = np.quantile(means, [0.025, 0.975])
+        low, high = np.quantile(self.means(values), [0.025, 0.975])
         return Estimate(value=float(values.mean()), low=float(low), high=float(high), lists=self._lists)
 
 
 def compare(
-    rows: JudgedRows, rankings: Mapping[str, np.ndarray], groups: Mapping[str, np.ndarray], *, k: int, seed: int
+    rows: JudgedRows,
+    rankings: Mapping[str, np.ndarray],
+    groups: Mapping[str, np.ndarray],
+    *,
+    ks: Sequence[int],
+    seed: int,
 ) -> dict[str, dict[str, dict[str, Estimate]]]:
     """Return group → ranking → metric. `groups` are masks over rows, constant within a list; `all` is added.
 
-    Each ranking's lift over the first one, list by list, is in `ndcg_lift`.
+    Metrics are NDCG@k and recall@k for each of `ks`; a recall at which every list fits whole says nothing and is left out.
+    Each ranking's lift in NDCG at the first k over the first ranking, list by list on the same users, is in `ndcg_lift`.
     """
-    scored = {name: score_lists(rows, scores, k=k) for name, scores in rankings.items()}
-    reference = next(iter(scored.values()))
+    at = {k: {name: score_lists(rows, scores, k=k) for name, scores in rankings.items()} for k in ks}
+    longest = int(np.bincount(codes(rows.list_id)).max(initial=0))
+    reference = next(iter(at[ks[0]].values()))
     result: dict[str, dict[str, dict[str, Estimate]]] = {}
     for group, mask in {"all": np.ones(len(rows.label), dtype=bool), **groups}.items():
         inside = np.isin(reference.list_id, rows.list_id[mask])
         draws = Draws(reference.user[inside], seed=seed)
         result[group] = {
             name: {
-                f"recall@{k}": draws.estimate(found.recall[inside]),
-                f"ndcg@{k}": draws.estimate(found.ndcg[inside]),
-                "ndcg_lift": draws.estimate((found.ndcg - reference.ndcg)[inside]),
+                **{f"recall@{k}": draws.estimate(at[k][name].recall[inside]) for k in ks if k < longest},
+                **{f"ndcg@{k}": draws.estimate(at[k][name].ndcg[inside]) for k in ks},
+                "ndcg_lift": draws.estimate((at[ks[0]][name].ndcg - reference.ndcg)[inside]),
             }
-            for name, found in scored.items()
+            for name in rankings
         }
     return result
+
+
+def gaps(
+    rows: JudgedRows, scores: np.ndarray, attributes: Mapping[str, np.ndarray], *, k: int, seed: int
+) -> dict[str, Estimate]:
+    """Return by attribute how far apart its groups' mean NDCG@k lie: the best served group's minus the worst served one's.
+
+    `attributes` hold a value per row (None: not stated, in no group), constant within a list. Groups of fewer than `GAP_LISTS`
+    lists are left out; fewer than two groups give NaN. In each draw of users the same two groups are compared, so that the
+    interval holds 0 where the gap may be chance.
+    """
+    found = score_lists(rows, scores, k=k)
+    _, first = np.unique(rows.list_id, return_index=True)
+    place = dict(zip(rows.list_id[first].tolist(), first.tolist(), strict=True))
+    heads = np.array([place[one] for one in found.list_id.tolist()], np.intp)
+    results = {}
+    for name, values in attributes.items():
+        groups = values[heads]
+        means = {
+            value: found.ndcg[groups == value].mean()
+            for value in sorted({one for one in groups.tolist() if one is not None})
+            if (groups == value).sum() >= GAP_LISTS
+        }
+        if len(means) < 2:
+            results[name] = Estimate(value=math.nan, low=math.nan, high=math.nan, lists=0)
+            continue
+        best, worst = max(means, key=lambda one: means[one]), min(means, key=lambda one: means[one])
+        sides = [(groups == value) for value in (best, worst)]
+        draws = [
+            Draws(found.user[side], seed=seed + number).means(found.ndcg[side]) for number, side in enumerate(sides)
+        ]
+        low, high = np.quantile(draws[0] - draws[1], [0.025, 0.975])
+        results[name] = Estimate(
+            value=float(means[best] - means[worst]),
+            low=float(low),
+            high=float(high),
+            lists=int(sum(map(np.sum, sides))),
+        )
+    return results
 
 
 def calibration_error(probability: np.ndarray, label: np.ndarray, bins: int = 10) -> float:

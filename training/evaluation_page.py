@@ -6,7 +6,7 @@ from typing import Any
 
 from stillpoint.html_page import document, svg
 from training.evaluate import Estimate
-from training.train import AT, Evaluation
+from training.train import AT, Evaluation, worth
 
 SIMULATED = (
     "This behaviour is simulated. Every figure on this page says how well the model predicts the simulator's users, "
@@ -17,9 +17,10 @@ _TITLES = {
     "without_real_time": "ranker without real-time features",
     "collaborative": "collaborative filter alone",
     "popularity": "popularity",
+    "item_to_item": "nearest to the last plays",
     "true_preference": "true preference (ceiling)",
 }
-_COLOURS = ("#3b6ea5", "#d07c1f", "#4e9a51", "#8a8f98", "#9a4ea5")
+_COLOURS = ("#3b6ea5", "#d07c1f", "#4e9a51", "#8a8f98", "#b8860b", "#9a4ea5")
 
 Results = Mapping[str, Mapping[str, Mapping[str, Estimate]]]
 
@@ -34,7 +35,7 @@ def page(evaluation: Evaluation, model_sha256: str) -> str:
         f"<p>Snapshot {escape(evaluation.snapshot_id)}: learned from {evaluation.train_rows:,} rows, judged by the "
         f"{evaluation.test_rows:,} latest. Intervals are 95 %, from drawing users with replacement.</p>"
     )
-    parts.append(f"<p>{escape(_verdict(evaluation.results['all']))}</p>")
+    parts.append(f"<p>{escape(_verdict(evaluation.results['all']))} {escape(worth(evaluation))}.</p>")
     groups: dict[str, list[str]] = {"By context": [], "By gender and locale": []}
     for name in evaluation.results:
         by_user = name.startswith(("gender ", "locale "))
@@ -43,6 +44,12 @@ def page(evaluation: Evaluation, model_sha256: str) -> str:
         if names:
             parts.append(f"<h2>{title}</h2><figure>{svg(_figure(evaluation.results, names, rankings))}</figure>")
             parts += [_table(evaluation.results, names, rankings, metric) for metric in (f"ndcg@{AT}", f"recall@{AT}")]
+    if evaluation.gaps:
+        parts.append(
+            "<h2>Gaps between groups of users</h2><table><tr><th>attribute<th>NDCG@3 of the best served less the worst"
+        )
+        parts += [f"<tr><td>{escape(name)}<td>{_shown(gap)}" for name, gap in evaluation.gaps.items()]
+        parts.append("</table>")
     parts.append("<h2>Coverage and calibration</h2><table><tr><th>ranking<th>share of contents shown first")
     parts += [
         f"<tr><td>{escape(_TITLES.get(name, name))}<td>{value:.3f}" for name, value in evaluation.coverage.items()

@@ -11,9 +11,11 @@ from stillpoint.app.entities import Entity, user
 from stillpoint.app.feature_set import RANKER_SERVICE, FeatureSet, item_of
 from stillpoint.app.records import Origin, View
 from stillpoint.clock import SECOND
+from stillpoint.dtypes import DType
 from stillpoint.errors import CorruptData, UnknownFeature
 from stillpoint.features.model_columns import feature_column
 from stillpoint.features.request_time import REQUEST_TIMESTAMP, compute
+from stillpoint.vector_columns import pack_vectors
 from training.labels import SPINE_KEYS
 
 AS_OF = "as_of"
@@ -59,7 +61,7 @@ class PointInTime:
 
 
 def feature_rows(features: FeatureSet, spine: pl.DataFrame, columns: Columns) -> pa.Table:
-    """Return the spine's rows with the service's features except embeddings, and the request-time features at `as_of`."""
+    """Return the spine's rows with the service's features, and the request-time features at `as_of`; embeddings as packed vectors."""
     columns = columns | {REQUEST_TIMESTAMP: spine[AS_OF].cast(pl.Int64).to_numpy()}
     names = [feature.name for feature in features.scalars]
     kept = spine.select(*SPINE_KEYS, "kind", "position", "label").to_arrow()
@@ -69,6 +71,10 @@ def feature_rows(features: FeatureSet, spine: pl.DataFrame, columns: Columns) ->
         kept = kept.append_column(name, values)
     for name, values in compute(columns, features.request_features).items():
         kept = kept.append_column(name, _nullable(values))
+    for view in features.stored:
+        for feature in view:
+            if feature.dtype is DType.EMBEDDING:
+                kept = kept.append_column(feature.name, pack_vectors(columns[feature.name]))
     return kept.cast(pa.schema([field.with_type(_plain(field.type)) for field in kept.schema]))
 
 

@@ -1,15 +1,20 @@
-"""Trains the ranker: XGBoost over a snapshot's columns and the collaborative score."""
+"""Trains the ranker: XGBoost over a snapshot's columns and the scores of the choice model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import xgboost
 
 from stillpoint.app.feature_set import FeatureSet
+from stillpoint.choice_model import CHOICE_FEATURES, CONTENT_APPEAL, CONTEXT_AFFINITY
+from stillpoint.clock import from_micros
 from stillpoint.dtypes import DType
+from stillpoint.errors import DataRefused
 from stillpoint.model import COLLABORATIVE_SCORE
+from training.choice_rows import ChoiceScores
 
 PARAMETERS: dict[str, object] = {
     "objective": "binary:logistic",
@@ -43,13 +48,18 @@ class ModelColumns:
     def of(cls, features: FeatureSet) -> "ModelColumns":
         """Return the columns that an app's features give."""
         computed = features.request_features
-        order = (*(one.name for one in features.scalars), *(one.name for one in computed), COLLABORATIVE_SCORE)
+        order = (
+            *(one.name for one in features.scalars),
+            *(one.name for one in computed),
+            *CHOICE_FEATURES,
+            COLLABORATIVE_SCORE,
+        )
         streamed = {feature.name for view in features.streamed for feature in view}
         streamed |= {f"{view.name}_age_seconds" for view in features.streamed}
         return cls(
             order=order,
             texts=frozenset(one.name for one in features.scalars if one.dtype is DType.STRING),
-            real_time=frozenset(name for name in order if name in streamed)
+            real_time=frozenset({CONTEXT_AFFINITY, *(name for name in order if name in streamed)})
             | {one.name for one in computed if streamed & set(one.inputs)},
         )
 
@@ -71,6 +81,31 @@ def split_by_time(moments: np.ndarray, *, stop: float = 0.1, test: float = 0.2) 
     )
 
 
+def refuse_leaks(split: Split, rows: pa.Table) -> None:
+    """Make sure that no list is in two parts of a split, and that no part begins before the one before it ends.
+
+    Raises:
+        DataRefused: names the parts, and a list or the times.
+    """
+    moments = rows["event_timestamp"].cast(pa.int64()).to_numpy()
+    lists = rows["recommendation_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    parts = {"training": split.train, "early stopping": split.stop, "test": split.test}
+    for (earlier, before), (later, after) in pairwise(parts.items()):
+        if not before.any() or not after.any():
+            continue
+        if moments[before].max() >= moments[after].min():
+            raise DataRefused(
+                f"the {earlier} part ends at {from_micros(int(moments[before].max()))} and the {later} part begins at "
+                f"{from_micros(int(moments[after].min()))}: a model would learn from what it is judged by; split by time"
+            )
+        shared = np.intersect1d(lists[before], lists[after])
+        if len(shared):
+            raise DataRefused(
+                f"list {rows['recommendation_id'][int(np.flatnonzero(lists == shared[0])[0])]} lies in the {earlier} part and "
+                f"in the {later} part ({len(shared)} such lists): a list is shown at one moment; mend its rows' times"
+            )
+
+
 def categories_of(rows: pa.Table, columns: ModelColumns) -> dict[str, tuple[str, ...]]:
     """Return the categories of each text column, sorted."""
     return {
@@ -81,13 +116,18 @@ def categories_of(rows: pa.Table, columns: ModelColumns) -> dict[str, tuple[str,
 
 
 def matrix_of(
-    rows: pa.Table, columns: ModelColumns, collaborative: np.ndarray, categories: dict[str, tuple[str, ...]]
+    rows: pa.Table, columns: ModelColumns, scores: ChoiceScores, categories: dict[str, tuple[str, ...]]
 ) -> np.ndarray:
     """Return the model's matrix: float32 (n, features) in the columns' order, texts as category codes, NaN for null."""
     matrix = np.empty((rows.num_rows, len(columns.order)), dtype=np.float32)
+    learned = {
+        COLLABORATIVE_SCORE: scores.collaborative,
+        CONTEXT_AFFINITY: scores.affinity,
+        CONTENT_APPEAL: scores.appeal,
+    }
     for place, name in enumerate(columns.order):
-        if name == COLLABORATIVE_SCORE:
-            matrix[:, place] = collaborative
+        if name in learned:
+            matrix[:, place] = learned[name]
         elif name in categories:
             codes = rows[name].combine_chunks().dictionary_encode()
             known = {value: float(code) for code, value in enumerate(categories[name])}

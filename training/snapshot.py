@@ -20,6 +20,7 @@ from stillpoint.lake.datasets import DateRange
 from stillpoint.lake.tables import Lake
 from stillpoint.snapshot_definition import FeaturesFrom, LabelDefinition
 from stillpoint.snapshots import Expectation, Snapshot, definitions_sha256, keep_snapshot, stored_rows
+from stillpoint.vector_columns import without_unused
 from training.joined_features import AS_OF, PointInTime, feature_rows
 from training.labels import LABEL_EVENT_TYPES, label_rows
 from training.offered import offered_then
@@ -80,7 +81,7 @@ def make_snapshot(
             differences.add(rows, joined, of_users)
         parts.append(rows)
         progress(min(1.0, (start + CHUNK_ROWS) / len(spine)))
-    rows = pa.concat_tables(parts).combine_chunks()
+    rows = without_unused(pa.concat_tables(parts)).combine_chunks()
     data, rows_sha256 = stored_rows(rows)
     body: dict[str, Any] = {
         "format_version": 1,

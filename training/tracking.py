@@ -28,6 +28,7 @@ from stillpoint.registered_models import CANDIDATE, DIGEST_TAG, MODEL_NAME
 from stillpoint.settings import Settings
 from stillpoint.snapshots import Snapshot
 from training.evaluation_page import page
+from training.snapshot_columns import snapshot_columns
 from training.train import Evaluation
 
 SECONDS = 5.0
@@ -137,16 +138,11 @@ def refuse_silent_server(uri: str) -> None:
 
 def input_example(snapshot: Snapshot, bundle: ModelBundle) -> pd.DataFrame:
     """Return the snapshot's last three rows as the model takes them, for a user without a sequence id."""
-    rows: pd.DataFrame = (
-        snapshot.rows.slice(max(0, snapshot.rows.num_rows - 3))
-        .select(["content_id", *bundle.input_columns])
-        .to_pandas()
-    )
-    rows.insert(1, "sequence_id", np.array([-1] * len(rows), dtype=np.int64))
-    for name in bundle.input_columns:
-        if name not in bundle.manifest.categories:
-            rows[name] = rows[name].astype(float)
-    return rows
+    rows = snapshot.rows.slice(max(0, snapshot.rows.num_rows - 3))
+    content_ids = rows["content_id"].to_pylist()
+    columns = bundle.select(snapshot_columns(rows), content_ids)
+    frame = pd.DataFrame({"content_id": content_ids, "sequence_id": np.array([-1] * len(content_ids), dtype=np.int64)})
+    return frame.assign(**{name: np.broadcast_to(values, (len(frame),)) for name, values in columns.items()})
 
 
 def importance_figure(importance: dict[str, float]) -> Any:

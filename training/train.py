@@ -11,19 +11,22 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.dataset as pads
+import xgboost
 from pydantic import BaseModel, ConfigDict
 
 from stillpoint.catalogue import DATASET, newest_rows
-from stillpoint.errors import DataRefused
 from stillpoint.lake.tables import Lake
 from stillpoint.model import ModelBundle, ModelManifest
-from stillpoint.snapshots import Snapshot, definitions_sha256
-from training import collaborative, ranker
-from training.evaluate import Estimate, JudgedRows, calibration_error, codes, compare, coverage
+from stillpoint.snapshots import Snapshot
+from training import collaborative, item_to_item, ranker
+from training.choices import FittedChoices
+from training.evaluate import Estimate, JudgedRows, calibration_error, codes, compare, coverage, gaps, score_lists
+from training.training_rows import TrainingRows, prepare
 
-TRUTH_DATASET = "simulation/truth"
 AT = 3
+DEPTHS = (AT, 10)
+GAP_COLUMNS = {"gender": "gender", "locale": "locale", "tenure": "tenure_level"}
+"""Attributes of users by which a model's service is compared, with their columns."""
 
 
 class Evaluation(BaseModel):
@@ -41,6 +44,9 @@ class Evaluation(BaseModel):
     coverage: dict[str, float]
     calibration_error: float
     ceiling_known: bool
+    gaps: dict[str, Estimate] = {}
+    judged_lists: dict[str, float] = {}
+    """NDCG@3 of the ranker by list, of the latest lists with a success: a later model is compared on the same ones."""
 
     def metrics(self) -> dict[str, float]:
         """Return the overall figures by name, for a release record and for MLflow."""
@@ -50,7 +56,23 @@ class Evaluation(BaseModel):
             for metric, estimate in metrics.items()
             if estimate.lists
         }
+        for attribute, gap in self.gaps.items():
+            if gap.lists:
+                found |= {
+                    f"gap_{attribute}": gap.value,
+                    f"gap_{attribute}_low": gap.low,
+                    f"gap_{attribute}_high": gap.high,
+                }
         return found | {"calibration_error": self.calibration_error, "coverage": self.coverage["ranker"]}
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedModels:
+    """The models that were evaluated: fitted without the test part. `slow` has no real-time features; None without baselines."""
+
+    ranker: ModelBundle
+    slow: xgboost.Booster | None
+    test: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +82,7 @@ class TrainedModel:
     bundle: ModelBundle
     factors: collaborative.Factors
     evaluation: Evaluation
+    judged: "JudgedModels"
 
     @property
     def importance(self) -> dict[str, float]:
@@ -83,61 +106,58 @@ def train(
     Raises:
         DataRefused: the snapshot was taken under other definitions, or its parts hold one class only.
     """
-    manifest, rows = snapshot.manifest, snapshot.rows
-    columns = ranker.ModelColumns.of(lake.features)
-    present = definitions_sha256(lake.features)
-    if manifest.definitions_sha256 != present:
-        raise DataRefused(
-            f"snapshot {manifest.id} was taken under definitions {manifest.definitions_sha256[:12]}; the present ones "
-            f"are {present[:12]}: take a new snapshot"
-        )
-    labels = rows["label"].to_numpy().astype(np.float32)
-    split = ranker.split_by_time(rows["event_timestamp"].cast(pa.int64()).to_numpy())
-    for name, part in (("training", split.train), ("early stopping", split.stop), ("test", split.test)):
-        if not 0 < labels[part].sum() < part.sum():
-            raise DataRefused(
-                f"the {name} part of snapshot {manifest.id} holds {int(part.sum())} rows with "
-                f"{int(labels[part].sum())} successes; expected both classes: take more history"
-            )
-    progress("collaborative filter")
-    plays = collaborative.interactions(lake, until=manifest.cutoff)
-    earlier = collaborative.scores_from_earlier(plays, rows, mapping_version=mapping_version, seed=seed)
-    factors = collaborative.fit(plays, mapping_version=mapping_version, seed=seed)
-    categories = ranker.categories_of(rows, columns)
-    matrix = ranker.matrix_of(rows, columns, earlier, categories)
+    manifest = snapshot.manifest
+    progress("choice model")
+    ready = prepare(lake, snapshot, mapping_version=mapping_version, seed=seed)
+    matrix, labels, split = ready.matrix, ready.labels, ready.split
+    columns = ready.columns
     progress("ranker")
     stop = (matrix[split.stop], labels[split.stop])
     judged = ranker.train_ranker(matrix[split.train], labels[split.train], columns, seed=seed, stop=stop)
     rankings = {"ranker": ranker.predict(judged, matrix[split.test], columns)}
+    slow = None
     if with_baselines:
         progress("baselines")
-        rankings |= _baselines(matrix, labels, columns, split, seed)
-    truth = _truth(lake, rows.filter(pa.array(split.test)))
+        slow = ranker.train_ranker(
+            matrix[split.train], labels[split.train], columns, seed=seed, stop=stop, without=columns.real_time
+        )
+        rankings |= _baselines(slow, matrix[split.test], columns)
+        rankings["item_to_item"] = _session_baseline(ready)
+    truth = ready.truth(lake)
     if truth is not None:
         rankings["true_preference"] = truth
     progress("evaluation")
-    evaluation = _evaluate(snapshot, split, labels, rankings, seed, judged.best_iteration + 1)
+    evaluation = evaluate(ready, rankings, seed=seed, best_round=judged.best_iteration + 1)
     progress("final fit")
     final = ranker.train_ranker(matrix, labels, columns, seed=seed, rounds=judged.best_iteration + 1)
-    bundle = ModelBundle(
-        ModelManifest(
-            feature_order=columns.order,
-            categories=categories,
-            encoder_sha256=manifest.encoder_sha256,
-            mapping_version=mapping_version,
-            definitions_sha256=manifest.definitions_sha256,
-            snapshot_id=manifest.id,
-            popular=_popular(plays, rows, _withheld(lake, manifest.cutoff)),
-            created_at=manifest.cutoff,
-            data=manifest.data,
-            metrics=evaluation.metrics(),
-        ),
-        ranker=bytes(final.save_raw("ubj")),
-        user_factors=factors.users,
-        content_factors=factors.contents,
-        content_ids=factors.content_ids,
+    signature = ModelManifest(
+        feature_order=columns.order,
+        categories=ready.categories,
+        encoder_sha256=manifest.encoder_sha256,
+        mapping_version=mapping_version,
+        definitions_sha256=manifest.definitions_sha256,
+        snapshot_id=manifest.id,
+        popular=_popular(ready.plays, ready.rows, _withheld(lake, manifest.cutoff)),
+        created_at=manifest.cutoff,
+        data=manifest.data,
+        metrics=evaluation.metrics(),
     )
-    return TrainedModel(bundle, factors, evaluation)
+
+    def bundled(trees: xgboost.Booster, learned: FittedChoices) -> ModelBundle:
+        return ModelBundle(
+            signature,
+            ranker=bytes(trees.save_raw("ubj")),
+            user_factors=learned.users,
+            content_factors=learned.contents,
+            content_ids=ready.content_ids,
+            choices=ready.choices.model(learned),
+        )
+
+    fitted = ready.choices.fitted(seed=seed)
+    before = ready.choices.fitted(seed=seed, until_us=int(ready.moments[split.test].min()))
+    models = JudgedModels(bundled(judged[: judged.best_iteration + 1], before), slow, split.test)
+    factors = collaborative.Factors(ready.user_ids, ready.content_ids, fitted.users, fitted.contents)
+    return TrainedModel(bundled(final, fitted), factors, evaluation, models)
 
 
 def keep(lake: Lake, trained: TrainedModel, *, cutoff: datetime) -> str:
@@ -163,16 +183,9 @@ def report_key(model_sha256: str) -> str:
     return f"reports/evaluation-{model_sha256[:16]}.json"
 
 
-def _baselines(
-    matrix: np.ndarray, labels: np.ndarray, columns: ranker.ModelColumns, split: ranker.Split, seed: int
-) -> dict[str, np.ndarray]:
+def _baselines(slow: xgboost.Booster, test: np.ndarray, columns: ranker.ModelColumns) -> dict[str, np.ndarray]:
     """Return the scores of the baselines that the ranker must beat."""
-    stop = (matrix[split.stop], labels[split.stop])
-    slow = ranker.train_ranker(
-        matrix[split.train], labels[split.train], columns, seed=seed, stop=stop, without=columns.real_time
-    )
     place = {name: number for number, name in enumerate(columns.order)}
-    test = matrix[split.test]
     return {
         "without_real_time": ranker.predict(slow, test, columns, columns.real_time),
         "collaborative": test[:, place["collaborative_score"]].astype(np.float64),
@@ -180,36 +193,66 @@ def _baselines(
     }
 
 
-def _evaluate(
-    snapshot: Snapshot,
-    split: ranker.Split,
-    labels: np.ndarray,
-    rankings: dict[str, np.ndarray],
-    seed: int,
-    best_round: int,
-) -> Evaluation:
-    test = snapshot.rows.filter(pa.array(split.test))
+def _session_baseline(ready: TrainingRows) -> np.ndarray:
+    """Return the scores of the test part by nearness to the user's last plays, learned from what came before it."""
+    test, moments = ready.test_rows, ready.moments[ready.split.test]
+    shown = pl.DataFrame(
+        {"user_id": test["user_id"].to_pylist(), "content_id": test["content_id"].to_pylist(), "at_us": moments}
+    )
+    return item_to_item.scores(ready.plays, shown, until_us=int(moments.min()))
+
+
+def worth(evaluation: Evaluation) -> str:
+    """Return what the model's figure is worth: its interval, its share of the ceiling, and its baselines."""
+    overall = evaluation.results["all"]
+    told = {name: metrics[f"ndcg@{AT}"] for name, metrics in overall.items()}
+    model = told.pop("ranker")
+    ceiling = told.pop("true_preference", None)
+    text = f"NDCG@{AT} {model.value:.3f} ({model.low:.3f} to {model.high:.3f})"
+    if ceiling is not None and ceiling.value > 0:
+        text += f", {model.value / ceiling.value:.0%} of the ceiling {ceiling.value:.3f}"
+    beside = ", ".join(f"{name.replace('_', ' ')} {one.value:.3f}" for name, one in told.items())
+    return f"{text}; {beside}" if beside else text
+
+
+def evaluate(ready: TrainingRows, rankings: dict[str, np.ndarray], *, seed: int, best_round: int) -> Evaluation:
+    """Judge rankings of the test part, each an array of scores; the first is the one whose calibration is told."""
+    test, labels = ready.test_rows, ready.labels[ready.split.test]
     judged = JudgedRows(
         list_id=codes(test["recommendation_id"].to_numpy(zero_copy_only=False).astype(str)),
         user=codes(test["user_id"].to_numpy(zero_copy_only=False).astype(str)),
         content=codes(test["content_id"].to_numpy(zero_copy_only=False).astype(str)),
-        label=labels[split.test],
+        label=labels,
     )
+    latest = score_lists(judged, next(iter(rankings.values())), k=AT)
+    names = np.unique(test["recommendation_id"].to_numpy(zero_copy_only=False).astype(str))
     return Evaluation(
-        data=snapshot.manifest.data,
-        snapshot_id=snapshot.manifest.id,
+        data=ready.manifest.data,
+        snapshot_id=ready.manifest.id,
         seed=seed,
-        train_rows=int(split.train.sum()),
-        test_rows=int(split.test.sum()),
+        train_rows=int(ready.split.train.sum()),
+        test_rows=int(ready.split.test.sum()),
         best_round=best_round,
-        results=compare(judged, rankings, _groups(test), k=AT, seed=seed),
+        results=compare(judged, rankings, groups_of(test), ks=DEPTHS, seed=seed),
         coverage={name: coverage(judged, scores, k=AT) for name, scores in rankings.items()},
-        calibration_error=calibration_error(rankings["ranker"], judged.label),
+        calibration_error=calibration_error(next(iter(rankings.values())), labels),
         ceiling_known="true_preference" in rankings,
+        judged_lists=dict(zip(names[latest.list_id].tolist(), latest.ndcg.tolist(), strict=True)),
+        gaps=gaps(
+            judged,
+            next(iter(rankings.values())),
+            {
+                name: test[column].to_numpy(zero_copy_only=False)
+                for name, column in GAP_COLUMNS.items()
+                if column in test.schema.names
+            },
+            k=AT,
+            seed=seed,
+        ),
     )
 
 
-def _groups(rows: pa.Table) -> dict[str, np.ndarray]:
+def groups_of(rows: pa.Table) -> dict[str, np.ndarray]:
     """Return the contexts and groups of users by which a model is evaluated, as masks over rows."""
 
     def number(name: str) -> np.ndarray:
@@ -226,19 +269,6 @@ def _groups(rows: pa.Table) -> dict[str, np.ndarray]:
         for value in sorted({one for one in values if one is not None}):
             groups[f"{name} {value}"] = values == value
     return groups
-
-
-def _truth(lake: Lake, rows: pa.Table) -> np.ndarray | None:
-    """Return the simulator's true preference for each row, or None where behaviour was not simulated."""
-    if not lake.files(TRUTH_DATASET):
-        return None
-    wanted = pa.array(rows["recommendation_id"].unique().to_pylist())
-    known = pl.from_arrow(lake.read(TRUTH_DATASET, where=pads.field("recommendation_id").isin(wanted)))
-    asked = pl.from_arrow(rows.select(["recommendation_id", "content_id"]))
-    assert isinstance(known, pl.DataFrame)
-    assert isinstance(asked, pl.DataFrame)
-    joined = asked.join(known, on=["recommendation_id", "content_id"], how="left", maintain_order="left")
-    return np.asarray(joined["success_probability"].fill_null(float("nan")).to_numpy())
 
 
 def _popular(plays: pl.DataFrame, rows: pa.Table, withheld: frozenset[str]) -> tuple[str, ...]:

@@ -152,7 +152,7 @@ def contributions(
     if not len(rows):
         return {}
     shown = contents.take(rows)
-    columns = bundle.select(model_columns(user, shown))
+    columns = bundle.select(model_columns(user, shown), shown.ids)
     added = bundle.contributions(columns, content_ids=shown.ids, sequence_id=user.sequence_id)
     return {item: _largest(added, row) for row, item in enumerate(shown.ids)}
 

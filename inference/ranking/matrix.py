@@ -16,6 +16,7 @@ import numpy.typing as npt
 from inference.ranking.catalogue import ContentTable, group_of
 from inference.ranking.user_features import UserFeatures
 from stillpoint.app.recommendations import RequestTimeFeature
+from stillpoint.choice_model import CHOICE_FEATURES, CONTENT_APPEAL, CONTEXT_AFFINITY
 from stillpoint.features.request_time import compute
 from stillpoint.model import COLLABORATIVE_SCORE, ModelBundle
 
@@ -83,11 +84,13 @@ class RankingInput:
         """
         places = {name: place for place, name in enumerate(bundle.manifest.feature_order)}
         features = RequestFeatures.of(contents)
-        computed = {one.name for one in contents.features.request_features}
+        computed = {*(one.name for one in contents.features.request_features), *CHOICE_FEATURES}
         user_columns = [name for name in bundle.input_columns if name not in contents.columns and name not in computed]
         self._bundle = bundle
         self._contents = contents
-        self._needed = frozenset(user_columns)
+        self._choices = bundle.choices if CONTEXT_AFFINITY in places else None
+        situation = frozenset() if self._choices is None else self._choices.inputs - contents.columns.keys()
+        self._needed = frozenset(user_columns) | situation
         self._texts = [
             (name, places[name], {value: code for code, value in enumerate(bundle.manifest.categories[name])})
             for name in user_columns
@@ -109,6 +112,10 @@ class RankingInput:
         filled = {name: contents.columns.get(name, np.zeros(1)) for name in bundle.input_columns}
         self._fixed: Matrix = bundle.matrix(filled, content_ids=contents.ids, sequence_id=None)
         self._fixed[:, open_places] = 0.0  # to which a request's values are added
+        self._affinity = places.get(CONTEXT_AFFINITY)
+        self._vectors = None if self._choices is None else self._choices.content_vectors(contents.columns)
+        if self._vectors is not None and CONTENT_APPEAL in places:
+            self._fixed[:, places[CONTENT_APPEAL]] = bundle.content_appeal(self._factor_rows, self._vectors)
 
     @classmethod
     def of(cls, bundle: ModelBundle, contents: ContentTable) -> "RankingInput":
@@ -122,6 +129,7 @@ class RankingInput:
         part = copy(self)
         part._contents = contents
         part._factor_rows, part._own, part._fixed = self._factor_rows[rows], self._own[rows], self._fixed[rows]
+        part._vectors = None if self._vectors is None else self._vectors[rows]
         return part
 
     def fill(self, matrix: Matrix, user: UserFeatures, sequence_id: int | None) -> None:
@@ -132,7 +140,9 @@ class RankingInput:
         """
         given = user.columns
         if not self._needed <= given.keys():
-            self._bundle.select(model_columns(user, self._contents))  # raises, naming the missing columns
+            self._bundle.select(
+                model_columns(user, self._contents), self._contents.ids
+            )  # raises, naming the missing columns
         shared = np.zeros((self._group_count, matrix.shape[1]), np.float32)
         if self._numbers:
             shared[:, self._number_places] = np.concatenate([given[name] for name in self._numbers])
@@ -146,6 +156,8 @@ class RankingInput:
             found = compute({**given, **self._wide()}, self._by_content)
             for name, place in self._content_places.items():
                 matrix[:, place] = found[name]
+        if self._choices is not None and self._vectors is not None:
+            matrix[:, self._affinity] = self._choices.affinity(self._choices.context_weights(given), self._vectors)
         if self._collaborative is not None:
             matrix[:, self._collaborative] = self._bundle.collaborative_scores_of(self._factor_rows, sequence_id)
 

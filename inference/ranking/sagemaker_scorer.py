@@ -127,7 +127,7 @@ class EndpointScorer(BundleScorer):
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
-        body = encode_invocation(self.bundle.select(columns), content_ids, sequence_id)
+        body = encode_invocation(self.bundle.select(columns, content_ids), content_ids, sequence_id)
         why = "its circuit is open after repeated failures"
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -164,7 +164,7 @@ def _groups(requests: Sequence[ScoreRequest]) -> list[list[ScoreRequest]]:
 
 def _together(bundle: ModelBundle, group: Sequence[ScoreRequest]) -> dict[str, npt.NDArray[Any]]:
     """Return the model's input columns for all requests of a group, concatenated."""
-    parts = [bundle.select(model_columns(one.user, one.contents)) for one in group]
+    parts = [bundle.select(model_columns(one.user, one.contents), one.contents.ids) for one in group]
     if len(group) == 1:
         return parts[0]
     counts = [len(one.contents) for one in group]

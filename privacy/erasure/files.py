@@ -10,6 +10,7 @@ from privacy.erasure.rows import about, user_columns
 from stillpoint.lake.objects import Objects
 from stillpoint.lake.streaming import ParquetWriting
 from stillpoint.served_rows import SERVED_GROUP
+from stillpoint.vector_columns import without_unused
 
 _ROWS = 32_768
 
@@ -32,7 +33,7 @@ def write_without(objects: Objects, source: str, target: str, users: Set[str]) -
         file = pq.ParquetFile(opened)
         with ParquetWriting(objects, target, file.schema_arrow, group_rows=group) as kept:
             for table in _tables(file, None):
-                kept.add(table.filter(pa.array(~about(table, users).mask)))
+                kept.add(without_unused(table.filter(pa.array(~about(table, users).mask))))
             return kept.finish()
 
 

@@ -1,14 +1,14 @@
-"""Gate check: each kind's model is at least as good as the live one.
+"""Gate check: each kind's model is at least as good as the live one, on the same lists of the same users.
 
-Each model was evaluated on the end of its own snapshot before the final fit, and these recorded figures are compared. Between snapshots
-that lie far apart, a small difference says little. By default the gate only reports it.
+Figures that two models got on two snapshots cannot be compared: the days differ. Here the live model ranks the lists that the candidate
+was judged by, and the difference is taken list by list, with an interval from drawing users. By default the gate only reports it.
 """
 
 from collections.abc import Mapping
 
 from release.gate import CheckResult, Side, Subject
-
-METRIC = "ranker_ndcg_at_3"
+from release.paired import Paired, paired
+from stillpoint.messages import Kind
 
 
 class BetterThanLive:
@@ -17,48 +17,64 @@ class BetterThanLive:
     name = "better than live"
 
     def run(self, subject: Subject) -> CheckResult:
-        """Compare the metrics in the models' manifests. Passes when nothing is live."""
-        live = None if subject.live is None else figures(subject.live)
-        return judge(figures(subject.candidate), live, least=subject.thresholds.better_than_live)
+        """Compare on paired lists. Passes when nothing is live, and for the live model itself."""
+        return judge(_comparisons(subject), least=subject.thresholds.better_than_live)
 
 
-def figures(side: Side) -> dict[str, tuple[str, float | None]]:
-    """Return for each kind its model's digest and NDCG@3; None where it was not recorded."""
-    return {
-        kind.value: (route.sha256, side.models[route.sha256].manifest.metrics.get(METRIC))
-        for kind, route in side.release.routes.items()
-    }
-
-
-def judge(
-    candidate: Mapping[str, tuple[str, float | None]],
-    live: Mapping[str, tuple[str, float | None]] | None,
-    *,
-    least: float | None,
-) -> CheckResult:
-    """Return for each kind by how much NDCG@3 rises. `least` is the smallest rise that passes; None lets every rise pass.
-
-    The same model as the live one always passes. A metric that was not recorded passes only without `least`.
-    """
-    expected = (
-        "NDCG@3 of each model reported" if least is None else f"NDCG@3 at least {least:+.4f} against the live model"
-    )
+def _comparisons(subject: Subject) -> Mapping[str, Paired | str | None] | None:
+    """Return for each kind the comparison, why there is none, or None for the live model itself; None if nothing is live."""
+    live = subject.live
     if live is None:
+        return None
+    known: dict[tuple[str, str], Paired | str] = {}
+    found: dict[str, Paired | str | None] = {}
+    for kind, route in subject.candidate.release.routes.items():
+        other = _digest(live, kind)
+        if other is None:
+            found[kind.value] = "nothing live makes this kind"
+        elif route.sha256 == other:
+            found[kind.value] = None
+        else:
+            if (route.sha256, other) not in known:
+                models = subject.candidate.models[route.sha256], live.models[other]
+                known[route.sha256, other] = paired(subject.lake, *models, seed=subject.seed)
+            found[kind.value] = known[route.sha256, other]
+    return found
+
+
+def _digest(side: Side, kind: Kind) -> str | None:
+    route = side.release.routes.get(kind)
+    return None if route is None else route.sha256
+
+
+def judge(comparisons: Mapping[str, Paired | str | None] | None, *, least: float | None) -> CheckResult:
+    """Return for each kind by how much NDCG@3 rises. With `least`, the interval's lower end must reach it, and what cannot be
+    compared is refused; None lets everything pass."""
+    expected = (
+        "the rise in NDCG@3 over the live model reported"
+        if least is None
+        else f"a rise in NDCG@3 over the live model of at least {least:+.4f} at the lower end of its interval"
+    )
+    if comparisons is None:
         return CheckResult(name=BetterThanLive.name, passed=True, found="nothing is live", expected=expected)
     told, refused = {}, []
     numbers: dict[str, float | None] = {}
-    for kind, (digest, figure) in candidate.items():
-        live_digest, live_figure = live.get(kind, ("", None))
-        if digest == live_digest:
+    for kind, one in comparisons.items():
+        if one is None:
             told[kind] = "the live model again"
             continue
-        gain = None if figure is None or live_figure is None else figure - live_figure
-        numbers[kind] = gain
-        if gain is None:
-            told[kind] = f"unknown ({METRIC} is not recorded for {digest[:12] if figure is None else live_digest[:12]})"
+        if isinstance(one, str):
+            numbers[kind] = None
+            told[kind] = f"unknown ({one})"
         else:
-            told[kind] = f"{figure:.4f} against {live_figure:.4f}" + ("" if gain > 0 else ", not better")
-        if least is not None and (gain is None or gain < least):
+            lift = one.lift
+            numbers |= {kind: lift.value, f"{kind} low": lift.low, f"{kind} high": lift.high}
+            level = "" if lift.low > 0 else ", worse" if lift.high < 0 else ", not better beyond chance"
+            told[kind] = (
+                f"{lift.value:+.4f} ({lift.low:+.4f} to {lift.high:+.4f}) on the same {lift.lists:,} lists of "
+                f"{one.users:,} users{level}"
+            )
+        if least is not None and (isinstance(one, str) or one.lift.low < least):
             refused.append(kind)
     groups: dict[str, list[str]] = {}
     for kind, text in told.items():

@@ -109,7 +109,7 @@ class Play:
         with self._step("train on a point-in-time snapshot") as done:
             snapshot = verb("snapshot", "--no-expectations", "--json")  # the gate checks what goes live
             model = verb("train", snapshot["snapshot_id"], "--no-track", "--json")
-            done(f"{snapshot['rows']:,} rows; recall@3 {model['metrics']['ranker_recall_at_3']:.2f}")
+            done(f"{snapshot['rows']:,} rows; {model['worth']}")
         self._stage.begin("worker", "worker")
         self._stage.begin("serve", "serve")
         with self._step("release r0001: fill green, check it, switch") as done:
@@ -144,7 +144,7 @@ class Play:
                 verb("daily", "--from", f"{today}", "--json")
                 snapshot = verb("snapshot", "--json")
                 model = verb("train", snapshot["snapshot_id"], "--json")
-                done(f"{snapshot['rows']:,} rows; recall@3 {model['metrics']['ranker_recall_at_3']:.2f}")
+                done(f"{snapshot['rows']:,} rows; {model['worth']}")
             with self._step("release r0002: fill blue, check it against green, switch") as done:
                 done(self._release(model["sha256"], "more history"))
             with self._step("roll back to r0001") as done:

@@ -32,6 +32,7 @@ from tests.support.training_world import World, make_world
 from tests.support.wellness import FEATURES
 from training import sagemaker_program
 from training.sagemaker_job import ARTIFACTS, collect, deploy, fetch_artifact, train_at_sagemaker, undeploy
+from training.snapshot_columns import snapshot_columns
 from training.train import keep, report_key, train
 
 SEED = 7
@@ -121,7 +122,10 @@ def other(site: Site) -> ModelBundle:
 
 def request_for(bundle: ModelBundle, site: Site) -> tuple[dict[str, Any], list[str]]:
     rows = site.world.snapshot.rows.slice(0, 4)
-    return {name: rows[name].to_pylist() for name in bundle.input_columns}, rows["content_id"].to_pylist()
+    content_ids = rows["content_id"].to_pylist()
+    columns = bundle.select(snapshot_columns(rows), content_ids)
+    plain = {name: [None if one != one else one for one in values.tolist()] for name, values in columns.items()}
+    return plain, content_ids
 
 
 def test_job_trains_the_same_model_as_the_command_on_this_machine(site: Site) -> None:

@@ -150,13 +150,14 @@ def ranks(bundle: ModelBundle, world: World, sequence_id: int | None = None, **c
     known = {"tenure_days": 200.0, "subscribed": 1.0, "session_play_count": 0.0, "session_sleep_play_count": 0.0}
     known |= {"session_age_seconds": 60.0, "session_bounce_rates_age_seconds": 20.0}
     columns |= {name: np.array([value]) for name, value in known.items()}
+    content_ids = newest["content_id"].to_pylist()
     columns["tenure_level"] = np.array(["regular"], dtype=object)
     columns["request_timestamp_us"] = np.array([to_micros(CUTOFF) + DAY + 20 * HOUR])
     columns |= {name: np.atleast_1d(np.asarray(value)) for name, value in changes.items() if name != "search_embedding"}
     if "search_embedding" in changes:
         columns["search_embedding"] = changes["search_embedding"]
     columns |= compute(columns, FEATURES.request_features)
-    scores = bundle.score(bundle.select(columns), content_ids=newest["content_id"].to_pylist(), sequence_id=sequence_id)
+    scores = bundle.score(bundle.select(columns, content_ids), content_ids=content_ids, sequence_id=sequence_id)
     category = columns["category"]
     story = (category == "sleep") & (columns["duration_seconds"] > 26 * 60) & (columns["duration_seconds"] < 44 * 60)
     place = scores.argsort().argsort() / len(scores)

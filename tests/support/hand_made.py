@@ -16,6 +16,7 @@ import xgboost
 
 from stillpoint.app.feature_set import RANKER_SERVICE, USER_SEQUENCE
 from stillpoint.app.records import View
+from stillpoint.choice_model import CHOICE_FEATURES, ChoiceModel, NumberPart, TextPart, VectorPart
 from stillpoint.clock import to_micros
 from stillpoint.dtypes import EMBEDDING_LENGTH, DType
 from stillpoint.events.types import CATALOGUE_COLUMNS, USER_COLUMNS, Category
@@ -58,7 +59,7 @@ def model(
     service = SERVICES[RANKER_SERVICE]
     features = [feature for view in service for feature in view if feature.dtype is not DType.EMBEDDING]
     order = [feature.name for feature in features] + [one.name for one in FEATURES.request_features]
-    order.append(COLLABORATIVE_SCORE)
+    order += [*CHOICE_FEATURES, COLLABORATIVE_SCORE]
     texts = {
         feature.name: feature.values or ("f", "m", "en", "de") for feature in features if feature.dtype is DType.STRING
     }
@@ -89,7 +90,27 @@ def model(
         user_factors=factors[:users],
         content_factors=factors[: len(content_ids)],
         content_ids=tuple(content_ids),
+        choices=choices(seed),
     )
+
+
+def choices(seed: int = 3) -> ChoiceModel:
+    """A choice model over the declared real-time columns and the contents' category and title."""
+    rng = np.random.default_rng(seed)
+
+    def vector(name: str, **more: Any) -> VectorPart:
+        mean, directions = rng.normal(size=EMBEDDING_LENGTH), rng.normal(size=(EMBEDDING_LENGTH, 5))
+        return VectorPart(name, mean.astype(np.float32), directions.astype(np.float32), **more)
+
+    numbers = [f.name for view in FEATURES.streamed for f in view if f.dtype is not DType.EMBEDDING]
+    situation = (
+        vector("search_embedding", age="search_embeddings_age_seconds", half_life=1800.0),
+        *(NumberPart(name, 1.0, 2.0) for name in numbers),
+    )
+    content = (TextPart("category", CATEGORIES), vector("title_embedding"))
+    width = len(CATEGORIES) + 6
+    weights = rng.normal(size=(6 + len(numbers), width)).astype(np.float32)
+    return ChoiceModel(situation, content, weights, rng.normal(size=width).astype(np.float32))
 
 
 @dataclass

@@ -64,7 +64,7 @@ def tried(count: int) -> tuple[ModelBundle, np.random.Generator, ContentTable]:
 
 
 def plainly(bundle: ModelBundle, who: UserFeatures, what: ContentTable, sequence_id: int | None) -> np.ndarray:
-    columns = bundle.select(model_columns(who, what))
+    columns = bundle.select(model_columns(who, what), what.ids)
     return bundle.matrix(columns, content_ids=what.ids, sequence_id=sequence_id)
 
 
@@ -111,7 +111,7 @@ def test_people_scored_together_get_the_scores_of_each_alone(
         ScoreRequest(drawn_user(random, known=True), what.of_categories(("sleep",)), 0),
     ]
     for one, scores in zip(asked, scorer.score(asked), strict=True):
-        columns = bundle.select(model_columns(one.user, one.contents))
+        columns = bundle.select(model_columns(one.user, one.contents), one.contents.ids)
         alone = bundle.score(columns, content_ids=one.contents.ids, sequence_id=one.sequence_id)
         assert scores.tobytes() == alone.tobytes()
     assert calls() in (None, 1)

@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from training.evaluate import Draws, Estimate, JudgedRows, calibration_error, codes, compare, coverage, score_lists
+from training.evaluate import (
+    Draws,
+    Estimate,
+    JudgedRows,
+    calibration_error,
+    codes,
+    compare,
+    coverage,
+    gaps,
+    score_lists,
+)
 
 
 def judged(labels, lists=None, users=None):
@@ -51,7 +61,7 @@ def test_an_interval_holds_its_mean_and_draws_users_not_lists():
 
 def test_an_empty_group_is_null_and_can_be_read_again():
     rows = judged([1, 0])
-    found = compare(rows, {"ranker": np.array([1.0, 0])}, {"nobody": np.array([False, False])}, k=1, seed=7)
+    found = compare(rows, {"ranker": np.array([1.0, 0])}, {"nobody": np.array([False, False])}, ks=(1,), seed=7)
     kept = found["nobody"]["ranker"]["ndcg@1"].model_dump_json()
     assert '"value":null' in kept
     again = Estimate.model_validate_json(kept)
@@ -81,7 +91,7 @@ def test_numbers_in_place_of_ids_change_no_result():
     for list_id, user, content in (ids, [codes(one) for one in ids]):
         rows = JudgedRows(list_id=list_id, user=user, content=content, label=label)
         groups = {"some": np.isin(ids[0], ids[0][:50]), "nobody": np.zeros(400, dtype=bool)}
-        found.append(str(compare(rows, rankings, groups, k=3, seed=7)))
+        found.append(str(compare(rows, rankings, groups, ks=(3,), seed=7)))
     assert found[0] == found[1]
 
 
@@ -93,3 +103,18 @@ def test_estimates_of_the_same_lists_share_their_draws_with_one_made_alone():
         Draws(users, seed=7).estimate(first),
         Draws(users, seed=7).estimate(second),
     ]
+
+
+def test_a_gap_is_the_best_served_group_less_the_worst_with_an_interval_and_few_lists_are_no_group():
+    lists = np.repeat([f"l{n:03d}" for n in range(150)], 2)
+    group = np.repeat(np.array(["a"] * 60 + ["b"] * 60 + ["few"] * 10 + [None] * 20, object), 2)
+    scores = np.array([1.0, 0.0] * 60 + [0.0, 1.0] * 60 + [0.0, 1.0] * 30)
+    rows = JudgedRows(list_id=lists, user=lists, content=np.tile(["c0", "c1"], 150), label=np.tile([1.0, 0.0], 150))
+    found = gaps(rows, scores, {"group": group, "nobody": np.full(300, None)}, k=1, seed=7)
+    assert (found["group"].value, found["group"].low, found["group"].lists) == (1.0, 1.0, 120)
+    assert math.isnan(found["nobody"].value)
+
+
+def test_a_recall_at_which_every_list_fits_whole_is_left_out():
+    found = compare(judged([1, 0, 0]), {"one": np.array([1.0, 0, 0])}, {}, ks=(2, 3), seed=7)["all"]["one"]
+    assert set(found) == {"recall@2", "ndcg@2", "ndcg@3", "ndcg_lift"}
