@@ -20,14 +20,14 @@ _ROWS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
+class PairedLift:
     """The candidate's NDCG@3 less the live model's over the same lists, and how many users these are of."""
 
     lift: Estimate
     users: int
 
 
-def paired(lake: Lake, candidate: ModelBundle, live: ModelBundle, *, seed: int) -> Paired | str:
+def paired(lake: Lake, candidate: ModelBundle, live: ModelBundle, *, seed: int) -> PairedLift | str:
     """Return the paired comparison, or why there is none.
 
     The lists are those that the candidate was judged by before its final fit, and that were shown after the live model's own cutoff,
@@ -58,7 +58,7 @@ def paired(lake: Lake, candidate: ModelBundle, live: ModelBundle, *, seed: int) 
         k=AT,
     )
     gains = np.array([judged[one] for one in found.list_id.tolist()]) - found.ndcg
-    return Paired(Draws(found.user, seed=seed).estimate(gains), len(np.unique(found.user)))
+    return PairedLift(Draws(found.user, seed=seed).estimate(gains), len(np.unique(found.user)))
 
 
 def _scores(lake: Lake, bundle: ModelBundle, rows: pa.Table) -> np.ndarray:

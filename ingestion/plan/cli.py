@@ -7,13 +7,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from stillpoint.cli import arguments
 from stillpoint.settings import Settings
 
 
 def plan(
     app: Annotated[
         str | None,
-        typer.Option("--app", metavar="APP", help="The edited app's folder or package; STILLPOINT_APP by default."),
+        typer.Option(
+            "--app",
+            parser=arguments.app,
+            metavar="APP",
+            help="The edited app's folder or package; STILLPOINT_APP by default.",
+        ),
     ] = None,
     every_view: Annotated[
         bool, typer.Option("--every-view", help="Measure all views of the app, not only those that are new.")

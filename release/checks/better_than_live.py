@@ -7,7 +7,7 @@ was judged by, and the difference is taken list by list, with an interval from d
 from collections.abc import Mapping
 
 from release.gate import CheckResult, Side, Subject
-from release.paired import Paired, paired
+from release.paired import PairedLift, paired
 from stillpoint.messages import Kind
 
 
@@ -21,13 +21,13 @@ class BetterThanLive:
         return judge(_comparisons(subject), least=subject.thresholds.better_than_live)
 
 
-def _comparisons(subject: Subject) -> Mapping[str, Paired | str | None] | None:
+def _comparisons(subject: Subject) -> Mapping[str, PairedLift | str | None] | None:
     """Return for each kind the comparison, why there is none, or None for the live model itself; None if nothing is live."""
     live = subject.live
     if live is None:
         return None
-    known: dict[tuple[str, str], Paired | str] = {}
-    found: dict[str, Paired | str | None] = {}
+    known: dict[tuple[str, str], PairedLift | str] = {}
+    found: dict[str, PairedLift | str | None] = {}
     for kind, route in subject.candidate.release.routes.items():
         other = _digest(live, kind)
         if other is None:
@@ -47,7 +47,7 @@ def _digest(side: Side, kind: Kind) -> str | None:
     return None if route is None else route.sha256
 
 
-def judge(comparisons: Mapping[str, Paired | str | None] | None, *, least: float | None) -> CheckResult:
+def judge(comparisons: Mapping[str, PairedLift | str | None] | None, *, least: float | None) -> CheckResult:
     """Return for each kind by how much NDCG@3 rises. With `least`, the interval's lower end must reach it, and what cannot be
     compared is refused; None lets everything pass."""
     expected = (

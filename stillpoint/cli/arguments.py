@@ -148,6 +148,11 @@ def content_id(text: str) -> str:
     return text
 
 
+def app(text: str) -> str:
+    """Return the folder or the package of an app; whether there is one is for `load_app` to say."""
+    return _like(text, r"[\w./~@-][\w ./~@-]{0,1000}", "an app", "a folder's path or a package's name")
+
+
 def label(text: str) -> str:
     """Return a name that is shown in logs."""
     return _like(
@@ -309,6 +314,7 @@ PARSERS: tuple[Callable[[str], object], ...] = (
     label,
     endpoint,
     digest,
+    app,
     audit_head,
     digest_beginning,
     routed_model,

@@ -68,7 +68,7 @@ def tables(draw: st.DrawFn) -> tuple[list[Any], list[Any], pa.Table]:
         pool = draw(st.lists(st.none() | values, min_size=1, max_size=7))
         columns[f"f{number}"] = pa.array([pool[row % len(pool)] for row in range(ROWS)], arrow)
     spread = draw(st.sampled_from([0, 1, 1_000_000, 10**15]))
-    moments = draw(st.lists(st.integers(-spread, spread), min_size=1, max_size=5))
+    moments = draw(st.lists(st.integers(-spread, min(spread, 1_000_000)), min_size=1, max_size=5))
     event = [START + timedelta(microseconds=moments[row % len(moments)]) for row in range(ROWS)]
     columns["event_timestamp"] = pa.array(event, US)
     lags = draw(st.none() | st.lists(st.none() | st.integers(0, 10**12), min_size=1, max_size=5))

@@ -39,7 +39,7 @@ def test_the_image_runs_as_nobody_special_and_installs_only_packages_with_hashes
     assert "--require-hashes" in TEXT
     locked = (FOLDER / "requirements.lock").read_text()
     names = set(re.findall(r"^([a-z0-9._-]+)==", locked, re.M))
-    assert {"xgboost", "uvicorn", "starlette", "implicit", "feast"} <= names
+    assert {"xgboost", "uvicorn", "starlette", "feast"} <= names
     assert not names & {"pyspark", "great-expectations", "pytest"}
 
 

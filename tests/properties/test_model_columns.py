@@ -26,7 +26,7 @@ from stillpoint.stores.reading.types import Mode
 from stillpoint.stores.redis.layout import ViewLayout
 from stillpoint.stores.values.encode import encode_value
 from stillpoint.stores.values.times import encode_time
-from tests.support.wellness import CONTENT_PROFILES
+from tests.support.wellness import APP, CONTENT_PROFILES
 
 NOW_US = 1_790_000_000_000_000
 VALUES: dict[DType, st.SearchStrategy[Any]] = {
@@ -119,7 +119,7 @@ def test_a_frame_of_feast_gives_the_same_column(data: st.DataObject, dtype: DTyp
     series = [pd.Series(values, dtype=object)]
     series += [pd.Series(values, dtype=nullable[dtype])] if dtype in nullable else []
     for one in series:
-        assert bits(frame_column(one, FEATURES[dtype])) == expected, one.dtype
+        assert bits(frame_column(APP.features, one, FEATURES[dtype])) == expected, one.dtype
 
 
 @pytest.mark.parametrize("way", WAYS)

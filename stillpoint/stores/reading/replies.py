@@ -100,12 +100,15 @@ class GroupReplies:
         return [self.values(place) if held is None else held for place, held in enumerate(self._values)]
 
     def column(self, place: int) -> npt.NDArray[Any]:
-        """Return a feature of each key as an array for a model: floats with NaN, vectors with NaN rows, or objects."""
+        """Return a feature of each key as an array for a model: floats with NaN, float32 vectors with NaN rows, or objects.
+
+        Lists of float64 are objects with None, as other lists: they need not have one length.
+        """
         type = self.group.columns[place].type
         if type in VECTORISED:
             return self._numbers(type)[place].copy()
-        if type in (ValueType.FLOAT_LIST, ValueType.DOUBLE_LIST):
-            vectors = decode_vectors(type, self.stored(place))
+        if type is ValueType.FLOAT_LIST:
+            vectors = decode_vectors(self.stored(place))
             if vectors is not None:
                 withheld = self.withheld(self.group.view_of[place])
                 if withheld:

@@ -204,26 +204,25 @@ def _varints(block: npt.NDArray[np.uint8], lengths: Any, longest: int, missing: 
     return values.view(np.int64)
 
 
-def decode_vectors(type: ValueType, stored: Sequence[bytes | None]) -> npt.NDArray[Any] | None:
-    """Decode float lists that all have one length into (n, length); NaN rows where null.
+def decode_vectors(stored: Sequence[bytes | None]) -> npt.NDArray[Any] | None:
+    """Decode values of the type FLOAT_LIST that all have one length into (n, length); NaN rows where null.
 
     Returns None if the lengths differ or some bytes are unusual; the caller then decodes one by one.
     """
-    width = 4 if type is ValueType.FLOAT_LIST else 8
     sample = next((value for value in stored if value), None)
     if sample is None:
         return None
     start = _payload_start(sample)
     head, size = sample[:start], len(sample)
-    length = (size - start) // width
-    if length == 0:
+    length = (size - start) // 4
+    if length <= 0:
         return None
-    empty = head + np.full(length, np.nan, f"<f{width}").tobytes()
+    empty = head + np.full(length, np.nan, "<f4").tobytes()
     rows = [value or empty for value in stored]
     if not all(len(row) == size and row.startswith(head) for row in rows):
         return None
     block = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), size)
-    return np.ascontiguousarray(block[:, start:]).view(f"<f{width}")
+    return np.ascontiguousarray(block[:, start:]).view("<f4")
 
 
 def _payload_start(value: bytes) -> int:

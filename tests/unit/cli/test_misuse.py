@@ -52,6 +52,7 @@ RIGHT_AND_WRONG: dict[Callable[[str], object], tuple[str, list[str]]] = {
     arguments.label: ("app-2", ["", "a b", "a\nb", "-a", "x" * 65, "ü"]),
     arguments.endpoint: ("stillpoint-0123", [*_IDS, "-a", "a-", "a_b"]),
     arguments.digest: (_DIGEST, [*_IDS, "zzz", "foo", _DIGEST[:-1], _DIGEST.upper()]),
+    arguments.app: ("examples/shop", ["", " ", "a\nb", "a;b", "x" * 2_000]),
     arguments.audit_head: (f"4:{_DIGEST}", [*_IDS, "4", f"x:{_DIGEST}", f"4:{_DIGEST[:-1]}", f"-4:{_DIGEST}"]),
     arguments.digest_beginning: ("0123", [*_IDS, "zzz", "012", _DIGEST + "0"]),
     arguments.routed_model: (f"today={_DIGEST}", [*_IDS, "zzz", "=", f"tomorrow={_DIGEST}", f"={_DIGEST}", "today="]),

@@ -3,6 +3,7 @@
 import json
 import re
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,4 +122,4 @@ def test_the_quick_way_and_the_slow_way_agree(changes):
     payload = json.dumps(document).encode()
     if re.search(rb"NaN|Infinity", payload):
         return
-    assert PARSER.parse(payload, NOW) == PARSER.event_of(json.loads(payload), NOW)
+    assert PARSER.parse(payload, NOW) == PARSER.event_of(orjson.loads(payload), NOW)

@@ -10,7 +10,7 @@ from inference.ranking.catalogue import ContentTable
 from inference.ranking.user_features import UserFeatures
 from stillpoint.dtypes import EMBEDDING_LENGTH
 from stillpoint.messages import Kind
-from tests.support.wellness import SEARCH_EMBEDDINGS
+from tests.support.wellness import FEATURES, SEARCH_EMBEDDINGS
 
 EMBEDDING, COUNT, AGE = "search_embedding", "search_count_24h", "search_embeddings_age_seconds"
 
@@ -56,6 +56,7 @@ def test_the_list_without_the_search_is_another_one(user):
         categories=np.array(["focus", "move"], dtype=object),
         durations=np.array([60.0, 60.0]),
         columns={"title_embedding": titles, "category": np.array(["focus", "move"], dtype=object)},
+        features=FEATURES,
     )
 
     def score(requests):

@@ -6,12 +6,12 @@ from pydantic import ValidationError
 from release.checks.better_than_live import judge
 from release.checks.fairness import judge as judge_gaps
 from release.gate import Thresholds
-from release.paired import Paired
+from release.paired import PairedLift
 from training.evaluate import Estimate
 
 
-def lift(value: float, half: float = 0.01) -> Paired:
-    return Paired(Estimate(value=value, low=value - half, high=value + half, lists=1_200), users=300)
+def lift(value: float, half: float = 0.01) -> PairedLift:
+    return PairedLift(Estimate(value=value, low=value - half, high=value + half, lists=1_200), users=300)
 
 
 def test_a_model_that_is_worse_is_reported_and_passes_where_nothing_is_asked_for() -> None:

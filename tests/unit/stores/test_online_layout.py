@@ -96,14 +96,14 @@ def test_bytes_that_are_no_integer_are_refused(stored: bytes) -> None:
 
 def test_vectors_decode_to_a_block_with_nan_where_null() -> None:
     rows = pa.array([[1.0, 2.0], None, [3.0, 4.0]], pa.list_(pa.float32()))
-    block = decode_vectors(ValueType.FLOAT_LIST, encode_column(ValueType.FLOAT_LIST, rows))
+    block = decode_vectors(encode_column(ValueType.FLOAT_LIST, rows))
     assert block is not None
     np.testing.assert_array_equal(block, np.array([[1, 2], [np.nan, np.nan], [3, 4]], np.float32))
 
 
 def test_vectors_of_different_lengths_are_left_to_one_by_one() -> None:
     rows = pa.array([[1.0, 2.0], [3.0]], pa.list_(pa.float32()))
-    assert decode_vectors(ValueType.FLOAT_LIST, encode_column(ValueType.FLOAT_LIST, rows)) is None
+    assert decode_vectors(encode_column(ValueType.FLOAT_LIST, rows)) is None
 
 
 @given(st.binary(max_size=30))
