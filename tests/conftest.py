@@ -61,7 +61,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Take the developer's own settings out of the tests, and keep libraries from calling home. Slowness is no failure."""
     defer_type_checks()
     config.pluginmanager.register(ServerGuard(), "server-guard")
-    hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    hypothesis_settings.register_profile(
+        "patient",
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        derandomize=config.getoption("--examples") != "all",
+    )
     hypothesis_settings.load_profile("patient")
     for name in [name for name in os.environ if name.startswith(("STILLPOINT_", "AWS_", "MLFLOW_"))]:
         del os.environ[name]

@@ -1,4 +1,7 @@
-"""A property draws few examples in `make quick`, some in `make test`, and all that it asks for in `make soak`."""
+"""A property draws few examples in `make quick`, some in `make test`, and all that it asks for in `make soak`.
+
+Few and some are the same ones each time, so that a red run is a change's and not chance's; `make soak` draws new ones.
+"""
 
 from collections.abc import Iterable
 

@@ -1,5 +1,6 @@
 """Counters, rates and percentiles are read from Prometheus's text as Prometheus itself would."""
 
+import itertools
 import math
 
 import pytest
@@ -10,6 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from console.reading.exposition import Exposition, grown, percentiles, rate, rates
 from console.reading.samplers import Sampler
 from console.reading.traffic import traffic
+
+NUMBERS = itertools.count()
 
 
 def scrape(registry, at):
@@ -32,10 +35,11 @@ def test_a_rate_counts_on_over_a_restart_and_needs_two_readings():
 def test_percentiles_lie_in_the_bucket_of_the_true_one(seconds):
     bounds = (0.001, 0.01, 0.1, 1.0, 2.5)
     registry = CollectorRegistry()
-    histogram = Histogram("t_seconds", "", ["stage"], buckets=bounds, registry=registry)
+    name = f"t{next(NUMBERS)}_seconds"  # of its own: in multiprocess mode values live as long as the process
+    histogram = Histogram(name, "", ["stage"], buckets=bounds, registry=registry)
     for one in seconds:
         histogram.labels("read").observe(one)
-    found = percentiles([scrape(registry, 0.0)], "t_seconds", stage="read")
+    found = percentiles([scrape(registry, 0.0)], name, stage="read")
     assert found is not None
     assert found.count == len(seconds)
     ordered = sorted(seconds)
