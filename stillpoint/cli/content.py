@@ -13,7 +13,6 @@ from stillpoint.settings import Settings
 
 if TYPE_CHECKING:
     from stillpoint.catalogue import CatalogueRow
-    from stillpoint.lake.app_lake import open_lake
     from stillpoint.lake.tables import Lake
 
 content = typer.Typer(help="Withdraw a content, restore it, or look it up.", no_args_is_help=True)
@@ -54,6 +53,7 @@ def show(content_id: ContentId, as_json: Json = False) -> None:
 
 
 def _lake(settings: Settings) -> "Lake":
+    from stillpoint.lake.app_lake import open_lake
 
     return open_lake(settings)
 
