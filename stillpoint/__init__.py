@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import feast
 
+    from stillpoint.lake.tables import Lake
     from stillpoint.settings import Settings
 
 __version__ = "0.1.0"
@@ -21,3 +22,15 @@ def feature_store(which: Any = "sandbox", settings: "Settings | None" = None) ->
     from stillpoint.feast_store import feature_store as open_store
 
     return open_store(which, settings)
+
+
+def open_lake(settings: "Settings | None" = None) -> "Lake":
+    """Return the lake that the settings name, with the columns of their app; without settings, the ones of this machine.
+
+    Raises:
+        InvalidApp: the app has faults, each named with its place.
+    """
+    from stillpoint.lake.app_lake import open_lake as opened
+    from stillpoint.settings import Settings
+
+    return opened(settings or Settings.load())
