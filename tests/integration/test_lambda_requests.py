@@ -10,9 +10,9 @@ import pyarrow.fs as pafs
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from inference import lambda_handler
 from inference.lambda_handler import build
 from stillpoint.events.types import EventType
+from stillpoint.lake import app_lake
 from stillpoint.lake.objects import LocalObjects
 from stillpoint.lake.tables import Lake
 from stillpoint.messages import Kind, PredictionRequest, request_id
@@ -104,7 +104,7 @@ def test_a_minute_of_invocations_asks_less_than_once_per_hundred_predictions_at_
     opted_in(plain, {"u1": True})
     made.point()
     sqs = Sqs()
-    monkeypatch.setattr(lambda_handler, "open_objects", lambda root, aws: objects)
+    monkeypatch.setattr(app_lake, "open_objects", lambda root, aws: objects)
     monkeypatch.setattr("boto3.client", lambda service, **_: sqs)
     now = datetime.now(UTC).replace(microsecond=0)
     began = now

@@ -21,9 +21,10 @@ from tests.support.known_users import OTHER, USER
 
 def test_replays_and_late_events_up_to_the_erasure_are_no_ops_and_a_return_is_allowed(home):
     home.processor._lease.release()
-    home.erase()
+    erased_at = home.now + timedelta(seconds=10)  # after the events that are replayed, however quick the home is made
+    home.erase(clock=lambda: erased_at)
     home.processor = home.world.processor()
-    later = datetime.now(UTC) + timedelta(seconds=5)
+    later = erased_at + timedelta(seconds=5)
     back = home.world.searches([7], USER)[0]
     document = json.loads(back.data) | {"event_timestamp": later.isoformat()}
     back = back._replace(arrived_us=to_micros(later), data=json.dumps(document).encode())
@@ -41,10 +42,10 @@ def test_a_stream_that_runs_obeys_before_anything_is_deleted(home):
     writing, go_on = threading.Event(), threading.Event()
 
     class Slow(Parts):
-        def collect(self):
+        def repartition(self, *how):
             writing.set()
             assert go_on.wait(10)
-            return super().collect()
+            return super().repartition(*how)
 
     batch = threading.Thread(target=lambda: home.processor.process(Slow(home.world.searches([5], USER), 1), 1))
     batch.start()
