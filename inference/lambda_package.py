@@ -1,8 +1,9 @@
 """Builds the archive that is uploaded to Lambda.
 
-`python -m inference.lambda_package FILE.zip` writes our code alone: `inference/` and what it takes of `stillpoint/`. The
-libraries (the extra `function`: 600 MB, more than a zip and its layers may hold) are in the image of `deploy/lambda`; with
-the stand-in, PYTHONPATH names an environment that has them. The same sources give the same bytes.
+`python -m inference.lambda_package FILE.zip` writes our code, `inference/` and what it takes of `stillpoint/`, and the app
+that STILLPOINT_APP names; in the function, STILLPOINT_APP is the name of the app's folder. The libraries (the extra
+`function`: 600 MB, more than a zip and its layers may hold) are in the image of `deploy/lambda`; with the stand-in,
+PYTHONPATH names an environment that has them. The same sources give the same bytes.
 """
 
 import io
@@ -15,21 +16,23 @@ import typer
 
 from inference import lambda_handler
 from stillpoint import errors
+from stillpoint.app.load import App, load_app
 from stillpoint.cli import arguments
 from stillpoint.cli.program import run_program
 from stillpoint.lake.files import write_whole
+from stillpoint.settings import Settings
 
 HANDLER = "inference.lambda_handler.handle"
 _LEFT_OUT = ("stillpoint/local/", "stillpoint/cli/")
 _MOMENT = (1980, 1, 1, 0, 0, 0)
 
 
-def package() -> bytes:
-    """Return the bytes of the zip; the same sources give the same bytes."""
+def package(app: App) -> bytes:
+    """Return the bytes of the zip with our code and the app's; the same sources give the same bytes."""
+    folders = [*(Path(str(module.__file__)).parent for module in (lambda_handler, errors)), app.folder]
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-        for module in (lambda_handler, errors):
-            folder = Path(str(module.__file__)).parent
+        for folder in folders:
             for file in sorted(folder.rglob("*.py")):
                 name = f"{folder.name}/{file.relative_to(folder).as_posix()}"
                 if not name.startswith(_LEFT_OUT):
@@ -41,7 +44,7 @@ def package() -> bytes:
 
 def main(file: Annotated[Path, typer.Argument(parser=arguments.destination, metavar="FILE.zip")]) -> None:
     """Write the package to a file, whole or not at all."""
-    write_whole(file, package())
+    write_whole(file, package(load_app(Settings.load().app)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """The built zip runs as a Lambda behind SQS, stores what it was asked for, and gives back only what failed."""
 
+import io
 import os
 import subprocess
 import sys
 import sysconfig
 import time
+import zipfile
 from datetime import UTC, datetime
+from pathlib import Path
 
 from inference.lambda_package import HANDLER, package
 from inference.predictions.served_drain import ServedDrain
@@ -21,6 +24,7 @@ from stillpoint.settings import Settings
 from stillpoint.stores.redis.connection import connect
 from stillpoint.tombstones import erasure_key
 from tests.support.hand_made import hand_made, opted_in
+from tests.support.wellness import APP
 
 FORBIDDEN = ("feast", "pyspark", "great_expectations", "mlflow", "sagemaker")
 
@@ -68,7 +72,7 @@ def test_the_zip_runs_as_a_function_and_drains_the_queue(
         Runtime="python3.11",
         Role="arn:aws:iam::000000000000:role/lambda",
         Handler=HANDLER,
-        Code={"ZipFile": package()},
+        Code={"ZipFile": package(APP)},
         Timeout=settings.function_seconds,
         Environment={"Variables": environment(settings)},
     )
@@ -111,10 +115,15 @@ def test_the_zip_runs_as_a_function_and_drains_the_queue(
     functions.delete_event_source_mapping(UUID=mapping["UUID"])  # type: ignore[attr-defined]
 
 
-def test_the_zip_is_the_same_whenever_it_is_built_and_imports_none_of_the_heavy_rooms() -> None:
-    assert package() == package()
-    code = f"import sys, inference.lambda_handler; print([m for m in {FORBIDDEN!r} if m in sys.modules])"
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+def test_the_zip_is_the_same_whenever_it_is_built_and_loads_the_app_without_the_heavy_rooms(tmp_path: Path) -> None:
+    assert package(APP) == package(APP)
+    zipfile.ZipFile(io.BytesIO(package(APP))).extractall(tmp_path)
+    code = (
+        "import sys, inference.lambda_handler\n"
+        "from stillpoint.app.load import load_app\n"
+        f"print(load_app({APP.folder.name!r}).folder, [m for m in {FORBIDDEN!r} if m in sys.modules])"
     )
-    assert shown.stdout.strip() == "[]"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ), cwd=tmp_path
+    )
+    assert shown.stdout.strip() == f"{tmp_path / APP.folder.name} []"
