@@ -27,7 +27,7 @@ TOPS = "stillpoint|feature_repo|simulation|ingestion|training|release|inference|
 PATH = re.compile(rf"(?<![\w./-])((?:{TOPS})/[\w./*-]+)")
 
 
-NO_PATHS = {"stillpoint/model-server", "deploy/databricks/requirements.txt", "stillpoint/receiver"}
+NO_PATHS = {"stillpoint/model-server", "deploy/databricks/requirements.txt", "stillpoint/receiver", "simulation/truth"}
 """What a reader makes while following a document, and names of things outside the repository."""
 
 
