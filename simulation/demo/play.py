@@ -4,10 +4,11 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from typing import Any
 
+import httpx
 import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +41,8 @@ _OF_RELEASES = (
 """What the release verbs import: several seconds, for which one processor is idle while the other trains."""
 _LATER = frozenset({"mlflow", "sagemaker", "console"})
 """Servers that the first release does without; they start when the stories are told."""
+
+_TRACKING_SECONDS = 120.0
 
 
 class Play:
@@ -118,6 +121,15 @@ class Play:
             self._stage.wait("serve", self._client.ready, 60)
             self._stage.wait("stream", self._stream_is_up, 60)
 
+    def _await_tracking(self) -> None:
+        """Wait for MLflow, which starts beside the stories; training says what is wrong if it never answers."""
+        ends = time.monotonic() + _TRACKING_SECONDS
+        while time.monotonic() < ends:
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"{self._settings.mlflow_tracking_uri}/health", timeout=2).is_success:
+                    return
+            time.sleep(0.2)
+
     def _second_release(self, today: date) -> LoadTally:
         verb = self._stage.verb
         self._stage.up()
@@ -143,6 +155,7 @@ class Play:
                 self._materialize_live(today - timedelta(days=MORE_DAYS + 1))
                 verb("daily", "--from", f"{today}", "--json")
                 snapshot = verb("snapshot", "--json")
+                self._await_tracking()
                 model = verb("train", snapshot["snapshot_id"], "--json")
                 done(f"{snapshot['rows']:,} rows; {model['worth']}")
             with self._step("release r0002: fill blue, check it against green, switch") as done:

@@ -11,7 +11,7 @@ import httpx
 from simulation.demo.stage import DemoFailed
 from stillpoint.messages import Kind
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.01
 
 
